@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all their own set-up on a machine with Python 3.9 to 3.11.
+PYTHON ?= python3.11
+VENV ?= .venv
+OUT ?= demo_output
+PRODUCTS ?= 3000
+BIN = $(VENV)/bin
+STAMP = $(VENV)/installed
+
+.PHONY: demo test test-quick lint clean
+
+demo: $(STAMP)
+	rm -rf $(OUT)
+	$(BIN)/python tools/make_demo_catalogue.py --output_dir=$(OUT)/catalogue --num_products=$(PRODUCTS)
+	$(BIN)/python tools/build_tfrecords.py --catalogue=$(OUT)/catalogue/catalogue.csv \
+	  --schema=$(OUT)/catalogue/schema.yaml --output_dir=$(OUT)/records --image_size=128 \
+	  --split_fractions=0.7,0.1,0.2
+	$(BIN)/python tools/train.py --config=configs/demo.yaml --records=$(OUT)/records --run_dir=$(OUT)/run
+	$(BIN)/python tools/export_savedmodel.py --run_dir=$(OUT)/run --output_dir=$(OUT)/model
+	$(BIN)/python tools/predict.py --model=$(OUT)/model --catalogue=$(OUT)/catalogue/catalogue.csv \
+	  --output=$(OUT)/filled.csv
+	$(BIN)/python tools/evaluate.py --run_dir=$(OUT)/run
+	@echo "report: $(OUT)/run/report.html   SavedModel: $(OUT)/model/1   filled table: $(OUT)/filled.csv"
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-quick: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check attr_extractor tools tests
+	$(BIN)/ruff format --check attr_extractor tools tests
+	$(BIN)/mypy
+
+$(STAMP): setup.cfg setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 9) <= v <= (3, 11) else f"error: Python {v[0]}.{v[1]} is not supported: TensorFlow 2.15 needs 3.9, 3.10 or 3.11; name one with make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip<26" "setuptools<81" wheel
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip check
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

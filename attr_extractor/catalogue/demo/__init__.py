@@ -1,0 +1,1 @@
+"""Demo catalogue: synthetic product photos and a half-filled seller's table (no TensorFlow)."""

@@ -1,0 +1,84 @@
+"""Demo catalogue: writes the photos, the seller's half-filled table and the truth behind it.
+
+catalogue.csv   product_id, image, one column per attribute; the input of build_tfrecords.py
+truth.csv       the same rows without gaps and faults, to inspect and to test against
+images/         p00000_0.jpg; about one product in ten also has p00000_1.jpg
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from attr_extractor.catalogue.demo import noise
+from attr_extractor.catalogue.demo.photo import draw_photo
+from attr_extractor.catalogue.demo.products import (
+    STREAM_PHOTOS,
+    STREAM_TABLE,
+    Product,
+    draw_product,
+    require_drawable,
+    stream,
+)
+from attr_extractor.catalogue.demo.scene import Scene
+from attr_extractor.errors import InputError
+from attr_extractor.schema import SEPARATOR, Schema
+
+JPEG_QUALITY = 88
+
+
+def write_demo_catalogue(
+    output_dir: str | Path, num_products: int = 3000, seed: int = 0, *, schema: Schema
+) -> None:
+    """Writes a catalogue of `num_products` drawn products below `output_dir`.
+
+    Same arguments, same bytes; product i does not depend on `num_products`. Raises InputError for
+    a number below 1 and for a schema that holds a value without a drawing.
+    """
+    if num_products < 1:
+        raise InputError(f"num_products is {num_products}; a catalogue needs 1 product or more")
+    require_drawable(schema)
+    output_dir = Path(output_dir)
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    header = [schema.column(name) for name in ("product_id", "image", *schema.names)]
+    paths = [output_dir / "catalogue.csv", output_dir / "truth.csv"]
+    with _open_table(paths[0]) as table, _open_table(paths[1]) as truth:
+        rows, true_rows = (csv.writer(file, lineterminator="\n") for file in (table, truth))
+        rows.writerow(header)
+        true_rows.writerow(header)
+        for index in range(num_products):
+            product = draw_product(schema, seed, index)
+            rng = stream(seed, index, STREAM_TABLE)
+            photos = 2 if rng.uniform() < noise.SECOND_PHOTOS else 1
+            names = [f"images/{product.product_id}_{k}.jpg" for k in range(photos)]
+            for k, name in enumerate(names):
+                _write_photo(output_dir / name, product, seed, k)
+            cells = noise.seller_cells(schema, product, rng)
+            key = [product.product_id, SEPARATOR.join(names)]
+            rows.writerow([*key, *(cells[name] for name in schema.names)])
+            true_rows.writerow([*key, *(SEPARATOR.join(v) for v in product.values.values())])
+
+
+def _write_photo(path: Path, product: Product, seed: int, which: int) -> None:
+    scene = Scene.random(stream(seed, product.index, STREAM_PHOTOS, which + 1))
+    photo = draw_photo(product.values, product.look, scene)
+    how = noise.broken_photo(product.index) if which == 0 else None
+    if how is None:
+        path.write_bytes(_encoded(photo, "JPEG"))
+    elif how == "PNG named .jpg":
+        path.write_bytes(_encoded(photo, "PNG"))
+    else:
+        noise.write_broken(path, _encoded(photo, "JPEG"), how)
+
+
+def _encoded(photo: Image.Image, file_format: str) -> bytes:
+    buffer = io.BytesIO()
+    photo.save(buffer, file_format, quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _open_table(path: Path) -> io.TextIOWrapper:
+    return path.open("w", encoding="utf-8", newline="")

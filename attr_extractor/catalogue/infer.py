@@ -1,0 +1,299 @@
+"""A first schema from anyone's own table: which columns are attributes and what their values are.
+
+A draft for a person to edit. Nothing uncertain is merged, split or dropped in silence: every guess
+is a finding or a reason, and both stand in the header of the file that `Draft.write` makes.
+No TensorFlow here; loops in Python run over distinct cells, never over rows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attr_extractor.catalogue.columns import (
+    NUMBER,
+    PHOTO,
+    Column,
+    by_frequency,
+    first_few,
+    identifier,
+    identifiers,
+    lists_by_separator,
+    one_line,
+    read_column,
+    reason_to_leave_out,
+    sample_of,
+    share_matching,
+)
+from attr_extractor.catalogue.draft import Draft
+from attr_extractor.catalogue.table import IMAGE, PRODUCT_ID
+from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.schema import SEPARATOR, Attribute, Schema, fold
+
+CATEGORY_NAMES = (
+    "category product_category article_type product_type item_type garment_type clothing_type "
+    "item_category kategorie categorie categoria type label class"
+).split()
+ID_NAMES = "product_id sku id item_id article_id style_id asin uid uuid gtin ean code".split()
+IMAGE_WORDS = frozenset("image images img photo photos picture pictures bild foto".split())
+PATH_WORDS = frozenset("file filename path url link".split())
+ROWS_TO_JUDGE = 20  # rows that a category needs before "never filled" says that it does not apply
+
+
+def infer_schema(
+    table: pd.DataFrame,
+    name: str,
+    category: str | None = None,
+    *,
+    origin: str = "the catalogue",
+    max_values: int = 300,
+    min_rows: int = 1,
+) -> Draft:
+    """A first schema of a table whose cells are all strings, "" where empty.
+
+    Args:
+      name: the schema's name.
+      category: the column that is the category; guessed where None.
+      origin: what the table is called in errors.
+      max_values: a column with more values than this is no attribute, the named category excepted.
+      min_rows: values in fewer rows than this are left out of the schema, and reported.
+
+    Raises:
+      InputError: no product id, no photos, no attributes or no category can be found.
+    """
+    where = _roles(table, origin)
+    named = None if category is None else _named_category(table, category, where, origin)
+    findings = _about_roles(table, where)
+    kept: list[Column] = []
+    left_out: dict[str, str] = {}
+    for column_name in table.columns.drop(list(where.values())):
+        most = len(table) if column_name == named else 20 * max_values
+        column = read_column(table[column_name], most)
+        reason = reason_to_leave_out(column, max_values)
+        may_be_one_value = identifier(column_name) in CATEGORY_NAMES and column.distinct == 1
+        if reason and column_name != named and not may_be_one_value:
+            left_out[column_name] = reason
+        else:
+            kept.append(column)
+    if not any(column.values for column in kept):
+        reasons = "; ".join(f"{column}: {reason}" for column, reason in left_out.items())
+        reasons = reasons or "there are no other columns"
+        raise InputError(f"{origin}: no column is an attribute ({reasons})")
+
+    the_category = _choose_category(kept, named, len(table), origin, findings)
+    for column in [c for c in kept if c is not the_category and len(c.values) < 2]:
+        left_out[column.name] = f"only one value, {next(iter(column.values), '')!r}"
+        kept.remove(column)
+    names = identifiers([column.name for column in kept], {*table.columns, PRODUCT_ID, IMAGE})
+    _drop_rare(kept, min_rows, findings)
+    category_of_row = table[the_category.name].map(the_category.value_of_cell)
+    attributes = []
+    for column in kept:
+        found: dict[str, Any] = {"values": list(column.values), "synonyms": column.synonyms}
+        if column is not the_category:
+            found["exclusive"] = column.several == 0
+            filled = table[column.name].isin(list(column.value_of_cell)).to_numpy()
+            found["applies_to"] = _applies_to(
+                column, filled, category_of_row, the_category, findings
+            )
+        if names[column.name] != column.name:
+            found["display_name"] = one_line(column.name)
+        attributes.append(Attribute(name=names[column.name], **found))
+        findings += _about_values(column)
+    schema = Schema(
+        name=name,
+        category=names[the_category.name],
+        columns={i: c for i, c in [*where.items(), *((n, c) for c, n in names.items())] if i != c},
+        missing_values=_missing_values(kept, findings),
+        attributes=attributes,
+    )
+    columns = {names[column.name]: column for column in kept}
+    return Draft(schema, len(table), columns, left_out, findings)
+
+
+def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
+    """The columns that are `product_id` and `image`."""
+    words = {column: set(identifier(column).split("_")) for column in table.columns}
+
+    def image_score(column: str) -> float:
+        cells = sample_of(table[column][table[column] != ""])
+        photos = cells.str.contains(PHOTO, case=False).mean() if len(cells) else 0.0
+        named = bool(words[column] & IMAGE_WORDS) + 0.5 * bool(words[column] & PATH_WORDS)
+        if photos > 0.5:
+            return 2 + named + (column == IMAGE)
+        many = cells.nunique() > 0.5 * len(cells) > 0
+        return (column == IMAGE) + 0.5 * (many and bool(words[column] & IMAGE_WORDS))
+
+    scores = {column: image_score(column) for column in table.columns}
+    image = max(scores, key=lambda column: scores[column], default="")
+    if not image or scores[image] == 0:
+        raise InputError(
+            f"{origin}: no column holds photos: none is named {IMAGE!r} and no column's cells end "
+            f"in .jpg, .png or the like (columns: {', '.join(table.columns)})"
+        )
+    others = [column for column in table.columns if column.strip() and column != image]
+    by_name = {identifier(column): column for column in reversed(others)}
+    for hint in ID_NAMES:
+        column = by_name.get(hint)
+        if column and (hint == PRODUCT_ID or table[column].nunique() > 0.5 * len(table)):
+            return {PRODUCT_ID: column, IMAGE: image}
+    for column in others:
+        short = len(table) > 1 and sample_of(table[column]).str.len().mean() <= 40
+        if short and scores[column] < 2 and table[column].is_unique and (table[column] != "").all():
+            return {PRODUCT_ID: column, IMAGE: image}
+    raise InputError(
+        f"{origin}: no column tells the products apart: none is named {PRODUCT_ID!r}, 'sku' or "
+        f"'id' and none has another value in every row (columns: {', '.join(table.columns)})"
+    )
+
+
+def _about_roles(table: pd.DataFrame, where: dict[str, str]) -> list[str]:
+    findings = [f"{role}: read from {column!r}" for role, column in where.items() if role != column]
+    ids, cells = table[where[PRODUCT_ID]], table[where[IMAGE]]
+    repeated = int((ids.duplicated() & (ids != "")).sum())
+    if repeated:
+        findings.append(f"{PRODUCT_ID}: {repeated} rows repeat the id of a row above them")
+    if (empty := int((ids.str.strip() == "").sum())) > 0:
+        findings.append(f"{PRODUCT_ID}: {empty} rows have none")
+    if (empty := int((cells.str.strip() == "").sum())) > 0:
+        findings.append(f"{IMAGE}: {empty} rows have no photo")
+    sample = sample_of(cells[cells != ""])
+    if not sample.str.contains(PHOTO, case=False).any():
+        findings.append(f"{IMAGE}: no cell ends in .jpg, .png or the like; are these photo files?")
+    if sample.str.contains(r"\.\w{3,4}\s*[,;]\s*\S", regex=True).any():
+        findings.append(f"{IMAGE}: cells seem to list several photos; part them by '{SEPARATOR}'")
+    return findings
+
+
+def _named_category(table: pd.DataFrame, category: str, where: dict[str, str], origin: str) -> str:
+    """The column that the user calls the category, by its own name or as an identifier."""
+    columns = [column for column in table.columns if column not in where.values()]
+    for column in columns:
+        if column == category:
+            return column
+    for column in columns:
+        if identifier(column) == identifier(category):
+            return column
+    raise InputError(
+        f"{origin}: the category {category!r} is not a column{did_you_mean(category, columns)} "
+        f"(columns that may be it: {', '.join(columns) or 'none'})"
+    )
+
+
+def _choose_category(
+    kept: list[Column], named: str | None, rows: int, origin: str, findings: list[str]
+) -> Column:
+    """The column named, else by its name, else the exclusive one with the most values."""
+    may_be = {identifier(c.name): c for c in reversed(kept) if c.values and not c.several}
+    hinted = [may_be[hint] for hint in CATEGORY_NAMES if hint in may_be]
+    hinted = [column for column in hinted if 2 * column.filled > rows]
+    filled = [column for column in may_be.values() if column.filled >= 0.9 * rows]
+    if named is not None:
+        chosen = next(column for column in kept if column.name == named)
+        if not chosen.values:
+            raise InputError(f"{origin}: the category {named!r} has no filled cell")
+    elif hinted:
+        chosen = max(hinted, key=lambda column: len(column.values) > 1)
+        findings.append(f"the category is {chosen.name!r}, by its name; --category names another")
+    elif filled or may_be:
+        chosen = max(filled or may_be.values(), key=lambda c: (len(c.values), c.filled))
+        findings.append(
+            f"the category is {chosen.name!r}, a guess: the most values of those nearly always "
+            "filled; --category names another"
+        )
+    else:
+        raise InputError(f"{origin}: no column looks like the category; name it with --category")
+    if chosen.several:
+        findings.append(f"{chosen.name}: {chosen.several} rows are contradictions: two categories")
+    return chosen
+
+
+def _drop_rare(kept: list[Column], min_rows: int, findings: list[str]) -> None:
+    for column in kept:
+        rare = [value for value, rows in column.values.items() if rows < min_rows]
+        rare = rare[: len(column.values) - 1]  # an attribute needs a value
+        if rare:
+            findings.append(
+                f"{column.name}: left out, in fewer than {min_rows} rows: {first_few(rare)}"
+            )
+        for value in rare:
+            del column.values[value]
+        column.synonyms = {s: v for s, v in column.synonyms.items() if v in column.values}
+        column.value_of_cell = {c: v for c, v in column.value_of_cell.items() if v in column.values}
+
+
+def _applies_to(
+    column: Column,
+    filled: np.ndarray,
+    category_of_row: pd.Series,
+    category: Column,
+    findings: list[str],
+) -> list[str] | None:
+    """The categories but those with rows enough and never a value, where the others have one."""
+    codes = pd.Categorical(category_of_row, categories=list(category.values)).codes
+    known = codes >= 0
+    rows = np.bincount(codes[known], minlength=len(category.values))
+    values = np.bincount(codes[known], weights=filled[known], minlength=len(category.values))
+    never = (rows >= ROWS_TO_JUDGE) & (values == 0)
+    if not never.any() or not values.any():
+        return None
+    names = np.array(list(category.values), dtype=object)
+    what = f"{column.name}: never filled for {first_few(names[never])}"
+    share = values.sum() / rows[~never].sum()
+    if share < 0.5:
+        findings.append(f"{what}; only {share:.0%} for the others: applies_to not inferred")
+        return None
+    what += f" ({rows[never].sum()} rows)"
+    findings.append(f"{what}, {share:.0%} for the others: applies_to leaves them out")
+    return names[~never].tolist()
+
+
+def _missing_values(kept: list[Column], findings: list[str]) -> list[str]:
+    """The words that mean missing, as they are written in the attributes' columns."""
+    words: dict[str, str] = {}
+    rows_of: Counter[str] = sum((Counter(column.missing) for column in kept), Counter())
+    for word in by_frequency(pd.Series(rows_of, dtype=int)):
+        words.setdefault(fold(word), word)
+    for folded, word in words.items():
+        rows = {c.name: sum(n for w, n in c.missing.items() if fold(w) == folded) for c in kept}
+        seen = [f"{name} ({n} rows)" for name, n in rows.items() if n]
+        more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+        findings.append(
+            f"{word!r} counts as missing in {', '.join(seen[:5])}{more}; if it is a value there, "
+            "move it from missing_values to values"
+        )
+    return list(words.values())
+
+
+def _about_values(column: Column) -> list[str]:
+    """What a person should look at among the values of an attribute."""
+    findings = []
+    for spelling, value in column.synonyms.items():
+        findings.append(f"{column.name}: {spelling!r} is read as {value!r}")
+    if share_matching(column.sample, NUMBER) >= 0.95:
+        findings.append(
+            f"{column.name}: numbers ({first_few(column.values)}); does a photo show them?"
+        )
+    for separator, lists in lists_by_separator(column.values).items():
+        findings.append(
+            f"{column.name}: {sum(column.values[v] for v in lists)} rows look like lists parted by "
+            f"'{separator}' ({first_few(lists)}); part them by '{SEPARATOR}' if so"
+        )
+    if 0 < column.several < 0.01 * column.filled:
+        findings.append(f"{column.name}: only {column.several} rows list several values")
+    once = [value for value, rows in column.values.items() if rows == 1]
+    if once:
+        share = f"{len(once)} of {len(column.values)} values"
+        findings.append(f"{column.name}: {share} in one row only: {first_few(once)}")
+    for value, rows in column.values.items():
+        frequent = {fold(v): v for v, n in column.values.items() if n >= 5 * rows}
+        close = difflib.get_close_matches(fold(value), frequent, 1, 0.82) if rows <= 2 else []
+        if close and re.sub(r"\D", "", close[0]) == re.sub(r"\D", "", fold(value)):
+            meant = frequent[close[0]]
+            findings.append(f"{column.name}: is {value!r} ({rows}) a misspelt {meant!r}?")
+    return findings

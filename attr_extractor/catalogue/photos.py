@@ -1,0 +1,114 @@
+"""Step (a): a raw photo as a seller sent it -> the stored photo, a plain RGB JPEG.
+
+Done once, with Pillow, when records are built and when a table is filled: EXIF rotation, alpha on
+white, RGB, the short side reduced to `image_size` with antialiasing (a smaller photo is not
+enlarged). What follows, step (b), is in records/pixels.py.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+JPEG_QUALITY = 92
+MAX_PIXELS = 100_000_000  # a larger photo is taken for a decompression bomb
+
+
+class PhotoError(Exception):
+    """A photo that cannot be used; the message is one of the reasons below."""
+
+
+NOT_FOUND = "image not found"
+OUTSIDE = "image path leaves the image root"
+UNREADABLE = "image file cannot be read"
+EMPTY = "image file is empty"
+NOT_AN_IMAGE = "not an image"
+TRUNCATED = "image is truncated or damaged"
+TOO_LARGE = f"image has more than {MAX_PIXELS:,} pixels"
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """JPEG bytes of an RGB photo and its size in pixels."""
+
+    encoded: bytes
+    height: int
+    width: int
+
+
+def read_raw(image_root: Path, relative: str) -> bytes:
+    """The bytes of a photo below the image root.
+
+    Raises:
+      PhotoError: no such file, an empty one, or a path (or link) that leaves the root.
+    """
+    root = image_root.resolve()
+    path = (root / relative).resolve()
+    if root not in path.parents:
+        raise PhotoError(OUTSIDE)
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise PhotoError(NOT_FOUND) from error
+    except (OSError, ValueError) as error:
+        raise PhotoError(UNREADABLE) from error
+    if not data:
+        raise PhotoError(EMPTY)
+    return data
+
+
+def store(data: bytes, image_size: int) -> StoredPhoto:
+    """The stored photo of a raw file of any format that Pillow reads, whatever its name says.
+
+    Args:
+      data: the bytes of the raw file.
+      image_size: pixels of the stored photo's short side, at most.
+
+    Raises:
+      PhotoError: with the reason.
+    """
+    image = _open(data)
+    image.draft("RGB", (image_size, image_size))  # JPEG: decode at 1/2, 1/4 or 1/8 where enough
+    try:
+        image.load()
+        image = _to_rgb(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError, IndexError, EOFError) as error:
+        raise PhotoError(TRUNCATED) from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(TOO_LARGE) from error
+    short = min(image.size)
+    if short > image_size:
+        scale = image_size / short
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=JPEG_QUALITY)
+    return StoredPhoto(out.getvalue(), height=image.height, width=image.width)
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns at a lower limit; ours is checked below
+            image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise PhotoError(TOO_LARGE) from error
+    except (OSError, SyntaxError, ValueError) as error:  # UnidentifiedImageError is an OSError
+        raise PhotoError(NOT_AN_IMAGE) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise PhotoError(TOO_LARGE)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # 16 bits a pixel: Pillow would clip instead of scaling
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,142 @@
+"""One experiment, typed: a YAML file, then `--set section.key=value`.
+
+Every number of the paper and every choice it leaves open has a key here; the files in configs/
+say which is which.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Sequence
+
+from pydantic import Field, model_validator
+
+from attr_extractor import yaml_files
+from attr_extractor.errors import InputError
+
+Square = Literal["squeeze", "pad", "crop"]
+
+
+class Data(yaml_files.Model):
+    """From records to batches."""
+
+    image_size: int = Field(default=224, ge=32)  # side of the model's square input, pixels
+    square: Square = "squeeze"  # how a photo becomes square; crop cuts necks and hems
+    batch_size: int = Field(default=32, ge=1)
+    shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, about 15 KiB each
+
+
+class Augmentation(yaml_files.Model):
+    """The paper's section 4.3: one random affine map per photo, then optional colour steps."""
+
+    enabled: bool = True
+    zoom: float = Field(default=0.2, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
+    shift: float = Field(default=0.2, ge=0, lt=1)  # of the side, along each axis
+    rotation: float = Field(default=20.0, ge=0, le=180)  # degrees
+    shear: float = Field(default=16.0, ge=0, lt=90)  # degrees
+    flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
+    fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
+    brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factors; 0 = off
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    saturation: float = Field(default=0.0, ge=0, le=1)
+
+
+class Attention(yaml_files.Model):
+    """The transformer block over the N positions of the trunk's last feature map."""
+
+    enabled: bool = True
+    num_heads: int = Field(default=8, ge=1)
+    key_dim: int = Field(default=160, ge=1)  # per head
+    feed_forward_dim: int = Field(default=1280, ge=1)
+
+
+class Network(yaml_files.Model):
+    """Trunk, attention block and branches."""
+
+    trunk: str = "efficientnetb0"
+    weights: str = "none"  # none, imagenet, or the path of a weights file
+    attention: Attention = Attention()
+    hidden: List[int] = Field(default=[256, 256], min_length=2, max_length=2)  # of every branch
+    prior_bias: bool = False  # start output biases at log(p / (1 - p)) of each value
+    batch_norm_momentum: float = Field(default=0.99, gt=0, lt=1)
+
+
+class Loss(yaml_files.Model):
+    """Equation 1 and the two choices it leaves open."""
+
+    normalize_by: Literal["batch", "observed"] = "batch"
+    reduce_values: Literal["sum", "mean"] = "sum"
+
+
+class Training(yaml_files.Model):
+    """The optimizer, its schedule, and what is kept."""
+
+    epochs: int = Field(default=15, ge=1)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Literal["constant", "exponential", "cosine"] = "exponential"
+    decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
+    warmup_epochs: float = Field(default=0.0, ge=0)  # linear from 0, any schedule
+    weight_decay: float = Field(default=0.0, ge=0)  # adamw only
+    clip_norm: float = Field(default=0.0, ge=0)  # of all gradients together; 0 = off
+    keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    jit_compile: bool = False  # XLA for the step without augmentation; slow on CPUs
+    checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _decay_has_its_optimizer(self) -> Training:
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError("weight_decay needs optimizer: adamw")
+        return self
+
+
+class Answers(yaml_files.Model):
+    """Post-processing: the paper's threshold is the schema's (0.5 unless it says otherwise)."""
+
+    gate_by_category: bool = False  # the paper: off
+
+
+class Config(yaml_files.Model):
+    """A whole experiment."""
+
+    name: str
+    data: Data = Data()
+    augmentation: Augmentation = Augmentation()
+    model: Network = Network()
+    loss: Loss = Loss()
+    train: Training = Training()
+    answers: Answers = Answers()
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
+        """The experiment in a YAML file after `section.key=value` overrides, in order.
+
+        Raises:
+          InputError: a missing file, an unknown key or a value of another type; names the key.
+        """
+        content = yaml_files.read_mapping(path, "the config file")
+        for override in overrides:
+            content = _with_override(content, override)
+        return yaml_files.validate(cls, content, str(path))
+
+    def write(self, path: str | Path) -> None:
+        """Writes every key, defaults included, as YAML."""
+        Path(path).write_text(yaml_files.dump(self), encoding="utf-8")
+
+
+def _with_override(content: Dict[str, Any], override: str) -> Dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: write it as section.key=value")
+    content = copy.deepcopy(content)
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise InputError(f"--set {override}: {section!r} is not a section of the config")
+    place[last] = yaml_files.load(text, f"--set {override}")
+    return content

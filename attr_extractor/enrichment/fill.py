@@ -1,0 +1,197 @@
+"""A table's empty cells, filled by an exported model; what the seller wrote stays as it is.
+
+Every input column is kept. Per attribute `<name>_confidence` and `<name>_source` are added, and
+`error`: why a row's photos could not be read.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from attr_extractor import labels
+from attr_extractor.catalogue import photos, table
+from attr_extractor.errors import InputError
+from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.serving.model_dir import ExportedModel, load
+
+ROWS_PER_BATCH = 32
+ERROR = "error"
+SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not applicable"
+
+
+@dataclass
+class Summary:
+    """What came of a table."""
+
+    rows: int = 0
+    rows_with_error: int = 0
+    cells: Counter[str] = field(default_factory=Counter)  # by source
+
+
+def fill(
+    model_path: str | Path,
+    catalogue: str | Path,
+    output: str | Path,
+    image_root: str | Path | None = None,
+    answer: Literal["threshold", "best"] = "threshold",
+) -> Summary:
+    """Writes the filled table, in the order of the input.
+
+    Args:
+      answer: `threshold` leaves a cell empty where no score is above the threshold; `best` always
+        gives the best value.
+
+    Raises:
+      InputError: the model, the table or the output cannot be used.
+    """
+    output = Path(output)
+    if output.exists():
+        raise InputError(f"{output}: exists already; name a new file or remove it")
+    if not output.parent.is_dir():
+        raise InputError(f"{output.parent}: the folder of --output does not exist")
+    model = load(model_path)
+    schema = model.schema
+    rows = table.read_catalogue(catalogue, schema, require_all=False)
+    root = Path(image_root) if image_root else Path(catalogue).parent
+    if not root.is_dir():
+        raise InputError(f"{root}: the image root is not a folder")
+    header = _header(rows, schema, catalogue)
+
+    summary = Summary()
+    temporary = output.with_name(output.name + ".tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(header.values()), lineterminator="\n")
+        writer.writeheader()
+        progress = tqdm(total=len(rows), unit="row", desc="filling")
+        for batch, scores, errors in _scored(model, rows, root):
+            for row in _filled(model, batch, scores, errors, answer, summary):
+                writer.writerow({header[name]: cell for name, cell in row.items()})
+            progress.update(len(batch))
+        progress.close()
+    temporary.replace(output)
+    return summary
+
+
+def _header(rows: pd.DataFrame, schema: Schema, catalogue: str | Path) -> dict[str, str]:
+    """Our name of every output column -> the name it is written under."""
+    names = [*rows.columns, *(name for name in schema.names if name not in rows.columns)]
+    added = [f"{name}_{what}" for name in schema.names for what in ("confidence", "source")]
+    for name in [*added, ERROR]:
+        if name in names:
+            raise InputError(
+                f"{catalogue}: the column {name!r} is one that the filled table adds; rename it"
+            )
+    return {name: schema.column(name) for name in names} | {n: n for n in [*added, ERROR]}
+
+
+def _scored(
+    model: ExportedModel, rows: pd.DataFrame, root: Path
+) -> Iterator[tuple[list[dict[str, str]], np.ndarray, list[str]]]:
+    """Batches of rows with pooled scores float32 [rows, V] and what was wrong with their photos.
+
+    Photos of one product are pooled by the mean of their scores. The next batch is read from disk
+    while the model works on this one.
+    """
+    records = table.cells_of(rows)
+    starts = range(0, len(records), ROWS_PER_BATCH)
+    with ThreadPoolExecutor(max_workers=3) as pool:
+
+        def read(start: int) -> list[tuple[int, bytes, str]]:
+            batch = records[start : start + ROWS_PER_BATCH]
+            return _read_photos(batch, root, model.photo_short_side)
+
+        for start, found in zip(starts, pool.map(read, starts)):
+            batch = records[start : start + ROWS_PER_BATCH]
+            yield (batch, *_pool(model, len(batch), found))
+
+
+def _read_photos(
+    batch: list[dict[str, str]], root: Path, short_side: int
+) -> list[tuple[int, bytes, str]]:
+    """(row in the batch, stored photo, "") or (row, b"", reason) of every photo listed."""
+    found = []
+    for i, row in enumerate(batch):
+        paths = table.image_paths(row[table.IMAGE])
+        if not paths:
+            found.append((i, b"", "no image named"))
+        for path in paths:
+            try:
+                photo = photos.store(photos.read_raw(root, path), short_side)
+                found.append((i, photo.encoded, ""))
+            except photos.PhotoError as error:
+                found.append((i, b"", f"{path}: {error}"))
+    return found
+
+
+def _pool(
+    model: ExportedModel, size: int, found: list[tuple[int, bytes, str]]
+) -> tuple[np.ndarray, list[str]]:
+    """Mean scores float32 [size, V], NaN for a row without a readable photo; errors per row."""
+    owner = [i for i, encoded, _ in found if encoded]
+    files = [encoded for _, encoded, _ in found if encoded]
+    pooled = np.full([size, model.schema.num_values], np.nan, np.float32)
+    if files:
+        result = model.signatures["scores"](image_bytes=tf.constant(files))
+        scores = result["scores"].numpy()
+        for i in set(owner):
+            pooled[i] = scores[[j for j, o in enumerate(owner) if o == i]].mean(axis=0)
+    errors = ["; ".join(reason for j, _, reason in found if j == i and reason) for i in range(size)]
+    return pooled, errors
+
+
+def _filled(
+    model: ExportedModel,
+    batch: list[dict[str, str]],
+    scores: np.ndarray,
+    errors: list[str],
+    answer: str,
+    summary: Summary,
+) -> Iterator[dict[str, str]]:
+    schema = model.schema
+    given = [labels.encode_category(schema, row.get(schema.category, ""))[0] for row in batch]
+    readable = np.isfinite(scores).all(axis=1)
+    safe = np.where(np.isfinite(scores), scores, 0.0).astype(np.float32)
+    category = tf.constant([-1 if c is None else c for c in given])
+    chosen = model.answers.chosen(
+        tf.constant(safe), category=category, always=answer == "best"
+    ).numpy()
+    chosen &= readable[:, np.newaxis]
+    for i, row in enumerate(batch):
+        filled = dict(row)
+        for attribute in schema.attributes:
+            name, where = attribute.name, schema.slices[attribute.name]
+            cell = row.get(name, "")
+            confidence = ""
+            order = np.argsort(-safe[i, where], kind="stable")
+            values = [attribute.values[v] for v in order if chosen[i, where][v]]
+            if not schema.is_missing(cell):
+                source = SELLER
+                values_given = labels.parse(attribute, cell, schema)[0]
+                if readable[i] and values_given:
+                    confidence = f"{safe[i, where][values_given].min():.4f}"
+            elif given[i] is not None and not schema.allowed[given[i], where].any():
+                source = NOT_APPLICABLE
+            elif values:
+                source = MODEL
+                cell = SEPARATOR.join(values)
+                confidence = f"{safe[i, where][chosen[i, where]].max():.4f}"
+            else:
+                source = NO_ANSWER
+            filled[name] = cell
+            filled[f"{name}_confidence"], filled[f"{name}_source"] = confidence, source
+            summary.cells[source] += 1
+        filled[ERROR] = errors[i]
+        summary.rows += 1
+        summary.rows_with_error += bool(errors[i])
+        yield filled

@@ -1,0 +1,93 @@
+"""Bad input, said in one line.
+
+`InputError` is the only exception of the package that a user is meant to see: something they
+gave cannot be used. Every other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags
+
+BAD_INPUT = 2
+
+
+class InputError(Exception):
+    """What the user gave cannot be used: what is wrong, where, and what would be right."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
+
+
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """The known spelling closest to `text`, or None where nothing is close."""
+    found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """`; did you mean 'v-neck'?`, or an empty string where nothing is close."""
+    guess = nearest(text, known)
+    return f"; did you mean {guess!r}?" if guess else ""
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """The path of an existing file; `what` names it in the error ("the schema file")."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: {what} is a folder, a file is needed")
+    if not path.is_file():
+        raise InputError(f"{path}: {what} does not exist")
+    return path
+
+
+def require_new_folder(path: str | Path, what: str) -> Path:
+    """Creates an output folder; an existing one must be empty, so that nothing is overwritten."""
+    path = Path(path)
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: {what} cannot be made: {error.strerror}") from error
+    return path
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Parses the flags and runs `main`; an InputError or a wrong flag: one line, exit code 2."""
+
+    def parse_flags(argv: list[str]) -> list[str]:
+        if _asks_help(argv):
+            return app.parse_flags_with_usage(argv)
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            _fail(f"{error}; --help lists the flags")
+        if len(rest) > 1:
+            _fail(f"unexpected argument {rest[1]!r}: every option is a flag, see --help")
+        return rest
+
+    def run(_argv: list[str]) -> None:
+        for name in ("absl", "tensorflow"):  # what they tell as INFO is for their developers
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            main()
+        except InputError as error:
+            _fail(str(error))
+
+    app.run(run, flags_parser=parse_flags)
+
+
+def _asks_help(argv: list[str]) -> bool:
+    return any(arg.lstrip("-") in ("help", "helpfull", "helpshort", "helpxml") for arg in argv[1:])
+
+
+def _fail(line: str) -> NoReturn:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

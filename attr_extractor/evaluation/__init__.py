@@ -1,0 +1,1 @@
+"""What a trained run is worth: metrics over a split and the report."""

@@ -1,0 +1,70 @@
+"""A trained run on a split: metrics.json, the table on the screen, report.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attr_extractor.evaluation import report, samples, scores
+from attr_extractor.records import dataset
+from attr_extractor.training.run_dir import RunDir
+
+
+def evaluate(
+    run_dir: str | Path, split: str = "test", records: str | Path | None = None
+) -> dict[str, Any]:
+    """Measures a run on a split and writes `metrics.json` and `report.html` into the run.
+
+    Args:
+      records: records of the same schema instead of the run's own.
+
+    Raises:
+      InputError: no trained run there, records of another schema, or an empty split.
+    """
+    run = RunDir.read(run_dir)
+    folder, manifest = run.manifest(records)
+    manifest.split(split)  # fails before the network is built
+    network = run.load_network()
+    batches = dataset.evaluation_batches(folder, manifest, run.config.data, split)
+    baseline = scores.most_frequent(run.schema, manifest.present("train"))
+    answers = run.answers()
+    measured = scores.measure(network.logits, batches, answers, baseline)
+    measured["split"] = split
+    run.update_metrics(split, measured)
+    shown = samples.collect(network.logits, batches, answers)
+    page = report.render(run.config.name, run.schema, measured, shown)
+    (run.path / "report.html").write_text(page, encoding="utf-8")
+    return measured
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The score table for a terminal: one line an attribute, best first, the mean last."""
+    rows = sorted(measured["attributes"].items(), key=lambda item: -(item[1]["score"] or 0.0))
+    width = max(len("mean over attributes"), *(len(name) for name, _ in rows))
+    lines = [
+        f"{'attribute':{width}}  score  95 % interval   most freq.  beats it  answered  photos"
+    ]
+    for name, a in rows:
+        if a["score"] is None:
+            lines.append(f"{name:{width}}  no photo of this split has a value")
+            continue
+        low, high = a["interval"]
+        beats = "yes" if a["gain_interval"][0] > 0 else "no"
+        lines.append(
+            f"{name:{width}}  {a['score']:.3f}  [{low:.3f}, {high:.3f}]  {a['most_frequent']:10.3f}"
+            f"  {beats:>8}  {a['coverage']:8.3f}  {a['applicable']:6d}"
+        )
+    mean = measured["mean"]
+    if mean["score"] is not None:
+        low, high = mean["interval"]
+        lines.append(
+            f"{'mean over attributes':{width}}  {mean['score']:.3f}  [{low:.3f}, {high:.3f}]"
+            f"  {mean['most_frequent']:10.3f}  {mean['attributes_beating_most_frequent']:3d} of "
+            f"{mean['attributes_measured']:<2d} {mean['coverage']:7.3f}  {measured['photos']:6d}"
+        )
+        low, high = mean["accuracy_interval"]
+        lines.append(
+            f"accuracy of the best value, always answered: {mean['accuracy']:.3f} "
+            f"[{low:.3f}, {high:.3f}]"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""Photos with what was predicted for them, for the paper's figure 7."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.labels import decode
+from attr_extractor.model.answers import Answers
+
+PHOTOS = 24
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attribute of one photo."""
+
+    attribute: str
+    answered: list[str]
+    labelled: list[str] | None  # None: missing; []: does not apply
+    score: float  # of the best answered value; 0 without an answer
+
+    @property
+    def verdict(self) -> str:
+        """right, wrong, partly right, no answer, or unknown where the label is missing."""
+        if self.labelled is None:
+            return "unknown"
+        if set(self.answered) == set(self.labelled):
+            return "right"
+        if not self.answered:
+            return "no answer"
+        return "partly right" if set(self.answered) & set(self.labelled) else "wrong"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo as the model saw it, uint8 [H, W, 3], and its rows."""
+
+    product_id: str
+    pixels: np.ndarray
+    rows: list[Row]
+
+
+def collect(
+    logits: Callable[[tf.Tensor], tf.Tensor],
+    batches: Iterable[dict[str, tf.Tensor]],
+    answers: Answers,
+    count: int = PHOTOS,
+) -> list[Sample]:
+    """The first photos of a split, which is in shuffled order, with answers and labels."""
+    samples: list[Sample] = []
+    for batch in batches:
+        scores = tf.sigmoid(logits(batch["pixels"]))
+        chosen = answers.chosen(scores).numpy()
+        for i, product in enumerate(batch["product_id"].numpy()):
+            if len(samples) == count:
+                return samples
+            rows = _rows(answers, scores[i].numpy(), chosen[i], batch["labels"][i].numpy())
+            samples.append(Sample(product.decode(), batch["pixels"][i].numpy(), rows))
+    return samples
+
+
+def _rows(
+    answers: Answers, scores: np.ndarray, chosen: np.ndarray, labels: np.ndarray
+) -> list[Row]:
+    labelled = decode(answers.schema, labels)
+    answered = decode(answers.schema, chosen.astype(np.int8))
+    rows = []
+    for name, where in answers.schema.slices.items():
+        best = float(np.max(scores[where] * chosen[where]))
+        rows.append(Row(name, answered[name] or [], labelled[name], best))
+    return rows

@@ -1,0 +1,159 @@
+"""Equation 2 over a split, beside "always the most frequent value", missing labels left out.
+
+One pass, memory independent of the split: sums per attribute, and the same sums under the weights
+of each bootstrap replicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.evaluation import bootstrap
+from attr_extractor.model import metrics
+from attr_extractor.model.answers import Answers
+from attr_extractor.model.per_attribute import any_value
+from attr_extractor.schema import Schema
+
+
+class Totals:
+    """Sums per attribute [T] and per replicate [R, T] of what the scores need."""
+
+    KEYS = ("model", "baseline", "applies", "accuracy")
+
+    def __init__(self, size: int):
+        self.photos = 0
+        self.once = {key: np.zeros(size) for key in (*self.KEYS, "all", "baseline_all", "known")}
+        self.once["answered"] = np.zeros(size)
+        self.resampled = {key: np.zeros([bootstrap.REPLICATES, size]) for key in self.KEYS}
+
+    def add(self, values: dict[str, np.ndarray], product_ids: Any) -> None:
+        """Adds one batch: float [B, T] of every key."""
+        self.photos += len(product_ids)
+        for key, total in self.once.items():
+            total += values[key].sum(axis=0)
+        draws = bootstrap.weights(list(product_ids))  # [R, B]
+        for key, total in self.resampled.items():
+            total += draws @ values[key]  # [R, T]
+
+
+def most_frequent(schema: Schema, present: np.ndarray) -> np.ndarray:
+    """bool [V]: of every attribute the value that most training photos have."""
+    chosen = np.zeros(schema.num_values, bool)
+    for where in schema.slices.values():
+        chosen[where.start + int(np.argmax(present[where]))] = True
+    return chosen
+
+
+def measure(
+    logits: Callable[[tf.Tensor], tf.Tensor],
+    batches: Iterable[dict[str, tf.Tensor]],
+    answers: Answers,
+    baseline: np.ndarray,
+) -> dict[str, Any]:
+    """Scores of a model over batches.
+
+    Args:
+      logits: uint8 [B, H, W, 3] -> [B, V].
+      baseline: bool [V], the answer that is always given for comparison.
+
+    Returns:
+      `photos`; `mean` over attributes; `attributes`: per attribute the headline `score` over
+      samples to which it applies, its `interval`, the paper's `score_all` over all samples with a
+      known label, `most_frequent` (the same headline of the baseline), `gain` over it and
+      `gain_interval`, `coverage` (share answered), `accuracy` of the best value, and counts.
+    """
+    schema = answers.schema
+
+    @tf.function(reduce_retracing=True)
+    def compare(pixels: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = tf.sigmoid(logits(pixels))
+        chosen = answers.chosen(scores)
+        found = metrics.agreement(labels, chosen, schema)
+        same = metrics.agreement(labels, tf.broadcast_to(baseline, tf.shape(labels)), schema)
+        right = answers.best(scores) & (labels == 1)
+        return {
+            "applies": found["applies"],
+            "known": found["known"],
+            "score": found["score"],
+            "baseline": same["score"],
+            "answered": any_value(chosen, schema),
+            "accuracy": any_value(right, schema),
+        }
+
+    totals = Totals(len(schema.attributes))
+    for batch in batches:
+        found = {
+            key: value.numpy().astype(np.float64)
+            for key, value in compare(batch["pixels"], batch["labels"]).items()
+        }
+        applies, known = found["applies"], found["known"]
+        totals.add(
+            {
+                "model": found["score"] * applies,
+                "baseline": found["baseline"] * applies,
+                "accuracy": found["accuracy"] * applies,
+                "answered": found["answered"] * applies,
+                "all": found["score"] * known,
+                "baseline_all": found["baseline"] * known,
+                "applies": applies,
+                "known": known,
+            },
+            batch["product_id"].numpy(),
+        )
+    return _summary(schema, totals, baseline)
+
+
+def _summary(schema: Schema, totals: Totals, baseline: np.ndarray) -> dict[str, Any]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        once = totals.once
+        mean = {key: once[key] / once["applies"] for key in (*Totals.KEYS, "answered")}
+        mean["all"] = once["all"] / once["known"]
+        mean["baseline_all"] = once["baseline_all"] / once["known"]
+        drawn = {k: totals.resampled[k] / totals.resampled["applies"] for k in Totals.KEYS}
+    gain = drawn["model"] - drawn["baseline"]  # [R, T]
+    seen = once["applies"] > 0
+    attributes: dict[str, dict[str, Any]] = {}
+    for t, attribute in enumerate(schema.attributes):
+        where = schema.slices[attribute.name]
+        attributes[attribute.name] = {
+            "score": _number(mean["model"][t]),
+            "interval": bootstrap.interval(drawn["model"][:, t]) if seen[t] else None,
+            "most_frequent": _number(mean["baseline"][t]),
+            "gain": _number(mean["model"][t] - mean["baseline"][t]),
+            "gain_interval": bootstrap.interval(gain[:, t]) if seen[t] else None,
+            "accuracy": _number(mean["accuracy"][t]),
+            "coverage": _number(mean["answered"][t]),
+            "score_all": _number(mean["all"][t]),
+            "most_frequent_all": _number(mean["baseline_all"][t]),
+            "most_frequent_value": attribute.values[int(np.argmax(baseline[where]))],
+            "applicable": int(once["applies"][t]),
+            "known": int(once["known"][t]),
+        }
+    measured = [attributes[name] for t, name in enumerate(schema.names) if seen[t]]
+
+    def average(key: str) -> float | None:
+        return _number(np.mean([a[key] for a in measured])) if measured else None
+
+    return {
+        "photos": totals.photos,
+        "mean": {
+            "attributes_measured": len(measured),
+            "attributes_beating_most_frequent": sum(a["gain_interval"][0] > 0 for a in measured),
+            **{
+                key: average(key)
+                for key in ("score", "most_frequent", "accuracy", "coverage", "score_all")
+            },
+            "interval": bootstrap.interval(np.nanmean(drawn["model"][:, seen], axis=1)),
+            "accuracy_interval": bootstrap.interval(np.nanmean(drawn["accuracy"][:, seen], axis=1)),
+        },
+        "attributes": attributes,
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number; None where nothing was measured."""
+    return round(float(value), 5) if np.isfinite(value) else None

@@ -1,0 +1,102 @@
+"""Post-processing: scores -> answers, the same ops in the served graph and in Python.
+
+Values with a score above the threshold are kept; of an exclusive attribute only the best of those;
+none may remain, which is "no answer". With gating, an attribute or value that the product's
+category rules out is not answered: a given category beats the predicted one, and a category
+without an answer suppresses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.model.per_attribute import any_value, is_first_highest
+from attr_extractor.schema import Schema
+
+MAX_ANSWERS = 5  # of an attribute that may have several values
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How scores become answers."""
+
+    schema: Schema
+    thresholds: np.ndarray  # float32 [V]
+    gate_by_category: bool = False
+
+    def chosen(
+        self,
+        scores: tf.Tensor,
+        threshold: tf.Tensor | None = None,
+        category: tf.Tensor | None = None,
+        always: bool = False,
+    ) -> tf.Tensor:
+        """The answered values.
+
+        Args:
+          scores: float32 [B, V].
+          threshold: float32 scalar or [B, 1] instead of the model's own thresholds.
+          category: int32 [B], the given category of each product, -1 where none is given.
+          always: answer the best allowed value where none is above the threshold.
+
+        Returns:
+          bool [B, V].
+        """
+        limits = tf.constant(self.thresholds) if threshold is None else threshold
+        allowed = tf.ones_like(scores, tf.bool)
+        if self.gate_by_category:
+            given = self._answered_category(scores, limits)  # [B]
+            if category is not None:
+                given = tf.where(category >= 0, category, given)
+            rows = tf.gather(tf.constant(self.schema.allowed), tf.maximum(given, 0))  # [B, V]
+            allowed = rows | (given < 0)[:, tf.newaxis]
+        eligible = allowed & (scores > limits)
+        if always:
+            none = tf.logical_not(any_value(eligible, self.schema))  # [B, T]
+            none = tf.gather(none, self.schema.attribute_of_value, axis=1)  # [B, V]
+            best = is_first_highest(tf.where(allowed, scores, -1.0), self.schema)
+            eligible |= none & allowed & best
+        return self._best_of_exclusive(scores, eligible)
+
+    def _answered_category(self, scores: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
+        """int32 [B]: position of the category that is answered, -1 without an answer."""
+        kept = self._best_of_exclusive(scores, scores > limits)
+        kept = kept[:, self.schema.slices[self.schema.category]]  # [B, C]
+        position = tf.argmax(tf.cast(kept, tf.int32), axis=1, output_type=tf.int32)
+        return tf.where(tf.reduce_any(kept, axis=1), position, -1)
+
+    def best(self, scores: tf.Tensor) -> tf.Tensor:
+        """bool [B, V]: of every attribute the one best value, whatever its score."""
+        return is_first_highest(scores, self.schema)
+
+    def _best_of_exclusive(self, scores: tf.Tensor, eligible: tf.Tensor) -> tf.Tensor:
+        """bool [B, V]: the eligible values, of an exclusive attribute only the best of them."""
+        exclusive = np.repeat([a.exclusive for a in self.schema.attributes], self.schema.sizes)
+        best = is_first_highest(tf.where(eligible, scores, -1.0), self.schema)
+        return eligible & (best | tf.constant(~exclusive))
+
+    def strings(self, scores: tf.Tensor, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The served answer: per attribute its values, best first, and their scores.
+
+        Returns:
+          `<name>` string [B, K] padded with "", `<name>_score` float32 [B, K] padded with 0;
+          K = 1 for an exclusive attribute, else at most MAX_ANSWERS.
+        """
+        outputs: dict[str, tf.Tensor] = {}
+        for attribute in self.schema.attributes:
+            where = self.schema.slices[attribute.name]
+            size = 1 if attribute.exclusive else min(MAX_ANSWERS, len(attribute.values))
+            candidates = tf.where(chosen[:, where], scores[:, where], -1.0)  # [B, V_t]
+            top, index = tf.math.top_k(candidates, size)  # [B, K]
+            words = tf.gather(tf.constant(attribute.values), index)
+            outputs[attribute.name] = tf.where(top >= 0, words, "")
+            outputs[f"{attribute.name}_score"] = tf.maximum(top, 0.0)
+        return outputs
+
+
+def default_thresholds(schema: Schema) -> np.ndarray:
+    """float32 [V]: each attribute's threshold in the schema."""
+    return np.repeat([a.threshold for a in schema.attributes], schema.sizes).astype(np.float32)

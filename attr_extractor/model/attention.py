@@ -1,0 +1,106 @@
+"""The paper's transformer block: multi-head self-attention over the N positions of the photo.
+
+Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V for each of h heads (Vaswani et al., section
+3.2); our `key_dim` is their d_k = d_v, our `feed_forward_dim` their d_ff. Residual and layer
+normalisation follow each of the two parts, as there. Plain matrix products instead of Einsums:
+they are what served graphs run fastest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+EPSILON = 1e-6
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class TransformerBlock(keras.layers.Layer):
+    """[B, N, D] -> [B, N, D].
+
+    Args:
+      num_heads: h.
+      key_dim: width of each head's queries, keys and values.
+      feed_forward_dim: width of the hidden layer of the position-wise network.
+    """
+
+    def __init__(self, num_heads: int, key_dim: int, feed_forward_dim: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.key_dim = key_dim
+        self.feed_forward_dim = feed_forward_dim
+
+    def build(self, input_shape: Any) -> None:
+        channels = int(input_shape[-1])
+        width = self.num_heads * self.key_dim
+        self.qkv_kernel = self._kernel("qkv_kernel", [channels, 3 * width], fan_out=width)
+        self.qkv_bias = self._vector("qkv_bias", 3 * width, "zeros")
+        self.output_kernel = self._kernel("output_kernel", [width, channels])
+        self.output_bias = self._vector("output_bias", channels, "zeros")
+        self.norm1_scale = self._vector("norm1_scale", channels, "ones")
+        self.norm1_offset = self._vector("norm1_offset", channels, "zeros")
+        self.expand_kernel = self._kernel("expand_kernel", [channels, self.feed_forward_dim])
+        self.expand_bias = self._vector("expand_bias", self.feed_forward_dim, "zeros")
+        self.reduce_kernel = self._kernel("reduce_kernel", [self.feed_forward_dim, channels])
+        self.reduce_bias = self._vector("reduce_bias", channels, "zeros")
+        self.norm2_scale = self._vector("norm2_scale", channels, "ones")
+        self.norm2_offset = self._vector("norm2_offset", channels, "zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        attended = self._attend(inputs)  # [B, N, D]
+        hidden = _normalize(inputs + attended, self.norm1_scale, self.norm1_offset)  # [B, N, D]
+        expanded = tf.nn.relu(_dense(hidden, self.expand_kernel, self.expand_bias))  # [B, N, F]
+        reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
+        return _normalize(hidden + reduced, self.norm2_scale, self.norm2_offset)  # [B, N, D]
+
+    def _attend(self, inputs: tf.Tensor) -> tf.Tensor:
+        positions = int(inputs.shape[1])
+        heads, width = self.num_heads, self.key_dim
+        qkv = _dense(inputs, self.qkv_kernel, self.qkv_bias)  # [B, N, 3*h*d]
+        qkv = tf.reshape(qkv, [-1, positions, 3, heads, width])
+        qkv = tf.transpose(qkv, [2, 0, 3, 1, 4])  # [3, B, h, N, d]
+        query, key, value = tf.unstack(qkv)
+        query = query * tf.cast(width**-0.5, query.dtype)
+        scores = tf.matmul(query, key, transpose_b=True)  # [B, h, N, N]
+        # softmax in float32: in half precision its sums lose what separates two positions
+        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), value.dtype)
+        mixed = tf.matmul(weights, value)  # [B, h, N, d]
+        mixed = tf.transpose(mixed, [0, 2, 1, 3])  # [B, N, h, d]
+        mixed = tf.reshape(mixed, [-1, positions, heads * width])  # [B, N, h*d]
+        return _dense(mixed, self.output_kernel, self.output_bias)  # [B, N, D]
+
+    def _kernel(self, name: str, shape: list[int], fan_out: int | None = None) -> tf.Variable:
+        # query, key and value share one product but start as three Glorot matrices of their own
+        limit = (6.0 / (shape[0] + (fan_out or shape[1]))) ** 0.5
+        initializer = keras.initializers.RandomUniform(-limit, limit)
+        return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+    def _vector(self, name: str, size: int, initializer: str) -> tf.Variable:
+        return self.add_weight(name=name, shape=[size], initializer=initializer)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "feed_forward_dim": self.feed_forward_dim,
+        }
+
+
+def _dense(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tensor:
+    """One matrix product over all positions: [B, N, I] -> [B, N, O]."""
+    kernel = tf.convert_to_tensor(kernel)
+    flat = tf.reshape(inputs, [-1, kernel.shape[0]])  # [B*N, I]
+    outputs = tf.nn.bias_add(tf.matmul(flat, kernel), bias)  # [B*N, O]
+    return tf.reshape(outputs, [-1, int(inputs.shape[1]), kernel.shape[1]])
+
+
+def _normalize(inputs: tf.Tensor, scale: tf.Variable, offset: tf.Variable) -> tf.Tensor:
+    """Layer normalisation over the channels, in float32 whatever the inputs are."""
+    wide = tf.cast(inputs, tf.float32)
+    mean, variance = tf.nn.moments(wide, axes=[-1], keepdims=True)
+    normal = tf.cast((wide - mean) * tf.math.rsqrt(variance + EPSILON), inputs.dtype)
+    return normal * scale + offset

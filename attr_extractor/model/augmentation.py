@@ -1,0 +1,96 @@
+"""The paper's augmentation: zoom, shift, rotation, shear and flip as ONE affine map per photo.
+
+The five matrices are multiplied first and the photo is resampled once, so it is neither blurred
+nor slowed five times. Projective transforms have no XLA kernel: call this outside a compiled step.
+All randomness is a pure function of the seed passed in, so a step can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from attr_extractor.config import Augmentation
+from attr_extractor.model import photometric, transform
+
+
+def augment(pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    """Randomly transformed photos.
+
+    Args:
+      pixels: uint8 [B, H, W, 3].
+      seed: int32 or int64 [2], for example (run seed, step).
+
+    Returns:
+      float32 [B, H, W, 3] in 0 .. 255.
+    """
+    photos = tf.cast(pixels, tf.float32)
+    if not config.enabled:
+        return photos
+    batch, height, width = tf.unstack(tf.shape(pixels)[:3])
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    matrices = random_matrices(batch, height, width, config, seeds[0])  # [B, 3, 3]
+    photos = transform.resample(photos, matrices, config.fill_mode)  # [B, H, W, 3]
+    return photometric.adjust(photos, config, seeds[1])
+
+
+def random_matrices(
+    batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, config: Augmentation, seed: tf.Tensor
+) -> tf.Tensor:
+    """float32 [B, 3, 3]: maps output (x, y, 1) to input (x, y, 1), pixel centres at integers."""
+    seeds = tf.random.experimental.stateless_split(seed, 6)
+
+    def draw(index: int, limit: float) -> tf.Tensor:  # [B], uniform in -limit .. limit
+        return tf.random.stateless_uniform([batch], seeds[index], -limit, limit)
+
+    flipped = tf.random.stateless_uniform([batch], seeds[5]) < config.flip
+    return compose(
+        height,
+        width,
+        zoom=1.0 + draw(0, config.zoom),
+        shift_x=draw(1, config.shift),
+        shift_y=draw(2, config.shift),
+        rotation=draw(3, math.radians(config.rotation)),
+        shear=draw(4, math.radians(config.shear)),
+        flip=flipped,
+    )
+
+
+def compose(
+    height: tf.Tensor,
+    width: tf.Tensor,
+    zoom: tf.Tensor,
+    shift_x: tf.Tensor,
+    shift_y: tf.Tensor,
+    rotation: tf.Tensor,
+    shear: tf.Tensor,
+    flip: tf.Tensor,
+) -> tf.Tensor:
+    """The composed map of each photo about its centre, from output to input pixels.
+
+    Args (all [B]):
+      zoom: 1.2 shows a fifth more of the scene (the garment smaller), 0.8 a fifth less.
+      shift_x, shift_y: in widths and heights.
+      rotation, shear: radians; shear slants vertical lines by the angle.
+      flip: bool, left-right.
+
+    Returns:
+      float32 [B, 3, 3].
+    """
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    zero, one = tf.zeros_like(zoom), tf.ones_like(zoom)
+    cos, sin = tf.cos(rotation), tf.sin(rotation)
+    mirror = tf.where(flip, -one, one)
+    x, y = (width - 1.0) / 2.0 * one, (height - 1.0) / 2.0 * one
+
+    def matrix(a, b, c, d, e, f):  # [B, 3, 3] with rows (a b c), (d e f), (0 0 1)
+        rows = [[a, b, c], [d, e, f], [zero, zero, one]]
+        return tf.transpose(tf.stack([tf.stack(row) for row in rows]), [2, 0, 1])
+
+    to_centre = matrix(one, zero, -x, zero, one, -y)
+    rotated = matrix(cos, -sin, zero, sin, cos, zero)
+    sheared = matrix(one, tf.tan(shear), zero, zero, one, zero)
+    scaled = matrix(zoom * mirror, zero, zero, zero, zoom, zero)
+    back = matrix(one, zero, x + shift_x * width, zero, one, y + shift_y * height)
+    return back @ rotated @ sheared @ scaled @ to_centre

@@ -1,0 +1,116 @@
+"""The paper's branches, all T of them in three products whatever T is.
+
+A branch is two hidden layers and one output per value of its attribute, fed with the pooled
+features. Layer 1 of all branches is one matrix product, layer 2 one batched product. The output
+layers differ in width, so each is cut into tiles of TILE values (the last one padded) and all
+tiles are one batched product: padding stays below TILE values an attribute, however uneven the
+attributes are, and the number of graph ops does not depend on T.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+TILE = 32  # values
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class Branches(keras.layers.Layer):
+    """Pooled features [B, D] -> logits [B, V], float32.
+
+    Args:
+      sizes: number of values of each attribute, summing to V.
+      hidden: widths of the two hidden layers.
+    """
+
+    def __init__(self, sizes: list[int], hidden: list[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.sizes = list(sizes)
+        self.hidden = list(hidden)
+        self._tile_branch, self._value_position = _tiles(self.sizes)
+
+    def build(self, input_shape: Any) -> None:
+        channels, branches = int(input_shape[-1]), len(self.sizes)
+        first, second = self.hidden
+        tiles = len(self._tile_branch)
+        self.kernel1 = self.add_weight(
+            name="kernel1",
+            shape=[channels, branches * first],
+            initializer=_glorot(channels, first),
+        )
+        self.bias1 = self.add_weight(name="bias1", shape=[branches * first], initializer="zeros")
+        self.kernel2 = self.add_weight(
+            name="kernel2", shape=[branches, first, second], initializer=_glorot(first, second)
+        )
+        self.bias2 = self.add_weight(name="bias2", shape=[branches, 1, second], initializer="zeros")
+        # one limit for all branches: that of an output layer of the mean width
+        self.kernel3 = self.add_weight(
+            name="kernel3",
+            shape=[tiles, second, TILE],
+            initializer=_glorot(second, max(1, sum(self.sizes) // branches)),
+        )
+        self.bias3 = self.add_weight(name="bias3", shape=[sum(self.sizes)], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        branches, first = len(self.sizes), self.hidden[0]
+        hidden = tf.nn.relu(tf.matmul(inputs, self.kernel1) + self.bias1)  # [B, T*h1]
+        hidden = tf.reshape(hidden, [-1, branches, first])  # [B, T, h1]
+        hidden = tf.transpose(hidden, [1, 0, 2])  # [T, B, h1]
+        hidden = tf.nn.relu(tf.matmul(hidden, self.kernel2) + self.bias2)  # [T, B, h2]
+        hidden = tf.gather(hidden, self._tile_branch)  # [tiles, B, h2]
+        tiles = tf.matmul(hidden, self.kernel3)  # [tiles, B, TILE]
+        tiles = tf.transpose(tiles, [1, 0, 2])  # [B, tiles, TILE]
+        padded = tf.reshape(tiles, [-1, len(self._tile_branch) * TILE])  # [B, tiles*TILE]
+        logits = tf.gather(padded, self._value_position, axis=1) + self.bias3  # [B, V]
+        return tf.cast(logits, tf.float32)
+
+    def branch_weights(self, t: int) -> dict[str, np.ndarray]:
+        """Branch t's own weights as three dense layers: kernels [in, out] and biases [out]."""
+        first = slice(t * self.hidden[0], (t + 1) * self.hidden[0])
+        values = slice(sum(self.sizes[:t]), sum(self.sizes[: t + 1]))
+        tiles = np.concatenate(self.kernel3.numpy(), axis=1)  # [h2, tiles*TILE]
+        return {
+            "kernel1": self.kernel1.numpy()[:, first],
+            "bias1": self.bias1.numpy()[first],
+            "kernel2": self.kernel2.numpy()[t],
+            "bias2": self.bias2.numpy()[t, 0],
+            "kernel3": tiles[:, self._value_position[values]],
+            "bias3": self.bias3.numpy()[values],
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "sizes": self.sizes, "hidden": self.hidden}
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class SplitAttributes(keras.layers.Layer):
+    """Logits [B, V] -> T tensors [B, V_t], one per attribute."""
+
+    def __init__(self, sizes: list[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.sizes = list(sizes)
+
+    def call(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        return tf.split(inputs, self.sizes, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "sizes": self.sizes}
+
+
+def _tiles(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """int32[tiles]: the branch of each tile; int32[V]: where each value stands among the tiles."""
+    tiles_of_branch = [-(-size // TILE) for size in sizes]
+    branch = np.repeat(np.arange(len(sizes)), tiles_of_branch)
+    starts = np.cumsum([0, *tiles_of_branch[:-1]]) * TILE
+    position = np.concatenate([start + np.arange(size) for start, size in zip(starts, sizes)])
+    return branch.astype(np.int32), position.astype(np.int32)
+
+
+def _glorot(fan_in: int, fan_out: int) -> Any:
+    limit = (6.0 / (fan_in + fan_out)) ** 0.5
+    return keras.initializers.RandomUniform(-limit, limit)

@@ -1,0 +1,73 @@
+"""Equation 2 of the paper: |Y and P| / |Y or P| per sample, over samples with a known label.
+
+Y are the values a sample has, P those that were answered; both empty counts 1. The headline is the
+mean over samples to which the attribute applies; the paper's figure is the mean over all samples
+with a known label, in which empty agreeing with empty inflates the score.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from attr_extractor.model.per_attribute import any_value, sum_values
+from attr_extractor.schema import Schema
+
+
+def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> dict[str, tf.Tensor]:
+    """Equation 2 of every sample and attribute.
+
+    Args:
+      labels: int8 [B, V] of 1, 0, -1.
+      answers: bool [B, V], the values that were answered.
+
+    Returns:
+      `score` float32 [B, T], `known` and `applies` bool [B, T]. A known attribute applies where it
+      has a value: an attribute that does not apply is known to have none.
+    """
+    present, known = labels == 1, labels >= 0  # [B, V]
+    answers = answers & known  # a value whose label is missing can be neither right nor wrong
+
+    union = sum_values(present | answers, schema)  # [B, T]
+    common = sum_values(present & answers, schema)  # [B, T]
+    return {
+        "score": tf.where(union > 0, common / tf.maximum(union, 1.0), 1.0),
+        "known": any_value(known, schema),
+        "applies": any_value(present, schema),
+    }
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class MeanPerAttribute(keras.metrics.Metric):
+    """Sums and counts of T quantities; the result is the mean over attributes that were seen."""
+
+    def __init__(self, size: int, name: str, **kwargs: Any):
+        super().__init__(name=name, dtype="float32", **kwargs)
+        self.size = size
+        self.sums = self.add_weight(name="sums", shape=[size], initializer="zeros")
+        self.counts = self.add_weight(name="counts", shape=[size], initializer="zeros")
+
+    def update_state(self, sums: tf.Tensor, counts: tf.Tensor) -> None:
+        """Adds float [T] sums and counts."""
+        self.sums.assign_add(sums)
+        self.counts.assign_add(counts)
+
+    def reset_state(self) -> None:
+        """Starts a new mean; Keras' own version knows scalars only."""
+        for variable in (self.sums, self.counts):
+            variable.assign(tf.zeros([self.size]))
+
+    def per_attribute(self) -> tf.Tensor:
+        """float32 [T]: each mean, NaN where nothing was seen."""
+        counts = tf.convert_to_tensor(self.counts)
+        return tf.where(counts > 0, tf.convert_to_tensor(self.sums) / counts, float("nan"))
+
+    def result(self) -> tf.Tensor:
+        seen = tf.cast(tf.convert_to_tensor(self.counts) > 0, tf.float32)
+        means = tf.math.divide_no_nan(tf.convert_to_tensor(self.sums), self.counts)
+        return tf.math.divide_no_nan(tf.reduce_sum(means * seen), tf.reduce_sum(seen))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}

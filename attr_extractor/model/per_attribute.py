@@ -1,0 +1,34 @@
+"""From values to the attributes they belong to: [B, V] -> [B, T].
+
+Segment reductions rather than a product with a 0/1 matrix: a GPU may take products of float32 in
+TF32, which would round the loss. The unsorted kind, because XLA has no other.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from attr_extractor.schema import Schema
+
+
+def sum_values(quantity: tf.Tensor, schema: Schema) -> tf.Tensor:
+    """A quantity (bool or number) summed over the values of each attribute: float32 [B, T]."""
+    wide = tf.transpose(tf.cast(quantity, tf.float32))  # [V, B]
+    size = len(schema.attributes)
+    return tf.transpose(tf.math.unsorted_segment_sum(wide, schema.attribute_of_value, size))
+
+
+def any_value(where: tf.Tensor, schema: Schema) -> tf.Tensor:
+    """Whether any value of each attribute is marked: bool [B, V] -> bool [B, T]."""
+    return sum_values(where, schema) > 0
+
+
+def is_first_highest(scores: tf.Tensor, schema: Schema) -> tf.Tensor:
+    """Marks the highest score of each attribute, the first of equal ones: bool [B, V]."""
+    owner, size = schema.attribute_of_value, len(schema.attributes)
+    transposed = tf.transpose(scores)  # [V, B]
+    highest = tf.gather(tf.math.unsorted_segment_max(transposed, owner, size), owner)  # [V, B]
+    position = tf.range(schema.num_values)[:, tf.newaxis]  # [V, 1]
+    candidates = tf.where(transposed == highest, position, schema.num_values)  # [V, B]
+    first = tf.gather(tf.math.unsorted_segment_min(candidates, owner, size), owner)
+    return tf.transpose(position == first)

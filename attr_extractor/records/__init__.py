@@ -1,0 +1,1 @@
+"""The TFRecord contract: Example, builder, manifest, pixels (step b), input pipeline."""

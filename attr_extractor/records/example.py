@@ -1,0 +1,48 @@
+"""The one definition of a record: written and parsed from `FEATURES`.
+
+One Example per photo. `labels` is int8[V] in schema order as raw bytes; a photo's meaning is
+therefore bound to the schema's fingerprint, which the manifest beside the shards carries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),  # JPEG of the stored photo
+    "image/height": tf.io.FixedLenFeature([], tf.int64),  # pixels of the stored photo
+    "image/width": tf.io.FixedLenFeature([], tf.int64),
+    "image/index": tf.io.FixedLenFeature([], tf.int64),  # which photo of the product, from 0
+    "product_id": tf.io.FixedLenFeature([], tf.string),  # UTF-8
+    "labels": tf.io.FixedLenFeature([], tf.string),  # int8[V]: 1 present, 0 absent, -1 missing
+}
+
+
+def serialize(values: dict[str, Any]) -> bytes:
+    """One serialized tf.train.Example; `values` has exactly the keys of FEATURES."""
+    if values.keys() != FEATURES.keys():
+        raise ValueError(f"an Example has {sorted(FEATURES)}, not {sorted(values)}")
+    features = {}
+    for name, spec in FEATURES.items():
+        value = values[name]
+        if spec.dtype == tf.int64:
+            feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        else:
+            data = value.astype(np.int8).tobytes() if isinstance(value, np.ndarray) else value
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+        features[name] = feature
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The raw features of one serialized Example (string scalar), by the names of FEATURES."""
+    return tf.io.parse_single_example(serialized, FEATURES)
+
+
+def decode_labels(labels: tf.Tensor, num_values: int) -> tf.Tensor:
+    """The `labels` feature of one Example as int8[V]."""
+    return tf.ensure_shape(tf.io.decode_raw(labels, tf.int8), [num_values])

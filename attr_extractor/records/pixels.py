@@ -1,0 +1,53 @@
+"""Step (b): a stored photo -> the model's pixels, one function for training and serving.
+
+decode, make square, antialiased resize, round: uint8 [H, W, 3]. The same ops on the same bytes
+give the same pixels to the bit wherever they run. It runs on the host, photo by photo.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from attr_extractor.config import Square
+
+WHITE = 255
+
+
+def from_stored(encoded: tf.Tensor, image_size: int, square: Square) -> tf.Tensor:
+    """JPEG bytes of a stored photo (string scalar) -> uint8 [image_size, image_size, 3]."""
+    return to_model_size(decode_jpeg(encoded), image_size, square)
+
+
+def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """JPEG bytes -> uint8 [H, W, 3], with the decoder's slow and exact transform."""
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def to_model_size(photo: tf.Tensor, image_size: int, square: Square) -> tf.Tensor:
+    """uint8 [H, W, 3] -> uint8 [image_size, image_size, 3].
+
+    Args:
+      square: `squeeze` changes the aspect ratio (the paper), `pad` adds white beside the photo,
+        `crop` keeps the centre.
+    """
+    height, width = tf.unstack(tf.shape(photo)[:2])
+    size = [image_size, image_size]
+    if square == "crop":
+        side = tf.minimum(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        photo = photo[top : top + side, left : left + side]  # [side, side, 3]
+    elif square == "pad":
+        # float64: the rounding of the shorter side must not depend on the machine
+        scale = tf.cast(image_size, tf.float64) / tf.cast(tf.maximum(height, width), tf.float64)
+        sides = tf.cast(tf.stack([height, width]), tf.float64) * scale
+        size = tf.maximum(tf.cast(tf.round(sides), tf.int32), 1)
+    # tf.image.resize does not antialias unless told to; Pillow always does
+    resized = tf.image.resize(photo, size, method="bilinear", antialias=True)
+    resized = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    if square == "pad":
+        missing = tf.stack([image_size, image_size]) - tf.shape(resized)[:2]
+        before = missing // 2
+        padding = tf.stack([before, missing - before], axis=1)  # [2, 2]: before and after
+        padding = tf.concat([padding, [[0, 0]]], axis=0)
+        resized = tf.pad(resized, padding, constant_values=WHITE)
+    return tf.ensure_shape(resized, [image_size, image_size, 3])

@@ -1,0 +1,272 @@
+"""What can be asked of a photo: attributes, their values, exclusivity and applicability.
+
+The paper's tasks t are our attributes and its classes c our values; the category is an attribute
+too. All V values of all attributes stand in one fixed order, the order of `int8[V]` labels and of
+`[B, V]` logits; the fingerprint covers what decides the meaning of that order. No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Dict, List, Literal, Optional, Union
+
+import numpy as np
+import pydantic
+
+from attr_extractor import yaml_files
+from attr_extractor.errors import InputError, did_you_mean
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+SEPARATOR = "|"  # parts several values in one cell
+
+
+def fold(text: str) -> str:
+    """The form in which spellings are compared: Unicode NFKC, case folded, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+class Attribute(yaml_files.Model):
+    """One thing asked of a photo, such as `neck_type`."""
+
+    name: str
+    display_name: Union[str, Dict[str, str], None] = None
+    values: List[str] = pydantic.Field(min_length=1)
+    exclusive: bool = True
+    applies_to: Optional[List[str]] = None
+    values_by_category: Dict[str, List[str]] = {}
+    synonyms: Dict[str, str] = {}
+    unlisted: Literal["absent", "missing"] = "absent"
+    weight: float = pydantic.Field(default=1.0, ge=0)
+    threshold: float = pydantic.Field(default=0.5, ge=0, le=1)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _name_is_an_identifier(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not an identifier: a-z, then a-z, 0-9 and _ only")
+        if name == "error" or name.endswith(("_score", "_bytes")):
+            raise ValueError(
+                f"{name!r} would collide with an output of the served model; rename it"
+            )
+        return name
+
+    @pydantic.model_validator(mode="after")
+    def _values_are_consistent(self) -> Attribute:
+        for value in self.values:
+            if not value.strip() or SEPARATOR in value:
+                raise ValueError(f"{self.name}: the value {value!r} is empty or holds a '|'")
+        _require_distinct(self.values, f"{self.name}: the value")
+        _require_distinct(
+            [*self.synonyms, *self.values], f"{self.name}: the synonym", or_else="or is a value"
+        )
+        for spelling, value in self.synonyms.items():
+            self._require_value(value, f"the synonym {spelling!r} names")
+        for category, values in self.values_by_category.items():
+            _require_distinct(values, f"{self.name}: values_by_category.{category}: the value")
+            for value in values:
+                self._require_value(value, f"values_by_category.{category} names")
+            if self.applies_to is not None and category not in self.applies_to:
+                raise ValueError(
+                    f"{self.name}: values_by_category names {category!r}, not one of applies_to"
+                )
+        if self.exclusive and self.unlisted == "missing":
+            raise ValueError(
+                f"{self.name}: unlisted: missing is for attributes of several values; "
+                "an exclusive attribute's other values are known to be absent"
+            )
+        return self
+
+    def _require_value(self, value: str, who: str) -> None:
+        if value not in self.values:
+            raise ValueError(
+                f"{self.name}: {who} the unknown value {value!r}{did_you_mean(value, self.values)}"
+            )
+
+    def title(self, language: str = "en") -> str:
+        """The display name in a language, for people; falls back to the identifier."""
+        if isinstance(self.display_name, dict):
+            return self.display_name.get(language) or next(iter(self.display_name.values()))
+        return self.display_name or self.name
+
+    def value_of(self, cell: str) -> int | None:
+        """Index in `values` of one spelling, after synonyms and case folding; None if unknown."""
+        return self._index.get(fold(cell))
+
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        index = {fold(value): i for i, value in enumerate(self.values)}
+        index.update({fold(s): self.values.index(v) for s, v in self.synonyms.items()})
+        return index
+
+
+class Schema(yaml_files.Model):
+    """All attributes of a catalogue, in the order of the V labels."""
+
+    name: str
+    category: str
+    attributes: List[Attribute] = pydantic.Field(min_length=1)
+    columns: Dict[str, str] = {}
+    missing_values: List[str] = []
+
+    @classmethod
+    def read(cls, path: str | Path) -> Schema:
+        """The schema in a YAML file; raises InputError naming the file, the key and the cure."""
+        return yaml_files.validate(cls, yaml_files.read_mapping(path, "the schema file"), str(path))
+
+    @classmethod
+    def parse(cls, text: str, origin: str) -> Schema:
+        """The schema in a YAML text, such as the copy inside a manifest or a SavedModel."""
+        return yaml_files.validate(cls, yaml_files.load(text, origin), origin)
+
+    def write(self, path: str | Path) -> None:
+        """Writes the schema as YAML that `read` gives back equal."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def to_yaml(self) -> str:
+        """The schema as a YAML text, keys at their default left out."""
+        return yaml_files.dump(self, defaults=False)
+
+    @pydantic.model_validator(mode="after")
+    def _attributes_are_consistent(self) -> Schema:
+        names = [attribute.name for attribute in self.attributes]
+        _require_distinct(names, "the attribute")
+        if self.category not in names:
+            raise ValueError(
+                f"category: {self.category!r} is no attribute{did_you_mean(self.category, names)}"
+            )
+        category = self[self.category]
+        if not category.exclusive or category.applies_to is not None:
+            raise ValueError(f"{category.name}: the category is exclusive and applies to all")
+        for attribute in self.attributes:
+            for value in [*(attribute.applies_to or []), *attribute.values_by_category]:
+                if value not in category.values:
+                    raise ValueError(
+                        f"{attribute.name}: {value!r} is not a category"
+                        f"{did_you_mean(value, category.values)}"
+                    )
+        known_columns = ["product_id", "image", *names]
+        for name in self.columns:
+            if name not in known_columns:
+                raise ValueError(
+                    f"columns: {name!r} is not an attribute{did_you_mean(name, known_columns)}"
+                )
+        columns = [self.column(name) for name in known_columns]
+        for column, count in Counter(columns).items():
+            if count > 1:
+                raise ValueError(f"columns: the column {column!r} is read for {count} names")
+        return self
+
+    def __getitem__(self, name: str) -> Attribute:
+        return self.attributes[self.index[name]]
+
+    def column(self, name: str) -> str:
+        """The table's column of an attribute, of `product_id` or of `image`."""
+        return self.columns.get(name, name)
+
+    def is_missing(self, cell: str) -> bool:
+        """Whether a cell says nothing: each of its parts is blank or one of missing_values."""
+        return all(
+            not part.strip() or fold(part) in self._missing for part in cell.split(SEPARATOR)
+        )
+
+    @functools.cached_property
+    def _missing(self) -> frozenset[str]:
+        return frozenset(fold(value) for value in self.missing_values)
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """Names of the T attributes in order."""
+        return [attribute.name for attribute in self.attributes]
+
+    @functools.cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each attribute by name."""
+        return {attribute.name: t for t, attribute in enumerate(self.attributes)}
+
+    @functools.cached_property
+    def sizes(self) -> list[int]:
+        """Number of values of each attribute, summing to V."""
+        return [len(attribute.values) for attribute in self.attributes]
+
+    @property
+    def num_values(self) -> int:
+        """V, the number of values of all attributes."""
+        return sum(self.sizes)
+
+    @functools.cached_property
+    def slices(self) -> dict[str, slice]:
+        """Where each attribute's values stand among the V."""
+        ends = np.cumsum(self.sizes).tolist()
+        return {
+            attribute.name: slice(end - size, end)
+            for attribute, size, end in zip(self.attributes, self.sizes, ends)
+        }
+
+    @functools.cached_property
+    def attribute_of_value(self) -> np.ndarray:
+        """int32[V]: position of the attribute that each value belongs to."""
+        return np.repeat(np.arange(len(self.sizes), dtype=np.int32), self.sizes)
+
+    @functools.cached_property
+    def allowed(self) -> np.ndarray:
+        """bool[C, V]: whether a product of category c may have value v."""
+        categories = self[self.category].values
+        allowed = np.ones([len(categories), self.num_values], bool)
+        for attribute in self.attributes:
+            where = self.slices[attribute.name]
+            for c, category in enumerate(categories):
+                if attribute.applies_to is not None and category not in attribute.applies_to:
+                    allowed[c, where] = False
+                elif category in attribute.values_by_category:
+                    listed = attribute.values_by_category[category]
+                    allowed[c, where] = [value in listed for value in attribute.values]
+        return allowed
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over what decides the meaning of `int8[V]`.
+
+        Covers names, values, their order, exclusivity and applicability, and which attribute is
+        the category; not display names, synonyms, weights, thresholds or columns.
+        """
+        meaning = [
+            self.category,
+            [
+                [
+                    a.name,
+                    a.values,
+                    a.exclusive,
+                    None if a.applies_to is None else sorted(a.applies_to),
+                    {c: sorted(v) for c, v in sorted(a.values_by_category.items())},
+                ]
+                for a in self.attributes
+            ],
+        ]
+        canonical = json.dumps(meaning, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
+
+
+def require_same(found: str, expected: Schema, where: str) -> None:
+    """Raises InputError where a fingerprint is not the schema's."""
+    if found != expected.fingerprint:
+        raise InputError(
+            f"{where}: made with another schema (fingerprint {found}) than {expected.name!r} "
+            f"(fingerprint {expected.fingerprint}): use the schema they were made with, or rebuild"
+        )
+
+
+def _require_distinct(texts: Iterable[str], what: str, or_else: str = "") -> None:
+    seen: dict[str, str] = {}
+    for text in texts:
+        if fold(text) in seen:
+            first = seen[fold(text)]
+            spelling = "stands twice" if first == text else f"is {first!r} in another spelling"
+            raise ValueError(f"{what} {text!r} {spelling} {or_else}".rstrip())
+        seen[fold(text)] = text

@@ -1,0 +1,1 @@
+"""The served model: a SavedModel that answers in the catalogue's words."""

@@ -1,0 +1,58 @@
+"""Reading an exported model back: its signatures and what its assets say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.errors import InputError
+from attr_extractor.model.answers import Answers
+from attr_extractor.schema import Schema, require_same
+from attr_extractor.training.run_dir import read_json
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A loaded SavedModel with its post-processing and photo policy."""
+
+    path: Path
+    answers: Answers
+    photo_short_side: int
+    signatures: Any
+
+    @property
+    def schema(self) -> Schema:
+        """The schema the model answers in."""
+        return self.answers.schema
+
+
+def load(path: str | Path) -> ExportedModel:
+    """Loads a version folder, or the highest version in a folder of them.
+
+    Raises:
+      InputError: no SavedModel of this package there.
+    """
+    path = Path(path)
+    versions = [p for p in path.glob("*") if p.name.isdigit() and p.is_dir()]
+    if not (path / "saved_model.pb").is_file() and versions:
+        path = max(versions, key=lambda p: int(p.name))
+    if not (path / "saved_model.pb").is_file():
+        raise InputError(f"{path}: not a SavedModel: it has no saved_model.pb")
+    facts = read_json(path / "assets" / "model.json", "the exported model's description")
+    schema = Schema.read(path / "assets" / "schema.yaml")
+    require_same(facts["fingerprint"], schema, str(path))
+    thresholds = [facts["thresholds"][name] for name in schema.names]
+    return ExportedModel(
+        path=path,
+        answers=Answers(
+            schema,
+            np.repeat(thresholds, schema.sizes).astype(np.float32),
+            facts["gate_by_category"],
+        ),
+        photo_short_side=facts["photo_short_side"],
+        signatures=tf.saved_model.load(str(path)).signatures,
+    )
