@@ -1,0 +1,191 @@
+"""Shared by all tests: a small schema, a drawn shop, its records, and one short training run.
+
+The shop's photos are coloured shapes: big enough to learn from in seconds, small enough to read.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from attr_extractor.schema import Schema
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SCHEMA = """
+name: shop
+category: category
+missing_values: [NA]
+attributes:
+  - name: category
+    values: [shirt, jeans]
+  - name: neck_type
+    applies_to: [shirt]
+    values: [v-neck, round neck, no neck]
+    synonyms: {v neck: v-neck}
+  - name: color
+    exclusive: false
+    values: [red, green, blue]
+  - name: closure
+    values_by_category: {jeans: [button, zip]}
+    values: [button, zip, drawstring]
+"""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Folders made once for the whole session; tests read them and do not write there."""
+
+    path: Path
+
+    catalogue = property(lambda self: self.path / "catalogue.csv")
+    schema_file = property(lambda self: self.path / "schema.yaml")
+    records = property(lambda self: self.path / "records")
+    run = property(lambda self: self.path / "run")
+    model = property(lambda self: self.path / "model")
+    config = property(lambda self: self.path / "config.yaml")
+
+
+def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs a program of tools/ in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def require_bad_input(result: subprocess.CompletedProcess, *words: str) -> None:
+    """Exit code 2 and one line that says `words`; no traceback."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def draw_photo(path: Path, category: str, colors: list[str], neck: str, size: int = 72) -> None:
+    """A shirt is a wide shape with a neck, jeans are two legs; stripes of the colours."""
+    image = Image.new("RGB", (size, size + 12), "white")
+    draw = ImageDraw.Draw(image)
+    boxes = [(12, 12, 60, 72)] if category == "shirt" else [(14, 8, 32, 78), (40, 8, 58, 78)]
+    for box in boxes:
+        for i in range(box[1], box[3], 6):
+            color = colors[(i // 6) % len(colors)]
+            draw.rectangle((box[0], i, box[2], min(i + 6, box[3])), fill=color)
+    if category == "shirt" and neck == "v-neck":
+        draw.polygon([(24, 12), (48, 12), (36, 40)], fill="white")
+    if category == "shirt" and neck == "round neck":
+        draw.ellipse((24, 0, 48, 26), fill="white")
+    image.save(path, quality=92)
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
+    """A CSV with the columns of the first row."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def shop_rows(folder: Path, count: int) -> list[dict[str, str]]:
+    """Rows with photos; every seventh colour cell is empty, every tenth product has two photos."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for i in range(count):
+        category = ("shirt", "jeans")[i % 2]
+        colors = [("red", "green", "blue")[i % 3]] + ([("green", "blue", "red")[i % 3]] * (i % 5 == 0))
+        neck = ("v-neck", "round neck", "no neck")[(i // 2) % 3] if category == "shirt" else ""
+        names = [f"images/{i:03d}_{k}.jpg" for k in range(2 if i % 10 == 0 else 1)]
+        for k, name in enumerate(names):
+            draw_photo(folder / name, category, colors, neck, size=72 + i % 8 + 8 * k)
+        rows.append(
+            {
+                "product_id": f"p{i:03d}",
+                "image": "|".join(names),
+                "category": category,
+                "neck_type": neck,
+                "color": "" if i % 7 == 0 else "|".join(colors),
+                "closure": ("button", "zip")[i % 2],
+            }
+        )
+    return rows
+
+
+CONFIG = """
+name: test
+data: {image_size: 32, batch_size: 8, shuffle_buffer: 64}
+augmentation: {zoom: 0.05, shift: 0.05, rotation: 5, shear: 3, flip: 0.5}
+model:
+  trunk: small_cnn
+  attention: {num_heads: 8, key_dim: 4, feed_forward_dim: 32}
+  hidden: [8, 8]
+  prior_bias: true
+  batch_norm_momentum: 0.8
+train: {epochs: 3, optimizer: adamw, learning_rate: 2e-3, schedule: cosine, warmup_epochs: 0.5}
+"""
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    return Schema.parse(SCHEMA, "test")
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Table, photos, schema and config."""
+    made = Shop(tmp_path_factory.mktemp("shop"))
+    write_table(made.catalogue, shop_rows(made.path, 120))
+    made.schema_file.write_text(SCHEMA, encoding="utf-8")
+    made.config.write_text(CONFIG, encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="session")
+def built(shop: Shop) -> Shop:
+    """The shop with records."""
+    from attr_extractor.records import builder, plan
+
+    options = plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))
+    builder.build(shop.catalogue, Schema.read(shop.schema_file), shop.records, options=options)
+    return shop
+
+
+@pytest.fixture(scope="session")
+def trained(built: Shop) -> Shop:
+    """The shop with records and a trained run."""
+    from attr_extractor.config import Config
+    from attr_extractor.training import fit
+
+    fit.train(Config.read(built.config), built.records, built.run)
+    return built
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Shop) -> Shop:
+    """The shop with an exported model."""
+    from attr_extractor.serving import export
+
+    export.export(trained.run, trained.model)
+    return trained
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real catalogues beside the checkout or in $DATA; tests that need them are skipped without."""
+    path = Path(os.environ.get("DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip("real catalogues are not on this machine: name their folder in $DATA")
+    return path
