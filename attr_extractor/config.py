@@ -28,7 +28,7 @@ class Data(yaml_files.Model):
 
 
 class Augmentation(yaml_files.Model):
-    """The paper's section 4.3: one random affine map per photo, then optional colour steps."""
+    """One random affine map per photo, the paper's five parts composed; then optional colours."""
 
     enabled: bool = True
     zoom: float = Field(default=0.2, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom

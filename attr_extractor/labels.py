@@ -100,7 +100,8 @@ def parse(attribute: Attribute, cell: str, schema: Schema) -> tuple[list[int], I
             continue
         value = attribute.value_of(spelling)
         if value is None:
-            guess = nearest(fold(spelling), attribute.values) or ""
+            folded = {fold(known): known for known in attribute.values}
+            guess = folded.get(nearest(fold(spelling), folded) or "", "")
             return [], Issue(attribute.name, spelling.strip(), "unknown value", guess)
         if value not in found:
             found.append(value)

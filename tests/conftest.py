@@ -106,7 +106,9 @@ def shop_rows(folder: Path, count: int) -> list[dict[str, str]]:
     rows = []
     for i in range(count):
         category = ("shirt", "jeans")[i % 2]
-        colors = [("red", "green", "blue")[i % 3]] + ([("green", "blue", "red")[i % 3]] * (i % 5 == 0))
+        colors = [("red", "green", "blue")[i % 3]] + (
+            [("green", "blue", "red")[i % 3]] * (i % 5 == 0)
+        )
         neck = ("v-neck", "round neck", "no neck")[(i // 2) % 3] if category == "shirt" else ""
         names = [f"images/{i:03d}_{k}.jpg" for k in range(2 if i % 10 == 0 else 1)]
         for k, name in enumerate(names):

@@ -8,14 +8,18 @@ enlarged). What follows, step (b), is in records/pixels.py.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 JPEG_QUALITY = 92
 MAX_PIXELS = 100_000_000  # a larger photo is taken for a decompression bomb
+MAX_SIDE = 65_500  # libjpeg writes no longer side
+# What Pillow's decoders raise on damaged bytes, found by feeding them some
+_DAMAGE = (OSError, SyntaxError, ValueError, LookupError, EOFError, RuntimeError, struct.error)
 
 
 class PhotoError(Exception):
@@ -29,6 +33,18 @@ EMPTY = "image file is empty"
 NOT_AN_IMAGE = "not an image"
 TRUNCATED = "image is truncated or damaged"
 TOO_LARGE = f"image has more than {MAX_PIXELS:,} pixels"
+TOO_LONG = f"image has a side of more than {MAX_SIDE:,} pixels"
+
+_TURN = Image.Transpose
+_UPRIGHT = {  # by EXIF orientation
+    2: _TURN.FLIP_LEFT_RIGHT,
+    3: _TURN.ROTATE_180,
+    4: _TURN.FLIP_TOP_BOTTOM,
+    5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270,
+    7: _TURN.TRANSVERSE,
+    8: _TURN.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +63,14 @@ def read_raw(image_root: Path, relative: str) -> bytes:
       PhotoError: no such file, an empty one, or a path (or link) that leaves the root.
     """
     root = image_root.resolve()
-    path = (root / relative).resolve()
-    if root not in path.parents:
-        raise PhotoError(OUTSIDE)
     try:
+        path = (root / relative).resolve()
+        if root not in path.parents:
+            raise PhotoError(OUTSIDE)
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise PhotoError(NOT_FOUND) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, links in a circle
         raise PhotoError(UNREADABLE) from error
     if not data:
         raise PhotoError(EMPTY)
@@ -75,8 +91,8 @@ def store(data: bytes, image_size: int) -> StoredPhoto:
     image.draft("RGB", (image_size, image_size))  # JPEG: decode at 1/2, 1/4 or 1/8 where enough
     try:
         image.load()
-        image = _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError) as error:
+        image = _to_rgb(_upright(image))
+    except _DAMAGE as error:
         raise PhotoError(TRUNCATED) from error
     except Image.DecompressionBombError as error:
         raise PhotoError(TOO_LARGE) from error
@@ -85,6 +101,8 @@ def store(data: bytes, image_size: int) -> StoredPhoto:
         scale = image_size / short
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if max(image.size) > MAX_SIDE:
+        raise PhotoError(TOO_LONG)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=JPEG_QUALITY)
     return StoredPhoto(out.getvalue(), height=image.height, width=image.width)
@@ -97,16 +115,22 @@ def _open(data: bytes) -> Image.Image:
             image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise PhotoError(TOO_LARGE) from error
-    except (OSError, SyntaxError, ValueError) as error:  # UnidentifiedImageError is an OSError
+    except _DAMAGE as error:  # UnidentifiedImageError is an OSError
         raise PhotoError(NOT_AN_IMAGE) from error
     if image.width * image.height > MAX_PIXELS:
         raise PhotoError(TOO_LARGE)
     return image
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose writes the EXIF anew as well, which fails where another tag is odd
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # 16 bits a pixel: Pillow would clip instead of scaling
-        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip instead of scaling
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

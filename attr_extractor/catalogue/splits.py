@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attr_extractor.errors import InputError
 
@@ -25,7 +25,8 @@ def parse_fractions(text: str) -> tuple[float, float, float]:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(f"--split_fractions {text}: three numbers, such as 0.8,0.1,0.1") from error
-    if min(train, validation, test) < 0 or train == 0 or abs(train + validation + test - 1) > 1e-6:
+    sums_to_1 = abs(train + validation + test - 1) <= 1e-6  # False for nan as well
+    if min(train, validation, test) < 0 or train == 0 or not sums_to_1:
         raise InputError(
             f"--split_fractions {text}: shares from 0 to 1, the first above 0, that sum to 1"
         )
@@ -77,19 +78,23 @@ def by_hash(keys: Sequence[str], fractions: tuple[float, float, float], seed: in
     return [place(key) for key in keys]
 
 
-def by_column(cells: Sequence[str], keys: Sequence[str]) -> list[str]:
+def by_column(cells: Mapping[int, str], keys: Sequence[str]) -> list[str]:
     """The split that the table names; linked products go to the most held-out one among them.
+
+    Args:
+      cells: the split column by row number.
+      keys: of the same products, from `connect`.
 
     Raises:
       InputError: a cell that is not the name of a split.
     """
-    for row, cell in enumerate(cells):
+    for row, cell in cells.items():
         if cell not in SPLITS:
             raise InputError(
-                f"the split column, row {row + 1}: {cell!r} is not one of {', '.join(SPLITS)}"
+                f"the split column, row {row}: {cell!r} is not one of {', '.join(SPLITS)}"
             )
     held_out: dict[str, int] = defaultdict(int)
-    for cell, key in zip(cells, keys):
+    for cell, key in zip(cells.values(), keys):
         held_out[key] = max(held_out[key], SPLITS.index(cell))
     return [SPLITS[held_out[key]] for key in keys]
 

@@ -7,6 +7,9 @@ its last feature map.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +95,8 @@ def prior_logits(priors: np.ndarray) -> np.ndarray:
 def layer_arrays(model: Any) -> dict[str, np.ndarray]:
     """All weights as arrays, keyed `<layer>/<position>`: a form that every TensorFlow reads."""
     return {
-        f"{layer.name}/{i}": array
-        for layer in model.layers
+        f"{name}/{i}": array
+        for name, layer in _stable_names(model)
         for i, array in enumerate(layer.get_weights())
     }
 
@@ -109,6 +112,19 @@ def set_layer_arrays(model: Any, arrays: dict[str, np.ndarray], origin: str) -> 
                 f"{origin}: weights of another network: {key} is {shapes[0]} there, "
                 f"{shapes[1]} in this config"
             )
-    for layer in model.layers:
+    for name, layer in _stable_names(model):
         count = len(layer.get_weights())
-        layer.set_weights([arrays[f"{layer.name}/{i}"] for i in range(count)])
+        layer.set_weights([arrays[f"{name}/{i}"] for i in range(count)])
+
+
+def _stable_names(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every layer under a name that does not depend on what else the process has built.
+
+    Layers that keras.applications leaves unnamed are numbered through the process
+    (normalization, normalization_1, ...); here the numbers start anew in each model.
+    """
+    seen: Counter[str] = Counter()
+    for layer in model.layers:
+        base = re.sub(r"(_\d+)+$", "", layer.name)
+        yield (f"{base}_{seen[base]}" if seen[base] else base), layer
+        seen[base] += 1

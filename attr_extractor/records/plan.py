@@ -49,8 +49,9 @@ def usable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Reject]]:
     rows = rows.assign(**{table.PRODUCT_ID: rows[table.PRODUCT_ID].str.strip()})
     reasons = pd.Series("", index=rows.index)
     reasons[rows[table.IMAGE].map(lambda cell: not table.image_paths(cell))] = "no image named"
-    reasons[rows[table.PRODUCT_ID].duplicated()] = "product_id stands twice; the first row is used"
     reasons[rows[table.PRODUCT_ID] == ""] = "no product_id"
+    again = rows[table.PRODUCT_ID][reasons == ""].duplicated()
+    reasons[again.index[again]] = "product_id stands twice; the first row is used"
     left_out = rows[reasons != ""]
     rejects = [
         (row, product, image, reasons[row])
@@ -82,11 +83,13 @@ def place(products: pd.DataFrame, digests: dict[str, str], options: Options) -> 
     for column in (options.group_column, options.split_column):
         if column and column not in products.columns:
             raise InputError(f"the catalogue has no column {column!r} to group or split by")
-    groups = products[options.group_column or table.PRODUCT_ID].tolist()
+    groups = products[options.group_column or table.PRODUCT_ID]
+    groups = groups.where(groups.str.strip() != "", products[table.PRODUCT_ID])  # no group: alone
     content = [[digests[p] for p in table.image_paths(cell)] for cell in products[table.IMAGE]]
-    keys = splits.connect(groups, content)
+    keys = splits.connect(groups.tolist(), content)
     if options.split_column:
-        names = splits.by_column(products[options.split_column].tolist(), keys)
+        cells = dict(zip(products.index, products[options.split_column]))
+        names = splits.by_column(cells, keys)
     else:
         names = splits.by_hash(keys, options.split_fractions, options.split_seed)
     return pd.Series(names, index=products.index)
@@ -131,7 +134,10 @@ def shards(
         number_of_photos = sum(len(table.image_paths(cell)) for cell in members[table.IMAGE])
         if name == "train" and options.shards:
             size = max(1, math.ceil(number_of_photos / options.shards))
-        count = math.ceil(number_of_photos / size)
+            count = options.shards
+        else:
+            count = math.ceil(number_of_photos / size)
+        count = min(count, len(members))  # no shard without a product
         for index, rows in enumerate(
             np.array_split(np.arange(len(members)), count) if count else []
         ):

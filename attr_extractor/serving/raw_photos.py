@@ -1,8 +1,8 @@
 """Raw files in the served graph: decode, alpha on white, step (b); one broken spoils no other.
 
 Stock ops only, no Python. What the graph cannot do it says in the photo's error instead of
-guessing: WebP and TIFF have no decoder in TensorFlow 2.15, and a photo with an EXIF rotation would
-be read lying on its side.
+guessing: WebP and TIFF have no decoder in TensorFlow 2.15, a photo with an EXIF rotation would be
+read lying on its side, and of GIF and BMP the decoder ignores transparency and palettes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ EMPTY = "image file is empty"
 FORMAT = "not a JPEG, PNG, GIF or BMP image"
 DAMAGED = "image is truncated or damaged"
 TOO_LARGE = f"image has more than {MAX_PIXELS:,} pixels"
+VARIANT = "a GIF with transparency or odd frames, or a BMP with a palette: send it as PNG"
 ROTATED = "image carries an EXIF rotation: rotate its pixels before sending it"
 
 JPEG, PNG, GIF, BMP, OTHER = range(5)
-# First bytes of a file whose TIFF directory (either byte order) has orientation 2 .. 8.
+# Start of a JPEG or PNG whose EXIF directory (either byte order) has orientation 2 .. 8.
+_HEAD = 131_072  # room for two full segments before the EXIF one
 _ROTATION = (
-    r"(?s)\C{0,64}Exif\x00\x00\C{0,400}("
+    r"(?s)\C*(Exif\x00\x00|eXIf)\C{0,400}("
     r"\x12\x01\x03\x00\x01\x00\x00\x00[\x02-\x08]\x00"
     r"|\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08]"
     r")\C*"
 )
+# A header of at least 40 bytes, 24 or 32 bits a pixel, not compressed.
+_PLAIN_BMP = r"(?s)BM\C{12}[\x28-\xff]\x00\x00\x00\C{10}[\x18\x20]\x00\x00\x00\x00\x00"
 
 
 def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, tf.Tensor]:
@@ -52,14 +56,19 @@ def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.
 def _read(file: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, tf.Tensor]:
     black = tf.zeros([image_size, image_size, 3], tf.uint8)
     kind = _kind(file)
-    num_pixels = _first_or(lambda data: _num_pixels(data, kind), file, tf.constant(-1, tf.int64))
-    head = tf.strings.substr(file, 0, 600)
+    num_pixels, plain = _first_or(
+        lambda data: (_num_pixels(data, kind), _is_plain(data, kind)),
+        file,
+        (tf.constant(-1, tf.int64), tf.constant(False)),
+    )
+    head = tf.strings.substr(file, 0, _HEAD)
     error = tf.case(
         [
             (tf.equal(tf.strings.length(file), 0), lambda: tf.constant(EMPTY)),
             (tf.equal(kind, OTHER), lambda: tf.constant(FORMAT)),
             (num_pixels < 1, lambda: tf.constant(DAMAGED)),
             (num_pixels > MAX_PIXELS, lambda: tf.constant(TOO_LARGE)),
+            (tf.logical_not(plain), lambda: tf.constant(VARIANT)),
             (tf.strings.regex_full_match(head, _ROTATION), lambda: tf.constant(ROTATED)),
         ],
         default=lambda: tf.constant(""),
@@ -123,12 +132,78 @@ def _num_pixels(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
     )
 
 
+def _is_plain(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
+    """bool: whether TensorFlow's decoder shows all of this file; the header alone is looked at."""
+    return tf.case(
+        [
+            (tf.equal(kind, GIF), lambda: _is_plain_gif(file)),
+            (
+                tf.equal(kind, BMP),
+                lambda: tf.strings.regex_full_match(tf.strings.substr(file, 0, 34), _PLAIN_BMP),
+            ),
+        ],
+        default=lambda: tf.constant(True),
+    )
+
+
+def _is_plain_gif(file: tf.Tensor) -> tf.Tensor:
+    """bool: the first frame is opaque and as large as the canvas, and no later one is larger.
+
+    The decoder ignores transparency and allocates the largest frame, whatever the header says, so
+    every frame's own header is visited.
+    """
+    data = tf.io.decode_raw(file, tf.uint8)  # [bytes]
+
+    def number(at: tf.Tensor, length: int = 1) -> tf.Tensor:  # an index beyond the end is an error
+        return sum(tf.cast(data[at + i], tf.int32) * 256**i for i in range(length))
+
+    def colors(flags: tf.Tensor) -> tf.Tensor:  # bytes of a colour table
+        return tf.where(flags >= 128, tf.bitwise.left_shift(6, flags & 7), 0)
+
+    width, height = number(6, 2), number(8, 2)
+
+    def after_blocks(at: tf.Tensor) -> tf.Tensor:
+        (end,) = tf.while_loop(
+            lambda at: data[at] > 0, lambda at: [at + 1 + number(at)], [at], parallel_iterations=1
+        )
+        return end + 1
+
+    def extension(at, frames, plain):
+        transparent = (number(at + 1) == 0xF9) & (number(at + 3) % 2 == 1) & (frames == 0)
+        return after_blocks(at + 2), frames, plain & ~transparent
+
+    def frame(at, frames, plain):
+        sides = number(at + 5, 2), number(at + 7, 2)
+        fits = (sides[0] <= width) & (sides[1] <= height)
+        fills = (sides[0] == width) & (sides[1] == height)
+        at = after_blocks(at + 11 + colors(number(at + 9)))
+        return at, frames + 1, plain & tf.where(frames == 0, fills, fits)
+
+    def visit(at, frames, plain):
+        return tf.cond(
+            number(at) == 0x21,
+            lambda: extension(at, frames, plain),
+            lambda: frame(at, frames, plain),
+        )
+
+    def more(at, frames, plain):
+        kind = number(tf.minimum(at, tf.size(data) - 1))
+        return (at < tf.size(data)) & plain & ((kind == 0x21) | (kind == 0x2C))
+
+    start = 13 + colors(number(10))
+    return tf.while_loop(more, visit, [start, 0, True], parallel_iterations=1)[2]
+
+
 def _decode(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
     """uint8 [H, W, 3], transparency laid on white."""
 
     def png() -> tf.Tensor:
         rgba = tf.cast(tf.io.decode_png(file, channels=4), tf.float32)  # [H, W, 4]
-        alpha = rgba[..., 3:] / 255.0
+        # of a PNG with 1, 2 or 4 bits and no tRNS chunk the decoder's opaque is 2^bits - 1
+        bits = tf.io.decode_raw(tf.strings.substr(file, 24, 1), tf.uint8)[0]
+        given = tf.strings.regex_full_match(tf.strings.substr(file, 0, _HEAD), r"(?s)\C*tRNS\C*")
+        opaque = tf.where((bits < 8) & ~given, 2.0 ** tf.cast(bits, tf.float32) - 1.0, 255.0)
+        alpha = rgba[..., 3:] / opaque
         on_white = rgba[..., :3] * alpha + pixels.WHITE * (1.0 - alpha)
         return tf.cast(tf.round(on_white), tf.uint8)
 

@@ -44,7 +44,8 @@ def block_in_numpy(block: TransformerBlock, x: np.ndarray) -> np.ndarray:
     w = weights_of(block)
     width = HEADS * KEY
     q, k, v = (
-        x @ w["qkv_kernel"][:, i * width : (i + 1) * width] + w["qkv_bias"][i * width : (i + 1) * width]
+        x @ w["qkv_kernel"][:, i * width : (i + 1) * width]
+        + w["qkv_bias"][i * width : (i + 1) * width]
         for i in range(3)
     )
     heads = []
@@ -79,9 +80,7 @@ def test_attention_equals_keras_multi_head_attention_with_the_same_weights(block
 
 def test_permuting_the_positions_permutes_the_result(block, inputs):
     order = np.random.default_rng(2).permutation(POSITIONS)
-    np.testing.assert_allclose(
-        block(inputs[:, order]), block(inputs).numpy()[:, order], atol=1e-4
-    )
+    np.testing.assert_allclose(block(inputs[:, order]), block(inputs).numpy()[:, order], atol=1e-4)
 
 
 def test_query_key_and_value_start_with_the_spread_of_three_separate_matrices():

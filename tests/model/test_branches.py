@@ -17,7 +17,7 @@ def separate_branches(fused: Branches, channels: int) -> keras.Model:
     """T ordinary Keras branches, each two hidden Dense layers and one output Dense layer."""
     inputs = keras.Input([channels])
     outputs = []
-    for t, size in enumerate(fused.sizes):
+    for size in fused.sizes:
         x = keras.layers.Dense(fused.hidden[0], activation="relu")(inputs)
         x = keras.layers.Dense(fused.hidden[1], activation="relu")(x)
         outputs.append(keras.layers.Dense(size)(x))

@@ -109,7 +109,9 @@ def test_huge_logits_give_a_finite_linear_loss(weighted, huge):
 def test_nan_and_infinity_under_the_mask_reach_neither_loss_nor_gradient(weighted):
     logits, labels = batch(weighted, 3)
     expected = value(np.where(labels < 0, 0.0, logits).astype(np.float32), labels, weighted)
-    spoiled = np.where(labels < 0, np.array([np.nan, np.inf] * 35)[: labels.size].reshape(labels.shape), logits)
+    spoiled = np.where(
+        labels < 0, np.array([np.nan, np.inf] * 35)[: labels.size].reshape(labels.shape), logits
+    )
     spoiled = tf.Variable(spoiled.astype(np.float32))
     with tf.GradientTape() as tape:
         total = loss.total(*loss.sum_and_count(spoiled, labels, weighted, Loss()), weighted)

@@ -1,0 +1,293 @@
+"""Claims about `serving/export.py`: what any TensorFlow, without this package, gets from a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from attr_extractor.config import Config
+from attr_extractor.errors import InputError
+from attr_extractor.model import network
+from attr_extractor.model.answers import Answers, default_thresholds
+from attr_extractor.records import pixels
+from attr_extractor.schema import Schema
+from attr_extractor.serving import export, model_dir
+from attr_extractor.training.run_dir import RunDir
+
+NAMES = ["001_0.jpg", "002_0.jpg", "003_0.jpg", "010_1.jpg"]
+
+# Runs with plain TensorFlow: `attr_extractor` cannot be imported, nor what adds ops of its own.
+CLIENT = """
+import sys
+for name in ("attr_extractor", "keras_cv", "tensorflow_addons"):
+    sys.modules[name] = None
+import numpy as np
+import tensorflow as tf
+model, out, *photos = sys.argv[1:]
+served = tf.saved_model.load(model).signatures["serving_default"]
+answers = served(image_bytes=tf.constant([open(path, "rb").read() for path in photos]))
+np.savez(out, **{name: answer.numpy().astype(
+    "S" if answer.dtype == tf.string else "f4") for name, answer in answers.items()})
+"""
+
+
+def photo_bytes(shop) -> list[bytes]:
+    return [(shop.path / "images" / name).read_bytes() for name in NAMES]
+
+
+def keras_scores(shop) -> np.ndarray:
+    """float32 [B, V] of the trained Keras model, from its per-attribute outputs."""
+    run = RunDir.read(shop.run)
+    data = run.config.data
+    photos = [
+        pixels.from_stored(photo, data.image_size, data.square) for photo in photo_bytes(shop)
+    ]
+    outputs = run.load_network().scores(np.stack(photos), training=False)
+    return np.concatenate([outputs[name] for name in run.schema.names], axis=1)
+
+
+def by_hand(schema: Schema, scores: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
+    """The contract's answers in Python: threshold, best of an exclusive attribute, 5 at most."""
+    answers: dict[str, list] = {}
+    for attribute in schema.attributes:
+        size = 1 if attribute.exclusive else min(5, len(attribute.values))
+        words, numbers = [], []
+        for row in scores[:, schema.slices[attribute.name]]:
+            above = [(-score, i) for i, score in enumerate(row) if score > threshold]
+            kept = sorted(above)[:size]
+            padding = size - len(kept)
+            words.append([attribute.values[i].encode() for _, i in kept] + [b""] * padding)
+            numbers.append([-score for score, _ in kept] + [0.0] * padding)
+        answers[attribute.name] = np.array(words)
+        answers[f"{attribute.name}_score"] = np.array(numbers, np.float32)
+    return answers
+
+
+def require_answers(found, expected) -> None:
+    assert set(found) == {*expected, "error"}
+    for name, answer in expected.items():
+        value = np.asarray(found[name])
+        if name.endswith("_score"):
+            np.testing.assert_allclose(value, answer, atol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(value.astype("S"), answer.astype("S"), err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    return tf.saved_model.load(str(exported.model / "1")).signatures
+
+
+def outside(*command: str, cwd: Path) -> subprocess.CompletedProcess:
+    """A process that finds neither this package nor the repository."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    return subprocess.run(
+        [sys.executable, "-I", *map(str, command)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        check=False,
+    )
+
+
+def test_plain_tensorflow_without_this_package_answers_as_numpy_on_keras_scores(exported, tmp_path):
+    photos = [exported.path / "images" / name for name in NAMES]
+    out = tmp_path / "answers.npz"
+    result = outside("-c", CLIENT, exported.model / "1", out, *photos, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    scores = keras_scores(exported)
+    assert np.abs(scores - 0.5).min() > 1e-4  # no score so close that rounding could decide
+    schema = Schema.read(exported.schema_file)
+    with np.load(out) as found:
+        require_answers(found, by_hand(schema, scores, 0.5))
+        assert found["error"].tolist() == [b""] * len(NAMES)
+
+
+def test_saved_model_cli_runs_the_default_signature(exported, tmp_path):
+    (tmp_path / "photos.py").write_text("")  # nothing importable is needed beside it
+    encoded = np.array(photo_bytes(exported)[:2])
+    np.save(tmp_path / "photos.npy", encoded)
+    result = outside(
+        *["-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", exported.model / "1"],
+        *["--tag_set", "serve", "--signature_def", "serving_default"],
+        *["--inputs", f"image_bytes={tmp_path / 'photos.npy'}", "--outdir", tmp_path / "out"],
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    schema = Schema.read(exported.schema_file)
+    expected = by_hand(schema, keras_scores(exported)[:2], 0.5)
+    found = np.load(tmp_path / "out" / "category.npy", allow_pickle=True)
+    assert found.tolist() == expected["category"].tolist()
+    assert len(list((tmp_path / "out").iterdir())) == 2 * len(schema.names) + 1
+
+
+def test_signatures_have_the_names_dtypes_and_shapes_of_the_contract(served, schema):
+    assert set(served) == {"serving_default", "with_threshold", "pixels", "scores"}
+    inputs = {
+        "serving_default": {"image_bytes": (tf.string, [None])},
+        "with_threshold": {
+            "image_bytes": (tf.string, [None]),
+            "threshold": (tf.float32, [None]),
+        },
+        "pixels": {"pixels": (tf.uint8, [None, 32, 32, 3])},
+        "scores": {"image_bytes": (tf.string, [None])},
+    }
+    answers = {"error": (tf.string, [None])}
+    for name, size in {"category": 1, "neck_type": 1, "color": 3, "closure": 1}.items():
+        answers[name] = (tf.string, [None, size])
+        answers[f"{name}_score"] = (tf.float32, [None, size])
+    scores = {"scores": (tf.float32, [None, 11]), "error": (tf.string, [None])}
+    for name, signature in served.items():
+        taken = signature.structured_input_signature[1]
+        given = signature.structured_outputs
+        assert {k: (v.dtype, v.shape.as_list()) for k, v in taken.items()} == inputs[name]
+        expected = scores if name == "scores" else answers
+        assert {k: (v.dtype, v.shape.as_list()) for k, v in given.items()} == expected
+
+
+def test_the_scores_and_pixels_signatures_agree_with_keras(exported, served, schema):
+    expected = keras_scores(exported)
+    scores = served["scores"](image_bytes=tf.constant(photo_bytes(exported)))["scores"].numpy()
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    photos = tf.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
+    require_answers(served["pixels"](pixels=photos), by_hand(schema, expected, 0.5))
+
+
+def test_a_threshold_per_request_holds_for_its_photo_alone(exported, served, schema):
+    limits = [0.0, 0.3, 0.9, 1.0]
+    found = served["with_threshold"](
+        image_bytes=tf.constant(photo_bytes(exported)), threshold=tf.constant(limits)
+    )
+    scores = keras_scores(exported)
+    for i, limit in enumerate(limits):
+        row = {name: answer[i : i + 1].numpy() for name, answer in found.items()}
+        require_answers(row, by_hand(schema, scores[i : i + 1], limit))
+    # 0 keeps all three colours, best first; 1 leaves no answer at all
+    assert found["color"].numpy()[0].all() and not found["color"].numpy()[3].any()
+    assert not any(found[name].numpy()[3].any() for name in schema.names)
+
+
+def test_a_broken_photo_gets_its_error_and_leaves_its_neighbours_bit_equal(exported, served):
+    good = photo_bytes(exported)
+    alone = served["serving_default"](image_bytes=tf.constant(good))
+    mixed = [good[0], b"not a photo", good[1], b"", good[2], good[3][:300], good[3]]
+    found = served["serving_default"](image_bytes=tf.constant(mixed))
+    keep = [0, 2, 4, 6]
+    for name, answer in alone.items():
+        np.testing.assert_array_equal(found[name].numpy()[keep], answer.numpy(), err_msg=name)
+    errors = found["error"].numpy()
+    assert [bool(error) for error in errors] == [False, True, False, True, False, True, False]
+    for i in (1, 3, 5):
+        words = [answer.numpy()[i] for name, answer in found.items() if name != "error"]
+        assert not any(word.any() for word in words)  # "" and 0: no answer
+
+
+def test_the_graph_holds_no_python_and_no_op_of_another_library(exported):
+    content = (exported.model / "1" / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    ops = {node.op for node in nodes}
+    assert len(ops) > 40 and "DecodeJpeg" in ops  # the function library was looked into
+    functions = {f.signature.name for f in graph.library.function}
+    listed = outside(
+        "-c",
+        "from tensorflow.python.framework import op_def_registry, ops\n"
+        "import json, sys, tensorflow\n"
+        "print(json.dumps([op_def_registry.get(name) is not None for name in sys.argv[1:]]))",
+        *sorted(ops),
+        cwd=exported.path,
+    )
+    known = dict(zip(sorted(ops), json.loads(listed.stdout.splitlines()[-1])))
+    assert {op for op in ops if not known[op] and op not in functions} == set()
+    for part in ("pyfunc", "addons>", "decodebase64", ">"):
+        assert [op for op in ops if part in op.lower()] == []
+
+
+def test_an_attribute_of_many_values_gives_its_five_best_first():
+    text = """
+    name: wide
+    category: kind
+    attributes:
+      - {name: kind, values: [a, b]}
+      - {name: occasion, exclusive: false, values: [v0, v1, v2, v3, v4, v5, v6, v7]}
+    """
+    wide = Schema.parse(text, "test")
+    config = Config.model_validate(
+        {"name": "wide", "data": {"image_size": 32}, "model": {"trunk": "small_cnn"}}
+    )
+    tf.keras.utils.set_random_seed(0)
+    built = network.build(wide, config)
+    served = export.ServedModel(built, Answers(wide, default_thresholds(wide)), config.data, [])
+    photos = np.random.default_rng(0).integers(0, 256, [3, 32, 32, 3], dtype=np.uint8)
+    found = served.signatures()["pixels"](pixels=tf.constant(photos))
+    assert found["occasion"].shape == [3, 5]
+    scores = tf.sigmoid(built.logits(photos, training=False)).numpy()
+    above = (scores[:, 2:] > 0.5).sum(axis=1)
+    assert above.max() > 0
+    require_answers(found, by_hand(wide, scores, 0.5))
+
+
+def test_assets_hold_the_schema_and_what_a_client_needs(exported):
+    assets = exported.model / "1" / "assets"
+    facts = json.loads((assets / "model.json").read_text(encoding="utf-8"))
+    schema = Schema.read(assets / "schema.yaml")
+    expected = Schema.read(exported.schema_file)
+    assert facts["fingerprint"] == schema.fingerprint == expected.fingerprint
+    assert schema == expected
+    assert (facts["photo_short_side"], facts["image_size"], facts["square"]) == (64, 32, "squeeze")
+    assert facts["thresholds"] == {name: 0.5 for name in schema.names}
+
+
+def test_versions_increase_and_an_existing_one_is_refused_untouched(exported, tmp_path):
+    models = tmp_path / "models"
+    assert export.export(exported.run, models).name == "1"
+    assert export.export(exported.run, models, version=9).name == "9"
+    assert export.export(exported.run, models).name == "10"
+    before = (models / "9" / "saved_model.pb").stat().st_mtime_ns
+    with pytest.raises(InputError, match="9: this version exists"):
+        export.export(exported.run, models, version=9)
+    assert (models / "9" / "saved_model.pb").stat().st_mtime_ns == before
+    assert sorted(path.name for path in models.iterdir()) == ["1", "10", "9"]
+    assert model_dir.load(models).path == models / "10"  # by number, not by spelling
+
+
+def test_a_failed_export_leaves_nothing_behind(exported, tmp_path, monkeypatch):
+    def disagree(path, *_):
+        assert (path / "saved_model.pb").is_file()  # there was something half finished
+        raise RuntimeError("scores differ")
+
+    monkeypatch.setattr(export, "_verify", disagree)
+    with pytest.raises(RuntimeError, match="scores differ"):
+        export.export(exported.run, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_model_whose_scores_changed_on_the_way_is_not_exported(exported, tmp_path, monkeypatch):
+    load = RunDir.load_network
+
+    def load_and_disturb(run):
+        built = load(run)
+        monkeypatch.setattr(
+            export.ServedModel,
+            "_scores",
+            lambda served, image_bytes: {
+                "scores": tf.sigmoid(served._logits(served._read(image_bytes)[0])) + 1e-4,
+                "error": tf.fill([tf.shape(image_bytes)[0]], ""),
+            },
+        )
+        return built
+
+    monkeypatch.setattr(RunDir, "load_network", load_and_disturb)
+    with pytest.raises(RuntimeError, match="scores differ"):
+        export.export(exported.run, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []

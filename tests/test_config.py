@@ -1,0 +1,119 @@
+"""Claims about `config.py`: a YAML file, then `--set section.key=value`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attr_extractor.config import Config
+from attr_extractor.errors import InputError
+from tests.conftest import ROOT
+
+MINIMAL = """
+name: test
+data: {batch_size: 8}
+model: {attention: {num_heads: 4}}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(MINIMAL, encoding="utf-8")
+    return tmp_path / "config.yaml"
+
+
+def write(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_what_the_file_leaves_out_is_the_papers_number(path: Path):
+    config = Config.read(path)
+    assert config.data.batch_size == 8 and config.model.attention.num_heads == 4
+    paper = (config.data.image_size, config.train.learning_rate, config.train.decay)
+    assert paper == (224, 1e-5, 0.75)
+    augmentation = config.augmentation
+    ranges = (augmentation.zoom, augmentation.shift, augmentation.rotation, augmentation.shear)
+    assert ranges == (0.2, 0.2, 20.0, 16.0)
+    assert (config.train.epochs, config.loss.normalize_by, config.augmentation.flip) == (
+        15,
+        "batch",
+        0.5,
+    )
+
+
+def test_overrides_replace_one_key_in_order_and_leave_its_neighbours(path: Path):
+    overrides = ["train.epochs=3", "model.attention.key_dim=8", "data.square=pad", "train.epochs=4"]
+    config = Config.read(path, [*overrides, "model.hidden=[4, 5]", "name=other"])
+    assert (config.train.epochs, config.data.square, config.name) == (4, "pad", "other")
+    assert config.model.hidden == [4, 5]
+    assert (config.model.attention.key_dim, config.model.attention.num_heads) == (8, 4)
+
+
+def test_1e_3_is_a_number_in_a_file_and_in_an_override(path: Path):
+    for text, number in {"1e-3": 0.001, "2E-4": 0.0002, "1.5e1": 15.0, "1": 1.0}.items():
+        assert Config.read(path, [f"train.learning_rate={text}"]).train.learning_rate == number
+        written = write(path.with_name("x.yaml"), f"name: x\ntrain: {{learning_rate: {text}}}")
+        assert Config.read(written).train.learning_rate == number
+
+
+def test_a_value_may_hold_an_equals_sign(path: Path):
+    assert Config.read(path, ["model.weights=a=b.h5"]).model.weights == "a=b.h5"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.epoch=3", ["train.epoch: unknown key", "did you mean 'epochs'?"]),
+        ("model.attention.num_head=3", ["model.attention.num_head", "mean 'num_heads'?"]),
+        ("trian.epochs=3", ["trian: unknown key", "did you mean 'train'?"]),
+        ("train.epochs=three", ["train.epochs", "valid integer", "not 'three'"]),
+        ("train.epochs=3.5", ["train.epochs", "integer", "3.5"]),
+        ("train.epochs='3'", ["train.epochs", "valid integer", "not '3'"]),
+        ("train.epochs=true", ["train.epochs", "valid integer", "not True"]),
+        ("train.epochs=", ["train.epochs", "valid integer", "not None"]),
+        ("train.epochs=0", ["train.epochs", "greater than or equal to 1", "not 0"]),
+        ("train.learning_rate=.inf", ["train.learning_rate", "finite"]),
+        ("train.learning_rate=.nan", ["train.learning_rate"]),
+        ("train.keep=first", ["train.keep", "'best' or 'last'", "not 'first'"]),
+        ("data.square=squeze", ["data.square", "did you mean 'squeeze'?"]),
+        ("augmentation.enabled=yes", ["augmentation.enabled", "valid boolean", "not 'yes'"]),
+        ("data=3", ["data: ", "not 3"]),
+        ("name=5", ["name", "valid string", "not 5; write it in quotes"]),
+        ("model.hidden=[1]", ["model.hidden", "at least 2 items"]),
+        ("train.weight_decay=0.1", ["train: weight_decay needs optimizer: adamw"]),
+        ("name.x=5", ["--set name.x=5", "'name' is not a section"]),
+        ("train.epochs", ["--set train.epochs", "section.key=value"]),
+        ("=5", ["--set =5", "section.key=value"]),
+        ("train.epochs=[3", ["--set train.epochs=[3", "not valid YAML"]),
+    ],
+)
+def test_a_mistake_is_one_line_naming_the_key_and_the_cure(path: Path, override: str, words):
+    with pytest.raises(InputError) as caught:
+        Config.read(path, [override])
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_the_file_names_the_file(path: Path):
+    with pytest.raises(InputError, match="config.yaml: dat: unknown key; did you mean 'data'"):
+        Config.read(write(path, "name: x\ndat: {}"))
+
+
+def test_a_written_config_reads_back_equal_with_every_key_in_it(path: Path, tmp_path: Path):
+    config = Config.read(path, ["train.learning_rate=1e-7", "model.weights='yes'"])
+    config.write(tmp_path / "copy.yaml")
+    assert Config.read(tmp_path / "copy.yaml") == config
+    content = yaml.safe_load((tmp_path / "copy.yaml").read_text(encoding="utf-8"))
+    assert set(content) == set(Config.model_fields)
+    assert content["data"]["square"] == "squeeze"
+
+
+def test_the_shipped_configs_read():
+    shipped = sorted((ROOT / "configs").glob("*.yaml"))
+    assert {path.stem for path in shipped} >= {"demo", "efficientnetb0_112"}
+    for path in shipped:
+        assert Config.read(path).name == path.stem

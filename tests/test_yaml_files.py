@@ -1,0 +1,103 @@
+"""Claims about `yaml_files.py`: what is written reads back equal, what is no YAML is one line."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attr_extractor.errors import InputError
+from attr_extractor.schema import Schema
+from tests.conftest import SCHEMA
+
+
+def with_values(*values: str) -> str:
+    listed = "".join(f"      - {value}\n" for value in values)
+    return f"name: s\ncategory: kind\nattributes:\n  - name: kind\n    values:\n{listed}"
+
+
+def test_a_written_schema_reads_back_equal(tmp_path: Path):
+    content = yaml.safe_load(SCHEMA) | {"columns": {"color": "Colour of it", "image": "photo"}}
+    content["attributes"][1]["display_name"] = {"en": "Neck", "de": "Ausschnitt"}
+    content["attributes"][2] |= {"unlisted": "missing", "weight": 2.5}
+    content["attributes"][3]["threshold"] = 0.25
+    schema = Schema.parse(yaml.safe_dump(content), "test")
+    schema.write(tmp_path / "schema.yaml")
+    back = Schema.read(tmp_path / "schema.yaml")
+    assert back == schema
+    assert back.fingerprint == schema.fingerprint
+
+
+TRICKY = "yes no on off Yes NO y n 1e5 1E5 1e-3 -2e+3 +1e5 1.e5 5 0x1F 010 1_0 1:30 .5 null ~ Null"
+TRICKY += " true True false 2024-01-02 2024-13-45 = << - ? # .inf .nan -.inf é größe İ 衣"
+
+
+def test_values_that_look_like_numbers_or_booleans_survive_a_round_trip():
+    values = [
+        *TRICKY.split(" "),
+        "a: b",
+        "a #b",
+        "[x]",
+        "{x}",
+        "'q'",
+        '"',
+        "two  spaces",
+        "*a",
+        "&a",
+    ]
+    for value in values:
+        schema = Schema(name="s", category="kind", attributes=[{"name": "kind", "values": [value]}])
+        assert Schema.parse(schema.to_yaml(), "copy")["kind"].values == [value]
+
+
+def test_random_texts_survive_a_round_trip():
+    draw = random.Random(1)
+    letters = string.printable[:98].replace("|", "") + "éßİŉ衣\u2028\ufeff\U0001f457"
+    for _ in range(300):
+        value = "".join(draw.choice(letters) for _ in range(draw.randrange(1, 30))) + "."
+        schema = Schema(name=value, category="k", attributes=[{"name": "k", "values": [value]}])
+        assert Schema.parse(schema.to_yaml(), "copy") == schema
+
+
+def test_yes_no_on_off_stay_words():
+    schema = Schema.parse(with_values("yes", "no", "on", "Off"), "test")
+    assert schema["kind"].values == ["yes", "no", "on", "Off"]
+
+
+def test_1e_3_is_the_number():
+    assert Schema.parse(with_values("a") + "    weight: 1e-3\n", "test")["kind"].weight == 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: s\nvalues: [a", "line 2: not valid YAML"),
+        ("a: 1\nb: 2\na: 3", "line 3: not valid YAML: the key 'a' stands twice"),
+        (SCHEMA + "    values: [x]\n", "the key 'values' stands twice"),
+        ("? [a]\n: 1", "unhashable key"),
+        ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
+        ("name: !!python/object:os.system x", "could not determine a constructor"),
+        ("name: \x01", "not valid YAML"),
+        ("- a\n- b", "must be a mapping"),
+        ("just words", "must be a mapping"),
+        ("", "must be a mapping"),
+        (b"name: \xff\xfe", "cannot be read as UTF-8"),
+    ],
+)
+def test_text_that_is_no_yaml_mapping_is_one_line(tmp_path: Path, text, words):
+    path = tmp_path / "mistake.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=re.escape(str(path))) as caught:
+        Schema.read(path)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_a_folder_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match="no.yaml: the schema file does not exist"):
+        Schema.read(tmp_path / "no.yaml")
+    with pytest.raises(InputError, match="is a folder"):
+        Schema.read(tmp_path)

@@ -1,0 +1,174 @@
+"""Claims about `training/`: a finished run directory, learning, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.config import Config
+from attr_extractor.errors import InputError
+from attr_extractor.model import network
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.training import fit
+from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.step import TrainingModel
+from tests.conftest import ROOT
+
+
+def test_a_run_directory_holds_what_later_programs_need(trained):
+    run = RunDir.read(trained.run)
+    assert run.config == Config.read(trained.config)
+    assert run.schema.fingerprint == Manifest.read(trained.records).fingerprint
+    names = {path.name for path in trained.run.iterdir()}
+    assert names >= {
+        "config.yaml", "schema.yaml", "records.json", "checkpoints", "logs", "weights.npz",
+        "thresholds.json", "metrics.json",
+    }  # fmt: skip
+    training = json.loads((trained.run / "metrics.json").read_text())["training"]
+    assert training["weights"] == "best validation score"
+    assert training["images_per_second"] > 0
+
+
+def test_weights_npz_reads_with_numpy_alone_and_rebuilds_the_network(trained):
+    with np.load(trained.run / "weights.npz", allow_pickle=False) as arrays:
+        assert "branches-fused/0" in arrays.files
+        first = RunDir.read(trained.run).load_network()
+        for layer in first.logits.layers:
+            for i, array in enumerate(layer.get_weights()):
+                np.testing.assert_array_equal(array, arrays[f"{layer.name}/{i}"])
+
+
+def test_tensorboard_has_loss_and_score_of_every_attribute(trained, schema):
+    tags: dict[str, list] = {"train": [], "validation": []}
+    for split, found in tags.items():
+        for path in (trained.run / "logs" / split).iterdir():
+            for record in tf.data.TFRecordDataset(str(path)):
+                event = tf.compat.v1.Event.FromString(record.numpy())
+                found += [value.tag for value in event.summary.value]
+    for found in tags.values():
+        expected = {f"attribute_{kind}/{n}" for kind in ("loss", "score") for n in schema.names}
+        assert {*expected, "loss", "score"} <= set(found)
+        assert found.count("loss") == 3  # epochs
+    assert "lr" in tags["train"]
+
+
+def test_one_step_equals_a_step_written_out_by_hand(built, schema):
+    """Forward, equation 1, gradients and Adam with everything random off."""
+    config = Config.read(
+        built.config,
+        ["augmentation.enabled=false", "train.optimizer=adam", "train.schedule=constant",
+         "train.warmup_epochs=0"],
+    )  # fmt: skip
+    generator = np.random.default_rng(0)
+    batch = {
+        "pixels": tf.constant(generator.integers(0, 256, [4, 32, 32, 3], dtype=np.uint8)),
+        "labels": tf.constant(generator.integers(-1, 2, [4, schema.num_values], dtype=np.int8)),
+        "product_id": tf.constant(["a", "b", "c", "d"]),
+    }
+    built_network = network.build(schema, config)
+    model = TrainingModel(built_network, schema, config)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
+    twin = network.build(schema, config).logits
+    twin.set_weights(built_network.logits.get_weights())
+
+    labels = batch["labels"].numpy().astype(np.float32)
+    with tf.GradientTape() as tape:
+        p = tf.sigmoid(twin(tf.cast(batch["pixels"], tf.float32), training=True))
+        entropy = -(labels * tf.math.log(p) + (1 - labels) * tf.math.log(1 - p))
+        expected = tf.reduce_sum(tf.where(labels >= 0, entropy, 0.0)) / 4
+    gradients = tape.gradient(expected, twin.trainable_variables)
+    for g, v in zip(gradients, twin.trainable_variables):
+        v.assign_sub(1e-3 * g / (tf.abs(g) + 1e-7))  # Adam's first step
+    logs = model.train_step(batch)
+    assert float(logs["loss"]) == pytest.approx(float(expected), rel=1e-4)
+    for found, wanted, g in zip(
+        built_network.logits.trainable_variables, twin.trainable_variables, gradients
+    ):
+        sure = np.abs(g) > 1e-4  # the sign of a vanishing gradient is float noise
+        np.testing.assert_allclose(found.numpy()[sure], wanted.numpy()[sure], atol=2e-4)
+
+
+def test_xla_compiles_the_step_without_augmentation(built, schema):
+    config = Config.read(built.config, ["train.jit_compile=true"])
+    losses = []
+    for jit in (False, True):
+        keras.utils.set_random_seed(0)
+        settings = config.model_copy(
+            update={"train": config.train.model_copy(update={"jit_compile": jit})}
+        )
+        model = TrainingModel(network.build(schema, settings), schema, settings)
+        model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
+        generator = np.random.default_rng(0)
+        batch = {
+            "pixels": tf.constant(generator.integers(0, 256, [4, 32, 32, 3], dtype=np.uint8)),
+            "labels": tf.constant(generator.integers(-1, 2, [4, schema.num_values], np.int8)),
+        }
+        function = model.make_train_function()
+        losses.append(float(function(iter([batch]))["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_same_command_on_a_finished_run_changes_nothing(trained):
+    before = (trained.run / "weights.npz").read_bytes()
+    fit.train(Config.read(trained.config), trained.records, trained.run)
+    assert (trained.run / "weights.npz").read_bytes() == before
+
+
+def test_a_run_directory_of_another_config_or_schema_is_refused(trained, tmp_path):
+    with pytest.raises(InputError, match="another config"):
+        fit.train(Config.read(trained.config, ["train.epochs=9"]), trained.records, trained.run)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not a run directory"):
+        fit.train(Config.read(trained.config), trained.records, tmp_path)
+
+
+def test_a_batch_larger_than_the_split_is_refused(built, tmp_path):
+    with pytest.raises(InputError, match="batch_size is 999"):
+        fit.train(
+            Config.read(built.config, ["data.batch_size=999"]), built.records, tmp_path / "run"
+        )
+
+
+def test_stretches_finish_the_interrupted_epoch_first():
+    assert fit._stretches(0, 10, 3) == [(0, 3, 10)]
+    assert fit._stretches(10, 10, 3) == [(1, 3, 10)]
+    assert fit._stretches(14, 10, 3) == [(1, 2, 6), (2, 3, 10)]
+    assert fit._stretches(24, 10, 3) == [(2, 3, 6)]
+    assert fit._stretches(30, 10, 3) == []
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_its_checkpoint_stood_and_finishes(built, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, str(ROOT / "tools" / "train.py"), f"--config={built.config}",
+        f"--records={built.records}", f"--run_dir={run}", "--set=train.epochs=8",
+        "--set=train.checkpoint_minutes=0.001",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list((run / "checkpoints").glob("step-1?.index")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "weights.npz").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stdout
+    step = int(done.stdout.split("going on from step")[1].split()[0])
+    assert step >= 10
+    run_dir = RunDir.read(run)
+    steps = 8 * (Manifest.read(built.records).splits["train"].photos // 8)
+    newest = tf.train.latest_checkpoint(str(run / "checkpoints"))
+    assert newest.endswith(f"step-{steps}")
+    assert np.isfinite(run_dir.load_network().logits(np.zeros([1, 32, 32, 3], np.uint8))).all()
