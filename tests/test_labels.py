@@ -1,4 +1,4 @@
-"""Claims about `labels.py`: the four states of a label, against the design's text taken literally."""
+"""Claims about `labels.py`: the four states of a label, against DESIGN.md taken literally."""
 
 from __future__ import annotations
 

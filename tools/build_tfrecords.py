@@ -28,20 +28,11 @@ flags.DEFINE_integer("cap_per_category", 0, "At most so many training products; 
 
 
 def main() -> None:
-    options = plan.Options(
-        image_size=F.image_size,
-        shards=F.shards,
-        split_fractions=splits.parse_fractions(F.split_fractions),
-        split_seed=F.split_seed,
-        group_column=F.group_column,
-        split_column=F.split_column,
-        cap_per_category=F.cap_per_category,
-    )
-    schema = Schema.read(F.schema)
-    manifest = builder.build(
-        F.catalogue, schema, F.output_dir, F.image_root, options, F.num_workers
-    )
-    print(manifest.summary(F.output_dir))
+    values: dict = {name: F[name].value for name in plan.Options.__annotations__}  # a flag each
+    values["split_fractions"] = splits.parse_fractions(F.split_fractions)
+    options, schema = plan.Options(**values), Schema.read(F.schema)
+    built = builder.build(F.catalogue, schema, F.output_dir, F.image_root, options, F.num_workers)
+    print(built.summary(F.output_dir))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Every input column is kept. Per attribute `<name>_confidence` and `<name>_source
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.serving.model_dir import ExportedModel, load
 
 ROWS_PER_BATCH = 32
+READ_AHEAD = 3  # batches
 ERROR = "error"
 SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not applicable"
 
@@ -87,12 +88,13 @@ def _header(rows: pd.DataFrame, schema: Schema, catalogue: str | Path) -> dict[s
     """Our name of every output column -> the name it is written under."""
     names = [*rows.columns, *(name for name in schema.names if name not in rows.columns)]
     added = [f"{name}_{what}" for name in schema.names for what in ("confidence", "source")]
+    columns = [schema.column(name) for name in names]
     for name in [*added, ERROR]:
-        if name in names:
+        if name in columns or name in names:
             raise InputError(
                 f"{catalogue}: the column {name!r} is one that the filled table adds; rename it"
             )
-    return {name: schema.column(name) for name in names} | {n: n for n in [*added, ERROR]}
+    return dict(zip(names, columns)) | {n: n for n in [*added, ERROR]}
 
 
 def _scored(
@@ -100,18 +102,22 @@ def _scored(
 ) -> Iterator[tuple[list[dict[str, str]], np.ndarray, list[str]]]:
     """Batches of rows with pooled scores float32 [rows, V] and what was wrong with their photos.
 
-    Photos of one product are pooled by the mean of their scores. The next batch is read from disk
-    while the model works on this one.
+    Photos of one product are pooled by the mean of their scores. The next batches are read from
+    disk while the model works on this one.
     """
     records = table.cells_of(rows)
     starts = range(0, len(records), ROWS_PER_BATCH)
-    with ThreadPoolExecutor(max_workers=3) as pool:
+    with ThreadPoolExecutor(max_workers=READ_AHEAD) as pool:
 
         def read(start: int) -> list[tuple[int, bytes, str]]:
             batch = records[start : start + ROWS_PER_BATCH]
             return _read_photos(batch, root, model.photo_short_side)
 
-        for start, found in zip(starts, pool.map(read, starts)):
+        # not pool.map: it would read the whole table's photos ahead of the model, into memory
+        ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])
+        for i, start in enumerate(starts):
+            found = ahead.popleft().result()
+            ahead.extend(pool.submit(read, s) for s in starts[i + READ_AHEAD : i + READ_AHEAD + 1])
             batch = records[start : start + ROWS_PER_BATCH]
             yield (batch, *_pool(model, len(batch), found))
 

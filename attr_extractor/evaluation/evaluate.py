@@ -28,7 +28,8 @@ def evaluate(
     batches = dataset.evaluation_batches(folder, manifest, run.config.data, split)
     baseline = scores.most_frequent(run.schema, manifest.present("train"))
     answers = run.answers()
-    measured = scores.measure(network.logits, batches, answers, baseline)
+    with dataset.readable(folder):
+        measured = scores.measure(network.logits, batches, answers, baseline)
     measured["split"] = split
     run.update_metrics(split, measured)
     shown = samples.collect(network.logits, batches, answers)

@@ -1,9 +1,10 @@
 """The paper's transformer block: multi-head self-attention over the N positions of the photo.
 
 Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V for each of h heads (Vaswani et al., section
-3.2); our `key_dim` is their d_k = d_v, our `feed_forward_dim` their d_ff. Residual and layer
-normalisation follow each of the two parts, as there. Plain matrix products instead of Einsums:
-they are what served graphs run fastest.
+3.2); our `key_dim` is their d_k = d_v, our `feed_forward_dim` their d_ff. The paper does not say
+where it normalises; ours normalises before each of the two parts and starts both at zero, so the
+block begins as the identity and leaves the strength of each position in the features. Plain
+matrix products instead of Einsums: they are what served graphs run fastest.
 """
 
 from __future__ import annotations
@@ -37,24 +38,24 @@ class TransformerBlock(keras.layers.Layer):
         width = self.num_heads * self.key_dim
         self.qkv_kernel = self._kernel("qkv_kernel", [channels, 3 * width], fan_out=width)
         self.qkv_bias = self._vector("qkv_bias", 3 * width, "zeros")
-        self.output_kernel = self._kernel("output_kernel", [width, channels])
+        self.output_kernel = self._zeros("output_kernel", [width, channels])
         self.output_bias = self._vector("output_bias", channels, "zeros")
         self.norm1_scale = self._vector("norm1_scale", channels, "ones")
         self.norm1_offset = self._vector("norm1_offset", channels, "zeros")
         self.expand_kernel = self._kernel("expand_kernel", [channels, self.feed_forward_dim])
         self.expand_bias = self._vector("expand_bias", self.feed_forward_dim, "zeros")
-        self.reduce_kernel = self._kernel("reduce_kernel", [self.feed_forward_dim, channels])
+        self.reduce_kernel = self._zeros("reduce_kernel", [self.feed_forward_dim, channels])
         self.reduce_bias = self._vector("reduce_bias", channels, "zeros")
         self.norm2_scale = self._vector("norm2_scale", channels, "ones")
         self.norm2_offset = self._vector("norm2_offset", channels, "zeros")
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        attended = self._attend(inputs)  # [B, N, D]
-        hidden = _normalize(inputs + attended, self.norm1_scale, self.norm1_offset)  # [B, N, D]
-        expanded = tf.nn.relu(_dense(hidden, self.expand_kernel, self.expand_bias))  # [B, N, F]
-        reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
-        return _normalize(hidden + reduced, self.norm2_scale, self.norm2_offset)  # [B, N, D]
+        normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
+        hidden = inputs + self._attend(normal)  # [B, N, D]
+        normal = _normalize(hidden, self.norm2_scale, self.norm2_offset)  # [B, N, D]
+        expanded = tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))  # [B, N, F]
+        return hidden + _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
 
     def _attend(self, inputs: tf.Tensor) -> tf.Tensor:
         positions = int(inputs.shape[1])
@@ -77,6 +78,9 @@ class TransformerBlock(keras.layers.Layer):
         limit = (6.0 / (shape[0] + (fan_out or shape[1]))) ** 0.5
         initializer = keras.initializers.RandomUniform(-limit, limit)
         return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+    def _zeros(self, name: str, shape: list[int]) -> tf.Variable:
+        return self.add_weight(name=name, shape=shape, initializer="zeros")
 
     def _vector(self, name: str, size: int, initializer: str) -> tf.Variable:
         return self.add_weight(name=name, shape=[size], initializer=initializer)

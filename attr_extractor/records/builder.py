@@ -52,12 +52,12 @@ def build(
     if not root.is_dir():
         raise InputError(f"{root}: the image root is not a folder")
     products, rejects = plan.usable(rows)
+    folder = require_new_folder(output_dir, "the output folder")
 
     # spawned, not forked: a process that has loaded TensorFlow must not be forked
     with ProcessPoolExecutor(max(1, num_workers), mp_context=get_context("spawn")) as pool:
         split = plan.place(products, _digests(products, root, pool), options)
         products, capped = plan.cap(products, split, schema, options)
-        folder = require_new_folder(output_dir, "the output folder")
         named = list(plan.shards(products, split, options))
         tasks = [
             shard.Task(folder / name, members, root, options.image_size, schema)

@@ -7,6 +7,8 @@ what came before.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -63,6 +65,16 @@ def evaluation_batches(
     """Every photo of a split once, in the order of the shards; the last batch may be smaller."""
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
     return _to_batches(photos, manifest, data, drop_remainder=False)
+
+
+@contextlib.contextmanager
+def readable(records: str | Path) -> Iterator[None]:
+    """Says in one line that a shard is damaged, where TensorFlow would raise DataLossError."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        detail = error.message.splitlines()[0]
+        raise InputError(f"{records}: a shard is damaged: {detail}; build it again") from error
 
 
 def _shuffle(photos: tf.data.Dataset, buffer: int, seed: list) -> tf.data.Dataset:

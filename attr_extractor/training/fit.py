@@ -59,19 +59,20 @@ def train(config: Config, records: str | Path, run_dir: str | Path) -> RunDir:
     # A run that was interrupted within an epoch finishes that epoch in a fit of its own.
     for first, last, epoch_steps in _stretches(start_step, steps, config.train.epochs):
         step = int(model.optimizer.iterations)
-        model.fit(
-            dataset.training_batches(records, manifest, config.data, config.train.seed, step),
-            initial_epoch=first,
-            epochs=last,
-            steps_per_epoch=epoch_steps,
-            validation_data=validation,
-            verbose=0,
-            callbacks=[
-                callbacks.Progress(total_steps, step, config.data.batch_size),
-                callbacks.TensorBoard(run.path / "logs", schema.names),
-                checkpoints,
-            ],
-        )
+        with dataset.readable(records):
+            model.fit(
+                dataset.training_batches(records, manifest, config.data, config.train.seed, step),
+                initial_epoch=first,
+                epochs=last,
+                steps_per_epoch=epoch_steps,
+                validation_data=validation,
+                verbose=0,
+                callbacks=[
+                    callbacks.Progress(total_steps, step, config.data.batch_size),
+                    callbacks.TensorBoard(run.path / "logs", schema.names),
+                    checkpoints,
+                ],
+            )
     _finish(run, model, checkpoints, total_steps - start_step, time.monotonic() - started)
     return run
 

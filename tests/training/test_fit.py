@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,3 +173,14 @@ def test_a_killed_run_goes_on_where_its_checkpoint_stood_and_finishes(built, tmp
     newest = tf.train.latest_checkpoint(str(run / "checkpoints"))
     assert newest.endswith(f"step-{steps}")
     assert np.isfinite(run_dir.load_network().logits(np.zeros([1, 32, 32, 3], np.uint8))).all()
+
+
+def test_a_damaged_record_is_one_clear_line(built, tmp_path):
+    records = tmp_path / "records"
+    shutil.copytree(built.records, records)
+    shard = sorted(records.glob("train-*.tfrecord"))[0]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 0xFF  # same size, wrong checksum
+    shard.write_bytes(data)
+    with pytest.raises(InputError, match="a shard is damaged"):
+        fit.train(Config.read(built.config), records, tmp_path / "run")

@@ -1,0 +1,133 @@
+"""Claims about `evaluation/scores.py` and `bootstrap.py`, against slow loops in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.evaluation import bootstrap, scores
+from attr_extractor.model.answers import Answers, default_thresholds
+
+
+@pytest.fixture(scope="module")
+def made_up(schema):
+    """200 samples of 150 products, with logits that agree with their labels more often than not."""
+    generator = np.random.default_rng(0)
+    count = 200
+    labels = np.zeros([count, schema.num_values], np.int8)
+    for attribute, where in zip(schema.attributes, schema.slices.values()):
+        size = len(attribute.values)
+        labels[np.arange(count), where.start + generator.integers(0, size, count)] = 1
+        labels[generator.random(count) < 0.2, where] = 0  # does not apply
+        labels[generator.random(count) < 0.3, where] = -1  # missing
+    logits = generator.normal(size=labels.shape) + 2.0 * (labels == 1) - 0.5
+    products = [f"p{i % 150}".encode() for i in range(count)]
+    return logits.astype(np.float32), labels, products
+
+
+def batches_of(made_up, size: int):
+    logits, labels, products = made_up
+    for start in range(0, len(labels), size):
+        rows = slice(start, start + size)
+        yield {
+            "pixels": tf.constant(logits[rows]),  # the "model" below hands them through
+            "labels": tf.constant(labels[rows]),
+            "product_id": tf.constant(products[rows]),
+        }
+
+
+def measure(made_up, schema, size: int = 32):
+    answers = Answers(schema, default_thresholds(schema))
+    present = (made_up[1] == 1).sum(axis=0)
+    baseline = scores.most_frequent(schema, present)
+    return scores.measure(tf.identity, batches_of(made_up, size), answers, baseline)
+
+
+def by_hand(made_up, schema, name: str) -> dict[str, float]:
+    logits, labels, _ = made_up
+    attribute, where = schema[name], schema.slices[name]
+    present = (labels[:, where] == 1).sum(axis=0)
+    frequent = {int(np.argmax(present))}
+    sums: dict[str, list[float]] = {
+        key: [] for key in ("score", "all", "base", "right", "answered")
+    }
+    for z, y in zip(logits[:, where], labels[:, where]):
+        if (y == -1).all():
+            continue
+        p = 1 / (1 + np.exp(-z))
+        answered = {int(v) for v in np.flatnonzero(p > 0.5)}
+        if attribute.exclusive and answered:
+            answered = {int(np.argmax(p))}
+        truth = {int(v) for v in np.flatnonzero(y == 1)}
+
+        def eq2(given: set[int], truth: set[int] = truth) -> float:
+            return len(given & truth) / len(given | truth) if given | truth else 1.0
+
+        sums["all"].append(eq2(answered))
+        if truth:
+            sums["score"].append(eq2(answered))
+            sums["base"].append(eq2(frequent))
+            sums["right"].append(float(int(np.argmax(p)) in truth))
+            sums["answered"].append(float(bool(answered)))
+    return {key: float(np.mean(values)) for key, values in sums.items()} | {"n": len(sums["score"])}
+
+
+def test_scores_equal_a_slow_loop_that_leaves_missing_labels_out(made_up, schema):
+    measured = measure(made_up, schema)
+    for name in schema.names:
+        found, expected = measured["attributes"][name], by_hand(made_up, schema, name)
+        assert found["score"] == pytest.approx(expected["score"], abs=1e-5)
+        assert found["score_all"] == pytest.approx(expected["all"], abs=1e-5)
+        assert found["most_frequent"] == pytest.approx(expected["base"], abs=1e-5)
+        assert found["accuracy"] == pytest.approx(expected["right"], abs=1e-5)
+        assert found["coverage"] == pytest.approx(expected["answered"], abs=1e-5)
+        assert found["applicable"] == expected["n"]
+    mean = np.mean([by_hand(made_up, schema, name)["score"] for name in schema.names])
+    assert measured["mean"]["score"] == pytest.approx(mean, abs=1e-5)
+
+
+def test_the_result_does_not_depend_on_the_batch_size(made_up, schema):
+    assert measure(made_up, schema, 7) == measure(made_up, schema, 200)
+
+
+def test_intervals_agree_with_an_ordinary_bootstrap_over_products(made_up, schema):
+    logits, labels, products = made_up
+    where = schema.slices["category"]
+    applies = (labels[:, where] == 1).any(axis=1)
+    p = 1 / (1 + np.exp(-logits[:, where]))
+    right = (p.max(axis=1) > 0.5) & (labels[np.arange(200), where.start + p.argmax(axis=1)] == 1)
+    groups = [[i for i, x in enumerate(products) if x == product] for product in set(products)]
+    generator = np.random.default_rng(1)
+    means = []
+    for _ in range(2000):
+        rows = np.concatenate([groups[g] for g in generator.integers(0, len(groups), len(groups))])
+        rows = rows[applies[rows]]
+        means.append(right[rows].mean())
+    expected = np.percentile(means, [2.5, 97.5])
+    found = measure(made_up, schema)["attributes"]["category"]["interval"]
+    np.testing.assert_allclose(found, expected, atol=0.015)
+
+
+def test_photos_of_one_product_draw_the_same_weights_in_any_order():
+    first = bootstrap.weights([b"a", b"b", b"a"])
+    np.testing.assert_array_equal(first[:, 0], first[:, 2])
+    assert (first[:, 0] != first[:, 1]).any()
+    np.testing.assert_array_equal(bootstrap.weights([b"b"])[:, 0], first[:, 1])
+    assert abs(first.mean() - 1) < 0.1
+
+
+def test_an_attribute_without_a_known_value_is_not_measured(made_up, schema):
+    logits, labels, products = made_up
+    labels = labels.copy()
+    labels[:, schema.slices["color"]] = -1
+    measured = measure((logits, labels, products), schema)
+    assert measured["attributes"]["color"]["score"] is None
+    assert measured["mean"]["attributes_measured"] == len(schema.names) - 1
+
+
+def test_most_frequent_takes_one_value_of_each_attribute(schema):
+    present = np.arange(schema.num_values)
+    chosen = scores.most_frequent(schema, present)
+    assert [int(np.argmax(chosen[w])) for w in schema.slices.values()] == [1, 2, 2, 2]
+    assert chosen.sum() == len(schema.names)

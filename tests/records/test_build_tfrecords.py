@@ -1,0 +1,134 @@
+"""Claims about `tools/build_tfrecords.py` as a program: its builds, and bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attr_extractor.records.manifest import Manifest
+from tests.conftest import ROOT, Shop, draw_photo, require_bad_input, run_tool, write_table
+from tests.records.by_hand import read_csv, read_split
+
+COLUMNS = ["product_id", "image", "category", "neck_type", "color", "closure"]
+ROWS = [
+    ["a", "a.jpg", "shirt", "v-neck", "rad", "zip"],
+    ["b", "b.jpg", "jeans", "", "blue", "zip"],
+    ["a", "b.jpg", "shirt", "", "red", "zip"],
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("program")
+    for name in "ab":
+        draw_photo(folder / f"{name}.jpg", "shirt", ["red"], "v-neck", size=70 + ord(name))
+    rows = [dict(zip(COLUMNS, row)) for row in ROWS]
+    write_table(folder / "good.csv", rows)
+    write_table(
+        folder / "renamed.csv", [{k.replace("neck_", "nek_"): r[k] for k in r} for r in rows]
+    )
+    (folder / "junk.csv").write_bytes(bytes(range(256)) * 20)
+    (folder / "latin.csv").write_bytes(",".join(COLUMNS).encode() + b"\na,a.jpg,gr\xf6\xdfe,,,\n")
+    (folder / "full").mkdir()
+    (folder / "full" / "keep.txt").write_text("mine")
+    return folder
+
+
+# name: (changed flags, words of the error)
+CASES = {
+    "missing file": ({"catalogue": "no.csv"}, ["no.csv", "does not exist"]),
+    "binary junk": ({"catalogue": "junk.csv"}, ["junk.csv", "cannot be read as a table"]),
+    "not UTF-8": ({"catalogue": "latin.csv"}, ["latin.csv", "cannot be read", "utf-8"]),
+    "missing column": ({"catalogue": "renamed.csv"}, ["'neck_type' is missing", "'nek_type'"]),
+    "full folder": ({"output_dir": "full"}, ["full", "exists already"]),
+    "fractions": (
+        {"split_fractions": "0.8,0.3,0.1"},
+        ["--split_fractions 0.8,0.3,0.1", "sum to 1"],
+    ),
+    "unknown flag": ({"catalouge": "x"}, ["catalouge", "--help"]),
+    "image root": ({"image_root": "nowhere"}, ["nowhere", "image root"]),
+}
+
+
+# Every case runs as the program that it is, in a process forked after TensorFlow is imported:
+# none of them comes so far as to use it, and importing it takes longer than the rest together.
+FORKED = """
+import json, os, runpy, sys
+import attr_extractor.records.builder
+for name, arguments in json.loads(sys.argv[2]).items():
+    if not os.fork():
+        for fd in (1, 2):
+            os.dup2(os.open(f"{name}.{fd}", os.O_WRONLY | os.O_CREAT), fd)
+        sys.argv = [sys.argv[1], *arguments]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        sys.exit(0)
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    print(json.dumps([name, code]))
+"""
+
+
+def arguments_of(folder: Path, shop: Shop, **changes: str) -> list[str]:
+    flags = {"catalogue": "good.csv", "output_dir": "records", "num_workers": "1"} | changes
+    paths = ("catalogue", "output_dir", "image_root")
+    flags = {k: str(folder / v) if k in paths else v for k, v in flags.items()}
+    return [f"--schema={shop.schema_file}", *(f"--{k}={v}" for k, v in flags.items())]
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path, shop: Shop, tmp_path_factory) -> dict[str, subprocess.CompletedProcess]:
+    cases = {name: arguments_of(folder, shop, **changes) for name, (changes, _) in CASES.items()}
+    tool = ROOT / "tools" / "build_tfrecords.py"
+    where = tmp_path_factory.mktemp("forked")
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tool), json.dumps(cases)],
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    codes = dict(json.loads(line) for line in done.stdout.splitlines())
+    return {
+        name: subprocess.CompletedProcess(
+            cases[name], code, *((where / f"{name}.{fd}").read_text() for fd in (1, 2))
+        )
+        for name, code in codes.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def good(folder: Path, shop: Shop) -> subprocess.CompletedProcess:
+    return run_tool("build_tfrecords", *arguments_of(folder, shop))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_ends_with_code_2_and_one_line(results, case: str):
+    require_bad_input(results[case], *CASES[case][1])
+    assert results[case].stdout == ""
+
+
+def test_an_existing_folder_is_left_as_it_was(results, folder: Path):
+    assert [path.name for path in (folder / "full").iterdir()] == ["keep.txt"]
+
+
+def test_a_build_says_what_became_of_every_row(good, folder: Path):
+    assert good.returncode == 0, good.stderr
+    assert "3 rows read = 2 written + 1 rejected" in good.stdout
+    written = [
+        e for name in ("train", "validation", "test") for e in read_split(folder / "records", name)
+    ]
+    assert sorted(example["product_id"] for example in written) == [b"a", b"b"]
+    assert Manifest.read(folder / "records").rows == {"read": 3, "written": 2, "rejected": 1}
+
+
+def test_a_duplicate_is_a_rejected_row_and_an_unknown_value_a_label_issue(good, folder: Path):
+    (reject,) = read_csv(folder / "records" / "rejects.csv")
+    assert (reject["row"], reject["product_id"]) == ("3", "a")
+    assert reject["reason"] == "product_id stands twice; the first row is used"
+    (issue,) = read_csv(folder / "records" / "label_issues.csv")
+    assert list(issue.values()) == ["1", "a", "color", "rad", "unknown value", "red"]

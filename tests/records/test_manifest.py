@@ -1,0 +1,140 @@
+"""Claims about `records/manifest.py`: only a whole build, of the right schema, is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attr_extractor.errors import InputError
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
+from tests.conftest import Shop
+from tests.records.by_hand import labels_of, read_split
+
+
+@pytest.fixture
+def records(built: Shop, tmp_path: Path) -> Path:
+    """A copy of the records, to be spoiled."""
+    return Path(shutil.copytree(built.records, tmp_path / "records"))
+
+
+def edit(records: Path, change: Callable[[dict], object]) -> None:
+    path = records / "manifest.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def a_shard(records: Path) -> Path:
+    return sorted(records.glob("train-*.tfrecord"))[1]
+
+
+def refused(records: Path, *words: str, schema: Schema | None = None) -> None:
+    with pytest.raises(InputError) as caught:
+        Manifest.read(records, schema)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_whole_build_is_read_with_the_schema_it_was_made_with(built: Shop, schema: Schema):
+    manifest = Manifest.read(built.records, schema)
+    assert manifest.schema == schema
+    assert manifest.image_policy == {"short_side": 64, "jpeg_quality": 92}
+    assert manifest.build["split_fractions"] == [0.6, 0.2, 0.2]
+    again = built.records / "manifest.json"
+    assert json.loads(again.read_text(encoding="utf-8")) == manifest.model_dump(mode="json")
+
+
+def test_a_missing_shard_is_named(records: Path):
+    a_shard(records).unlink()
+    refused(records, a_shard(records).name.replace("00002", "00001"), "the shard is missing")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_shard_cut_short_or_grown_is_named_with_both_sizes(records: Path, change: int):
+    path = a_shard(records)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] if change < 0 else data + b"x")
+    refused(records, path.name, f"{len(data) + change:,} bytes", f"{len(data):,}", "build the rec")
+
+
+def test_an_unfinished_build_is_refused(records: Path):
+    (records / "manifest.json").rename(records / "manifest.json.tmp")
+    refused(records, str(records), "its build did not finish")
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+    refused(tmp_path / "no", str(tmp_path / "no"), "not a folder of records")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"{", "not a JSON file"),
+        (b"", "not a JSON file"),
+        (b"\xff\xfe", "not a JSON file"),
+        (b"[1]", "valid dictionary"),
+        (b"{}", "this key is required"),
+    ],
+)
+def test_a_manifest_that_is_none_is_one_line(records: Path, text: bytes, words: str):
+    (records / "manifest.json").write_bytes(text)
+    refused(records, "manifest.json", words)
+
+
+def test_a_manifest_of_another_form_is_named_with_the_key(records: Path):
+    edit(records, lambda content: content["splits"]["train"].update(photoss=3))
+    refused(records, "splits.train.photoss: unknown key", "did you mean 'photos'?")
+
+
+def test_records_of_another_schema_are_refused_with_both_fingerprints(built: Shop, schema: Schema):
+    other = Schema.parse(schema.to_yaml().replace("v-neck", "vee"), "other")
+    refused(built.records, "another schema", schema.fingerprint, other.fingerprint, schema=other)
+
+
+def test_a_schema_that_means_the_same_is_accepted(built: Shop, schema: Schema):
+    other = Schema.parse(schema.to_yaml().replace("name: shop", "name: renamed"), "other")
+    assert other != schema
+    assert Manifest.read(built.records, other).schema == schema
+
+
+def test_a_manifest_whose_schema_was_edited_is_refused(records: Path):
+    def edit_schema(content: dict) -> None:
+        content["schema_yaml"] = content["schema_yaml"].replace("v-neck", "vee")
+
+    edit(records, edit_schema)
+    refused(records, "manifest.json", "another schema")
+
+
+def test_a_split_is_named_with_those_there_are(records: Path):
+    manifest = Manifest.read(records)
+    with pytest.raises(InputError, match=r"'vaildation'; did you mean 'validation'\?; there are"):
+        manifest.split("vaildation")
+    edit(records, lambda content: content["splits"]["test"].update(shards=[], photos=0))
+    with pytest.raises(InputError, match="the split 'test' of the records is empty"):
+        Manifest.read(records).split("test")
+
+
+def test_present_and_known_are_counts_over_the_parsed_labels(built: Shop, schema: Schema):
+    manifest = Manifest.read(built.records)
+    codes = labels_of(read_split(built.records, "train"))
+    assert manifest.present("train").tolist() == (codes == 1).sum(0).tolist()
+    known = [(codes[:, where] != -1).any(1).sum() for where in schema.slices.values()]
+    assert manifest.known("train").tolist() == known
+    assert manifest.present("train").dtype == np.int64 and len(set(known)) > 1
+
+
+def test_the_summary_says_that_the_sum_is_right(built: Shop):
+    first, second, *rest = Manifest.read(built.records).summary("here").splitlines()
+    assert first == "120 rows read = 120 written + 0 rejected"
+    assert second == "132 photos written, 0 rejected"
+    for name, line in zip(("train", "validation", "test"), rest):
+        examples = read_split(built.records, name)
+        products = len({example["product_id"] for example in examples})
+        assert line.startswith(f"  {name}: {products} products, {len(examples)} photos, ")
