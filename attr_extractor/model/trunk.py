@@ -54,9 +54,12 @@ def small_cnn(
     weights: str | None = None,
     input_tensor: Any = None,
     input_shape: tuple[int, int, int] | None = None,
-    widths: tuple[int, ...] = (32, 64, 128, 256),
+    widths: tuple[int, ...] = (16, 32, 64, 160),
 ) -> Any:
-    """A plain residual network for demos on a CPU: stride 16, 256 channels, 1.2 M parameters."""
+    """A plain residual network for demos on a CPU: stride 8, 160 channels.
+
+    The first convolution keeps the photo's full size: at 80 px a neckline is two pixels wide.
+    """
     del include_top
     inputs = keras.Input(input_shape) if input_tensor is None else input_tensor
 
@@ -73,8 +76,8 @@ def small_cnn(
         x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
         return keras.layers.Activation("relu", name=f"{name}_relu")(x)
 
-    x = inputs
-    for stage, width in enumerate(widths, start=1):
+    x = convolve(inputs, widths[0], 1, "stem")
+    for stage, width in enumerate(widths[1:], start=1):
         x = convolve(x, width, 2, f"stage{stage}_down")
         y = convolve(x, width, 1, f"stage{stage}_res")
         x = keras.layers.Add(name=f"stage{stage}_add")([x, y])

@@ -78,8 +78,8 @@ def test_arrays_of_another_network_are_refused_naming_the_layer(schema):
     with pytest.raises(InputError, match="branches-fused/2"):
         network.set_layer_arrays(built.logits, arrays, "w.npz")
     missing = network.layer_arrays(built.logits)
-    del missing["stage1_down_conv/0"]
-    with pytest.raises(InputError, match="stage1_down_conv/0"):
+    del missing["stem_conv/0"]
+    with pytest.raises(InputError, match="stem_conv/0"):
         network.set_layer_arrays(built.logits, missing, "w.npz")
 
 
@@ -101,7 +101,7 @@ def test_mixed_bfloat16_keeps_logits_and_scores_in_float32(schema, photos):
         keras.mixed_precision.set_global_policy("float32")
     assert built.logits(photos).dtype.name == "float32"
     assert {score.dtype.name for score in built.scores(photos).values()} == {"float32"}
-    assert built.logits.get_layer("stage1_down_conv").compute_dtype == "bfloat16"
+    assert built.logits.get_layer("stem_conv").compute_dtype == "bfloat16"
 
 
 def test_names_of_the_arrays_do_not_depend_on_what_the_process_built_before(schema):

@@ -58,17 +58,24 @@ CASES = {
 # Every case runs as the program that it is, in a process forked after TensorFlow is imported:
 # none of them comes so far as to use it, and importing it takes longer than the rest together.
 FORKED = """
-import json, os, runpy, sys
+import json, os, runpy, sys, traceback
 import attr_extractor.records.builder
 for name, arguments in json.loads(sys.argv[2]).items():
     if not os.fork():
         for fd in (1, 2):
             os.dup2(os.open(f"{name}.{fd}", os.O_WRONLY | os.O_CREAT), fd)
         sys.argv = [sys.argv[1], *arguments]
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        sys.exit(0)
+        code = 0
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as error:
+            code = error.code
+        except BaseException:
+            code = traceback.print_exc() or 1
+        sys.stdout.flush()
+        os._exit(code)  # TensorFlow takes a second to say goodbye
     code = os.waitstatus_to_exitcode(os.wait()[1])
-    print(json.dumps([name, code]))
+    print(json.dumps([name, code]), flush=True)
 """
 
 

@@ -62,7 +62,7 @@ def test_pixels_equal_pillows_antialiased_bilinear_resize(shape, square: str):
     found = pixels.to_model_size(tf.constant(array), 48, square)
     assert found.dtype == tf.uint8 and found.shape == (48, 48, 3)
     apart = difference(found.numpy(), by_hand(array, 48, square))
-    assert apart.mean() < 2 and apart.max() <= 8
+    assert apart.mean() < 0.3 and apart.max() <= 1  # an exact half: up in Pillow, to even here
 
 
 def test_a_resize_without_antialiasing_would_be_seen():

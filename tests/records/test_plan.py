@@ -128,12 +128,12 @@ def test_an_option_out_of_range_is_named(option: dict[str, int]):
 
 def test_the_cap_takes_training_products_alone(schema: Schema):
     table = products(90, category=["shirt", "Jeans", "", "shirt", "tent", "jeans|shirt"] * 15)
-    split = pd.Series(["train", "train", "test"] * 30, index=table.index)
+    split = pd.Series(["train", "test", "train", "train", "validation"] * 18, index=table.index)
     kept, rejects = plan.cap(table, split, schema, Options(cap_per_category=7))
     training = kept[split[kept.index] == "train"]["category"].value_counts().to_dict()
-    # row 1, 4, ... shirt; 2 jeans; 5 tent (unknown): no category, no cap
-    assert training == {"shirt": 7, "Jeans": 7, "tent": 15}
-    assert (split[kept.index] == "test").sum() == 30
+    # 54 training rows; no cap without a category: an empty, an unknown, a contradictory cell
+    assert training == {"shirt": 7, "Jeans": 7, "": 9, "tent": 9, "jeans|shirt": 9}
+    assert (split[kept.index] != "train").sum() == 36
     assert sorted([*kept.index, *(row for row, *_ in rejects)]) == list(table.index)
     assert {reason for *_, reason in rejects} == {
         "beyond the cap of 7 training products per category"
