@@ -151,6 +151,11 @@ class Schema(yaml_files.Model):
                         f"{attribute.name}: {value!r} is not a category"
                         f"{did_you_mean(value, category.values)}"
                     )
+            for value in [*attribute.values, *attribute.synonyms]:
+                if fold(value) in self._missing:
+                    raise ValueError(
+                        f"missing_values: {value!r} is also a value of {attribute.name}; keep one"
+                    )
         known_columns = ["product_id", "image", *names]
         for name in self.columns:
             if name not in known_columns:

@@ -209,6 +209,7 @@ MISTAKES = {
         {"attributes__3__applies_to": ["shirt"]},
         "closure: values_by_category names 'jeans', not one of applies_to",
     ),
+    "missing value is a value": ({"missing_values": ["RED"]}, "'red' is also a value of color"),
     "no such category": ({"category": "categori"}, "did you mean 'category'?"),
     "category of several": ({"attributes__0__exclusive": False}, "category", "exclusive"),
     "category that applies": ({"attributes__0__applies_to": ["shirt"]}, "applies to all"),
