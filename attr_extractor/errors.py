@@ -64,7 +64,7 @@ def run_program(main: Callable[[], None]) -> None:
 
     def parse_flags(argv: list[str]) -> list[str]:
         if _asks_help(argv):
-            return app.parse_flags_with_usage(argv)
+            return _show_help(argv)
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:
@@ -82,6 +82,14 @@ def run_program(main: Callable[[], None]) -> None:
             _fail(str(error))
 
     app.run(run, flags_parser=parse_flags)
+
+
+def _show_help(argv: list[str]) -> NoReturn:
+    try:
+        app.parse_flags_with_usage(argv)
+    except SystemExit:  # absl leaves with 1 where help was asked for
+        sys.exit(0)
+    raise AssertionError("absl leaves after showing the help")
 
 
 def _asks_help(argv: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Measures a part of the pipeline by itself; so far the training step on made-up pixels.
+r"""Measures a part of the pipeline by itself; so far the training step on made-up pixels.
 
 Example:
   python tools/bench.py --what=step --config=configs/fake_data.yaml \

@@ -1,4 +1,4 @@
-"""Turns a seller's table and photos into validated, sharded TFRecords.
+r"""Turns a seller's table and photos into validated, sharded TFRecords.
 
 Example:
   python tools/build_tfrecords.py --catalogue=shop/catalogue.csv --schema=shop/schema.yaml \

@@ -1,4 +1,4 @@
-"""Trains one network for all attributes; the same command again goes on after an interruption.
+r"""Trains one network for all attributes; the same command again goes on after an interruption.
 
 Example:
   python tools/train.py --config=configs/demo.yaml --records=shop/records --run_dir=shop/run \

@@ -186,6 +186,7 @@ def share_matching(texts: Iterable[str], pattern: str) -> float:
 
 
 def first_few(values: Iterable[str], most: int = 5) -> str:
+    """The first of some values, quoted, for a message."""
     values = list(values)
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(map(repr, values[:most])) + more

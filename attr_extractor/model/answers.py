@@ -1,9 +1,9 @@
 """Post-processing: scores -> answers, the same ops in the served graph and in Python.
 
 Values with a score above the threshold are kept; of an exclusive attribute only the best of those;
-none may remain, which is "no answer". With gating, an attribute or value that the product's
-category rules out is not answered: a given category beats the predicted one, and a category
-without an answer suppresses nothing.
+none may remain, which is "no answer". What a given category rules out is never answered; with
+gating, the predicted category rules out too where none is given, and a category without an answer
+suppresses nothing.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Answers:
         limits = tf.constant(self.thresholds) if threshold is None else threshold
         allowed = tf.ones_like(scores, tf.bool)
         if self.gate_by_category:
-            given = self._answered_category(scores, limits)  # [B]
-            if category is not None:
-                given = tf.where(category >= 0, category, given)
-            rows = tf.gather(tf.constant(self.schema.allowed), tf.maximum(given, 0))  # [B, V]
-            allowed = rows | (given < 0)[:, tf.newaxis]
+            answered = self._answered_category(scores, limits)  # [B]
+            category = answered if category is None else tf.where(category < 0, answered, category)
+        if category is not None:
+            rows = tf.gather(tf.constant(self.schema.allowed), tf.maximum(category, 0))  # [B, V]
+            allowed = rows | (category < 0)[:, tf.newaxis]
         eligible = allowed & (scores > limits)
         if always:
             none = tf.logical_not(any_value(eligible, self.schema))  # [B, T]

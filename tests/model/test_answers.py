@@ -63,6 +63,14 @@ def test_without_gating_a_category_suppresses_nothing(schema):
     assert values_of(schema, chosen, "neck_type") == ["v-neck"]
 
 
+def test_a_given_category_rules_out_even_without_gating(schema):
+    answers = Answers(schema, default_thresholds(schema))
+    scores = scores_of(schema, neck_type=[0.9, 0, 0], closure=[0.6, 0.7, 0.9])
+    chosen = answers.chosen(scores, category=np.array([1], np.int32))
+    assert values_of(schema, chosen, "neck_type") == []
+    assert values_of(schema, chosen, "closure") == ["zip"]
+
+
 @pytest.mark.parametrize(
     "category_scores, given, neck, closure",
     [

@@ -22,6 +22,7 @@ def arm_line(spread: float) -> tuple[tuple[float, float], ...]:
 
 
 def draw_neck_and_torso(pen: Pen, skin: Rgb) -> None:
+    """The bare neck and torso of a wearer or mannequin."""
     edge = mix(skin, (0, 0, 0), 0.3)
     right = [
         (1.8, -12.2),
@@ -53,6 +54,7 @@ def draw_head(pen: Pen, skin: Rgb, tone: int) -> None:
 
 
 def draw_arms(pen: Pen, skin: Rgb, spread: float) -> None:
+    """Two arms; `spread` is how far the hands stand off the body."""
     edge = mix(skin, (0, 0, 0), 0.3)
     (sx, sy), (ex, ey), (wx, wy) = arm_line(spread)
     outer = curve((sx - 3, sy - 2), (sx + 2.6, sy + 4), (ex + 2.6, ey), (wx + 2.2, wy))
@@ -64,6 +66,7 @@ def draw_arms(pen: Pen, skin: Rgb, spread: float) -> None:
 
 
 def draw_legs(pen: Pen, skin: Rgb) -> None:
+    """Two legs with feet, from the hips down."""
     edge = mix(skin, (0, 0, 0), 0.3)
     shoe = mix(skin, (20, 20, 20), 0.6)
     outer = curve((12.2, 46), (12.2, 54), (10.6, 66), (10.4, 74), (8.6, 87))
@@ -89,6 +92,7 @@ def draw_waist(pen: Pen, skin: Rgb) -> None:
 
 
 def draw_hanger(pen: Pen) -> None:
+    """A hanger, for garments that nobody wears."""
     wood, metal = (150, 104, 62), (150, 152, 156)
     pen.line(curve((0, -2), (0, -7), (3, -9), (2.5, -12.5), (-1.2, -12.6)), metal, 0.9)
     pen.line([(-13, 4.5), (0, -2), (13, 4.5)], wood, 1.8)

@@ -42,6 +42,7 @@ def draw_trousers(pen: Pen, cloth: Cloth, values: dict[str, str]) -> None:
 
 
 def draw_jeans(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """Jeans with their leg shape, wash, closure, pockets and belt."""
     if luminance(cloth.base) < 200:
         cloth = dataclasses.replace(cloth, base=mix(cloth.base, DENIM, 0.25))
     draw_trousers(pen, cloth, values)
@@ -97,6 +98,7 @@ def _draw_wash(pen: Pen, cloth: Cloth, values: dict[str, str]) -> None:
 
 
 def draw_pyjamas(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """Pyjamas with their leg shape and their drawstring or elastic."""
     draw_trousers(pen, cloth, values)
     band = [(-10.8, _WAIST - 2), (10.8, _WAIST - 2), (11.4, _WAIST + 4.5), (-11.4, _WAIST + 4.5)]
     if values["closure_type"] == "elastic":

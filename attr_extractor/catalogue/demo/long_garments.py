@@ -70,6 +70,7 @@ def _y_at(hem: list[tuple[float, float]], x: float) -> float:
 
 
 def draw_dress(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """A dress: bodice, sleeves, neckline and skirt."""
     sleeve = values["sleeve_length"]
     opening = trims.NECKLINES[values["neck_type"]]
     tops.draw_sleeves(pen, cloth, sleeve, _DRESS_CUT, wear.spread)
@@ -85,6 +86,7 @@ def draw_dress(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
 
 
 def draw_skirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """A skirt with its shape, length and hem."""
     hem = draw_skirt_part(pen, cloth, values)
     trims.draw_border(pen, cloth, values["border"], hem)
     band = [(-10.6, WAIST - 4), (10.6, WAIST - 4), (10.4, WAIST + 1), (-10.4, WAIST + 1)]

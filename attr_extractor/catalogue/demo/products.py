@@ -38,6 +38,7 @@ class Product:
 
     @property
     def product_id(self) -> str:
+        """The identifier in the table, from the product's number."""
         return f"p{self.index:05d}"
 
 

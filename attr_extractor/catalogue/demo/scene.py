@@ -42,6 +42,7 @@ class Scene:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Scene:
+        """A background, pose and light drawn from `rng`."""
         return cls(
             size=FORMATS[int(rng.integers(len(FORMATS)))],
             background=BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))],
@@ -59,6 +60,7 @@ class Scene:
 
     @property
     def layer_size(self) -> tuple[int, int]:
+        """Width and height of the supersampled drawing, pixels."""
         return self.size[0] * SUPERSAMPLING, self.size[1] * SUPERSAMPLING
 
     def matrix(self, frame: tuple[float, float, float, float], may_flip: bool) -> np.ndarray:

@@ -17,6 +17,7 @@ CLOSURES: tuple[str, ...] = ("laces", "buckle", "velcro")
 
 
 def draw_shoes(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """One shoe from the side, with its heel, toe and closure."""
     heel_type, toe = values["heel_type"], values["toe_shape"]
     h = HEELS[heel_type]
     bed = GROUND - 4.0  # top of the sole under the ball of the foot

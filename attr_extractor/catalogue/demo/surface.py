@@ -39,6 +39,7 @@ class Look:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Look:
+        """A shade and a cut of the pattern, drawn from `rng`."""
         return cls(
             shade=float(rng.uniform(-1, 1)),
             pattern_scale=float(rng.uniform(0.85, 1.2)),
@@ -71,6 +72,7 @@ class Cloth:
 
     @property
     def button(self) -> Rgb:
+        """The colour of buttons that stand out on the cloth."""
         return (58, 40, 30) if luminance(self.base) > 130 else (244, 236, 214)
 
 
@@ -81,10 +83,12 @@ def mix(a: Rgb, b: Rgb, share: float) -> Rgb:
 
 
 def lighten(color: Rgb, share: float) -> Rgb:
+    """A colour moved towards white by a share of the way."""
     return mix(color, (255, 255, 255), share)
 
 
 def luminance(color: Rgb) -> float:
+    """Perceived brightness of a colour, 0 to 255."""
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 

@@ -90,6 +90,7 @@ def draw_opening(pen: Pen, cloth: Cloth, opening: Points, wear: Wear) -> None:
 
 
 def draw_armhole_seams(pen: Pen, cloth: Cloth, cut: Cut, sleeveless: bool) -> None:
+    """The seams, or the bindings where there is no sleeve."""
     drop = max(0.0, cut.chest - 14.5) * 0.6
     if sleeveless:
         seam = curve((12.6, 3.4), (cut.chest - 2.6, 11), (cut.chest, 17))
@@ -100,6 +101,7 @@ def draw_armhole_seams(pen: Pen, cloth: Cloth, cut: Cut, sleeveless: bool) -> No
 
 
 def draw_t_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """A t-shirt with its neckline, sleeves and print."""
     cut, sleeve = FITS[values["fit"]], values["sleeve_length"]
     opening = trims.NECKLINES[values["neck_type"]]
     draw_sleeves(pen, cloth, sleeve, cut, wear.spread)
@@ -113,6 +115,7 @@ def draw_t_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> 
 
 
 def draw_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
+    """A shirt with its collar, sleeves, pocket and closure."""
     cut, sleeve = FITS[values["fit"]], values["sleeve_length"]
     opening = trims.COLLAR_OPENINGS[values["collar_type"]]
     draw_sleeves(pen, cloth, sleeve, cut, wear.spread)
