@@ -2,9 +2,10 @@
 
 Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V for each of h heads (Vaswani et al., section
 3.2); our `key_dim` is their d_k = d_v, our `feed_forward_dim` their d_ff. The paper does not say
-where it normalises; ours normalises before each of the two parts and starts both at zero, so the
-block begins as the identity and leaves the strength of each position in the features. Plain
-matrix products instead of Einsums: they are what served graphs run fastest.
+where it normalises; ours normalises before each of the two parts, starts their last kernels at 0,
+so the block begins as the identity, and scales each channel of their results by a weight
+(LayerScale, Touvron et al. 2021). Plain matrix products instead of Einsums: they are what served
+graphs run fastest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import keras
 import tensorflow as tf
 
 EPSILON = 1e-6
+INITIAL_SCALE = 0.1  # at 1 the first steps of Adam bury a fresh trunk's features under the block
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -48,14 +50,18 @@ class TransformerBlock(keras.layers.Layer):
         self.reduce_bias = self._vector("reduce_bias", channels, "zeros")
         self.norm2_scale = self._vector("norm2_scale", channels, "ones")
         self.norm2_offset = self._vector("norm2_offset", channels, "zeros")
+        scale = keras.initializers.Constant(INITIAL_SCALE)
+        self.attention_scale = self._vector("attention_scale", channels, scale)
+        self.feed_forward_scale = self._vector("feed_forward_scale", channels, scale)
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
-        hidden = inputs + self._attend(normal)  # [B, N, D]
+        hidden = inputs + self.attention_scale * self._attend(normal)  # [B, N, D]
         normal = _normalize(hidden, self.norm2_scale, self.norm2_offset)  # [B, N, D]
         expanded = tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))  # [B, N, F]
-        return hidden + _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
+        reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
+        return hidden + self.feed_forward_scale * reduced  # [B, N, D]
 
     def _attend(self, inputs: tf.Tensor) -> tf.Tensor:
         positions = int(inputs.shape[1])
@@ -82,7 +88,7 @@ class TransformerBlock(keras.layers.Layer):
     def _zeros(self, name: str, shape: list[int]) -> tf.Variable:
         return self.add_weight(name=name, shape=shape, initializer="zeros")
 
-    def _vector(self, name: str, size: int, initializer: str) -> tf.Variable:
+    def _vector(self, name: str, size: int, initializer: Any) -> tf.Variable:
         return self.add_weight(name=name, shape=[size], initializer=initializer)
 
     def get_config(self) -> dict[str, Any]:

@@ -72,5 +72,7 @@ def make_optimizer(config: Training, steps_per_epoch: int) -> Any:
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=config.weight_decay, global_clipnorm=clip
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "norm1", "norm2"])
+    optimizer.exclude_from_weight_decay(
+        var_names=["bias", "gamma", "beta", "norm1", "norm2", "scale"]
+    )
     return optimizer

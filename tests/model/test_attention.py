@@ -29,7 +29,8 @@ def inputs() -> np.ndarray:
 def weights_of(block: TransformerBlock) -> dict[str, np.ndarray]:
     names = (
         "qkv_kernel qkv_bias output_kernel output_bias norm1_scale norm1_offset "
-        "expand_kernel expand_bias reduce_kernel reduce_bias norm2_scale norm2_offset"
+        "expand_kernel expand_bias reduce_kernel reduce_bias norm2_scale norm2_offset "
+        "attention_scale feed_forward_scale"
     ).split()
     return {name: getattr(block, name).numpy().astype(np.float64) for name in names}
 
@@ -56,10 +57,11 @@ def block_in_numpy(block: TransformerBlock, x: np.ndarray) -> np.ndarray:
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         heads.append(scores / scores.sum(axis=-1, keepdims=True) @ v[..., part])
     attended = np.concatenate(heads, axis=-1) @ w["output_kernel"] + w["output_bias"]
-    hidden = inputs + attended
+    hidden = inputs + w["attention_scale"] * attended
     normal = normalize(hidden, w["norm2_scale"], w["norm2_offset"])
     expanded = np.maximum(normal @ w["expand_kernel"] + w["expand_bias"], 0)
-    return hidden + expanded @ w["reduce_kernel"] + w["reduce_bias"]
+    reduced = expanded @ w["reduce_kernel"] + w["reduce_bias"]
+    return hidden + w["feed_forward_scale"] * reduced
 
 
 def test_block_equals_the_equation_written_in_numpy(block, inputs):
