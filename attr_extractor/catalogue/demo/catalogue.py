@@ -8,10 +8,14 @@ images/         p00000_0.jpg; about one product in ten also has p00000_1.jpg
 from __future__ import annotations
 
 import csv
+import functools
 import io
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from PIL import Image
+from tqdm import tqdm
 
 from attr_extractor.catalogue.demo import noise
 from attr_extractor.catalogue.demo.photo import draw_photo
@@ -28,15 +32,22 @@ from attr_extractor.errors import InputError
 from attr_extractor.schema import SEPARATOR, Schema
 
 JPEG_QUALITY = 88
+PRODUCTS_PER_CALL = 16  # drawn by a worker in one go
 
 
 def write_demo_catalogue(
-    output_dir: str | Path, num_products: int = 3000, seed: int = 0, *, schema: Schema
+    output_dir: str | Path,
+    num_products: int = 3000,
+    seed: int = 0,
+    *,
+    schema: Schema,
+    num_workers: int = 2,
 ) -> None:
     """Writes a catalogue of `num_products` drawn products below `output_dir`.
 
-    Same arguments, same bytes; product i does not depend on `num_products`. Raises InputError for
-    a number below 1 and for a schema that holds a value without a drawing.
+    Same arguments, same bytes; product i depends neither on `num_products` nor on `num_workers`,
+    the number of processes. Raises InputError for a number below 1 and for a schema that holds a
+    value without a drawing.
     """
     if num_products < 1:
         raise InputError(f"num_products is {num_products}; a catalogue needs 1 product or more")
@@ -45,21 +56,32 @@ def write_demo_catalogue(
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     header = [schema.column(name) for name in ("product_id", "image", *schema.names)]
     paths = [output_dir / "catalogue.csv", output_dir / "truth.csv"]
-    with _open_table(paths[0]) as table, _open_table(paths[1]) as truth:
+    write = functools.partial(_write_product, output_dir, schema, seed)
+    workers = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
+    with _open_table(paths[0]) as table, _open_table(paths[1]) as truth, workers as pool:
         rows, true_rows = (csv.writer(file, lineterminator="\n") for file in (table, truth))
         rows.writerow(header)
         true_rows.writerow(header)
-        for index in range(num_products):
-            product = draw_product(schema, seed, index)
-            rng = stream(seed, index, STREAM_TABLE)
-            photos = 2 if rng.uniform() < noise.SECOND_PHOTOS else 1
-            names = [f"images/{product.product_id}_{k}.jpg" for k in range(photos)]
-            for k, name in enumerate(names):
-                _write_photo(output_dir / name, product, seed, k)
-            cells = noise.seller_cells(schema, product, rng)
-            key = [product.product_id, SEPARATOR.join(names)]
-            rows.writerow([*key, *(cells[name] for name in schema.names)])
-            true_rows.writerow([*key, *(SEPARATOR.join(v) for v in product.values.values())])
+        written = pool.map(write, range(num_products), chunksize=PRODUCTS_PER_CALL)
+        for row, true_row in tqdm(written, total=num_products, unit="product", desc="drawing"):
+            rows.writerow(row)
+            true_rows.writerow(true_row)
+
+
+def _write_product(
+    output_dir: Path, schema: Schema, seed: int, index: int
+) -> tuple[list[str], list[str]]:
+    """Draws one product's photos; returns its row as the seller filled it, and the true one."""
+    product = draw_product(schema, seed, index)
+    rng = stream(seed, index, STREAM_TABLE)
+    photos = 2 if rng.uniform() < noise.SECOND_PHOTOS else 1
+    names = [f"images/{product.product_id}_{k}.jpg" for k in range(photos)]
+    for k, name in enumerate(names):
+        _write_photo(output_dir / name, product, seed, k)
+    cells = noise.seller_cells(schema, product, rng)
+    key = [product.product_id, SEPARATOR.join(names)]
+    true_cells = [SEPARATOR.join(values) for values in product.values.values()]
+    return [*key, *(cells[name] for name in schema.names)], [*key, *true_cells]
 
 
 def _write_photo(path: Path, product: Product, seed: int, which: int) -> None:
