@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up on a machine with Python 3.9 to 3.11.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3.9 python3,$(if $(shell command -v $(p)),$(p))))
 VENV ?= .venv
 OUT ?= demo_output
 PRODUCTS ?= 3000

@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.model.branches import TILE, Branches
+from attr_extractor.schema import Schema
+from tests.conftest import ROOT
 
 CHANNELS = 24
 SIZES = [3, 1, 89, TILE, TILE + 1, 2, 50]
@@ -44,6 +46,18 @@ def test_logits_equal_those_of_separate_branches_with_the_same_weights(fused):
     inputs = np.random.default_rng(1).normal(size=[6, CHANNELS]).astype(np.float32)
     expected = separate_branches(fused, CHANNELS)(inputs)
     np.testing.assert_allclose(fused(inputs), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_the_papers_49_branches_equal_49_separate_ones():
+    sizes = Schema.read(ROOT / "configs/schemas/flipkart49.yaml").sizes
+    layer = Branches(sizes, [4, 3])
+    layer.build([None, CHANNELS])
+    generator = np.random.default_rng(0)
+    layer.set_weights([generator.normal(size=w.shape) for w in layer.get_weights()])
+    inputs = generator.normal(size=[2, CHANNELS]).astype(np.float32)
+    expected = separate_branches(layer, CHANNELS)(inputs)
+    assert len(sizes) == 49
+    np.testing.assert_allclose(layer(inputs), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_gradients_equal_those_of_separate_branches(fused):
