@@ -84,7 +84,7 @@ class Training(yaml_files.Model):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False  # XLA for the step without augmentation; slow on CPUs
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _decay_has_its_optimizer(self) -> Training:

@@ -52,6 +52,12 @@ def require_new_folder(path: str | Path, what: str) -> Path:
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
+    return make_folder(path, what)
+
+
+def make_folder(path: str | Path, what: str) -> Path:
+    """Creates a folder where there is none yet; raises InputError where it cannot be made."""
+    path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from attr_extractor.config import Config
+from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import ROOT, SCHEMA, require_bad_input, run_tool, write_table
@@ -119,7 +120,8 @@ def test_train_leaves_a_folder_that_is_not_a_run_alone(built, tmp_path):
 def untrained(built, tmp_path_factory) -> Path:
     """A run directory as an interrupted training leaves it: no weights yet."""
     path = tmp_path_factory.mktemp("untrained") / "run"
-    RunDir.create(path, Config.read(built.config), Schema.read(built.schema_file), built.records)
+    manifest = Manifest.read(built.records)
+    RunDir.create(path, Config.read(built.config), built.records, manifest)
     return path
 
 

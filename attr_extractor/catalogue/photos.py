@@ -21,6 +21,9 @@ MAX_SIDE = 65_500  # libjpeg writes no longer side
 # What Pillow's decoders raise on damaged bytes, found by feeding them some
 _DAMAGE = (OSError, SyntaxError, ValueError, LookupError, EOFError, RuntimeError, struct.error)
 
+# Pillow warns at a lower limit than ours; once for the process, because filters know no threads
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 class PhotoError(Exception):
     """A photo that cannot be used; the message is one of the reasons below."""
@@ -104,15 +107,13 @@ def store(data: bytes, image_size: int) -> StoredPhoto:
     if max(image.size) > MAX_SIDE:
         raise PhotoError(TOO_LONG)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=JPEG_QUALITY)
+    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # not the seller's comment
     return StoredPhoto(out.getvalue(), height=image.height, width=image.width)
 
 
 def _open(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns at a lower limit; ours is checked below
-            image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise PhotoError(TOO_LARGE) from error
     except _DAMAGE as error:  # UnidentifiedImageError is an OSError

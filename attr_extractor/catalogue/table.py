@@ -6,6 +6,8 @@ because only the schema says what else than an empty cell means missing.
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -24,30 +26,46 @@ def read_columns(path: str | Path) -> pd.DataFrame:
       InputError: no such file, not a table, no rows, or two columns of one name.
     """
     path = require_file(path, "the catalogue")
-    separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            encoding="utf-8-sig",
-            header=None,
-            keep_default_na=False,
-            na_filter=False,
-        )
-    except pd.errors.EmptyDataError as error:
-        raise InputError(f"{path}: the catalogue is empty") from error
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
-        raise InputError(f"{path}: the catalogue cannot be read as a table: {error}") from error
-    header = [name.strip() for name in table.iloc[0]]
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    lines = _lines(path, delimiter)
+    header = [name.strip() for name in next(lines, (0, []))[1]]
+    if not header:
+        raise InputError(f"{path}: the catalogue is empty")
     for name in header:
         if header.count(name) > 1:
             raise InputError(f"{path}: the column {name!r} stands twice")
-    table = table.iloc[1:].reset_index(drop=True)
-    table.columns = pd.Index(header)
-    if table.empty:
+    rows = []
+    for number, cells in lines:
+        if len(cells) > len(header):
+            raise InputError(
+                f"{path}, line {number}: the catalogue cannot be read as a table: "
+                f"{len(cells)} cells under {len(header)} columns"
+            )
+        rows.append(cells + [""] * (len(header) - len(cells)))
+    if not rows:
         raise InputError(f"{path}: the catalogue has a header and no rows")
-    return table
+    return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row that is not blank.
+
+    The csv module in its strict form, not pandas: a stray quote is an error there, where pandas
+    reads the rows up to the next quote as one cell.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for cells in reader:
+                if any("\0" in cell for cell in cells):
+                    raise csv.Error("a NUL character")
+                if cells:
+                    yield reader.line_num, cells
+    except csv.Error as error:
+        place = f"{path}, line {reader.line_num}"
+        raise InputError(f"{place}: the catalogue cannot be read as a table: {error}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: the catalogue cannot be read as a table: {error}") from error
 
 
 def read_catalogue(path: str | Path, schema: Schema, require_all: bool = True) -> pd.DataFrame:

@@ -7,12 +7,12 @@ Every input column is kept. Per attribute `<name>_confidence` and `<name>_source
 from __future__ import annotations
 
 import csv
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,8 @@ from tqdm import tqdm
 from attr_extractor import labels
 from attr_extractor.catalogue import photos, table
 from attr_extractor.errors import InputError
-from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.model.answers import MAX_ANSWERS
+from attr_extractor.schema import SEPARATOR, Attribute, Schema
 from attr_extractor.serving.model_dir import ExportedModel, load
 
 ROWS_PER_BATCH = 32
@@ -71,7 +72,7 @@ def fill(
 
     summary = Summary()
     temporary = output.with_name(output.name + ".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with _writable(temporary) as file:
         writer = csv.DictWriter(file, list(header.values()), lineterminator="\n")
         writer.writeheader()
         progress = tqdm(total=len(rows), unit="row", desc="filling")
@@ -82,6 +83,13 @@ def fill(
         progress.close()
     temporary.replace(output)
     return summary
+
+
+def _writable(path: Path) -> TextIO:
+    try:
+        return open(path, "w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: the output cannot be written: {error.strerror}") from error
 
 
 def _header(rows: pd.DataFrame, schema: Schema, catalogue: str | Path) -> dict[str, str]:
@@ -144,16 +152,20 @@ def _pool(
     model: ExportedModel, size: int, found: list[tuple[int, bytes, str]]
 ) -> tuple[np.ndarray, list[str]]:
     """Mean scores float32 [size, V], NaN for a row without a readable photo; errors per row."""
-    owner = [i for i, encoded, _ in found if encoded]
-    files = [encoded for _, encoded, _ in found if encoded]
+    stored = [(i, encoded) for i, encoded, _ in found if encoded]
+    reasons = [(i, reason) for i, _, reason in found if reason]
     pooled = np.full([size, model.schema.num_values], np.nan, np.float32)
-    if files:
-        result = model.signatures["scores"](image_bytes=tf.constant(files))
-        scores = result["scores"].numpy()
-        for i in set(owner):
-            pooled[i] = scores[[j for j, o in enumerate(owner) if o == i]].mean(axis=0)
-    errors = ["; ".join(reason for j, _, reason in found if j == i and reason) for i in range(size)]
-    return pooled, errors
+    if stored:
+        result = model.signatures["scores"](image_bytes=tf.constant([e for _, e in stored]))
+        refused = [error.decode() for error in result["error"].numpy()]
+        reasons += [(i, error) for (i, _), error in zip(stored, refused) if error]
+        by_row: dict[int, list[np.ndarray]] = defaultdict(list)
+        for (i, _), scores, error in zip(stored, result["scores"].numpy(), refused):
+            if not error:
+                by_row[i].append(scores)
+        for i, of_photos in by_row.items():
+            pooled[i] = np.mean(of_photos, axis=0)
+    return pooled, ["; ".join(reason for j, reason in reasons if j == i) for i in range(size)]
 
 
 def _filled(
@@ -164,40 +176,56 @@ def _filled(
     answer: str,
     summary: Summary,
 ) -> Iterator[dict[str, str]]:
+    """The rows of a batch with their cells filled, in order; counts them in the summary."""
     schema = model.schema
     given = [labels.encode_category(schema, row.get(schema.category, ""))[0] for row in batch]
-    readable = np.isfinite(scores).all(axis=1)
-    safe = np.where(np.isfinite(scores), scores, 0.0).astype(np.float32)
-    category = tf.constant([-1 if c is None else c for c in given])
     chosen = model.answers.chosen(
-        tf.constant(safe), category=category, always=answer == "best"
+        tf.constant(np.nan_to_num(scores)),
+        category=tf.constant([-1 if c is None else c for c in given]),
+        always=answer == "best",
     ).numpy()
-    chosen &= readable[:, np.newaxis]
-    for i, row in enumerate(batch):
+    chosen &= np.isfinite(scores)  # a row without a readable photo has no answer
+    for row, category, row_scores, row_chosen, error in zip(batch, given, scores, chosen, errors):
         filled = dict(row)
         for attribute in schema.attributes:
             name, where = attribute.name, schema.slices[attribute.name]
-            cell = row.get(name, "")
-            confidence = ""
-            order = np.argsort(-safe[i, where], kind="stable")
-            values = [attribute.values[v] for v in order if chosen[i, where][v]]
-            if not schema.is_missing(cell):
-                source = SELLER
-                values_given = labels.parse(attribute, cell, schema)[0]
-                if readable[i] and values_given:
-                    confidence = f"{safe[i, where][values_given].min():.4f}"
-            elif given[i] is not None and not schema.allowed[given[i], where].any():
-                source = NOT_APPLICABLE
-            elif values:
-                source = MODEL
-                cell = SEPARATOR.join(values)
-                confidence = f"{safe[i, where][chosen[i, where]].max():.4f}"
-            else:
-                source = NO_ANSWER
+            cell, confidence, source = _cell(
+                schema, attribute, row.get(name, ""), category, row_scores[where], row_chosen[where]
+            )
             filled[name] = cell
-            filled[f"{name}_confidence"], filled[f"{name}_source"] = confidence, source
+            filled[f"{name}_confidence"] = f"{confidence:.4f}" if np.isfinite(confidence) else ""
+            filled[f"{name}_source"] = source
             summary.cells[source] += 1
-        filled[ERROR] = errors[i]
+        filled[ERROR] = error
         summary.rows += 1
-        summary.rows_with_error += bool(errors[i])
+        summary.rows_with_error += bool(error)
         yield filled
+
+
+def _cell(
+    schema: Schema,
+    attribute: Attribute,
+    cell: str,
+    category: int | None,
+    scores: np.ndarray,
+    chosen: np.ndarray,
+) -> tuple[str, float, str]:
+    """Text, confidence and source of one cell.
+
+    The confidence is the lowest score among the cell's values, NaN where there is none: a cell is
+    no surer than its least sure value.
+
+    Args:
+      scores: float32 [V_t], NaN where no photo could be read.
+      chosen: bool [V_t].
+    """
+    if not schema.is_missing(cell):
+        values = labels.parse(attribute, cell, schema)[0]
+        return cell, float(scores[values].min()) if values else np.nan, SELLER
+    if category is not None and not schema.allowed[category, schema.slices[attribute.name]].any():
+        return cell, np.nan, NOT_APPLICABLE
+    best_first = [v for v in np.argsort(-scores, kind="stable") if chosen[v]][:MAX_ANSWERS]
+    if not best_first:
+        return cell, np.nan, NO_ANSWER
+    text = SEPARATOR.join(attribute.values[v] for v in best_first)
+    return text, float(scores[best_first[-1]]), MODEL

@@ -26,9 +26,12 @@ def weights(product_ids: Sequence[bytes], seed: int = 0) -> np.ndarray:
     return np.stack([columns[product] for product in product_ids], axis=1).astype(np.float64)
 
 
-def interval(replicates: np.ndarray) -> list[float]:
-    """The 95 % percentile interval along axis 0 ([R] or the mean of [R, T] over T first)."""
+def interval(replicates: np.ndarray) -> list[float] | None:
+    """The 95 % percentile interval of float [R]; replicates that drew no sample are left out."""
     finite = replicates[np.isfinite(replicates)]
-    if not len(finite):
-        return [float("nan"), float("nan")]
-    return [float(x) for x in np.percentile(finite, PERCENTILES)]
+    return [float(x) for x in np.percentile(finite, PERCENTILES)] if len(finite) else None
+
+
+def interval_of_mean(replicates: np.ndarray) -> list[float] | None:
+    """The interval of the mean over attributes of float [R, T]; None where T is 0."""
+    return interval(np.nanmean(replicates, axis=1)) if replicates.size else None

@@ -16,25 +16,28 @@ def evaluate(
     """Measures a run on a split and writes `metrics.json` and `report.html` into the run.
 
     Args:
-      records: records of the same schema instead of the run's own.
+      records: records of the same schema instead of the run's own; figures and report then carry
+        their folder's name, beside the run's own.
 
     Raises:
       InputError: no trained run there, records of another schema, or an empty split.
     """
     run = RunDir.read(run_dir)
-    folder, manifest = run.manifest(records)
+    manifest = run.manifest(records)
     manifest.split(split)  # fails before the network is built
     network = run.load_network()
+    folder = Path(records) if records else run.records
     batches = dataset.evaluation_batches(folder, manifest, run.config.data, split)
-    baseline = scores.most_frequent(run.schema, manifest.present("train"))
     answers = run.answers()
+    baseline = scores.always(run.schema, run.origin.most_frequent)
     with dataset.readable(folder):
         measured = scores.measure(network.logits, batches, answers, baseline)
-    measured["split"] = split
-    run.update_metrics(split, measured)
-    shown = samples.collect(network.logits, batches, answers)
+        shown = samples.collect(network.logits, batches, answers)
+    measured = {"split": split, "records": str(folder), **measured}
+    suffix = f"_{folder.resolve().name}" if records else ""
+    run.update_metrics(split + suffix, measured)
     page = report.render(run.config.name, run.schema, measured, shown)
-    (run.path / "report.html").write_text(page, encoding="utf-8")
+    (run.path / f"report{suffix}.html").write_text(page, encoding="utf-8")
     return measured
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.labels import decode
+from attr_extractor.labels import MISSING, decode
 from attr_extractor.model.answers import Answers
 
 PHOTOS = 24
@@ -22,17 +22,19 @@ class Row:
     answered: list[str]
     labelled: list[str] | None  # None: missing; []: does not apply
     score: float  # of the best answered value; 0 without an answer
+    unjudged: frozenset[str] = frozenset()  # values whose own label is missing
 
     @property
     def verdict(self) -> str:
         """right, wrong, partly right, no answer, or unknown where the label is missing."""
         if self.labelled is None:
             return "unknown"
-        if set(self.answered) == set(self.labelled):
+        judged = set(self.answered) - self.unjudged
+        if judged == set(self.labelled):
             return "right"
-        if not self.answered:
+        if not judged:
             return "no answer"
-        return "partly right" if set(self.answered) & set(self.labelled) else "wrong"
+        return "partly right" if judged & set(self.labelled) else "wrong"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,11 @@ def collect(
     answers: Answers,
     count: int = PHOTOS,
 ) -> list[Sample]:
-    """The first photos of a split, which is in shuffled order, with answers and labels."""
+    """The first photos of a split, which is in shuffled order, with answers and labels.
+
+    Args:
+      logits: uint8 [B, H, W, 3] -> [B, V].
+    """
     samples: list[Sample] = []
     for batch in batches:
         scores = tf.sigmoid(logits(batch["pixels"]))
@@ -71,5 +77,7 @@ def _rows(
     rows = []
     for name, where in answers.schema.slices.items():
         best = float(np.max(scores[where] * chosen[where]))
-        rows.append(Row(name, answered[name] or [], labelled[name], best))
+        values = answers.schema[name].values
+        unjudged = frozenset(v for v, y in zip(values, labels[where]) if y == MISSING)
+        rows.append(Row(name, answered[name] or [], labelled[name], best, unjudged))
     return rows

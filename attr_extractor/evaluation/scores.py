@@ -6,13 +6,14 @@ of each bootstrap replicate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from attr_extractor.evaluation import bootstrap
+from attr_extractor.labels import PRESENT
 from attr_extractor.model import metrics
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.per_attribute import any_value
@@ -40,11 +41,11 @@ class Totals:
             total += draws @ values[key]  # [R, T]
 
 
-def most_frequent(schema: Schema, present: np.ndarray) -> np.ndarray:
-    """bool [V]: of every attribute the value that most training photos have."""
+def always(schema: Schema, values: Mapping[str, str]) -> np.ndarray:
+    """bool [V]: the answer that gives one value of each attribute to every photo."""
     chosen = np.zeros(schema.num_values, bool)
-    for where in schema.slices.values():
-        chosen[where.start + int(np.argmax(present[where]))] = True
+    for name, where in schema.slices.items():
+        chosen[where.start + schema[name].values.index(values[name])] = True
     return chosen
 
 
@@ -74,7 +75,7 @@ def measure(
         chosen = answers.chosen(scores)
         found = metrics.agreement(labels, chosen, schema)
         same = metrics.agreement(labels, tf.broadcast_to(baseline, tf.shape(labels)), schema)
-        right = answers.best(scores) & (labels == 1)
+        right = answers.best(scores) & (labels == PRESENT)
         return {
             "applies": found["applies"],
             "known": found["known"],
@@ -147,8 +148,8 @@ def _summary(schema: Schema, totals: Totals, baseline: np.ndarray) -> dict[str, 
                 key: average(key)
                 for key in ("score", "most_frequent", "accuracy", "coverage", "score_all")
             },
-            "interval": bootstrap.interval(np.nanmean(drawn["model"][:, seen], axis=1)),
-            "accuracy_interval": bootstrap.interval(np.nanmean(drawn["accuracy"][:, seen], axis=1)),
+            "interval": bootstrap.interval_of_mean(drawn["model"][:, seen]),
+            "accuracy_interval": bootstrap.interval_of_mean(drawn["accuracy"][:, seen]),
         },
         "attributes": attributes,
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from attr_extractor.config import Loss
+from attr_extractor.labels import MISSING
 from attr_extractor.model.per_attribute import sum_values
 from attr_extractor.schema import Schema
 
@@ -29,7 +30,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     Returns:
       float32 [B, V].
     """
-    known = labels >= 0  # [B, V]
+    known = labels != MISSING  # [B, V]
     logits = tf.where(known, tf.cast(logits, tf.float32), 0.0)
     targets = tf.where(known, tf.cast(labels, tf.float32), 0.0)
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)  # [B, V]
@@ -46,7 +47,7 @@ def sum_and_count(
       counts float32 [T]: N_t, the samples it is divided by.
     """
     per_attribute = sum_values(cross_entropy(logits, labels), schema)  # [B, T]
-    known_values = sum_values(labels >= 0, schema)  # [B, T]
+    known_values = sum_values(labels != MISSING, schema)  # [B, T]
     if config.reduce_values == "mean":
         per_attribute = tf.math.divide_no_nan(per_attribute, known_values)
     sums = tf.reduce_sum(per_attribute, axis=0)  # [T]

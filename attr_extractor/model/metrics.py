@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model.per_attribute import any_value, sum_values
 from attr_extractor.schema import Schema
 
@@ -27,7 +28,7 @@ def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> dict[str
       `score` float32 [B, T], `known` and `applies` bool [B, T]. A known attribute applies where it
       has a value: an attribute that does not apply is known to have none.
     """
-    present, known = labels == 1, labels >= 0  # [B, V]
+    present, known = labels == PRESENT, labels != MISSING  # [B, V]
     answers = answers & known  # a value whose label is missing can be neither right nor wrong
 
     union = sum_values(present | answers, schema)  # [B, T]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict
@@ -71,9 +72,14 @@ def build(
 
     rejects += capped + [reject for result in results for reject in result.rejects]
     _write_csv(folder / "rejects.csv", REJECTS, rejects)
-    _write_csv(folder / "label_issues.csv", LABEL_ISSUES, [i for r in results for i in r.issues])
+    issues = [issue for result in results for issue in result.issues]
+    _write_csv(folder / "label_issues.csv", LABEL_ISSUES, issues)
 
     written = sum(result.products for result in results)
+    written_rows = {row for result in results for row in result.rows}
+    rejected = len({row for row, *_ in rejects} - written_rows)
+    if len(rows) != written + rejected:
+        raise AssertionError(f"{len(rows)} rows read, {written} written, {rejected} rejected")
     if not written:
         raise InputError(f"{catalogue}: no row could be used; {folder / 'rejects.csv'} says why")
     manifest = Manifest(
@@ -82,11 +88,12 @@ def build(
         schema_yaml=schema.to_yaml(),
         image_policy={"short_side": options.image_size, "jpeg_quality": photos.JPEG_QUALITY},
         build=asdict(options),
-        rows={"read": len(rows), "written": written, "rejected": len(rows) - written},
+        rows={"read": len(rows), "written": written, "rejected": rejected},
         photos={
             "written": sum(result.records for result in results),
             "rejected": sum(len(result.rejects) for result in results),
         },
+        label_issues=dict(Counter(issue[4] for issue in issues).most_common()),
         splits={
             name: _split(schema, [r for (s, _, _), r in zip(named, results) if s == name])
             for name in splits.SPLITS

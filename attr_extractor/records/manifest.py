@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 
-from attr_extractor import yaml_files
+from attr_extractor import files, yaml_files
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import Schema, require_same
 
@@ -51,19 +53,23 @@ class Manifest(yaml_files.Model):
     build: Dict[str, Any]  # the options that decided splits and sampling
     rows: Dict[str, int]  # read, written, rejected
     photos: Dict[str, int]  # written, rejected
+    label_issues: Dict[str, int]  # cells that could not be used, by kind
     splits: Dict[str, Split]
 
-    @property
+    @functools.cached_property
     def schema(self) -> Schema:  # type: ignore[override]
         """The schema that the labels were written with."""
         return Schema.parse(self.schema_yaml, f"{FILE}: schema")
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hex digits over all that the manifest says: other records, another digest."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
     def write(self, records: Path) -> None:
         """Writes the manifest under a temporary name and renames it."""
-        temporary = records / (FILE + ".tmp")
-        content = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
-        temporary.write_text(content + "\n", encoding="utf-8")
-        temporary.replace(records / FILE)
+        files.write_json(records / FILE, self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, records: str | Path, schema: Schema | None = None) -> Manifest:
@@ -80,10 +86,7 @@ class Manifest(yaml_files.Model):
             raise InputError(
                 f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
             )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path}: not a JSON file: {error}") from error
+        content = files.read_json(path, "the manifest of the records")
         manifest = yaml_files.validate(cls, content, str(path))
         require_same(manifest.fingerprint, manifest.schema, str(path))
         if schema is not None:
@@ -100,6 +103,9 @@ class Manifest(yaml_files.Model):
             f"+ {self.rows['rejected']:,} rejected",
             f"{self.photos['written']:,} photos written, {self.photos['rejected']:,} rejected",
         ]
+        if self.label_issues:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.label_issues.items())
+            lines.append(f"{sum(self.label_issues.values()):,} cells not used: {kinds}")
         for name, split in self.splits.items():
             lines.append(
                 f"  {name}: {split.products:,} products, {split.photos:,} photos, "
@@ -127,10 +133,25 @@ class Manifest(yaml_files.Model):
         labels = self.splits[split].labels
         return np.array([n for name in labels for n in labels[name].present.values()], np.int64)
 
-    def known(self, split: str) -> np.ndarray:
-        """int64[T]: photos of a split whose label of each attribute is not missing."""
-        labels = self.splits[split].labels.values()
-        return np.array([counts.answered + counts.not_applicable for counts in labels], np.int64)
+    def most_frequent(self, split: str) -> dict[str, str]:
+        """Of every attribute the value that most photos of a split have."""
+        labels = self.splits[split].labels
+        return {name: max(c.present, key=lambda v: c.present[v]) for name, c in labels.items()}
+
+    def frequencies(self, split: str) -> np.ndarray:
+        """float64[V]: the share of a split's known labels that are 1.
+
+        Where unlisted values are missing, a value is known absent only on photos to which the
+        attribute does not apply.
+        """
+        schema = self.schema
+        present = self.present(split)
+        known = np.zeros(schema.num_values, np.int64)
+        for attribute, where in zip(schema.attributes, schema.slices.values()):
+            counts = self.splits[split].labels[attribute.name]
+            listed = present[where] if attribute.unlisted == "missing" else counts.answered
+            known[where] = listed + counts.not_applicable
+        return present / np.maximum(known, 1)
 
 
 def count_labels(schema: Schema, present: np.ndarray, states: np.ndarray) -> dict[str, Counts]:

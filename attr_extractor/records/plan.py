@@ -51,7 +51,7 @@ def usable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Reject]]:
     reasons[rows[table.IMAGE].map(lambda cell: not table.image_paths(cell))] = "no image named"
     reasons[rows[table.PRODUCT_ID] == ""] = "no product_id"
     again = rows[table.PRODUCT_ID][reasons == ""].duplicated()
-    reasons[again.index[again]] = "product_id stands twice; the first row is used"
+    reasons[again.index[again]] = "product_id stands twice; only its first row counts"
     left_out = rows[reasons != ""]
     rejects = [
         (row, product, image, reasons[row])

@@ -35,9 +35,14 @@ class Result:
     states: np.ndarray  # int64[T, 3], photos answered, not applicable, missing
     records: int = 0
     bytes: int = 0
-    products: int = 0
+    rows: list[int] = field(default_factory=list)  # row numbers of the products written
     rejects: list[tuple[int, str, str, str]] = field(default_factory=list)  # photo by photo
     issues: list[tuple[int, str, str, str, str, str]] = field(default_factory=list)
+
+    @property
+    def products(self) -> int:
+        """Products written."""
+        return len(self.rows)
 
 
 def write(task: Task) -> Result:
@@ -71,7 +76,7 @@ def write(task: Task) -> Result:
                 writer.write(example.serialize(record))
                 written += 1
             if written:
-                result.products += 1
+                result.rows.append(row)
                 result.records += written
                 result.present += written * (codes == labels.PRESENT)
                 result.states += written * _states(schema, codes)

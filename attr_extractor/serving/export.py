@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor import files
 from attr_extractor.config import Data
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, make_folder
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.network import Network
 from attr_extractor.serving import raw_photos
-from attr_extractor.training.run_dir import RunDir, write_json
+from attr_extractor.serving.model_dir import Facts
+from attr_extractor.training.run_dir import RunDir
 
 TOLERANCE = 1e-5  # between the reloaded model's scores and the trained model's
 
@@ -100,27 +102,26 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
     version = max(existing, default=0) + 1 if version is None else version
     if version in existing:
         raise InputError(f"{output_dir / str(version)}: this version exists; name another")
-    _, manifest = run.manifest()
     network = run.load_network()
     answers = run.answers()
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir, "the folder of the model's versions")
     temporary = output_dir / f".{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     facts = temporary.with_name(f".{version}.assets")
     facts.mkdir(exist_ok=True)
     try:
         run.schema.write(facts / "schema.yaml")
-        write_json(
+        files.write_json(
             facts / "model.json",
-            {
-                "name": run.config.name,
-                "fingerprint": run.schema.fingerprint,
-                "photo_short_side": manifest.image_policy["short_side"],
-                "image_size": run.config.data.image_size,
-                "square": run.config.data.square,
-                "thresholds": dict(zip(run.schema.names, _per_attribute(answers))),
-                "gate_by_category": answers.gate_by_category,
-            },
+            Facts(
+                name=run.config.name,
+                fingerprint=run.schema.fingerprint,
+                photo_short_side=run.origin.photo_short_side,
+                image_size=run.config.data.image_size,
+                square=run.config.data.square,
+                thresholds=dict(zip(run.schema.names, _per_attribute(answers))),
+                gate_by_category=answers.gate_by_category,
+            ).model_dump(),
         )
         served = ServedModel(
             network, answers, run.config.data, [facts / "schema.yaml", facts / "model.json"]

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
-import numpy as np
 import tensorflow as tf
 
+from attr_extractor import files, yaml_files
+from attr_extractor.config import Square
 from attr_extractor.errors import InputError
 from attr_extractor.model.answers import Answers
 from attr_extractor.schema import Schema, require_same
-from attr_extractor.training.run_dir import read_json
+
+
+class Facts(yaml_files.Model):
+    """assets/model.json: what reading the answers needs besides the schema."""
+
+    name: str
+    fingerprint: str
+    photo_short_side: int  # pixels of the stored photos the model was trained on
+    image_size: int
+    square: Square
+    thresholds: Dict[str, float]
+    gate_by_category: bool
 
 
 @dataclass(frozen=True)
@@ -42,17 +54,16 @@ def load(path: str | Path) -> ExportedModel:
         path = max(versions, key=lambda p: int(p.name))
     if not (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: not a SavedModel: it has no saved_model.pb")
-    facts = read_json(path / "assets" / "model.json", "the exported model's description")
+    description = path / "assets" / "model.json"
+    content = files.read_json(description, "the exported model's description")
+    facts = yaml_files.validate(Facts, content, str(description))
     schema = Schema.read(path / "assets" / "schema.yaml")
-    require_same(facts["fingerprint"], schema, str(path))
-    thresholds = [facts["thresholds"][name] for name in schema.names]
+    require_same(facts.fingerprint, schema, str(path))
     return ExportedModel(
         path=path,
-        answers=Answers(
-            schema,
-            np.repeat(thresholds, schema.sizes).astype(np.float32),
-            facts["gate_by_category"],
+        answers=Answers.from_thresholds(
+            schema, facts.thresholds, facts.gate_by_category, str(description)
         ),
-        photo_short_side=facts["photo_short_side"],
+        photo_short_side=facts.photo_short_side,
         signatures=tf.saved_model.load(str(path)).signatures,
     )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from attr_extractor import files
 from attr_extractor.config import Config
 from attr_extractor.model import network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training import callbacks, schedule
-from attr_extractor.training.run_dir import RunDir, read_arrays, write_arrays
+from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel
 
 
@@ -33,13 +32,10 @@ def train(config: Config, records: str | Path, run_dir: str | Path) -> RunDir:
     schema = manifest.schema
     steps = dataset.steps_per_epoch(manifest, config.data)
 
+    run = RunDir.create(run_dir, config, Path(records), manifest)
     keras.mixed_precision.set_global_policy(config.train.precision)
     keras.utils.set_random_seed(config.train.seed)
-    priors = manifest.present("train") / np.maximum(
-        np.repeat(manifest.known("train"), schema.sizes), 1
-    )
-    built = network.build(schema, config, priors)
-    run = RunDir.create(run_dir, config, schema, records)
+    built = network.build(schema, config, manifest.frequencies("train"))
     model = TrainingModel(built, schema, config)
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps),
@@ -47,15 +43,15 @@ def train(config: Config, records: str | Path, run_dir: str | Path) -> RunDir:
     )
     model.optimizer.build(built.logits.trainable_variables)
 
-    checkpoints = callbacks.Checkpoints(run, model)
-    start_step = checkpoints.restore()
-    total_steps = config.train.epochs * steps
+    checkpoints = callbacks.Checkpoints(run, model, steps)
+    start_step, total_steps = checkpoints.restore(), config.train.epochs * steps
     if start_step:
         print(f"going on from step {start_step} of {total_steps}")
+    if start_step == total_steps and (run.path / "weights.npz").is_file():
+        return run
     validation = None
     if manifest.splits["validation"].photos:
         validation = dataset.evaluation_batches(records, manifest, config.data, "validation")
-    started = time.monotonic()
     # A run that was interrupted within an epoch finishes that epoch in a fit of its own.
     for first, last, epoch_steps in _stretches(start_step, steps, config.train.epochs):
         step = int(model.optimizer.iterations)
@@ -73,7 +69,7 @@ def train(config: Config, records: str | Path, run_dir: str | Path) -> RunDir:
                     checkpoints,
                 ],
             )
-    _finish(run, model, checkpoints, total_steps - start_step, time.monotonic() - started)
+    _finish(run, model, checkpoints, total_steps)
     return run
 
 
@@ -88,28 +84,23 @@ def _stretches(start_step: int, steps: int, epochs: int) -> list[tuple[int, int,
 
 
 def _finish(
-    run: RunDir,
-    model: TrainingModel,
-    checkpoints: callbacks.Checkpoints,
-    steps: int,
-    seconds: float,
+    run: RunDir, model: TrainingModel, checkpoints: callbacks.Checkpoints, steps: int
 ) -> None:
     """Writes weights.npz, the last file of a run, and what it holds into metrics.json."""
     train = run.config.train
-    best = train.keep == "best" and checkpoints.best_path.is_file()
-    last = network.layer_arrays(model.network)
-    arrays = read_arrays(checkpoints.best_path) if best else last
-    photos = steps * run.config.data.batch_size
+    best = checkpoints.best() if train.keep == "best" else None
+    score, arrays = best or (None, network.layer_arrays(model.network))
+    seconds = float(checkpoints.seconds)
     run.update_metrics(
         "training",
         {
-            "weights": "best validation score" if best else "last step",
-            "best_validation_score": float(checkpoints.best) if best else None,
+            "weights": "last step" if best is None else "best validation score",
+            "best_validation_score": score,
             "epochs": train.epochs,
-            "seconds": round(seconds, 1),
-            "images_per_second": round(photos / max(seconds, 1e-9), 1),
+            "seconds": round(seconds, 1),  # tracing and validation included, over all restarts
+            "images_per_second": round(steps * run.config.data.batch_size / seconds, 1),
             "parameters": int(model.network.count_params()),
             "tensorflow": tf.__version__,
         },
     )
-    write_arrays(run.path / "weights.npz", arrays)
+    files.write_arrays(run.path / "weights.npz", arrays)

@@ -66,12 +66,12 @@ def make_optimizer(config: Training, steps_per_epoch: int) -> Any:
         steps_per_epoch=steps_per_epoch,
         total_steps=config.epochs * steps_per_epoch,
     )
-    clip = config.clip_norm or None
+    options: dict[str, Any] = {"global_clipnorm": config.clip_norm or None}
+    if keras.__version__.startswith("2."):
+        options["jit_compile"] = config.jit_compile  # its own default is XLA wherever a GPU is
     if config.optimizer == "adam":
-        return keras.optimizers.Adam(schedule, global_clipnorm=clip)
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay, global_clipnorm=clip
-    )
+        return keras.optimizers.Adam(schedule, **options)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
     optimizer.exclude_from_weight_decay(
         var_names=["bias", "gamma", "beta", "norm1", "norm2", "scale"]
     )

@@ -17,9 +17,9 @@ from attr_extractor.schema import Schema
 class TrainingModel(keras.Model):
     """Trains the logits model of a network with Keras `fit`; a batch is a dict of the dataset.
 
-    Augmentation and noise of a step depend on (seed, step) alone. XLA, where the config asks for
-    it, compiles the step without augmentation: projective transforms have no XLA kernel, so Keras
-    itself must be compiled with jit_compile=False.
+    Augmentation of a step depends on (seed, step) alone; the trunk's dropout does not. XLA, where
+    the config asks for it, compiles the step without augmentation: projective transforms have no
+    XLA kernel, so Keras itself must be compiled with jit_compile=False.
     """
 
     def __init__(self, network: Network, schema: Schema, config: Config, **kwargs: Any):
@@ -29,7 +29,6 @@ class TrainingModel(keras.Model):
         self.config = config
         self.answers = Answers(schema, default_thresholds(schema))
         attributes = len(schema.attributes)
-        self.total_loss = keras.metrics.Mean(name="loss")
         self.losses_seen = metrics.MeanPerAttribute(attributes, name="losses")
         self.scores_seen = metrics.MeanPerAttribute(attributes, name="score")
         self._learn = tf.function(self._learn_step, jit_compile=config.train.jit_compile or None)
@@ -37,7 +36,7 @@ class TrainingModel(keras.Model):
     @property
     def metrics(self) -> list[Any]:
         """What `fit` resets at the start of an epoch."""
-        return [self.total_loss, self.losses_seen, self.scores_seen]
+        return [self.losses_seen, self.scores_seen]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.network(inputs, training=training)
@@ -46,14 +45,13 @@ class TrainingModel(keras.Model):
         step = tf.cast(self.optimizer.iterations, tf.int64)
         seed = tf.stack([tf.constant(self.config.train.seed, tf.int64), step])
         photos = augmentation.augment(data["pixels"], self.config.augmentation, seed)
-        value, sums, counts, logits = self._learn(photos, data["labels"])
-        return self._report(value, sums, counts, logits, data["labels"])
+        sums, counts, logits = self._learn(photos, data["labels"])
+        return self._report(sums, counts, logits, data["labels"])
 
     def test_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         logits = self.network(data["pixels"], training=False)
         sums, counts = loss.sum_and_count(logits, data["labels"], self.schema, self.config.loss)
-        value = loss.total(sums, counts, self.schema)
-        return self._report(value, sums, counts, logits, data["labels"])
+        return self._report(sums, counts, logits, data["labels"])
 
     def _learn_step(self, photos: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape:
@@ -62,11 +60,10 @@ class TrainingModel(keras.Model):
             value = loss.total(sums, counts, self.schema)
         variables = self.network.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(value, variables), variables))
-        return value, sums, counts, logits
+        return sums, counts, logits
 
     def _report(
         self,
-        value: tf.Tensor,
         sums: tf.Tensor,
         counts: tf.Tensor,
         logits: tf.Tensor,
@@ -75,9 +72,10 @@ class TrainingModel(keras.Model):
         answers = self.answers.chosen(tf.sigmoid(logits))
         agreement = metrics.agreement(labels, answers, self.schema)
         applies = tf.cast(agreement["applies"], tf.float32)  # [B, T]
-        self.total_loss.update_state(value)
         self.losses_seen.update_state(sums, counts)
         self.scores_seen.update_state(
             tf.reduce_sum(agreement["score"] * applies, axis=0), tf.reduce_sum(applies, axis=0)
         )
-        return {"loss": self.total_loss.result(), "score": self.scores_seen.result()}
+        # equation 1 over all that was seen, whatever the size of the last batch
+        seen = loss.total(self.losses_seen.sums, self.losses_seen.counts, self.schema)
+        return {"loss": seen, "score": self.scores_seen.result()}

@@ -272,3 +272,11 @@ def test_a_bomb_over_pillows_own_limit_has_the_same_reason():
 def test_a_side_longer_than_jpeg_holds_is_refused():
     assert reason(file_of(Image.new("L", (65_501, 2)), "PNG")) == photos.TOO_LONG
     assert stored(file_of(Image.new("L", (65_500, 2)), "PNG")).shape == (2, 65_500, 3)
+
+
+def test_a_sellers_comment_is_neither_copied_nor_too_long():
+    for length in (12, 70_000):
+        out = io.BytesIO()
+        Image.new("P", (20, 20)).save(out, "GIF", comment=b"c" * length)
+        encoded = photos.store(out.getvalue(), LARGE).encoded
+        assert b"ccccc" not in encoded

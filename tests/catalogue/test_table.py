@@ -75,7 +75,9 @@ def test_what_is_no_table_is_one_line_naming_the_file(tmp_path: Path, content, w
     path = write(tmp_path, content)
     with pytest.raises(InputError) as caught:
         table.read_columns(path)
-    assert str(caught.value).startswith(f"{path}: ") and words in str(caught.value)
+    assert str(caught.value).startswith((f"{path}: ", f"{path}, line ")) and words in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -126,3 +128,10 @@ def test_a_column_in_the_way_of_a_renamed_one_is_refused(tmp_path: Path, renamin
 def test_an_image_cell_lists_paths_parted_by_bars():
     assert table.image_paths(" a.jpg|b c.png |") == ["a.jpg", "b c.png"]
     assert table.image_paths(" | ") == []
+
+
+def test_a_stray_quote_swallows_no_rows(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text('product_id,image,color\na,a.jpg,"red\nb,b.jpg,red\nc,c.jpg,"blue"\n')
+    with pytest.raises(InputError, match=r"t.csv, line \d: the catalogue cannot be read"):
+        table.read_columns(path)

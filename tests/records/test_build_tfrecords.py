@@ -136,6 +136,6 @@ def test_a_build_says_what_became_of_every_row(good, folder: Path):
 def test_a_duplicate_is_a_rejected_row_and_an_unknown_value_a_label_issue(good, folder: Path):
     (reject,) = read_csv(folder / "records" / "rejects.csv")
     assert (reject["row"], reject["product_id"]) == ("3", "a")
-    assert reject["reason"] == "product_id stands twice; the first row is used"
+    assert reject["reason"] == "product_id stands twice; only its first row counts"
     (issue,) = read_csv(folder / "records" / "label_issues.csv")
     assert list(issue.values()) == ["1", "a", "color", "rad", "unknown value", "red"]

@@ -94,7 +94,7 @@ def test_every_reject_has_its_reason(flawed: Path):
         ("6", "outside", "../x.jpg", "image path leaves the image root"),
         ("7", "no image", "", "no image named"),
         ("8", "", "5.jpg", "no product_id"),
-        ("9", "good", "6.jpg", "product_id stands twice; the first row is used"),
+        ("9", "good", "6.jpg", "product_id stands twice; only its first row counts"),
         ("14", "all broken with an issue", "empty.jpg", "image file is empty"),
     ]
 

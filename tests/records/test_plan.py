@@ -13,7 +13,7 @@ from attr_extractor.records import plan
 from attr_extractor.records.plan import Options
 from attr_extractor.schema import Schema
 
-TWICE = "product_id stands twice; the first row is used"
+TWICE = "product_id stands twice; only its first row counts"
 
 
 def products(count: int, photos: int = 1, **columns: list[str]) -> pd.DataFrame:

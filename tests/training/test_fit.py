@@ -19,6 +19,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import network
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
 from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel
@@ -119,9 +120,10 @@ def test_xla_compiles_the_step_without_augmentation(built, schema):
 
 
 def test_the_same_command_on_a_finished_run_changes_nothing(trained):
-    before = (trained.run / "weights.npz").read_bytes()
+    files = [trained.run / name for name in ("weights.npz", "metrics.json")]
+    before = [path.read_bytes() for path in files]
     fit.train(Config.read(trained.config), trained.records, trained.run)
-    assert (trained.run / "weights.npz").read_bytes() == before
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_a_run_directory_of_another_config_or_schema_is_refused(trained, tmp_path):
@@ -130,6 +132,49 @@ def test_a_run_directory_of_another_config_or_schema_is_refused(trained, tmp_pat
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not a run directory"):
         fit.train(Config.read(trained.config), trained.records, tmp_path)
+
+
+def copy_of_records(built, folder, **changed):
+    """The records with other entries in their manifest; the shards stay as they are."""
+    shutil.copytree(built.records, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **changed}))
+    return folder
+
+
+def test_a_run_directory_of_another_schema_is_refused(trained, schema, tmp_path):
+    other = Schema.parse(schema.to_yaml().replace("round neck", "boat neck"), "test")
+    records = copy_of_records(
+        trained, tmp_path / "other", schema_yaml=other.to_yaml(), fingerprint=other.fingerprint
+    )
+    with pytest.raises(InputError, match="another schema"):
+        fit.train(Config.read(trained.config), records, trained.run)
+
+
+def test_records_built_anew_at_the_same_place_are_noticed(trained, tmp_path):
+    run, records = tmp_path / "run", tmp_path / "records"
+    shutil.copytree(trained.run, run)
+    copy_of_records(trained, records)
+    origin = json.loads((run / "records.json").read_text())
+    (run / "records.json").write_text(json.dumps({**origin, "records": str(records)}))
+    assert RunDir.read(run).manifest().digest == origin["digest"]
+    shutil.rmtree(records)
+    copy_of_records(trained, records, build={"split_seed": 1})
+    with pytest.raises(InputError, match="built anew"):
+        RunDir.read(run).manifest()
+    with pytest.raises(InputError, match="other records"):
+        fit.train(Config.read(trained.config), records, run)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:1000], lambda data: data[:-5000] + b"x" * 5000]
+)
+def test_damaged_weights_are_one_clear_line(trained, tmp_path, spoil):
+    shutil.copytree(trained.run, tmp_path / "run")
+    path = tmp_path / "run" / "weights.npz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(InputError, match=r"weights.npz: not a readable weights file"):
+        RunDir.read(tmp_path / "run").load_network()
 
 
 def test_a_batch_larger_than_the_split_is_refused(built, tmp_path):

@@ -27,6 +27,8 @@ _WOODS: tuple[Rgb, ...] = ((186, 148, 106), (150, 112, 78), (206, 176, 138))
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
+    """Where and how one photo was taken."""
+
     size: tuple[int, int]  # width, height in pixels
     background: str
     angle: float  # degrees, clockwise
