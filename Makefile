@@ -2,7 +2,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3.9 python3,$(if $(shell command -v $(p)),$(p))))
 VENV ?= .venv
 OUT ?= demo_output
-PRODUCTS ?= 3000
+PRODUCTS ?= 4000
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 
@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/make_demo_catalogue.py --output_dir=$(OUT)/catalogue --num_products=$(PRODUCTS)
 	$(BIN)/python tools/build_tfrecords.py --catalogue=$(OUT)/catalogue/catalogue.csv \
 	  --schema=$(OUT)/catalogue/schema.yaml --output_dir=$(OUT)/records --image_size=128 \
-	  --split_fractions=0.7,0.1,0.2
+	  --split_fractions=0.75,0.05,0.2
 	$(BIN)/python tools/train.py --config=configs/demo.yaml --records=$(OUT)/records --run_dir=$(OUT)/run
 	$(BIN)/python tools/export_savedmodel.py --run_dir=$(OUT)/run --output_dir=$(OUT)/model
 	$(BIN)/python tools/predict.py --model=$(OUT)/model --catalogue=$(OUT)/catalogue/catalogue.csv \

@@ -49,6 +49,7 @@ class Attention(yaml_files.Model):
     num_heads: int = Field(default=8, ge=1)
     key_dim: int = Field(default=160, ge=1)  # per head
     feed_forward_dim: int = Field(default=1280, ge=1)
+    initial_scale: float = Field(default=0.1, ge=0)  # of what the block adds to each channel
 
 
 class Network(yaml_files.Model):

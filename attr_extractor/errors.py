@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 BAD_INPUT = 2
 
@@ -80,8 +81,9 @@ def run_program(main: Callable[[], None]) -> None:
         return rest
 
     def run(_argv: list[str]) -> None:
-        for name in ("absl", "tensorflow"):  # what they tell as INFO is for their developers
-            logging.getLogger(name).setLevel(logging.WARNING)
+        # what TensorFlow tells as INFO is for its developers
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        logging.getLogger("tensorflow").setLevel(logging.WARNING)
         try:
             main()
         except InputError as error:

@@ -16,7 +16,6 @@ import keras
 import tensorflow as tf
 
 EPSILON = 1e-6
-INITIAL_SCALE = 0.1  # at 1 the first steps of Adam bury a fresh trunk's features under the block
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -27,13 +26,23 @@ class TransformerBlock(keras.layers.Layer):
       num_heads: h.
       key_dim: width of each head's queries, keys and values.
       feed_forward_dim: width of the hidden layer of the position-wise network.
+      initial_scale: where the weight per channel starts; a small one keeps the first steps of Adam
+        from burying a deep fresh trunk's features under the block.
     """
 
-    def __init__(self, num_heads: int, key_dim: int, feed_forward_dim: int, **kwargs: Any):
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int,
+        feed_forward_dim: int,
+        initial_scale: float = 0.1,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.key_dim = key_dim
         self.feed_forward_dim = feed_forward_dim
+        self.initial_scale = initial_scale
 
     def build(self, input_shape: Any) -> None:
         channels = int(input_shape[-1])
@@ -50,7 +59,7 @@ class TransformerBlock(keras.layers.Layer):
         self.reduce_bias = self._vector("reduce_bias", channels, "zeros")
         self.norm2_scale = self._vector("norm2_scale", channels, "ones")
         self.norm2_offset = self._vector("norm2_offset", channels, "zeros")
-        scale = keras.initializers.Constant(INITIAL_SCALE)
+        scale = keras.initializers.Constant(self.initial_scale)
         self.attention_scale = self._vector("attention_scale", channels, scale)
         self.feed_forward_scale = self._vector("feed_forward_scale", channels, scale)
         super().build(input_shape)
@@ -97,6 +106,7 @@ class TransformerBlock(keras.layers.Layer):
             "num_heads": self.num_heads,
             "key_dim": self.key_dim,
             "feed_forward_dim": self.feed_forward_dim,
+            "initial_scale": self.initial_scale,
         }
 
 

@@ -61,6 +61,7 @@ def build(schema: Schema, config: Config, priors: np.ndarray | None = None) -> N
             attention.num_heads,
             attention.key_dim,
             attention.feed_forward_dim,
+            attention.initial_scale,
             name="transformer-block",
         )(positions)  # [B, N, D]
     pooled = keras.layers.GlobalAveragePooling1D(name=POOLED)(positions)  # [B, D]

@@ -75,7 +75,7 @@ def expected_cell(schema: Schema, name: str, scores: np.ndarray, best: bool = Fa
     kept = kept or (order[:1] if best else [])
     if not kept:
         return "", "", "no answer"
-    return "|".join(attribute.values[v] for v in kept), f"{scores[kept[0]]:.4f}", "model"
+    return "|".join(attribute.values[v] for v in kept), f"{scores[kept[-1]]:.4f}", "model"
 
 
 def cell(row: dict[str, str], name: str) -> tuple[str, str, str]:
