@@ -1,6 +1,7 @@
 """Draws a demo catalogue: synthetic product photos and a half-filled attribute table.
 
-python tools/make_demo_catalogue.py --output_dir=/tmp/demo --num_products=3000
+Example:
+  python tools/make_demo_catalogue.py --output_dir=demo/catalogue --num_products=3000
 """
 
 import shutil
