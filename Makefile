@@ -28,8 +28,8 @@ test-quick: lint
 	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(STAMP)
-	$(BIN)/ruff check attr_extractor tools tests
-	$(BIN)/ruff format --check attr_extractor tools tests
+	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor tools tests
+	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor tools tests
 	$(BIN)/mypy
 
 $(STAMP): setup.cfg setup.py
