@@ -48,6 +48,14 @@ def require_file(path: str | Path, what: str) -> Path:
     return path
 
 
+def require_folder(path: str | Path, what: str) -> Path:
+    """The path of an existing folder; `what` names it in the error ("the image root")."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: {what} is not a folder")
+    return path
+
+
 def require_new_folder(path: str | Path, what: str) -> Path:
     """Creates an output folder; an existing one must be empty, so that nothing is overwritten."""
     path = Path(path)

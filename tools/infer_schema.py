@@ -14,17 +14,18 @@ from attr_extractor import errors
 from attr_extractor.catalogue.infer import infer_schema
 from attr_extractor.catalogue.table import read_columns
 
-CATALOGUE = flags.DEFINE_string("catalogue", None, "CSV or TSV table of products.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "YAML file to write; a new one.", required=True)
-CATEGORY = flags.DEFINE_string("category", None, "The category's column; guessed by default.")
+F = flags.FLAGS
+flags.DEFINE_string("catalogue", None, "CSV or TSV table of products.", required=True)
+flags.DEFINE_string("output", None, "YAML file to write; a new one.", required=True)
+flags.DEFINE_string("category", None, "The category's column; guessed by default.")
 
 
 def main() -> None:
-    output = Path(OUTPUT.value)
+    output = Path(F.output)
     if output.exists():
         raise errors.InputError(f"{output}: exists already; name a new file or remove it")
-    table = read_columns(CATALOGUE.value)
-    draft = infer_schema(table, output.stem, CATEGORY.value, origin=CATALOGUE.value)
+    table = read_columns(F.catalogue)
+    draft = infer_schema(table, output.stem, F.category, origin=F.catalogue)
     draft.write(output)
     print(draft.summary())
     schema = draft.schema

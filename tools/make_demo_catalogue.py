@@ -13,22 +13,21 @@ from attr_extractor import errors
 from attr_extractor.catalogue.demo.catalogue import write_demo_catalogue
 from attr_extractor.schema import Schema
 
-_SCHEMA = Path(__file__).resolve().parents[1] / "configs" / "schemas" / "demo.yaml"
+SCHEMA = Path(__file__).resolve().parents[1] / "configs" / "schemas" / "demo.yaml"
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "new folder for the catalogue", required=True)
-_NUM_PRODUCTS = flags.DEFINE_integer("num_products", 3000, "how many products to draw")
-_SEED = flags.DEFINE_integer("seed", 0, "same seed, same files")
-_SCHEMA_PATH = flags.DEFINE_string("schema", str(_SCHEMA), "attributes and values to draw")
+F = flags.FLAGS
+flags.DEFINE_string("output_dir", None, "A new folder for the catalogue.", required=True)
+flags.DEFINE_integer("num_products", 3000, "How many products to draw.")
+flags.DEFINE_integer("seed", 0, "Same seed, same files.", lower_bound=0)
+flags.DEFINE_string("schema", str(SCHEMA), "Attributes and values to draw.")
 
 
 def main() -> None:
-    schema = Schema.read(_SCHEMA_PATH.value)
-    output_dir = Path(_OUTPUT_DIR.value)
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise errors.InputError(f"{output_dir}: output_dir is not empty; name a new folder")
-    write_demo_catalogue(output_dir, _NUM_PRODUCTS.value, _SEED.value, schema=schema)
-    shutil.copyfile(_SCHEMA_PATH.value, output_dir / "schema.yaml")
-    print(f"{_NUM_PRODUCTS.value} products: {output_dir / 'catalogue.csv'}")
+    schema = Schema.read(F.schema)
+    output_dir = errors.require_new_folder(F.output_dir, "the output folder")
+    write_demo_catalogue(output_dir, F.num_products, F.seed, schema=schema)
+    shutil.copyfile(F.schema, output_dir / "schema.yaml")
+    print(f"{F.num_products} products: {output_dir / 'catalogue.csv'}")
 
 
 if __name__ == "__main__":

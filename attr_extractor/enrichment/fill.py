@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from attr_extractor import labels
 from attr_extractor.catalogue import photos, table
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, require_folder
 from attr_extractor.model.answers import MAX_ANSWERS
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
 from attr_extractor.serving.model_dir import ExportedModel, load
@@ -65,9 +65,7 @@ def fill(
     model = load(model_path)
     schema = model.schema
     rows = table.read_catalogue(catalogue, schema, require_all=False)
-    root = Path(image_root) if image_root else Path(catalogue).parent
-    if not root.is_dir():
-        raise InputError(f"{root}: the image root is not a folder")
+    root = require_folder(image_root or Path(catalogue).parent, "the image root")
     header = _header(rows, schema, catalogue)
 
     summary = Summary()

@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from attr_extractor.catalogue import photos, splits, table
-from attr_extractor.errors import InputError, require_new_folder
+from attr_extractor.errors import InputError, require_folder, require_new_folder
 from attr_extractor.records import plan, shard
 from attr_extractor.records.manifest import Manifest, Shard, Split, count_labels
 from attr_extractor.schema import Schema
@@ -49,9 +49,7 @@ def build(
     """
     options = options or plan.Options()
     rows = table.read_catalogue(catalogue, schema)
-    root = Path(image_root) if image_root else Path(catalogue).parent
-    if not root.is_dir():
-        raise InputError(f"{root}: the image root is not a folder")
+    root = require_folder(image_root or Path(catalogue).parent, "the image root")
     products, rejects = plan.usable(rows)
     folder = require_new_folder(output_dir, "the output folder")
 

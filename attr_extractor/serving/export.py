@@ -35,7 +35,7 @@ class ServedModel(tf.Module):
 
     def __init__(self, network: Network, answers: Answers, data: Data, assets: list[Path]):
         super().__init__()
-        # the variables, not the Keras model: its metadata is half the file and nobody reads it
+        # the variables, not the Keras model: nobody who serves it reads Keras' metadata
         self.weights = network.logits.variables
         self._logits = lambda pixels: network.logits(pixels, training=False)
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
@@ -45,16 +45,16 @@ class ServedModel(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """The concrete functions by signature name."""
         size = self._data.image_size
-        files = tf.TensorSpec([None], tf.string, "image_bytes")
+        image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
         pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
         threshold = tf.TensorSpec([None], tf.float32, "threshold")
         return {
-            "serving_default": tf.function(self._from_files).get_concrete_function(files),
+            "serving_default": tf.function(self._from_files).get_concrete_function(image_bytes),
             "with_threshold": tf.function(self._with_threshold).get_concrete_function(
-                files, threshold
+                image_bytes, threshold
             ),
             "pixels": tf.function(self._from_pixels).get_concrete_function(pixels),
-            "scores": tf.function(self._scores).get_concrete_function(files),
+            "scores": tf.function(self._scores).get_concrete_function(image_bytes),
         }
 
     def _from_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
