@@ -1,32 +1,38 @@
-"""JSON and array files, written whole or not at all, and read with one clear line where broken."""
+"""JSON, array and Parquet files: written whole or not at all, read with one line if broken."""
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attr_extractor import storage
 from attr_extractor.errors import InputError, require_file
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def read_json(path: Path, what: str) -> Any:
+
+def read_json(path: str | Path, what: str) -> Any:
     """The content of a JSON file; raises InputError where it is missing or not JSON."""
-    try:
-        return json.loads(require_file(path, what).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: {what}: not a JSON file: {error}") from error
+    if not storage.is_remote(path):
+        require_file(path, what)
+    with storage.open_read(path) as file:
+        try:
+            return json.loads(file.read())
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path}: {what}: not a JSON file: {error}") from error
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON under a temporary name and renames it."""
-    temporary = path.with_name(path.name + ".tmp")
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    storage.write(path, (text + "\n").encode())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -40,7 +46,26 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an npz file under a temporary name and renames it."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with storage.whole(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
-    temporary.replace(path)
+
+
+def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file; raises InputError where it is missing or not one."""
+    import pyarrow as pa  # not needed to train or to serve
+    import pyarrow.parquet as pq
+
+    with storage.open_read(path) as file:
+        try:
+            return pq.read_table(file, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: not a readable Parquet file: {error}") from error
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    """Writes a Parquet file under a temporary name and renames it."""
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    storage.write(path, out.getvalue())

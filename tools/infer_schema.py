@@ -15,7 +15,7 @@ from attr_extractor.catalogue.infer import infer_schema
 from attr_extractor.catalogue.table import read_columns
 
 F = flags.FLAGS
-flags.DEFINE_string("catalogue", None, "CSV or TSV table of products.", required=True)
+flags.DEFINE_string("catalogue", None, "CSV, TSV, Parquet or JSON Lines table.", required=True)
 flags.DEFINE_string("output", None, "YAML file to write; a new one.", required=True)
 flags.DEFINE_string("category", None, "The category's column; guessed by default.")
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from attr_extractor.catalogue.infer import Draft, infer_schema
+from attr_extractor.catalogue.table import read_columns
 from attr_extractor.errors import InputError
 from attr_extractor.labels import encode
 from attr_extractor.schema import Schema, fold
@@ -493,6 +494,17 @@ def test_the_tool_writes_a_schema_and_prints_what_it_found(tmp_path: Path) -> No
     rows = [line.split() for line in result.stdout.splitlines()]
     assert ["fit", "fit", "2", "100", "%", "several"] in rows
     assert "left out: price: numbers" in result.stdout
+
+
+def test_a_table_gives_the_same_draft_in_every_format(tmp_path: Path) -> None:
+    cells = odd_table()
+    cells.to_csv(tmp_path / "t.csv", index=False)
+    cells.to_parquet(tmp_path / "t.parquet")
+    cells.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    expected = infer_schema(cells, "t")
+    for name in ("t.csv", "t.parquet", "t.jsonl"):
+        draft = infer_schema(read_columns(tmp_path / name), "t")
+        assert (draft.to_yaml(), draft.summary()) == (expected.to_yaml(), expected.summary())
 
 
 def test_the_tool_refuses_bad_input_in_one_line(tmp_path: Path) -> None:

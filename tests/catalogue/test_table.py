@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from attr_extractor.catalogue import table
@@ -57,28 +60,9 @@ def test_a_short_row_ends_in_empty_cells(tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "is empty"),
-        ("\n\n", "is empty"),
-        ("a,b\n", "has a header and no rows"),
-        ("a,b,a \n1,2,3\n", "the column 'a' stands twice"),
-        ("a,b\n1,2,3\n", "cannot be read as a table"),
-        ('a,b\n"1,2\n', "cannot be read as a table"),
-        ("größe,b\n1,2\n".encode("latin-1"), "cannot be read as a table"),
-        ("a,b\n1,2\n".encode("utf-16"), "cannot be read as a table"),
-        (bytes(range(256)) * 4, "cannot be read as a table"),
-    ],
-)
-def test_what_is_no_table_is_one_line_naming_the_file(tmp_path: Path, content, words):
-    path = write(tmp_path, content)
-    with pytest.raises(InputError) as caught:
-        table.read_columns(path)
-    assert str(caught.value).startswith((f"{path}: ", f"{path}, line ")) and words in str(
-        caught.value
-    )
-    assert "\n" not in str(caught.value)
+def test_a_spreadsheets_empty_columns_are_left_out(tmp_path: Path):
+    path = write(tmp_path, "a,,b,, \n1,,2,,\n3, ,4\n")
+    assert rows(path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
@@ -135,3 +119,131 @@ def test_a_stray_quote_swallows_no_rows(tmp_path: Path):
     path.write_text('product_id,image,color\na,a.jpg,"red\nb,b.jpg,red\nc,c.jpg,"blue"\n')
     with pytest.raises(InputError, match=r"t.csv, line \d: the catalogue cannot be read"):
         table.read_columns(path)
+
+
+# Chunks
+
+
+def big(folder: Path, suffix: str, count: int) -> Path:
+    """A table of `count` rows, written by pandas."""
+    frame = pd.DataFrame(
+        {
+            "product_id": [f"sku-{i:06d}" for i in range(count)],
+            "image": [f"images/{i}.jpg" for i in range(count)],
+            "title": [f"{'a very fine garment ' * (i % 3)} number {i}" for i in range(count)],
+            "color": [("red", "", "red|blue")[i % 3] for i in range(count)],
+        }
+    )
+    path = folder / f"big{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path, row_group_size=500)
+    elif suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False, sep="," if suffix == ".csv" else "\t")
+    return path
+
+
+FORMATS = [".csv", ".tsv", ".jsonl", ".parquet"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("size", [1, 7, 20, 21, 999])
+def test_chunks_of_any_size_hold_the_same_rows_numbered_from_1(tmp_path: Path, suffix, size):
+    path = big(tmp_path, suffix, 20)
+    parts = list(table.chunks(path, rows=size))
+    assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert 0 < len(parts[-1]) <= size
+    joined = pd.concat(parts)
+    assert joined.index.tolist() == list(range(1, 21))
+    assert joined["product_id"].tolist() == [f"sku-{i:06d}" for i in range(20)]
+    assert {type(cell) for cell in joined.to_numpy().ravel()} == {str}
+    pd.testing.assert_frame_equal(joined, table.read_columns(path))
+
+
+def test_row_numbers_leave_blank_lines_out(tmp_path: Path):
+    path = write(tmp_path, 'a\n\n"x\ny"\n\n\nz\n')
+    assert table.read_columns(path)["a"].to_dict() == {1: "x\ny", 2: "z"}
+
+
+def test_chunks_with_a_schema_have_its_names_and_its_checks(tmp_path: Path, renaming: Schema):
+    header = "SKU,image,category,neck_type,Farbe,closure,,brand"  # one name may be empty
+    path = write(tmp_path, f"{header}\n" + "1,2,3,4,5,6,,7\n" * 3)
+    names = ["product_id", "image", "category", "neck_type", "color", "closure", "", "brand"]
+    assert [list(part) for part in table.chunks(path, renaming, rows=2)] == [names, names]
+    path = write(tmp_path, "SKU,image\n1,2\n")
+    assert list(next(table.chunks(path, renaming, require_all=False))) == ["product_id", "image"]
+    with pytest.raises(InputError, match="the column 'category' is missing"):
+        next(table.chunks(path, renaming))
+
+
+class Counted(io.FileIO):
+    """A file that counts what is read of it."""
+
+    bytes_read = 0
+
+    def readinto(self, buffer) -> int:
+        count = super().readinto(buffer)
+        self.bytes_read += count
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        self.bytes_read += len(data)
+        return data
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[Counted]:
+    """Every file that `chunks` opens."""
+    files: list[Counted] = []
+
+    def open_read(path: Path) -> Counted:
+        files.append(Counted(path))
+        return files[-1]
+
+    monkeypatch.setattr(table.storage, "open_read", open_read)
+    return files
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])  # JSON Lines: for its keys first
+def test_a_file_is_read_as_its_chunks_are_asked_for_and_closed(tmp_path: Path, suffix, opened):
+    path = big(tmp_path, suffix, 20_000)
+    size, parts = path.stat().st_size, table.chunks(path, rows=100)
+    assert not opened
+    next(parts)
+    assert 0 < opened[0].bytes_read < size / 3 and not opened[0].closed
+    assert sum(len(part) for part in parts) == 19_900
+    assert opened[0].bytes_read >= size * 0.9 and opened[0].closed
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_at_most_a_chunk_is_held(tmp_path: Path, suffix):
+    path = big(tmp_path, suffix, 5000)
+    peaks = []
+    for size in (100, 5000):
+        tracemalloc.start()
+        for part in table.chunks(path, rows=size):
+            del part
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] < peaks[1] / 4
+
+
+def test_a_table_in_a_bucket_is_read_like_one_on_a_disk(tmp_path: Path, monkeypatch):
+    path = big(tmp_path, ".parquet", 20)
+    content = path.read_bytes()
+    monkeypatch.setattr(table.storage, "open_read", lambda _path: io.BytesIO(content))
+    remote = table.read_columns("gs://shop/big.PARQUET")
+    pd.testing.assert_frame_equal(remote, table.read_columns(path))
+
+
+@pytest.mark.parametrize("most", [0, 5, 1000])
+def test_equal_cells_of_a_whole_table_are_one_string(tmp_path: Path, monkeypatch, most: int):
+    path = big(tmp_path, ".csv", 300)
+    chunked = pd.concat(table.chunks(path, rows=50))
+    monkeypatch.setattr(table, "MOST_SHARED", most)
+    whole = table._whole(table.chunks(path, rows=50))
+    pd.testing.assert_frame_equal(whole, chunked)
+    assert chunked["color"].map(id).nunique() > 100
+    assert whole["color"].map(id).nunique() == 3 or most == 0

@@ -1,0 +1,227 @@
+"""The file formats of a table, each read as lines of text cells: CSV, TSV, JSON Lines, Parquet.
+
+Every format gives the same cells for the same table: nothing is "", a list is parted by `|`, an
+integral float is written as an integer, a date as ISO 8601. What is no cell is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from datetime import date, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, List, Tuple
+
+import numpy as np
+
+from attr_extractor.errors import InputError
+from attr_extractor.schema import SEPARATOR
+
+_EXACT = 2**53  # below it a float holds every integer
+_NO_OBJECT = "one JSON object a line is needed"
+
+# The header, then every row: where it stands ("line 7") and its cells.
+Lines = Iterator[Tuple[str, List[str]]]
+
+
+def reader(path: str | Path) -> Callable[[str | Path, BinaryIO, int], Lines]:
+    """What reads a file of this name: takes its path, the open file and how many rows to hold.
+
+    The lines are read as they are asked for; of an empty table there is none, or an empty header.
+    What the file holds and no cell can be raises InputError there.
+
+    Raises:
+      InputError: the ending of the name is none of the known.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".csv":
+        return functools.partial(_delimited, ",")
+    if suffix in (".tsv", ".tab"):
+        return functools.partial(_delimited, "\t")
+    if suffix in (".jsonl", ".ndjson"):
+        return _json_lines
+    if suffix in (".parquet", ".pq"):
+        return _parquet
+    raise InputError(
+        f"{path}: the ending {suffix!r} is of no known table format; known are CSV (.csv), "
+        "TSV (.tsv, .tab), Parquet (.parquet, .pq) and JSON Lines (.jsonl, .ndjson)"
+    )
+
+
+def no_table(path: str | Path, place: str, why: object) -> InputError:
+    """The error that a file, or a place in it such as "line 7", is no table."""
+    where = f"{path}, {place}" if place else str(path)
+    return InputError(f"{where}: the catalogue cannot be read as a table: {why}")
+
+
+def _not_utf8(path: str | Path, line: int, error: UnicodeDecodeError) -> InputError:
+    # the text is decoded some lines ahead: which line it is cannot be said
+    return no_table(path, f"after line {line}" if line else "", f"{error}; save it as UTF-8")
+
+
+def _delimited(delimiter: str, path: str | Path, file: BinaryIO, _rows: int) -> Lines:
+    """Lines that are not blank.
+
+    The csv module in its strict form, not pandas: a stray quote is an error there, where pandas
+    reads the rows up to the next quote as one cell.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    lines = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        for cells in lines:
+            if cells:
+                yield f"line {lines.line_num}", cells
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, lines.line_num, error) from error
+    except (csv.Error, OSError) as error:
+        raise no_table(path, f"line {lines.line_num}", error) from error
+
+
+def _json_lines(path: str | Path, file: BinaryIO, _rows: int) -> Lines:
+    """One object a line; blank lines are left out.
+
+    The columns are the keys of all objects in order of first appearance, found in a pass of its
+    own: writers such as Spark leave out the keys of empty cells, so that a rarely filled attribute
+    may first appear in the millionth line. The pass is cheap beside decoding the photos.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    header: dict[str, None] = {}
+    for _, cells in _objects(path, text):
+        header.update(dict.fromkeys(cells))
+    yield "the keys", list(header)
+    text.seek(0)
+    for place, cells in _objects(path, text):
+        yield place, [cells.get(key, "") for key in header]
+
+
+def _objects(path: str | Path, text: io.TextIOWrapper) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each object stands, and its cells by key."""
+    number = 0
+    try:
+        for number, line in enumerate(text, 1):
+            if line.strip():
+                found = json.loads(line, object_pairs_hook=_distinct)
+                if not isinstance(found, dict):
+                    raise ValueError(_NO_OBJECT)
+                yield f"line {number}", {key: _json_cell(key, found[key]) for key in found}
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, number, error) from error
+    except json.JSONDecodeError as error:
+        why = f"{error.msg} at character {error.colno}; {_NO_OBJECT}"
+        raise no_table(path, f"line {number}", why) from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise no_table(path, f"line {number}", error) from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _json_cell(key: str, value: Any) -> str:
+    if isinstance(value, str):  # nearly always: ahead for speed
+        return value
+    parts = value if isinstance(value, list) else [value]
+    for part in parts:
+        if isinstance(part, (list, dict)):
+            kind = "an object" if isinstance(part, dict) else "a list in a list"
+            raise ValueError(f"column {key!r} holds {kind}; a cell is one value or a list of them")
+    return _joined(map(_text, parts))
+
+
+def _parquet(path: str | Path, file: BinaryIO, rows: int) -> Lines:
+    """Rows, at most `rows` of them decoded ahead."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise InputError(f"{path}: to read Parquet, pip install pyarrow") from error
+    number = 0
+    try:
+        table = pq.ParquetFile(file)
+        for column in table.schema_arrow:
+            kind = column.type.value_type if _is_list(column.type) else column.type
+            if not _is_cell(kind):
+                raise ValueError(
+                    f"column {column.name!r} is of type {column.type}; a cell is a text, number, "
+                    "boolean or date, or a list of them"
+                )
+        yield "the header", table.schema_arrow.names
+        for batch in table.iter_batches(batch_size=rows):
+            batch.validate(full=True)  # broken UTF-8, say
+            for cells in zip(*map(_texts, batch.columns)):
+                number += 1
+                yield f"row {number}", list(cells)
+    # ArithmeticError: a date after the year 9999; LookupError: a time zone that nobody knows
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError) as error:
+        raise no_table(path, f"after row {number}" if number else "", error) from error
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _is_cell(kind: Any) -> bool:
+    """Whether values of an Arrow type have one text; structs and bytes, say, have none."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    moment = types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind)
+    text = types.is_string(kind) or types.is_large_string(kind)
+    return number or moment or text or types.is_boolean(kind) or types.is_null(kind)
+
+
+def _texts(column: Any) -> list[str]:
+    """The cells of an Arrow array."""
+    from pyarrow import compute, types
+
+    if types.is_dictionary(column.type):
+        return _texts(column.dictionary_decode())
+    if _is_list(column.type):
+        parts = iter(_texts(column.flatten()))  # which leaves out what is null
+        lengths = compute.fill_null(compute.list_value_length(column), 0).to_pylist()
+        return [_joined(itertools.islice(parts, length)) for length in lengths]
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        # by way of NumPy, faster than to_pylist; nearly all columns are text
+        return compute.fill_null(column, "").to_numpy(zero_copy_only=False).tolist()
+    if types.is_floating(column.type):
+        # as NumPy's: the text of a float32 is 12.3, not that of its nearest float64; null is NaN
+        return [_text(value) for value in column.to_numpy(zero_copy_only=False)]
+    return [_text(value) for value in column.to_pylist()]
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """A list as one cell; what is empty in it says nothing and is left out."""
+    return SEPARATOR.join(part for part in parts if part)
+
+
+def _text(value: Any) -> str:
+    """One value as text; NaN is what pandas writes where there is none."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (float, np.floating)):
+        if np.isnan(value):
+            return ""
+        # pandas stores a column of integers with gaps as floats
+        exact = float(value).is_integer() and abs(float(value)) < _EXACT
+        return str(int(value)) if exact else str(value)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
