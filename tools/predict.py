@@ -15,10 +15,11 @@ flags.DEFINE_string("catalogue", None, "The table to fill.", required=True)
 flags.DEFINE_string("output", None, "The filled table, a new CSV file.", required=True)
 flags.DEFINE_string("image_root", None, "Where image paths start; default: the table's folder.")
 flags.DEFINE_enum("answer", "threshold", ["threshold", "best"], "best: always the best value.")
+flags.DEFINE_list("box_columns", [], "Product box, if the records were built with one.")
 
 
 def main() -> None:
-    summary = fill.fill(F.model, F.catalogue, F.output, F.image_root, F.answer)
+    summary = fill.fill(F.model, F.catalogue, F.output, F.image_root, F.answer, F.box_columns)
     cells = ", ".join(f"{count:,} {source}" for source, count in summary.cells.most_common())
     print(f"{summary.rows:,} rows, {summary.rows_with_error:,} with a photo that failed")
     print(f"cells by source: {cells}")

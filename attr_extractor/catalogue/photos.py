@@ -1,43 +1,88 @@
 """Step (a): a raw photo as a seller sent it -> the stored photo, a plain RGB JPEG.
 
-Done once, with Pillow, when records are built and when a table is filled: EXIF rotation, alpha on
-white, RGB, the short side reduced to `image_size` with antialiasing (a smaller photo is not
-enlarged). What follows, step (b), is in records/pixels.py.
+Done once, with Pillow, when records are built and when a table is filled: EXIF rotation, the
+product box, alpha on white, RGB, the short side reduced to `image_size` with antialiasing (a
+smaller photo is not enlarged). Of several frames or pages the first counts. Colour profiles are
+ignored: every photo is taken for sRGB, as TensorFlow takes it. Reading the file is in
+raw_files.py; what follows, step (b), in records/pixels.py.
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
+import math
+import re
 import struct
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
-from PIL import ExifTags, Image
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
 
+from attr_extractor.catalogue.raw_files import (
+    CHANGED,
+    EMPTY,
+    NOT_FOUND,
+    OUTSIDE,
+    TOO_MANY_BYTES,
+    UNREADABLE,
+    WEB_ADDRESS,
+    PhotoError,
+    read_raw,
+)
+
+__all__ = ["REASONS", "Box", "PhotoError", "StoredPhoto", "parse_box", "read_raw", "store"]
+
+# No other plugin of Pillow is asked: some run programs (EPS: Ghostscript). MPO comes with JPEG
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 JPEG_QUALITY = 92
 MAX_PIXELS = 100_000_000  # a larger photo is taken for a decompression bomb
 MAX_SIDE = 65_500  # libjpeg writes no longer side
-# What Pillow's decoders raise on damaged bytes, found by feeding them some
-_DAMAGE = (OSError, SyntaxError, ValueError, LookupError, EOFError, RuntimeError, struct.error)
+MIN_BOX_SIDE = 8  # pixels; a smaller product box shows nothing
 
-# Pillow warns at a lower limit than ours; once for the process, because filters know no threads
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
-class PhotoError(Exception):
-    """A photo that cannot be used; the message is one of the reasons below."""
-
-
-NOT_FOUND = "image not found"
-OUTSIDE = "image path leaves the image root"
-UNREADABLE = "image file cannot be read"
-EMPTY = "image file is empty"
 NOT_AN_IMAGE = "not an image"
-TRUNCATED = "image is truncated or damaged"
+OTHER_FORMAT = "image format is not read, only JPEG, PNG, WebP, GIF, BMP and TIFF are"
+TRUNCATED = "image is truncated, damaged or of an unknown variant"
+PIXEL_TYPE = "image has 32-bit, signed or floating-point pixels: their white is not known"
 TOO_LARGE = f"image has more than {MAX_PIXELS:,} pixels"
 TOO_LONG = f"image has a side of more than {MAX_SIDE:,} pixels"
+BOX_MALFORMED = "product box is not four numbers with left < right and top < bottom"
+BOX_OUTSIDE = f"product box holds less than {MIN_BOX_SIDE} x {MIN_BOX_SIDE} pixels of the photo"
 
+# Every reason for which a photo is left out
+REASONS = (
+    *(NOT_FOUND, OUTSIDE, WEB_ADDRESS, UNREADABLE, EMPTY, TOO_MANY_BYTES, CHANGED),
+    *(NOT_AN_IMAGE, OTHER_FORMAT, TRUNCATED, PIXEL_TYPE, TOO_LARGE, TOO_LONG),
+    *(BOX_MALFORMED, BOX_OUTSIDE),
+)
+
+_DRAFT = ("JPEG", "MPO")  # decoded at 1/2, 1/4 or 1/8 where that is enough
+
+# What Pillow's decoders raise on damaged bytes, found by feeding them some
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError),
+    *(struct.error,),
+)
+_READ = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8|BM|II[*+]\0|MM\0[*+]", re.DOTALL)
+_KNOWN = re.compile(  # HEIC and AVIF (and films), PDF, PostScript, Photoshop, JPEG XL, SVG
+    rb"....ftyp|%PDF|%!PS|8BPS|\xff\x0a|\0\0\0\x0cJXL |(\xef\xbb\xbf)?\s*(<\?xml.{0,1000})?<svg",
+    re.DOTALL,
+)
+
+# What Pillow says of odd photos would be lines on stderr for each; the reasons say it. Once for
+# the process, because a filter for one call is no filter for one thread
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+_linked = ctypes.CDLL(Image.core.__file__)
+if hasattr(_linked, "TIFFSetErrorHandler"):  # libtiff writes to stderr past Python, unless told
+    _linked.TIFFSetErrorHandler(None)
+
+_PNG_WHITE = {"1": 1, "L;2": 3, "L;4": 15}  # by Pillow's word for the depth
+_TIFF = ExifTags.Base  # EXIF's tags are TIFF's
 _TURN = Image.Transpose
 _UPRIGHT = {  # by EXIF orientation
     2: _TURN.FLIP_LEFT_RIGHT,
@@ -48,92 +93,188 @@ _UPRIGHT = {  # by EXIF orientation
     7: _TURN.TRANSVERSE,
     8: _TURN.ROTATE_90,
 }
+_SIDEWAYS = (_TURN.TRANSPOSE, _TURN.ROTATE_270, _TURN.TRANSVERSE, _TURN.ROTATE_90)
+
+
+class Box(NamedTuple):
+    """Where the product is, in pixels of the upright raw photo; (0, 0) is its upper left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """JPEG bytes of an RGB photo and its size in pixels."""
+    """JPEG bytes of an RGB photo, and what is worth knowing of the raw one."""
 
     encoded: bytes
-    height: int
+    height: int  # pixels of the stored photo
     width: int
+    raw_height: int  # pixels of the whole raw photo, upright
+    raw_width: int
+    format: str  # the raw file's, in Pillow's words: one of FORMATS, or MPO
+    pixels: Image.Image  # RGB, before the JPEG's loss
 
 
-def read_raw(image_root: Path, relative: str) -> bytes:
-    """The bytes of a photo below the image root.
+def parse_box(cells: Sequence[str]) -> Box | None:
+    """The product box of a row's four cells: left, top, right, bottom; None where all are empty.
 
     Raises:
-      PhotoError: no such file, an empty one, or a path (or link) that leaves the root.
+      PhotoError: with BOX_MALFORMED.
     """
-    root = image_root.resolve()
+    if not any(cell.strip() for cell in cells):
+        return None
     try:
-        path = (root / relative).resolve()
-        if root not in path.parents:
-            raise PhotoError(OUTSIDE)
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise PhotoError(NOT_FOUND) from error
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, links in a circle
-        raise PhotoError(UNREADABLE) from error
-    if not data:
-        raise PhotoError(EMPTY)
-    return data
+        box = Box(*map(float, cells))
+    except (ValueError, TypeError) as error:
+        raise PhotoError(BOX_MALFORMED) from error
+    if not all(map(math.isfinite, box)) or box.left >= box.right or box.top >= box.bottom:
+        raise PhotoError(BOX_MALFORMED)
+    return box
 
 
-def store(data: bytes, image_size: int) -> StoredPhoto:
-    """The stored photo of a raw file of any format that Pillow reads, whatever its name says.
+def store(data: bytes, image_size: int, box: Box | None = None) -> StoredPhoto:
+    """The stored photo of a raw file of any of FORMATS, whatever its name says.
 
     Args:
       data: the bytes of the raw file.
       image_size: pixels of the stored photo's short side, at most.
+      box: what is kept of the photo; what of it lies outside the photo is ignored. Its edges move
+        outwards to whole pixels, for a JPEG to those of its reduced decoding.
 
     Raises:
       PhotoError: with the reason.
     """
-    image = _open(data)
-    image.draft("RGB", (image_size, image_size))  # JPEG: decode at 1/2, 1/4 or 1/8 where enough
+    photo = _open(data)
     try:
-        image.load()
-        image = _to_rgb(_upright(image))
+        if photo.format not in _DRAFT:
+            photo.load()
+        turn = _turn(photo)
+        raw_width, raw_height = photo.size[::-1] if turn in _SIDEWAYS else photo.size
+        kept = Box(0, 0, raw_width, raw_height)
+        if box is not None:
+            kept = _clip(box, kept)
+        divisor = _draft(photo, min(kept.right - kept.left, kept.bottom - kept.top) / image_size)
+        photo.load()
+        image = _eight_bits(photo)
+        if turn is not None:
+            image = image.transpose(turn)
+        if box is not None:
+            image = _crop(image, kept, divisor)
+        image = _to_rgb(image)
     except _DAMAGE as error:
         raise PhotoError(TRUNCATED) from error
     except Image.DecompressionBombError as error:
         raise PhotoError(TOO_LARGE) from error
-    short = min(image.size)
-    if short > image_size:
-        scale = image_size / short
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    image = _reduce(image, image_size)
     if max(image.size) > MAX_SIDE:
         raise PhotoError(TOO_LONG)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # not the seller's comment
-    return StoredPhoto(out.getvalue(), height=image.height, width=image.width)
+    return StoredPhoto(
+        encoded=out.getvalue(),
+        height=image.height,
+        width=image.width,
+        raw_height=raw_height,
+        raw_width=raw_width,
+        format=str(photo.format),
+        pixels=image,
+    )
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
+    """Reads the header only; refuses what would be too much to decode."""
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise PhotoError(TOO_LARGE) from error
     except _DAMAGE as error:  # UnidentifiedImageError is an OSError
-        raise PhotoError(NOT_AN_IMAGE) from error
-    if image.width * image.height > MAX_PIXELS:
+        if _READ.match(data):
+            raise PhotoError(TRUNCATED) from error
+        raise PhotoError(OTHER_FORMAT if _KNOWN.match(data) else NOT_AN_IMAGE) from error
+    tags = getattr(image, "tag_v2", {})  # a TIFF's tile may be larger than its image
+    tile = [tags.get(tag, 1) for tag in (_TIFF.TileWidth, _TIFF.TileLength)]
+    if not all(isinstance(side, int) for side in tile):
+        raise PhotoError(TRUNCATED)
+    if max(math.prod(image.size), math.prod(tile)) > MAX_PIXELS:
         raise PhotoError(TOO_LARGE)
+    if image.mode in ("I", "F"):
+        raise PhotoError(PIXEL_TYPE)
+    _scale_transparent_color(image)
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
+    """Pillow brings a PNG's pixels to 8 bits and leaves its transparent colour as it was."""
+    color = image.info.get("transparency")
+    depth = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
+    if isinstance(color, int) and depth in _PNG_WHITE:
+        image.info["transparency"] = min(255, color * (255 // _PNG_WHITE[depth]))
+    elif isinstance(color, tuple) and depth == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in color)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
     # ImageOps.exif_transpose writes the EXIF anew as well, which fails where another tag is odd
-    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGE:  # an EXIF block that is no EXIF turns nothing, and the pixels may be fine
+        return None
+
+
+def _clip(box: Box, photo: Box) -> Box:
+    left, top = max(box.left, 0), max(box.top, 0)
+    right, bottom = min(box.right, photo.right), min(box.bottom, photo.bottom)
+    if right - left < MIN_BOX_SIDE or bottom - top < MIN_BOX_SIDE:
+        raise PhotoError(BOX_OUTSIDE)
+    return Box(left, top, right, bottom)
+
+
+def _draft(image: Image.Image, reduction: float) -> int:
+    """Has a JPEG decoded at a fraction that leaves enough pixels; returns what it divides by."""
+    if image.format not in _DRAFT:
+        return 1
+    divisor = next((n for n in (8, 4, 2) if n <= reduction), 1)
+    image.draft("RGB", (image.width // divisor, image.height // divisor))
+    return divisor
+
+
+def _crop(image: Image.Image, box: Box, divisor: int) -> Image.Image:
+    left, top = math.floor(box.left / divisor), math.floor(box.top / divisor)
+    return image.crop((left, top, math.ceil(box.right / divisor), math.ceil(box.bottom / divisor)))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits -> 8, as the file means it; Pillow would clip instead of scaling."""
+    if not image.mode.startswith("I;16"):
+        return image
+    tags = getattr(image, "tag_v2", {})
+    values = np.asarray(image).astype(np.uint16)
+    if tags.get(_TIFF.BitsPerSample) == (12,):
+        values <<= 4
+    if tags and tags.get(_TIFF.PhotometricInterpretation, 0) == 0:
+        values = ~values  # 0 is white
+    scaled = Image.fromarray((values >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        scaled.putalpha(Image.fromarray(np.uint8(255) * (values != transparent)))
+    return scaled
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip instead of scaling
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _reduce(image: Image.Image, image_size: int) -> Image.Image:
+    short = min(image.size)
+    if short <= image_size:
+        return image
+    scale = image_size / short
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from attr_extractor import labels
-from attr_extractor.catalogue import photos, table
+from attr_extractor.catalogue import boxes, photos, table
 from attr_extractor.errors import InputError, require_folder
 from attr_extractor.model.answers import MAX_ANSWERS
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
@@ -47,6 +47,7 @@ def fill(
     output: str | Path,
     image_root: str | Path | None = None,
     answer: Literal["threshold", "best"] = "threshold",
+    box_columns: Sequence[str] = (),
 ) -> Summary:
     """Writes the filled table, in the order of the input.
 
@@ -67,6 +68,7 @@ def fill(
     rows = table.read_catalogue(catalogue, schema, require_all=False)
     root = require_folder(image_root or Path(catalogue).parent, "the image root")
     header = _header(rows, schema, catalogue)
+    box = boxes.columns(box_columns, rows.columns, schema, catalogue)
 
     summary = Summary()
     temporary = output.with_name(output.name + ".tmp")
@@ -74,7 +76,7 @@ def fill(
         writer = csv.DictWriter(file, list(header.values()), lineterminator="\n")
         writer.writeheader()
         progress = tqdm(total=len(rows), unit="row", desc="filling")
-        for batch, scores, errors in _scored(model, rows, root):
+        for batch, scores, errors in _scored(model, rows, root, box):
             for row in _filled(model, batch, scores, errors, answer, summary):
                 writer.writerow({header[name]: cell for name, cell in row.items()})
             progress.update(len(batch))
@@ -104,7 +106,7 @@ def _header(rows: pd.DataFrame, schema: Schema, catalogue: str | Path) -> dict[s
 
 
 def _scored(
-    model: ExportedModel, rows: pd.DataFrame, root: Path
+    model: ExportedModel, rows: pd.DataFrame, root: Path, box: Sequence[str]
 ) -> Iterator[tuple[list[dict[str, str]], np.ndarray, list[str]]]:
     """Batches of rows with pooled scores float32 [rows, V] and what was wrong with their photos.
 
@@ -117,7 +119,7 @@ def _scored(
 
         def read(start: int) -> list[tuple[int, bytes, str]]:
             batch = records[start : start + ROWS_PER_BATCH]
-            return _read_photos(batch, root, model.photo_short_side)
+            return _read_photos(batch, root, model.photo_short_side, box)
 
         # not pool.map: it would read the whole table's photos ahead of the model, into memory
         ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])
@@ -129,7 +131,7 @@ def _scored(
 
 
 def _read_photos(
-    batch: list[dict[str, str]], root: Path, short_side: int
+    batch: list[dict[str, str]], root: Path, short_side: int, box: Sequence[str]
 ) -> list[tuple[int, bytes, str]]:
     """(row in the batch, stored photo, "") or (row, b"", reason) of every photo listed."""
     found = []
@@ -137,9 +139,11 @@ def _read_photos(
         paths = table.image_paths(row[table.IMAGE])
         if not paths:
             found.append((i, b"", "no image named"))
-        for path in paths:
+        of_photos = boxes.of_photos(boxes.join([row[column] for column in box]), len(paths))
+        for path, cells in zip(paths, of_photos):
             try:
-                photo = photos.store(photos.read_raw(root, path), short_side)
+                raw = photos.read_raw(root, path)
+                photo = photos.store(raw, short_side, photos.parse_box(cells))
                 found.append((i, photo.encoded, ""))
             except photos.PhotoError as error:
                 found.append((i, b"", f"{path}: {error}"))

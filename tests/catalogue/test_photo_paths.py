@@ -1,4 +1,8 @@
-"""Claims about `photos.read_raw`: what stands below the image root is read, nothing else."""
+"""Claims about `photos.read_raw`: what stands below the image root is read, nothing else.
+
+The root is a folder of the disk or of TensorFlow's file system in memory, `ram://`, which stands
+for a bucket here.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
-from attr_extractor.catalogue import photos
+from attr_extractor.catalogue import photos, raw_files
 from attr_extractor.catalogue.photos import PhotoError
 
 
@@ -23,6 +28,7 @@ def test_a_path_below_the_root_is_read_and_every_other_has_its_reason(tmp_path: 
     (root / "out").symlink_to(tmp_path / "images-2")
     (root / "in.jpg").symlink_to("sub/a.jpg")
     (root / "loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(root / "pipe.jpg")  # reading it would wait for ever
     for path in ("sub/a.jpg", "sub/../sub/a.jpg", "in.jpg", str(root / "sub" / "a.jpg")):
         assert photos.read_raw(root, path) == b"a photo"
     reasons = {
@@ -36,9 +42,16 @@ def test_a_path_below_the_root_is_read_and_every_other_has_its_reason(tmp_path: 
         "no.jpg": photos.NOT_FOUND,
         "sub": photos.NOT_FOUND,
         "sub/a.jpg/b": photos.NOT_FOUND,
-        "https://shop.example/a.jpg": photos.NOT_FOUND,
+        "https://shop.example/a.jpg": photos.WEB_ADDRESS,
+        "HTTP://shop.example/a.jpg": photos.WEB_ADDRESS,
+        "gs://bucket/a.jpg": photos.OUTSIDE,
+        "file:///etc/passwd": photos.OUTSIDE,
+        "shop.example/a.jpg": photos.NOT_FOUND,
+        "": photos.OUTSIDE,
+        ".": photos.OUTSIDE,
         "empty.jpg": photos.EMPTY,
         "loop.jpg": photos.UNREADABLE,
+        "pipe.jpg": photos.UNREADABLE,
         "a\0b.jpg": photos.UNREADABLE,
         "x" * 5000: photos.UNREADABLE,
     }
@@ -54,3 +67,86 @@ def test_a_file_without_permission_has_its_reason(tmp_path: Path):
     (tmp_path / "a.jpg").chmod(0)
     with pytest.raises(PhotoError, match=photos.UNREADABLE):
         photos.read_raw(tmp_path, "a.jpg")
+
+
+def test_a_root_reached_through_a_link_is_the_root(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"a photo")
+    link = tmp_path / "link"
+    link.symlink_to("images")
+    for root in (link, str(link), f"{link}/"):
+        for path in ("a.jpg", f"{link}/a.jpg", f"{tmp_path}/images/a.jpg"):
+            assert photos.read_raw(root, path) == b"a photo"
+
+
+def test_a_file_larger_than_any_photo_is_not_read(tmp_path: Path):
+    with open(tmp_path / "film.jpg", "wb") as file:
+        file.truncate(raw_files.MAX_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(PhotoError, match=photos.TOO_MANY_BYTES):
+        photos.read_raw(tmp_path, "film.jpg")
+
+
+# A bucket
+
+BUCKET = "ram://bucket/photos"
+
+
+@pytest.fixture(scope="module")  # written once: a second writing would append
+def bucket() -> str:
+    gfile = tf.io.gfile
+    gfile.makedirs(f"{BUCKET}/sub")
+    for path, data in {
+        f"{BUCKET}/a.jpg": b"photo a",
+        f"{BUCKET}/sub/b.jpg": b"photo b",
+        f"{BUCKET}/empty.jpg": b"",
+        "ram://bucket/secret.jpg": b"secret",
+        "ram://bucket/photos-2.jpg": b"secret",
+    }.items():
+        with gfile.GFile(path, "wb") as file:
+            file.write(data)
+    return BUCKET
+
+
+@pytest.mark.parametrize("root", [BUCKET, f"{BUCKET}/"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a.jpg", b"photo a"),
+        ("sub/b.jpg", b"photo b"),
+        ("./sub/../a.jpg", b"photo a"),
+        (f"{BUCKET}/sub/b.jpg", b"photo b"),
+        ("no.jpg", photos.NOT_FOUND),
+        ("sub/no.jpg", photos.NOT_FOUND),
+        ("empty.jpg", photos.EMPTY),
+        ("../secret.jpg", photos.OUTSIDE),
+        ("sub/../../secret.jpg", photos.OUTSIDE),
+        (f"{BUCKET}/../secret.jpg", photos.OUTSIDE),
+        ("ram://bucket/secret.jpg", photos.OUTSIDE),
+        (f"{BUCKET}-2.jpg", photos.OUTSIDE),
+        ("ram://other/a.jpg", photos.OUTSIDE),
+        ("gs://bucket/photos/a.jpg", photos.OUTSIDE),
+        ("file:///etc/passwd", photos.OUTSIDE),
+        ("/etc/passwd", photos.OUTSIDE),
+        (f"{BUCKET}/gs://bucket/a.jpg", photos.OUTSIDE),
+        ("https://shop.example/a.jpg", photos.WEB_ADDRESS),
+    ],
+)
+def test_below_a_bucket_the_same_holds_as_below_a_folder(bucket: str, root: str, path, expected):
+    if isinstance(expected, bytes):
+        assert photos.read_raw(root, path) == expected
+        return
+    with pytest.raises(PhotoError) as caught:
+        photos.read_raw(root, path)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("path", ["", ".", "sub", "sub/"])
+def test_a_folder_of_a_bucket_is_no_photo(bucket: str, path: str):
+    with pytest.raises(PhotoError) as caught:
+        photos.read_raw(bucket, path)
+    assert str(caught.value) in photos.REASONS
+
+
+def test_a_bucket_that_cannot_be_reached_has_its_reason():
+    with pytest.raises(PhotoError, match=photos.UNREADABLE):
+        photos.read_raw("nosuch://bucket", "a.jpg")  # no file system of TensorFlow's

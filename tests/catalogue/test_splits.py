@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from attr_extractor.catalogue import splits
@@ -38,10 +39,21 @@ def test_uniform_is_uniform():
 
 
 def test_the_fractions_of_the_splits_are_the_asked_ones():
-    names = splits.by_hash([f"p{i}" for i in range(10_000)], (0.7, 0.2, 0.1), seed=3)
-    counts = Counter(names)
-    for name, share in zip(splits.SPLITS, (0.7, 0.2, 0.1)):
-        assert abs(counts[name] / 10_000 - share) < 0.02
+    found = splits.by_hash([f"p{i}" for i in range(10_000)], (0.7, 0.2, 0.1), seed=3)
+    assert found.dtype == np.int8
+    shares = np.bincount(found, minlength=3) / 10_000
+    np.testing.assert_allclose(shares, (0.7, 0.2, 0.1), atol=0.02)
+
+
+def test_the_place_of_a_key_follows_from_its_number_in_0_to_1():
+    keys = [f"p{i}" for i in range(1000)]
+    expected = []
+    for key in keys:
+        drawn = splits.uniform("split", 5, key)
+        expected.append(0 if drawn < 0.5 else 1 if drawn < 0.75 else 2)
+    assert splits.by_hash(keys, (0.5, 0.25, 0.25), 5).tolist() == expected
+    assert set(splits.by_hash(keys, (1, 0, 0), 5)) == {0}
+    assert splits.by_hash([], (1, 0, 0), 5).tolist() == []
 
 
 def test_a_split_depends_on_the_key_and_the_seed_alone():
@@ -50,14 +62,14 @@ def test_a_split_depends_on_the_key_and_the_seed_alone():
     fewer = keys[::-3]  # other products, another order
     again = dict(zip(fewer, splits.by_hash(fewer, (0.8, 0.1, 0.1), 0)))
     assert all(first[key] == again[key] for key in fewer)
-    assert list(first.values()) != splits.by_hash(keys, (0.8, 0.1, 0.1), 1)
+    assert list(first.values()) != list(splits.by_hash(keys, (0.8, 0.1, 0.1), 1))
 
 
 def test_a_larger_training_share_only_adds_to_it():
     keys = [f"p{i}" for i in range(2000)]
     small = splits.by_hash(keys, (0.5, 0.25, 0.25), 0)
     large = splits.by_hash(keys, (0.6, 0.2, 0.2), 0)
-    assert all(b == "train" for a, b in zip(small, large) if a == "train")
+    assert (large[small == 0] == 0).all() and (large == 0).sum() > (small == 0).sum()
 
 
 @pytest.mark.parametrize("text", ["0.8,0.1,0.1", " 1, 0,0", "0.34,0.33,0.33"])
@@ -79,62 +91,83 @@ def test_fractions_that_are_none_are_one_line(text):
 # Links
 
 
-def linked_by_search(groups, photos) -> list[str]:
-    """Breadth-first search from every product over shared groups and shared photos."""
-    result = []
-    for start in range(len(groups)):
-        reached, frontier = {start}, [start]
-        while frontier:
-            here = frontier.pop()
-            for there in range(len(groups)):
-                shared = groups[here] == groups[there] or set(photos[here]) & set(photos[there])
-                if shared and there not in reached:
-                    reached.add(there)
-                    frontier.append(there)
-        result.append(min(groups[i] for i in reached))
-    return result
+def union_find(groups: list[int], links: list[int]) -> list[int]:
+    """The smallest group that each group is linked to; slow and plain."""
+    parent = list(range(max(groups, default=-1) + 1))
+
+    def root(group: int) -> int:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    holder: dict[int, int] = {}
+    for group, link in zip(groups, links):
+        a, b = root(group), root(holder.setdefault(link, group))
+        parent[max(a, b)] = min(a, b)
+    return [root(group) for group in range(len(parent))]
 
 
-def test_connect_equals_a_brute_force_search_of_the_graph():
+def same_partition(found: np.ndarray, expected: list[int]) -> bool:
+    pairs = set(zip(found.tolist(), expected))
+    return len(pairs) == len(set(found.tolist())) == len(set(expected))
+
+
+def test_connect_equals_a_union_find_on_random_graphs():
     draw = random.Random(0)
+    sizes = Counter()
     for _ in range(300):
-        count = draw.randrange(1, 14)
-        groups = [f"{draw.choice('gpz')}{draw.randrange(12)}" for _ in range(count)]
-        photos = [
-            [f"{draw.choice('gp')}{draw.randrange(16)}" for _ in range(draw.randrange(4))]
-            for _ in range(count)
-        ]
-        assert splits.connect(groups, photos) == linked_by_search(groups, photos)
+        count, photos = draw.randrange(1, 40), draw.randrange(1, 60)
+        groups = [*range(count), *draw.choices(range(count), k=draw.randrange(30))]
+        links = [draw.randrange(photos) for _ in groups]
+        order = draw.sample(range(len(groups)), len(groups))
+        groups, links = [groups[i] for i in order], [links[i] for i in order]
+        found = splits.connect(np.array(groups), np.array(links))
+        expected = union_find(groups, links)
+        assert len(found) == count and same_partition(found, expected)
+        sizes.update(Counter(Counter(expected).values()).keys())
+    assert len(sizes) > 15  # components of many sizes were there
 
 
-def test_a_chain_of_identical_photos_across_groups_is_one_key():
-    groups = ["d", "c", "b", "a", "e"]
-    photos = [["1", "2"], ["2", "3"], ["3", "4"], ["4"], ["5"]]
-    keys = splits.connect(groups, photos)
-    assert keys == ["a", "a", "a", "a", "e"]
-    assert len(set(splits.by_hash(keys[:4], (0.4, 0.3, 0.3), 0))) == 1
+def test_a_photo_that_a_group_holds_twice_changes_nothing():
+    found = splits.connect(np.array([0, 0, 0, 1, 2]), np.array([5, 5, 5, 1, 1]))
+    assert same_partition(found, [0, 1, 1])
 
 
-def test_a_long_chain_does_not_exhaust_the_stack():
-    count = 5000
-    groups = [str(i) for i in range(count)]
-    keys = splits.connect(groups, [[str(i), str(i + 1)] for i in range(count)])
-    assert set(keys) == {"0"}
+def test_a_photo_that_many_groups_hold_is_counted_without_overflow():
+    count = 1000  # int8 would be 0 again after 256
+    found = splits.connect(np.arange(count), np.zeros(count, np.int64))
+    assert len(set(found.tolist())) == 1
+    found = splits.connect(np.zeros(256, np.int64), np.zeros(256, np.int64))
+    assert found.tolist() == [0]
+    found = splits.connect(np.array([0] * 256 + [1]), np.zeros(257, np.int64))
+    assert found[0] == found[1]
+
+
+def test_a_long_chain_of_identical_photos_is_one_component():
+    count = 50_000
+    groups = np.repeat(np.arange(count), 2)
+    links = np.stack([np.arange(count), np.arange(1, count + 1)], axis=1).ravel()
+    found = splits.connect(np.append(groups, count), np.append(links, count + 9))
+    assert len(set(found[:-1].tolist())) == 1 and found[-1] != found[0]
+
+
+def test_no_link_at_all_is_no_group():
+    assert len(splits.connect(np.array([], np.int64), np.array([], np.int64))) == 0
 
 
 # The table's own split
 
 
-def test_the_split_column_is_obeyed_and_a_leak_goes_to_the_most_held_out():
-    cells = dict(enumerate(["train", "test", "validation", "train", "validation", "train"], 1))
-    keys = ["a", "a", "b", "b", "c", "d"]
-    expected = ["test", "test", "validation", "validation", "validation", "train"]
-    assert splits.by_column(cells, keys) == expected
+def test_the_split_column_is_obeyed():
+    cells = ["train", "test", "validation", "train"]
+    assert splits.by_name(cells, [1, 2, 3, 4]).tolist() == [0, 2, 1, 0]
+    assert splits.by_name([], []).tolist() == []
 
 
-def test_a_cell_that_is_no_split_is_named_with_its_row():
-    with pytest.raises(InputError, match="row 7: 'Train' is not one of train, validation, test"):
-        splits.by_column({3: "train", 7: "Train"}, ["a", "b"])
+@pytest.mark.parametrize("cell", ["Train", "", " test", "nan"])
+def test_a_cell_that_is_no_split_is_named_with_its_row(cell: str):
+    with pytest.raises(InputError, match=f"row 7: '{cell}' is not one of train, validation, test"):
+        splits.by_name(["train", cell, "no"], [3, 7, 8])
 
 
 # The cap
@@ -143,7 +176,7 @@ def test_a_cell_that_is_no_split_is_named_with_its_row():
 def test_the_cap_keeps_a_seeded_choice_of_each_category():
     products = [f"p{i}" for i in range(300)]
     categories = [("shirt", "jeans", "sari")[(i % 10 > 4) + (i % 10 > 8)] for i in range(300)]
-    left_out = splits.over_cap(products, categories, 50, seed=0)
+    left_out = splits.over_cap(products, categories, 50, 0, {})
     kept = Counter(c for p, c in zip(products, categories) if p not in left_out)
     assert kept == {"shirt": 50, "jeans": 50, "sari": 30}
     for category in ("shirt", "jeans"):  # those with the smallest hash stay
@@ -153,9 +186,16 @@ def test_the_cap_keeps_a_seeded_choice_of_each_category():
             key=lambda p: hashlib.blake2b(f"cap\x1f0\x1f{p}".encode(), digest_size=7).digest(),
         )
         assert set(by_hash[50:]) == left_out & set(members)
-    assert splits.over_cap(products[::-1], categories[::-1], 50, seed=0) == left_out
-    assert splits.over_cap(products, categories, 50, seed=1) != left_out
+    assert splits.over_cap(products[::-1], categories[::-1], 50, 0, {}) == left_out
+    assert splits.over_cap(products, categories, 50, 1, {}) != left_out
 
 
 def test_products_without_a_category_are_not_capped():
-    assert splits.over_cap(["a", "b", "c"], ["", "", ""], 1, seed=0) == set()
+    assert splits.over_cap(["a", "b", "c"], ["", "", ""], 1, 0, {"": 5}) == set()
+
+
+@pytest.mark.parametrize("there, room", [(0, 4), (1, 3), (4, 0), (9, 0)])
+def test_products_that_are_there_already_take_room_under_the_cap(there: int, room: int):
+    products = [f"p{i}" for i in range(10)]
+    alone = splits.over_cap(products, ["shirt"] * 10, room, 0, {})
+    assert splits.over_cap(products, ["shirt"] * 10, 4, 0, {"shirt": there, "jeans": 3}) == alone

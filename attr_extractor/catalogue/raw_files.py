@@ -1,0 +1,89 @@
+"""Reading the raw bytes of a photo below the image root, on a disk or in a bucket, and no others.
+
+A cell of the table names the file. A cell that leads out of the root, a web address and a file
+that cannot be read are told by a PhotoError with a fixed reason, as everything is that makes a
+photo unusable (the other reasons: photos.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from attr_extractor import storage
+
+
+class PhotoError(Exception):
+    """A photo that cannot be used; the message is one of the fixed reasons, `photos.REASONS`."""
+
+
+MAX_BYTES = 2_000_000_000  # more than any photo within the pixel limit needs: a film, a disk image
+
+NOT_FOUND = "image not found"
+OUTSIDE = "image path leaves the image root"
+WEB_ADDRESS = "image is a web address, nothing is fetched over http"
+UNREADABLE = "image file cannot be read"
+EMPTY = "image file is empty"
+TOO_MANY_BYTES = f"image file is larger than {MAX_BYTES:,} bytes"
+CHANGED = "image file changed while records were built"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def read_raw(image_root: str | Path, relative: str) -> bytes:
+    """The bytes of a photo below the image root.
+
+    Args:
+      image_root: a folder, or the address of one (`gs://bucket/photos`, as text).
+      relative: the photo's path below it; the whole path or address of such a photo will do.
+
+    Raises:
+      PhotoError: no such file, an empty one, one that cannot be read, a web address, or a path
+        (on a disk: a link, too) that leaves the root.
+    """
+    if relative.lower().startswith(("http://", "https://")):
+        raise PhotoError(WEB_ADDRESS)
+    read = _read_remote if storage.is_remote(image_root) else _read_local
+    try:
+        data = read(str(image_root), relative)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise PhotoError(NOT_FOUND) from error
+    except (OSError, ValueError) as error:  # no permission; links in a circle; a NUL in the name
+        raise PhotoError(UNREADABLE) from error
+    if not data:
+        raise PhotoError(EMPTY)
+    return data
+
+
+def _read_local(image_root: str, relative: str) -> bytes:
+    if _SCHEME.match(relative):
+        raise PhotoError(OUTSIDE)
+    root = os.path.realpath(image_root)
+    path = os.path.realpath(os.path.join(root, relative))
+    if not path.startswith(os.path.join(root, "")):
+        raise PhotoError(OUTSIDE)
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+        raise PhotoError(NOT_FOUND if stat.S_ISDIR(status.st_mode) else UNREADABLE)
+    if status.st_size > MAX_BYTES:
+        raise PhotoError(TOO_MANY_BYTES)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _read_remote(image_root: str, relative: str) -> bytes:
+    root = image_root.rstrip("/") + "/"
+    name = relative[len(root) :] if relative.startswith(root) else relative
+    if name.startswith("/") or _SCHEME.match(name):
+        raise PhotoError(OUTSIDE)
+    parts: list[str] = []
+    for part in name.split("/"):  # a bucket takes ".." for a name; here it means what a disk means
+        if part != "..":
+            parts += [part] * (part != ".")
+        elif parts:
+            parts.pop()
+        else:
+            raise PhotoError(OUTSIDE)
+    return storage.read(storage.join(root, "/".join(parts)))
