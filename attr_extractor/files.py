@@ -63,9 +63,9 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:
-    """Writes a Parquet file under a temporary name and renames it."""
+    """Writes a Parquet file under a temporary name of its own and renames it."""
     import pyarrow.parquet as pq
 
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd")
-    storage.write(path, out.getvalue())
+    storage.write(path, out.getvalue(), workers=True)

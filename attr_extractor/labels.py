@@ -1,4 +1,4 @@
-"""One product's cells <-> its labels, `int8[V]`: 1 present, 0 absent, -1 missing.
+"""Products' cells <-> their labels, `int8[V]`: 1 present, 0 absent, -1 missing.
 
 An attribute is known as a whole or missing as a whole (the paper's mask is per sample and
 attribute); `unlisted: missing` is the one exception. An attribute that does not apply to the
@@ -8,7 +8,8 @@ A contradiction costs its attribute (-1) and is reported; the rest of the produc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,29 +48,81 @@ def encode(schema: Schema, cells: Mapping[str, str]) -> tuple[np.ndarray, list[I
     Returns:
       int8[V] in schema order, and one `Issue` for every cell that could not be used.
     """
-    labels = np.full(schema.num_values, MISSING, np.int8)
-    issues: list[Issue] = []
+    encoded = Encoder(schema).encode({name: [cell] for name, cell in cells.items()}, rows=1)
+    return encoded.labels[0], [issue for _, issue in encoded.issues]
 
-    category, category_issue = encode_category(schema, cells.get(schema.category, ""))
-    for attribute in schema.attributes:
-        where = schema.slices[attribute.name]
-        cell = cells.get(attribute.name, "")
-        applies = category is None or schema.allowed[category, where].any()
+
+@dataclass(frozen=True)
+class Encoded:
+    """The labels of R products."""
+
+    labels: np.ndarray  # int8 [R, V] in schema order
+    category: np.ndarray  # int64 [R], position; -1 missing, unknown or in contradiction
+    issues: list[tuple[int, Issue]]  # row from 0 and why a cell of it could not be used
+
+
+class Encoder:
+    """Encodes runs of a table: Python looks at each distinct cell once, NumPy spreads it."""
+
+    def __init__(self, schema: Schema):
+        self.schema = schema
+        self._cell = functools.lru_cache(maxsize=200_000)(self._encode_cell)
+
+    def encode(self, columns: Mapping[str, Sequence[str]], rows: int) -> Encoded:
+        """The labels of a run of products.
+
+        Args:
+          columns: the cells of all products per attribute name; an absent name is empty cells.
+          rows: R, how many products.
+        """
+        schema, empty = self.schema, [""] * rows
+        result = np.empty([rows, schema.num_values], np.int8)
+        codes, cells = _distinct(columns.get(schema.category, empty))
+        known = [encode_category(schema, cell)[0] for cell in cells]
+        category = np.array([-1 if c is None else c for c in known], np.int64)[codes]
+        issues: list[tuple[int, Issue]] = []
+        num_categories = len(schema.allowed)
+        for attribute in schema.attributes:
+            codes, cells = _distinct(columns.get(attribute.name, empty))
+            # a cell's labels depend on the row's category as well
+            pairs = codes * (num_categories + 1) + category + 1
+            distinct, pair_of_row = np.unique(pairs, return_inverse=True)
+            states = np.empty([len(distinct), len(attribute.values)], np.int8)
+            for pair, (code, c) in enumerate(
+                zip(*(part.tolist() for part in np.divmod(distinct, num_categories + 1)))
+            ):
+                states[pair], issue = self._cell(attribute.name, cells[code], c - 1)
+                if issue:
+                    issues += [(row, issue) for row in np.flatnonzero(pair_of_row == pair).tolist()]
+            result[:, schema.slices[attribute.name]] = states[pair_of_row]
+        issues.sort(key=lambda issue: issue[0])
+        return Encoded(result, category, issues)
+
+    def _encode_cell(self, name: str, cell: str, category: int) -> tuple[np.ndarray, Issue | None]:
+        """int8 [V_t] of one cell of a product of that category, and why it could not be used."""
+        schema, attribute = self.schema, self.schema[name]
+        states = np.full(len(attribute.values), MISSING, np.int8)
         if schema.is_missing(cell):
-            labels[where] = MISSING if applies else ABSENT
-            continue
-        if attribute.name == schema.category:
-            issue = category_issue
-            present = [] if category is None else [category]
+            if category >= 0 and not schema.allowed[category, schema.slices[name]].any():
+                states[:] = ABSENT
+            return states, None
+        if name == schema.category:
+            value, issue = encode_category(schema, cell)
+            present = [] if value is None else [value]
         else:
             present, issue = parse(attribute, cell, schema)
             issue = issue or _contradiction(schema, attribute, cell, present, category)
-        if issue:
-            issues.append(issue)
-            continue
-        labels[where] = MISSING if attribute.unlisted == "missing" else ABSENT
-        labels[where][present] = PRESENT
-    return labels, issues
+        if not issue:
+            states[:] = MISSING if attribute.unlisted == "missing" else ABSENT
+            states[present] = PRESENT
+        return states, issue
+
+
+def _distinct(cells: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """int64 [R]: which of the distinct cells each row has; and these cells."""
+    index: dict[str, int] = {}
+    codes = [index.setdefault(cell, len(index)) for cell in cells]
+    return np.array(codes, np.int64), list(index)
 
 
 def decode(schema: Schema, labels: np.ndarray) -> dict[str, list[str] | None]:
@@ -80,6 +133,19 @@ def decode(schema: Schema, labels: np.ndarray) -> dict[str, list[str] | None]:
         present = [value for value, state in zip(attribute.values, states) if state == PRESENT]
         cells[attribute.name] = None if (states == MISSING).all() else present
     return cells
+
+
+def states(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """bool [R, T, 3]: whether each attribute is answered, not applicable, missing.
+
+    Args:
+      codes: int8 [R, V], labels.
+      sizes: number of values of each of the T attributes.
+    """
+    starts = np.cumsum([0, *sizes[:-1]])
+    answered = np.logical_or.reduceat(codes == PRESENT, starts, axis=1)
+    missing = np.logical_and.reduceat(codes == MISSING, starts, axis=1)
+    return np.stack([answered, ~answered & ~missing, missing], axis=2)
 
 
 def encode_category(schema: Schema, cell: str) -> tuple[int | None, Issue | None]:
@@ -109,9 +175,9 @@ def parse(attribute: Attribute, cell: str, schema: Schema) -> tuple[list[int], I
 
 
 def _contradiction(
-    schema: Schema, attribute: Attribute, cell: str, present: list[int], category: int | None
+    schema: Schema, attribute: Attribute, cell: str, present: list[int], category: int
 ) -> Issue | None:
-    if category is not None:
+    if category >= 0:
         allowed = schema.allowed[category, schema.slices[attribute.name]]
         if not allowed.any():
             return Issue(attribute.name, cell, "does not apply")

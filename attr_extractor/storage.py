@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,13 +63,19 @@ def read(path: str | Path) -> bytes:
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[str]:
+def whole(path: str | Path, workers: bool = False) -> Iterator[str]:
     """Gives a temporary name to write to, renamed to `path` at the end: whole or not there.
+
+    Args:
+      workers: whether several may write the same file: one whose build was killed is at it still,
+        or a cluster tries it twice. Each then has a temporary name of its own.
 
     Raises:
       InputError: it cannot be written, a full disk among the reasons.
     """
-    temporary = str(path) + TEMPORARY
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY}" if workers else f"{path}{TEMPORARY}"
+    if exists(temporary):
+        remove(temporary)  # not every file system starts anew where a file is written again
     try:
         with _as_os_errors(path):
             yield temporary
@@ -84,9 +91,19 @@ def whole(path: str | Path) -> Iterator[str]:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def write(path: str | Path, data: bytes) -> None:
-    """Writes all bytes of a file, whole or not at all; raises as `whole`."""
-    with whole(path) as temporary, _open_write(temporary) as file:
+@contextmanager
+def writable(path: str | Path) -> Iterator[None]:
+    """Tells in one line why a file or folder cannot be written; raises InputError."""
+    try:
+        with _as_os_errors(path):
+            yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write(path: str | Path, data: bytes, workers: bool = False) -> None:
+    """Writes all bytes of a file, whole or not at all; arguments and errors as of `whole`."""
+    with whole(path, workers) as temporary, _open_write(temporary) as file:
         file.write(data)
 
 
@@ -104,12 +121,19 @@ def size(path: str | Path) -> int:
 
 
 def names(folder: str | Path) -> list[str]:
-    """Sorted names of what is in a folder; none where it does not exist."""
+    """Sorted names of what is in a folder; none where it does not exist.
+
+    Raises:
+      InputError: it is a file, or may not be read.
+    """
     if not exists(folder):
         return []
-    if is_remote(folder):
-        return sorted(name.rstrip("/") for name in _gfile().listdir(str(folder)))
-    return sorted(os.listdir(folder))
+    try:
+        with _as_os_errors(folder):
+            found = _gfile().listdir(str(folder)) if is_remote(folder) else os.listdir(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: not a folder to read: {error.strerror or error}") from error
+    return sorted(name.rstrip("/") for name in found)
 
 
 def make_folder(path: str | Path) -> None:
@@ -143,6 +167,8 @@ def _as_os_errors(path: str | Path) -> Iterator[None]:
     except Exception as error:
         tf = sys.modules.get("tensorflow")
         if tf is None or not isinstance(error, tf.errors.OpError):
+            raise
+        if isinstance(error, tf.errors.DataLossError):  # of what is read meanwhile
             raise
         if isinstance(error, tf.errors.NotFoundError):
             raise FileNotFoundError(errno.ENOENT, "does not exist", str(path)) from error

@@ -159,9 +159,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def built(shop: Shop) -> Shop:
     """The shop with records."""
     from attr_extractor.records import builder, plan
+    from tests.records.by_hand import InProcess
 
-    options = plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))
-    builder.build(shop.catalogue, Schema.read(shop.schema_file), shop.records, options=options)
+    builder.build(
+        shop.catalogue,
+        Schema.read(shop.schema_file),
+        shop.records,
+        options=plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2)),
+        runner=InProcess(),  # another process would have to load TensorFlow again
+    )
     return shop
 
 

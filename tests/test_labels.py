@@ -232,3 +232,55 @@ def test_decoding_and_encoding_again_changes_nothing(wardrobe: Schema):
             continue  # a cell that was not used cannot come back
         again, none = labels.encode(wardrobe, {k: "|".join(v or []) for k, v in decoded.items()})
         assert again.tolist() == codes.tolist() and none == []
+
+
+# Runs of a table
+
+
+@pytest.mark.parametrize("rows", [1, 7, 500])
+def test_runs_of_a_table_get_the_labels_and_issues_of_the_designs_text(wardrobe: Schema, rows: int):
+    draw = random.Random(rows)
+    table = [random_cells(draw) for _ in range(500)]
+    encoder = labels.Encoder(wardrobe)
+    kinds = CONTENT["attributes"][0]["values"]
+    for start in range(0, len(table), rows):  # one encoder for all, as it remembers cells
+        part = table[start : start + rows]
+        names = set().union(*part)
+        columns = {name: [cells.get(name, "") for cells in part] for name in names}
+        found = encoder.encode(columns, len(part))
+        expected = [the_designs_text(cells) for cells in part]
+        assert (found.labels.dtype, found.category.dtype) == (np.int8, np.int64)
+        assert found.labels.tolist() == [codes for codes, _ in expected]
+        assert [(row, i.attribute, i.kind) for row, i in found.issues] == [
+            (row, *issue) for row, (_, issues) in enumerate(expected) for issue in issues
+        ]
+        alone = [labels.encode(wardrobe, cells)[1] for cells in part]
+        assert found.issues == [(row, i) for row, issues in enumerate(alone) for i in issues]
+        known = [labels.decode(wardrobe, np.array(codes, np.int8))["kind"] for codes, _ in expected]
+        assert found.category.tolist() == [kinds.index(k[0]) if k else -1 for k in known]
+
+
+def test_a_run_of_no_rows_is_empty(wardrobe: Schema):
+    found = labels.Encoder(wardrobe).encode({"kind": []}, 0)
+    assert (found.labels.shape, found.category.shape, found.issues) == ((0, 14), (0,), [])
+
+
+def test_what_one_run_is_given_does_not_change_the_next(wardrobe: Schema):
+    encoder = labels.Encoder(wardrobe)
+    first = encoder.encode({"color": ["red"] * 3}, 3).labels
+    expected = first.copy()
+    first[:] = 9
+    assert (encoder.encode({"color": ["red"] * 3}, 3).labels == expected).all()
+
+
+def test_states_count_each_attribute_once(wardrobe: Schema):
+    draw = random.Random(3)
+    codes = np.array([labels.encode(wardrobe, random_cells(draw))[0] for _ in range(300)])
+    found = labels.states(codes, wardrobe.sizes)
+    assert (found.dtype, found.shape) == (bool, (300, 5, 3)) and (found.sum(2) == 1).all()
+    for row, states in zip(codes, found):
+        for part, (answered, not_applicable, missing) in zip(
+            labels.decode(wardrobe, row).values(), states
+        ):
+            assert answered == bool(part) and missing == (part is None)
+            assert not_applicable == (part == [])

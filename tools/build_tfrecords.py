@@ -1,5 +1,6 @@
 r"""Turns a seller's table and photos into validated, sharded TFRecords.
 
+The same command goes on where an interrupted one stopped, and adds new rows to finished records.
 Example:
   python tools/build_tfrecords.py --catalogue=shop/catalogue.csv --schema=shop/schema.yaml \
       --output_dir=shop/records --image_size=256
@@ -8,30 +9,30 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.catalogue import splits
-from attr_extractor.records import builder, plan
+from attr_extractor.records import builder, plan, relabel, runner
 from attr_extractor.schema import Schema
 
 F = flags.FLAGS
-flags.DEFINE_string("catalogue", None, "The table: CSV or TSV.", required=True)
+flags.DEFINE_string("catalogue", None, "The table: .csv, .tsv, .parquet or .jsonl.", required=True)
 flags.DEFINE_string("schema", None, "The schema: YAML.", required=True)
-flags.DEFINE_string("output_dir", None, "A new folder for the records.", required=True)
+flags.DEFINE_string("output_dir", None, "The folder for the records.", required=True)
 flags.DEFINE_string("image_root", None, "Where image paths start; default: the table's folder.")
-flags.DEFINE_integer("image_size", 256, "Short side of the stored photos, pixels.")
-flags.DEFINE_integer("shards", 0, "Shards of the training split; 0: about 1,024 photos each.")
-flags.DEFINE_integer("num_workers", 2, "Processes.", lower_bound=1)
-flags.DEFINE_string("split_fractions", "0.8,0.1,0.1", "Shares of train, validation, test.")
-flags.DEFINE_integer("split_seed", 0, "Seed of the split, the cap and the order.")
-flags.DEFINE_string("group_column", None, "Products of one group share the split.")
-flags.DEFINE_string("split_column", None, "Column with train, validation or test.")
-flags.DEFINE_integer("cap_per_category", 0, "At most so many training products; 0: no cap.")
+flags.DEFINE_bool("relabel", False, "Only write the table's labels into finished records.")
+flags.DEFINE_enum("runner", "local", ["local", "beam"], "Processes here, or Apache Beam.")
+flags.DEFINE_integer("num_workers", 2, "Processes of the local runner.", lower_bound=1)
+flags.DEFINE_multi_string("beam", [], "A flag for Beam, such as --beam=--runner=FlinkRunner.")
+for name, (default, text) in plan.FLAGS.items():
+    (flags.DEFINE_integer if isinstance(default, int) else flags.DEFINE_string)(name, default, text)
 
 
 def main() -> None:
-    values: dict = {name: F[name].value for name in plan.Options.__annotations__}  # a flag each
-    values["split_fractions"] = splits.parse_fractions(F.split_fractions)
-    options, schema = plan.Options(**values), Schema.read(F.schema)
-    built = builder.build(F.catalogue, schema, F.output_dir, F.image_root, options, F.num_workers)
+    schema, options = Schema.read(F.schema), plan.from_flags({n: F[n].value for n in plan.FLAGS})
+    with runner.Beam(F.beam) if F.runner == "beam" else runner.Local(F.num_workers) as workers:
+        if F.relabel:
+            built = relabel.relabel(F.catalogue, schema, F.output_dir, workers)
+        else:
+            paths = (F.output_dir, F.image_root)
+            built = builder.build(F.catalogue, schema, *paths, options, workers)
     print(built.summary(F.output_dir))
 
 

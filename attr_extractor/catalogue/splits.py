@@ -10,6 +10,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import pandas as pd
+
 from attr_extractor.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -39,74 +42,65 @@ def uniform(*key: object) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") / 2**56
 
 
-def connect(groups: Sequence[str], photos: Sequence[Sequence[str]]) -> list[str]:
-    """One key per product, equal for all products linked by a group or by an identical photo.
+def connect(groups: np.ndarray, links: np.ndarray) -> np.ndarray:
+    """Which groups belong together because photos of theirs are identical.
 
     Args:
-      groups: the group of each product.
-      photos: the content digests of each product's photos.
+      groups: int64 [L], the group of each link, from 0.
+      links: int64 [L], the photo that the group holds, from 0.
 
     Returns:
-      The smallest group name among the linked products, so that order does not matter.
+      int32 [G]: the component of each group.
     """
-    parent: dict[str, str] = {}
+    from scipy.sparse import coo_array, csgraph  # slow to import; only builds need it
 
-    def find(node: str) -> str:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for group, digests in zip(groups, photos):
-        for digest in digests:
-            # a group's node starts with g and a photo's with p: the smallest root is a group
-            first, second = sorted((find("g" + group), find("p" + digest)))
-            parent[second] = first
-    return [find("g" + group)[1:] for group in groups]
+    count = int(groups.max(initial=-1)) + 1
+    size = count + int(links.max(initial=-1)) + 1
+    ones = np.ones(len(groups), np.int8)
+    graph = coo_array((ones, (groups, count + links)), shape=(size, size))
+    return csgraph.connected_components(graph, directed=False)[1][:count]
 
 
-def by_hash(keys: Sequence[str], fractions: tuple[float, float, float], seed: int) -> list[str]:
-    """The split of each key, drawn by a stable hash."""
+def by_hash(keys: Sequence[str], fractions: tuple[float, float, float], seed: int) -> np.ndarray:
+    """int8: the position in SPLITS of each key, drawn by a stable hash."""
+    drawn = np.array([uniform("split", seed, key) for key in keys])
     train, validation, _ = fractions
-
-    def place(key: str) -> str:
-        drawn = uniform("split", seed, key)
-        return (
-            SPLITS[0] if drawn < train else SPLITS[1] if drawn < train + validation else SPLITS[2]
-        )
-
-    return [place(key) for key in keys]
+    return (drawn >= train).astype(np.int8) + (drawn >= train + validation)
 
 
-def by_column(cells: Mapping[int, str], keys: Sequence[str]) -> list[str]:
-    """The split that the table names; linked products go to the most held-out one among them.
-
-    Args:
-      cells: the split column by row number.
-      keys: of the same products, from `connect`.
+def by_name(cells: list[str], rows: Sequence[int]) -> np.ndarray:
+    """int8: the position in SPLITS of each cell of a split column.
 
     Raises:
-      InputError: a cell that is not the name of a split.
+      InputError: a cell that is not the name of a split; `rows` has the row numbers to name.
     """
-    for row, cell in cells.items():
-        if cell not in SPLITS:
-            raise InputError(
-                f"the split column, row {row}: {cell!r} is not one of {', '.join(SPLITS)}"
-            )
-    held_out: dict[str, int] = defaultdict(int)
-    for cell, key in zip(cells.values(), keys):
-        held_out[key] = max(held_out[key], SPLITS.index(cell))
-    return [SPLITS[held_out[key]] for key in keys]
+    found = pd.Categorical(cells, categories=SPLITS).codes
+    for i in np.flatnonzero(found < 0)[:1]:
+        raise InputError(
+            f"the split column, row {rows[i]}: {cells[i]!r} is not one of {', '.join(SPLITS)}"
+        )
+    return found
 
 
-def over_cap(products: Sequence[str], categories: Sequence[str], cap: int, seed: int) -> set[str]:
-    """Products beyond `cap` of their category, a seeded choice; no cap without a category."""
+def over_cap(
+    products: Sequence[str],
+    categories: Sequence[str],
+    cap: int,
+    seed: int,
+    there: Mapping[str, int],
+) -> set[str]:
+    """Products beyond `cap` of their category, a seeded choice; no cap without a category.
+
+    Args:
+      categories: of each product; "" where it has none.
+      there: products of each category that count against its cap already.
+    """
     members: dict[str, list[str]] = defaultdict(list)
     for product, category in zip(products, categories):
         if category:
             members[category].append(product)
     left_out: set[str] = set()
-    for listed in members.values():
+    for category, listed in members.items():
         ranked = sorted(listed, key=lambda product: (uniform("cap", seed, product), product))
-        left_out.update(ranked[cap:])
+        left_out.update(ranked[max(0, cap - there.get(category, 0)) :])
     return left_out

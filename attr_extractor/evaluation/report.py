@@ -5,7 +5,6 @@ Carries the paper's figure 4 (score per attribute) and figure 7 (photos with wha
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from typing import Any
@@ -13,32 +12,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from attr_extractor import html_page
 from attr_extractor.evaluation.samples import Row, Sample
 from attr_extractor.schema import Schema
 
 STYLE = """
-:root { color-scheme: light dark; --good: #2a7d4f; --bad: #c0392b; --half: #b9770e; --bar: #3b6ea8;
-  --line: #8884; --faint: #8882; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-.headline { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0 }
-.headline div { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem }
-.headline b { display: block; font-size: 1.5rem }
-.chart { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr 8.5rem; gap: .35rem .7rem;
+.scores { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr 8.5rem; gap: .35rem .7rem;
   align-items: center; font-variant-numeric: tabular-nums }
-.chart .name { overflow-wrap: anywhere; text-align: right }
-.track { position: relative; height: 1.1rem; background: var(--faint); border-radius: .2rem }
-.bar { position: absolute; inset: 0 auto 0 0; background: var(--bar); border-radius: .2rem }
-.range { position: absolute; top: 45%; height: 10%; background: currentColor; opacity: .7 }
-.mark { position: absolute; top: -.15rem; bottom: -.15rem; width: 3px; background: var(--half) }
+.scores .name { overflow-wrap: anywhere; text-align: right }
+.scores .track { overflow: visible } .bar, .range, .mark { position: absolute }
+.bar { inset: 0 auto 0 0; background: var(--bar); border-radius: .2rem }
+.range { top: 45%; height: 10%; background: currentColor; opacity: .7 }
+.mark { top: -.15rem; bottom: -.15rem; width: 3px; background: var(--half) }
 .photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem }
 figure { margin: 0; border: 1px solid var(--line); border-radius: .5rem; padding: .6rem }
-figure img { width: 100%; border-radius: .3rem; image-rendering: auto }
-figcaption { font-size: .8rem; overflow-wrap: anywhere }
-table { border-collapse: collapse; width: 100%; font-size: .82rem }
-td { border-top: 1px solid var(--line); padding: .1rem .3rem; vertical-align: top }
+figure img { width: 100%; border-radius: .3rem } figcaption { overflow-wrap: anywhere }
+figcaption td { padding: .1rem .3rem } figcaption td:first-child { min-width: 1rem }
 .right { color: var(--good) } .wrong { color: var(--bad) } .partly { color: var(--half) }
-.muted { opacity: .65 }
 """
 MARKS = {"right": "\N{CHECK MARK}", "wrong": "\N{BALLOT X}", "partly right": "\N{ALMOST EQUAL TO}"}
 
@@ -54,7 +44,7 @@ def render(name: str, schema: Schema, measured: dict[str, Any], samples: list[Sa
         f"<h1>{html.escape(title)}</h1>",
         f"<p class=muted>Schema {html.escape(schema.name)}, {len(schema.attributes)} attributes, "
         f"{schema.num_values:,} values, fingerprint {schema.fingerprint}</p>",
-        _headline(measured["mean"]),
+        _headline(measured),
         "<h2>Score per attribute (figure 4 of the paper)</h2>",
         "<p>Equation 2 over photos to which the attribute applies and whose label is known; line: "
         "95 % bootstrap interval; mark: always answering the most frequent value.</p>",
@@ -64,15 +54,11 @@ def render(name: str, schema: Schema, measured: dict[str, Any], samples: list[Sa
         "where it differs: what the seller wrote.</p>",
         f"<div class=photos>{''.join(_photo(schema, sample) for sample in samples)}</div>",
     ]
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body>{''.join(body)}</body></html>\n"
-    )
+    return html_page.page(title, "".join(body), STYLE)
 
 
-def _headline(mean: dict[str, Any]) -> str:
+def _headline(measured: dict[str, Any]) -> str:
+    mean = measured["mean"]
     if mean["score"] is None:
         return "<p>No attribute of this split has a known value.</p>"
     low, high = mean["interval"]
@@ -87,8 +73,25 @@ def _headline(mean: dict[str, Any]) -> str:
         (f"{mean['coverage']:.3f}", "share answered"),
         (f"{mean['score_all']:.3f}", "the paper's mean over all photos, applicable or not"),
     ]
-    boxes = "".join(f"<div><b>{value}</b>{html.escape(text)}</div>" for value, text in cells)
-    return f"<div class=headline>{boxes}</div>"
+    if "without_near_duplicates" in measured:
+        cells.append(_without(measured["without_near_duplicates"]))
+    return html_page.headline(cells)
+
+
+def _without(block: dict[str, Any]) -> tuple[str, str]:
+    """The figure of a split without photos that resemble a training photo, and what it is."""
+    mean, left_out = block["mean"], block["left_out"]
+    if not left_out:
+        return "0", "photos that resemble a training photo"
+    text = f"mean score without the {left_out:,} photos that resemble a training photo"
+    if mean["score"] is None:
+        return "none", f"{text}: no known value is left"
+    low, high = mean["interval"]
+    return (
+        f"{mean['score']:.3f}",
+        f"{text}, 95 % interval {low:.3f} to {high:.3f}; most frequent value "
+        f"{mean['most_frequent']:.3f}",
+    )
 
 
 def _score_chart(schema: Schema, attributes: dict[str, Any]) -> str:
@@ -108,7 +111,7 @@ def _score_chart(schema: Schema, attributes: dict[str, Any]) -> str:
             f"<div class=mark style='left:{100 * a['most_frequent']:.1f}%'></div></div>"
             f"<div>{a['score']:.3f} <span class=muted>n={a['applicable']:,}</span></div>"
         )
-    return f"<div class=chart>{''.join(rows)}</div>"
+    return f"<div class=scores>{''.join(rows)}</div>"
 
 
 def _photo(schema: Schema, sample: Sample) -> str:
@@ -137,4 +140,4 @@ def _row(schema: Schema, row: Row) -> str:
 def _data_url(pixels: np.ndarray) -> str:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    return html_page.data_url(out.getvalue())

@@ -6,7 +6,7 @@ of each bootstrap replicate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,11 @@ class Totals:
         self.once["answered"] = np.zeros(size)
         self.resampled = {key: np.zeros([bootstrap.REPLICATES, size]) for key in self.KEYS}
 
-    def add(self, values: dict[str, np.ndarray], product_ids: Any) -> None:
-        """Adds one batch: float [B, T] of every key."""
-        self.photos += len(product_ids)
+    def add(self, values: dict[str, np.ndarray], draws: np.ndarray) -> None:
+        """Adds one batch: float [B, T] of every key and its weights, float [R, B]."""
+        self.photos += draws.shape[1]
         for key, total in self.once.items():
             total += values[key].sum(axis=0)
-        draws = bootstrap.weights(list(product_ids))  # [R, B]
         for key, total in self.resampled.items():
             total += draws @ values[key]  # [R, T]
 
@@ -54,18 +53,23 @@ def measure(
     batches: Iterable[dict[str, tf.Tensor]],
     answers: Answers,
     baseline: np.ndarray,
+    near_duplicates: Collection[tuple[str, int]] | None = None,
 ) -> dict[str, Any]:
-    """Scores of a model over batches.
+    """Scores of a model over batches, also without the photos that resemble a training photo.
 
     Args:
       logits: uint8 [B, H, W, 3] -> [B, V].
       baseline: bool [V], the answer that is always given for comparison.
+      near_duplicates: product and `image_index` of the photos that resemble a training photo;
+        None where that is not known.
 
     Returns:
       `photos`; `mean` over attributes; `attributes`: per attribute the headline `score` over
       samples to which it applies, its `interval`, the paper's `score_all` over all samples with a
       known label, `most_frequent` (the same headline of the baseline), `gain` over it and
       `gain_interval`, `coverage` (share answered), `accuracy` of the best value, and counts.
+      Where `near_duplicates` is given, `without_near_duplicates`: `photos`, how many were
+      `left_out`, and their `mean`.
     """
     schema = answers.schema
 
@@ -85,27 +89,38 @@ def measure(
             "accuracy": any_value(right, schema),
         }
 
-    totals = Totals(len(schema.attributes))
+    totals, unlike = Totals(len(schema.attributes)), Totals(len(schema.attributes))
     for batch in batches:
         found = {
             key: value.numpy().astype(np.float64)
             for key, value in compare(batch["pixels"], batch["labels"]).items()
         }
         applies, known = found["applies"], found["known"]
-        totals.add(
-            {
-                "model": found["score"] * applies,
-                "baseline": found["baseline"] * applies,
-                "accuracy": found["accuracy"] * applies,
-                "answered": found["answered"] * applies,
-                "all": found["score"] * known,
-                "baseline_all": found["baseline"] * known,
-                "applies": applies,
-                "known": known,
-            },
-            batch["product_id"].numpy(),
-        )
-    return _summary(schema, totals, baseline)
+        values = {
+            "model": found["score"] * applies,
+            "baseline": found["baseline"] * applies,
+            "accuracy": found["accuracy"] * applies,
+            "answered": found["answered"] * applies,
+            "all": found["score"] * known,
+            "baseline_all": found["baseline"] * known,
+            "applies": applies,
+            "known": known,
+        }
+        products = batch["product_id"].numpy().tolist()
+        draws = bootstrap.weights(products)
+        totals.add(values, draws)
+        if near_duplicates is not None:
+            photos = zip(products, batch["image_index"].numpy().tolist())
+            keep = np.array([(p.decode(), i) not in near_duplicates for p, i in photos])
+            unlike.add({key: value[keep] for key, value in values.items()}, draws[:, keep])
+    measured = _summary(schema, totals, baseline)
+    if near_duplicates is not None:
+        measured["without_near_duplicates"] = {
+            "photos": unlike.photos,
+            "left_out": totals.photos - unlike.photos,
+            "mean": _summary(schema, unlike, baseline)["mean"],
+        }
+    return measured
 
 
 def _summary(schema: Schema, totals: Totals, baseline: np.ndarray) -> dict[str, Any]:

@@ -1,34 +1,35 @@
-"""A seller's table -> shards, manifest.json, rejects.csv and label_issues.csv.
+"""A seller's table -> shards with their index, manifest.json and the lists of what was left out.
 
-Two passes over the photos: the first hashes their bytes, because identical photos share a split;
-the second writes whole shards, each by one process. Two builds of one table are equal byte for
-byte. Rows read = rows written + rows rejected, always.
+The table is read and checked as a whole, then every photo's bytes are hashed, because identical
+photos share a split, then each task writes one shard. What is done stays done: the same command
+goes on where an interrupted build stopped, and on finished records it adds the rows that they do
+not hold yet, in shards of their own. Rows read = written + already there + rejected, always.
 """
 
 from __future__ import annotations
 
-import csv
-import functools
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import asdict
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm import tqdm
 
-from attr_extractor.catalogue import photos, splits, table
-from attr_extractor.errors import InputError, require_folder, require_new_folder
-from attr_extractor.records import plan, shard
-from attr_extractor.records.manifest import Manifest, Shard, Split, count_labels
+from attr_extractor import storage
+from attr_extractor.catalogue import splits
+from attr_extractor.errors import require_folder
+from attr_extractor.records import digests, finish, index, plan, shard
+from attr_extractor.records import rows as table_rows
+from attr_extractor.records.existing import WORK, Existing, look
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.records.rows import Reject, Rows
+from attr_extractor.records.runner import Local, Runner
 from attr_extractor.schema import Schema
 
-REJECTS = ("row", "product_id", "image", "reason")
-LABEL_ISSUES = ("row", "product_id", "attribute", "cell", "issue", "nearest")
-PHOTOS_PER_CALL = 64  # hashed by a worker in one go
+LINKS_SPLITS = "links products of two splits of these records, which would leak between them"
 
 
 def build(
@@ -37,93 +38,155 @@ def build(
     output_dir: str | Path,
     image_root: str | Path | None = None,
     options: plan.Options | None = None,
-    num_workers: int = 2,
+    runner: Runner | None = None,
 ) -> Manifest:
-    """Builds the records of a catalogue into a new folder; see this module's first lines.
+    """Builds the records of a catalogue, goes on with a build, or adds new rows to records.
 
     Args:
       image_root: the folder that image paths start from; by default the table's.
+      runner: by default two processes of this machine.
 
     Raises:
-      InputError: the table, an option or the output folder cannot be used, or no row could be.
+      InputError: the table, an option or the output folder cannot be used, no row could be, or
+        the disk is full.
     """
-    options = options or plan.Options()
-    rows = table.read_catalogue(catalogue, schema)
-    root = require_folder(image_root or Path(catalogue).parent, "the image root")
-    products, rejects = plan.usable(rows)
-    folder = require_new_folder(output_dir, "the output folder")
-
-    # spawned, not forked: a process that has loaded TensorFlow must not be forked
-    with ProcessPoolExecutor(max(1, num_workers), mp_context=get_context("spawn")) as pool:
-        split = plan.place(products, _digests(products, root, pool), options)
-        products, capped = plan.cap(products, split, schema, options)
-        named = list(plan.shards(products, split, options))
-        tasks = [
-            shard.Task(folder / name, members, root, options.image_size, schema)
-            for _, name, members in named
-        ]
-        results = []
-        with tqdm(total=len(products), unit="row", desc="writing shards") as progress:
-            for task, result in zip(tasks, pool.map(shard.write, tasks)):
-                results.append(result)
-                progress.update(len(task.products))
-
-    rejects += capped + [reject for result in results for reject in result.rejects]
-    _write_csv(folder / "rejects.csv", REJECTS, rejects)
-    issues = [issue for result in results for issue in result.issues]
-    _write_csv(folder / "label_issues.csv", LABEL_ISSUES, issues)
-
-    written = sum(result.products for result in results)
-    written_rows = {row for result in results for row in result.rows}
-    rejected = len({row for row, *_ in rejects} - written_rows)
-    if len(rows) != written + rejected:
-        raise AssertionError(f"{len(rows)} rows read, {written} written, {rejected} rejected")
-    if not written:
-        raise InputError(f"{catalogue}: no row could be used; {folder / 'rejects.csv'} says why")
-    manifest = Manifest(
-        schema_name=schema.name,
-        fingerprint=schema.fingerprint,
-        schema_yaml=schema.to_yaml(),
-        image_policy={"short_side": options.image_size, "jpeg_quality": photos.JPEG_QUALITY},
-        build=asdict(options),
-        rows={"read": len(rows), "written": written, "rejected": rejected},
-        photos={
-            "written": sum(result.records for result in results),
-            "rejected": sum(len(result.rejects) for result in results),
-        },
-        label_issues=dict(Counter(issue[4] for issue in issues).most_common()),
-        splits={
-            name: _split(schema, [r for (s, _, _), r in zip(named, results) if s == name])
-            for name in splits.SPLITS
-        },
-    )
-    manifest.write(folder)
-    return manifest
+    if runner is None:
+        with Local(num_workers=2) as local:
+            return build(catalogue, schema, output_dir, image_root, options, local)
+    options, records = options or plan.Options(), str(output_dir)
+    prepared = prepare(catalogue, schema, records, image_root, options, runner)
+    runner.run(shard.write, prepared.tasks, "writing shards")
+    there, rows, rejects = prepared.there, prepared.rows, prepared.rejects
+    return finish.finish(records, schema, options, there, rows, rejects, prepared.shards)
 
 
-def _digests(products: pd.DataFrame, root: Path, pool: Executor) -> dict[str, str]:
-    """Content digest of every image path in the table, each file read once."""
-    paths = sorted({path for cell in products[table.IMAGE] for path in table.image_paths(cell)})
-    digests = pool.map(functools.partial(plan.digest, root), paths, chunksize=PHOTOS_PER_CALL)
-    return dict(zip(paths, tqdm(digests, total=len(paths), unit="photo", desc="hashing photos")))
+@dataclass(frozen=True)
+class Prepared:
+    """A build whose every row has its place, before a photo is decoded."""
+
+    there: Existing
+    rows: Rows
+    rejects: list[Reject]  # of products that have a row to themselves and yet no shard
+    shards: dict[str, list[str]]  # file names of this build's shards by split
+    tasks: list[str]  # task files of the shards that are not written yet
 
 
-def _split(schema: Schema, results: list[shard.Result]) -> Split:
-    present = np.zeros(schema.num_values, np.int64)
-    states = np.zeros([len(schema.attributes), 3], np.int64)
-    for result in results:
-        present += result.present
-        states += result.states
-    return Split(
-        shards=[Shard(name=r.name, records=r.records, bytes=r.bytes) for r in results],
-        products=sum(r.products for r in results),
-        photos=sum(r.records for r in results),
-        labels=count_labels(schema, present, states),
-    )
+def prepare(
+    catalogue: str | Path,
+    schema: Schema,
+    records: str,
+    image_root: str | Path | None,
+    options: plan.Options,
+    runner: Runner,
+) -> Prepared:
+    """Reads and checks the table, hashes the photos, and writes a task file for every shard."""
+    root, there = _image_root(catalogue, image_root), look(records, schema, options)
+    work = storage.join(records, WORK)
+    for folder in (storage.join(work, "digests"), storage.join(work, "tasks")):
+        storage.make_folder(folder)
+    storage.make_folder(storage.join(records, index.FOLDER))
+    local_folder = None if storage.is_remote(records) else work
+    with tempfile.TemporaryDirectory(dir=local_folder) as scratch:
+        rows = table_rows.read(
+            catalogue,
+            schema,
+            Path(scratch),
+            options.group_column,
+            options.split_column,
+            options.box_columns,
+        )
+        finish.write_label_issues(records, Path(scratch))
+        new = _new(rows, there)
+        texts = rows.texts.take(new)
+        photos = table_rows.photos_of(texts)
+        photos = _with_digests(photos, root, storage.join(work, "digests"), runner)
+        split, rejects = _place(texts, photos, schema, options, there)
+        products = texts["product_id"].combine_chunks()
+        counts = np.bincount(photos["owner"].to_numpy(), minlength=len(texts))
+        shards = list(plan.shards(products, counts, split, options, there.addition))
+        tasks = []
+        for _, name, members in tqdm(shards, unit="shard", desc="planning shards"):
+            listed = _listed(texts, rows.labels(new[members]), photos, members, schema)
+            path = storage.join(work, f"tasks/{name}.parquet")
+            task = shard.Task(
+                records, name, root, options.image_size, schema.fingerprint, schema.sizes
+            )
+            if shard.plan(path, task, listed):
+                tasks.append(path)
+    names = {split: [name for s, name, _ in shards if s == split] for split in splits.SPLITS}
+    return Prepared(there, rows, rejects, names, tasks)
 
 
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(sorted(rows))
+def _new(rows: Rows, there: Existing) -> np.ndarray:
+    """int64: positions of the rows whose product the records do not hold."""
+    known = pc.is_in(rows.texts["product_id"], value_set=pc.unique(there.photos["product_id"]))
+    return np.flatnonzero(~known.to_numpy())
+
+
+def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner) -> pa.Table:
+    """Adds `digest`; a photo that several products name is read once."""
+    paths = photos["image"].combine_chunks().dictionary_encode()
+    found = digests.of_photos(paths.dictionary, image_root, folder, runner)
+    return photos.append_column("digest", found.take(paths.indices))
+
+
+def _place(
+    texts: pa.Table, photos: pa.Table, schema: Schema, options: plan.Options, there: Existing
+) -> tuple[np.ndarray, list[Reject]]:
+    """int8 [R], the position in SPLITS of each new product, or NO_SPLIT; and why."""
+    split = plan.place(texts, photos, options, there.photos)
+    rejects = _rejects(texts, split == plan.NO_SPLIT, LINKS_SPLITS)
+    products, category = texts["product_id"].combine_chunks(), texts["category"].to_numpy()
+    counted = _training_products(there, schema)
+    over = plan.over_cap(products, category, split, options, counted)
+    reason = f"beyond the cap of {options.cap_per_category} training products per category"
+    return np.where(over, plan.NO_SPLIT, split), rejects + _rejects(texts, over, reason)
+
+
+def _listed(
+    texts: pa.Table, labels: np.ndarray, photos: pa.Table, members: np.ndarray, schema: Schema
+) -> pa.Table:
+    """The photos of some products as a task lists them.
+
+    Args:
+      texts: of all new products.
+      labels: int8 [n, V], of the members.
+      photos: of all new products, sorted by `owner`.
+      members: int64 [n], positions in `texts`.
+    """
+    owner = photos["owner"].to_numpy()
+    first, last = np.searchsorted(owner, members), np.searchsorted(owner, members + 1)
+    taken = photos.take(np.concatenate([np.arange(a, b) for a, b in zip(first, last)]))
+    member = np.repeat(np.arange(len(members)), last - first)
+    of_photo = texts.take(members[member])
+    categories = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
+    codes = pa.array([row.tobytes() for row in labels], pa.binary())
+    columns = {
+        "product_id": of_photo["product_id"],
+        "group": of_photo["group"],
+        "category": pa.array(categories[of_photo["category"].to_numpy()], pa.string()),
+        "labels": codes.take(pa.array(member)),
+        **{name: taken[name] for name in ("image", "image_index", "box", "digest")},
+    }
+    return pa.table([columns[name] for name in shard.COLUMNS.names], shard.COLUMNS)
+
+
+def _training_products(there: Existing, schema: Schema) -> Counter[int]:
+    """How many training products of each category, by position, the records hold."""
+    train = there.photos.filter(pc.equal(there.photos["split"], splits.SPLITS.index("train")))
+    products = train.select(["product_id", "category"]).to_pandas().drop_duplicates("product_id")
+    position = {value: c for c, value in enumerate(schema[schema.category].values)}
+    known = [category for category in products["category"] if category]
+    return Counter(position[category] for category in known)
+
+
+def _rejects(texts: pa.Table, which: np.ndarray, reason: str) -> list[Reject]:
+    left_out = texts.filter(pa.array(which)).select(["number", "product_id", "image"]).to_pylist()
+    return [(row["number"], row["product_id"], row["image"], reason) for row in left_out]
+
+
+def _image_root(catalogue: str | Path, image_root: str | Path | None) -> str:
+    if image_root is None and storage.is_remote(catalogue):
+        return str(catalogue).rsplit("/", 1)[0]
+    root = image_root or Path(catalogue).parent
+    return str(root if storage.is_remote(root) else require_folder(root, "the image root"))

@@ -1,24 +1,28 @@
 """Shards -> batches, with tf.data and no Python in the graph.
 
-Training order is a pure function of (seed, epoch): shard order and the shuffle of the encoded
-photos are both drawn from it. A given step is reached by skipping encoded photos, not by decoding
-what came before.
+Training order is a pure function of (seed, epoch). Shards are shuffled and read in groups of at
+most READERS; a group's photos, one shard after the other in turn, are cut into runs of
+`shuffle_buffer`, and each run is shuffled. A step deep in an epoch is therefore cheap to reach:
+earlier groups are not opened, and what came before in its own group is read but not decoded.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 
+from attr_extractor import storage
 from attr_extractor.config import Data
 from attr_extractor.errors import InputError
 from attr_extractor.records import example, pixels
 from attr_extractor.records.manifest import Manifest
 
 READERS = 16  # shards open at a time
+COPIED_TOGETHER = 32  # photos taken from a run in one go: one by one, the calls would cost more
 
 
 def steps_per_epoch(manifest: Manifest, data: Data) -> int:
@@ -39,32 +43,52 @@ def training_batches(
     Returns:
       Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B].
     """
-    paths = _paths(records, manifest, "train")
+    examples = training_examples(records, manifest, data, seed, start_step)
+    return _to_batches(examples, manifest, data, training=True)
+
+
+def training_examples(
+    records: str | Path, manifest: Manifest, data: Data, seed: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """What `training_batches` decodes: serialized Examples, string scalars, without an end.
+
+    Two runs of `shuffle_buffer` Examples are in memory: one is consumed, the next one is read.
+    """
     steps = steps_per_epoch(manifest, data)
     first_epoch, first_step = divmod(start_step, steps)
+    paths = tf.constant(_paths(records, manifest, "train"))
+    photos = tf.constant([shard.records for shard in manifest.split("train").shards], tf.int64)
+    # evenly: no group is much smaller than the others, and mixed less
+    group_size = math.ceil(len(paths) / math.ceil(len(paths) / READERS))
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(paths, seed=[seed, number])
-        photos = tf.data.Dataset.from_tensor_slices(order).interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=min(READERS, len(paths)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        photos = _shuffle(photos, data.shuffle_buffer, [seed, number])
-        skipped = tf.where(number == first_epoch, first_step * data.batch_size, 0)
-        return photos.take(steps * data.batch_size).skip(tf.cast(skipped, tf.int64))
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), seed=epoch_seed)
+        ends = tf.cumsum(tf.gather(photos, order))  # positions in the epoch, by shard
+        start = tf.where(number == first_epoch, tf.constant(first_step, tf.int64), 0)
+        wanted = (start * data.batch_size, steps * data.batch_size)
+
+        def runs(group: tf.Tensor, ends: tf.Tensor) -> tf.data.Dataset:
+            at = ends[0] - photos[group[0]]
+            return _runs(tf.gather(paths, group), data.shuffle_buffer, epoch_seed, at, wanted)
+
+        groups = tf.data.Dataset.from_tensor_slices((order, ends)).batch(group_size)
+        return groups.filter(lambda _, ends: ends[-1] > wanted[0]).flat_map(runs)
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return _to_batches(epochs.flat_map(epoch), manifest, data, drop_remainder=True)
+    return epochs.flat_map(epoch).prefetch(1).flat_map(_in_order).unbatch()
 
 
 def evaluation_batches(
     records: str | Path, manifest: Manifest, data: Data, split: str
 ) -> tf.data.Dataset:
-    """Every photo of a split once, in the order of the shards; the last batch may be smaller."""
+    """Every photo of a split once, in the order of the shards; the last batch may be smaller.
+
+    Returns:
+      Dicts as of `training_batches`, and `image_index` int64 [B], which photo of the product.
+    """
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
-    return _to_batches(photos, manifest, data, drop_remainder=False)
+    return _to_batches(photos, manifest, data, training=False)
 
 
 @contextlib.contextmanager
@@ -77,37 +101,61 @@ def readable(records: str | Path) -> Iterator[None]:
         raise InputError(f"{records}: a shard is damaged: {detail}; build it again") from error
 
 
-def _shuffle(photos: tf.data.Dataset, buffer: int, seed: list) -> tf.data.Dataset:
-    """Shuffles each run of `buffer` elements; the next run is read while one is consumed.
+def _runs(
+    paths: tf.Tensor, length: int, epoch_seed: tf.Tensor, at: tf.Tensor, wanted: tuple
+) -> tf.data.Dataset:
+    """The Examples of a group of shards in runs, each with the order to take them in.
 
-    Dataset.shuffle would draw from TensorFlow's global seed as well, and takes no seed that
-    changes with the epoch; a stateless shuffle depends on nothing but its arguments.
+    Args:
+      at: position of the group's first Example in its epoch.
+      wanted: first position wanted of the epoch, and the one after the last.
+
+    Returns:
+      Pairs of Examples, string [R] with R at most `length`, and int32 [at most R].
     """
 
-    def shuffle_block(index: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
-        block_seed = tf.random.experimental.stateless_fold_in(seed, index)
-        return tf.random.experimental.stateless_shuffle(block, seed=block_seed)
+    def shuffle(index: tf.Tensor, run: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Dataset.shuffle would draw from TensorFlow's global seed as well
+        first = at + index * length
+        seed = tf.random.experimental.stateless_fold_in(epoch_seed, first)
+        order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(run)), seed=seed)
+        start, stop = (tf.maximum(position - first, 0) for position in wanted)
+        return run, order[start:stop]
 
-    return photos.batch(buffer).enumerate().map(shuffle_block).prefetch(1).unbatch()
+    examples = tf.data.Dataset.from_tensor_slices(paths).interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=READERS,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return examples.batch(length).enumerate().map(shuffle)
+
+
+def _in_order(run: tf.Tensor, order: tf.Tensor) -> tf.data.Dataset:
+    """A run's Examples by `order`, COPIED_TOGETHER at a time: the run itself is not copied."""
+    order = tf.data.Dataset.from_tensor_slices(order)
+    return order.batch(COPIED_TOGETHER).map(lambda chosen: tf.gather(run, chosen))
 
 
 def _paths(records: str | Path, manifest: Manifest, split: str) -> list[str]:
-    return [str(Path(records) / shard.name) for shard in manifest.split(split).shards]
+    return [storage.join(records, shard.name) for shard in manifest.split(split).shards]
 
 
 def _to_batches(
-    photos: tf.data.Dataset, manifest: Manifest, data: Data, drop_remainder: bool
+    photos: tf.data.Dataset, manifest: Manifest, data: Data, training: bool
 ) -> tf.data.Dataset:
     num_values = manifest.schema.num_values
+    names = ["image/encoded", "labels", "product_id"] + ["image/index"] * (not training)
 
     def read(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = example.parse(serialized)
-        return {
+        features = example.parse(serialized, names)
+        found = {
             "pixels": pixels.from_stored(features["image/encoded"], data.image_size, data.square),
             "labels": example.decode_labels(features["labels"], num_values),
             "product_id": features["product_id"],
         }
+        return found if training else {**found, "image_index": features["image/index"]}
 
     photos = photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = photos.batch(data.batch_size, drop_remainder=drop_remainder)
+    batches = photos.batch(data.batch_size, drop_remainder=training)
     return batches.prefetch(tf.data.AUTOTUNE)

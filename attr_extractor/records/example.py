@@ -6,6 +6,7 @@ therefore bound to the schema's fingerprint, which the manifest beside the shard
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ def serialize(values: dict[str, Any]) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The raw features of one serialized Example (string scalar), by the names of FEATURES."""
-    return tf.io.parse_single_example(serialized, FEATURES)
+def parse(serialized: tf.Tensor, names: Iterable[str] = tuple(FEATURES)) -> dict[str, tf.Tensor]:
+    """The raw features of one serialized Example (string scalar), those of FEATURES named."""
+    return tf.io.parse_single_example(serialized, {name: FEATURES[name] for name in names})
 
 
 def decode_labels(labels: tf.Tensor, num_values: int) -> tf.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from attr_extractor import files, yaml_files
+from attr_extractor import files, storage, yaml_files
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import Schema, require_same
 
@@ -51,9 +51,11 @@ class Manifest(yaml_files.Model):
     schema_yaml: str
     image_policy: Dict[str, Any]
     build: Dict[str, Any]  # the options that decided splits and sampling
-    rows: Dict[str, int]  # read, written, rejected
-    photos: Dict[str, int]  # written, rejected
-    label_issues: Dict[str, int]  # cells that could not be used, by kind
+    additions: int  # builds that added rows to the first
+    rows: Dict[str, int]  # of the last table: read, written, already there, rejected
+    photos: Dict[str, int]  # written by all builds, rejected
+    label_issues: Dict[str, int]  # cells of the last table that could not be used, by kind
+    near_duplicates: Dict[str, int]  # by split, photos that resemble a training photo
     splits: Dict[str, Split]
 
     @functools.cached_property
@@ -63,13 +65,13 @@ class Manifest(yaml_files.Model):
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hex digits over all that the manifest says: other records, another digest."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        """16 hex digits over what the shards hold: other records, another digest."""
+        held = self.model_dump(mode="json", include={"fingerprint", "image_policy", "splits"})
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
-    def write(self, records: Path) -> None:
+    def write(self, records: str | Path) -> None:
         """Writes the manifest under a temporary name and renames it."""
-        files.write_json(records / FILE, self.model_dump(mode="json"))
+        files.write_json(storage.join(records, FILE), self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, records: str | Path, schema: Schema | None = None) -> Manifest:
@@ -81,26 +83,28 @@ class Manifest(yaml_files.Model):
         Raises:
           InputError: no finished build there, another schema, a shard missing or cut short.
         """
-        path = Path(records) / FILE
-        if not path.is_file():
+        path = storage.join(records, FILE)
+        if not storage.exists(path):
             raise InputError(
                 f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
             )
         content = files.read_json(path, "the manifest of the records")
-        manifest = yaml_files.validate(cls, content, str(path))
-        require_same(manifest.fingerprint, manifest.schema, str(path))
+        manifest = yaml_files.validate(cls, content, path)
+        require_same(manifest.fingerprint, manifest.schema, path)
         if schema is not None:
-            require_same(manifest.fingerprint, schema, str(path))
+            require_same(manifest.fingerprint, schema, path)
         for split in manifest.splits.values():
             for shard in split.shards:
-                _require_whole(Path(records) / shard.name, shard)
+                _require_whole(storage.join(records, shard.name), shard)
         return manifest
 
     def summary(self, records: str | Path) -> str:
         """What was written and left out, for the end of a build."""
+        there = self.rows["already there"]
         lines = [
             f"{self.rows['read']:,} rows read = {self.rows['written']:,} written "
-            f"+ {self.rows['rejected']:,} rejected",
+            + (f"+ {there:,} already there " if there else "")
+            + f"+ {self.rows['rejected']:,} rejected",
             f"{self.photos['written']:,} photos written, {self.photos['rejected']:,} rejected",
         ]
         if self.label_issues:
@@ -111,9 +115,12 @@ class Manifest(yaml_files.Model):
                 f"  {name}: {split.products:,} products, {split.photos:,} photos, "
                 f"{len(split.shards):,} shards"
             )
+        if self.near_duplicates:
+            kinds = ", ".join(f"{n:,} of {split}" for split, n in self.near_duplicates.items())
+            lines.append(f"photos that resemble a training photo: {kinds}")
         lines.append(
-            f"in {records}: {FILE}, rejects.csv (rows and photos left out and why), "
-            "label_issues.csv (cells that could not be used)"
+            f"in {records}: report.html (what the table has and lacks), rejects.csv, "
+            "label_issues.csv and near_duplicates.csv (row by row), index/ (photo by photo)"
         )
         return "\n".join(lines)
 
@@ -172,10 +179,10 @@ def count_labels(schema: Schema, present: np.ndarray, states: np.ndarray) -> dic
     }
 
 
-def _require_whole(path: Path, shard: Shard) -> None:
-    if not path.is_file():
+def _require_whole(path: str, shard: Shard) -> None:
+    if not storage.exists(path):
         raise InputError(f"{path}: the shard is missing; build the records again")
-    size = path.stat().st_size
+    size = storage.size(path)
     if size != shard.bytes:
         raise InputError(
             f"{path}: the shard has {size:,} bytes, its manifest says {shard.bytes:,}: "

@@ -1,28 +1,26 @@
-"""Which rows can be used, and which split and shard each product goes to.
+"""Which split and which shard each product goes to.
 
-Everything here depends on the table, the photos' bytes and the options, never on timing.
+Everything here depends on the table, the photos' bytes, the options and what earlier builds wrote,
+never on timing or on the order of rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Tuple
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Tuple
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from attr_extractor import labels
-from attr_extractor.catalogue import photos, splits, table
+from attr_extractor.catalogue import splits
 from attr_extractor.errors import InputError
-from attr_extractor.schema import Schema
 
 PHOTOS_PER_SHARD = 1024  # about 15 MiB at a short side of 256 pixels
-
-Reject = Tuple[int, str, str, str]  # row number, product, image, reason
+NO_SPLIT = -1  # a product that goes nowhere
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,13 @@ class Options:
     """What decides the content of the records, besides the table and its photos."""
 
     image_size: int = 256
-    shards: int = 0  # of the training split; 0: PHOTOS_PER_SHARD decides
-    split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    shards: int = 0
+    split_fractions: Tuple[float, float, float] = (0.8, 0.1, 0.1)
     split_seed: int = 0
-    group_column: str | None = None  # products of one group share the split; product by default
+    group_column: str | None = None
     split_column: str | None = None
-    cap_per_category: int = 0  # products of the training split; 0: no cap
+    cap_per_category: int = 0
+    box_columns: Tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in {"image_size": 32, "shards": 0, "cap_per_category": 0}.items():
@@ -43,102 +42,143 @@ class Options:
                 raise InputError(f"--{name} {getattr(self, name)}: must be at least {least}")
 
 
-def usable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Reject]]:
-    """Rows with a product of their own and a photo, indexed by row number from 1, and the rest."""
-    rows = rows.set_axis(range(1, len(rows) + 1))
-    rows = rows.assign(**{table.PRODUCT_ID: rows[table.PRODUCT_ID].str.strip()})
-    reasons = pd.Series("", index=rows.index)
-    reasons[rows[table.IMAGE].map(lambda cell: not table.image_paths(cell))] = "no image named"
-    reasons[rows[table.PRODUCT_ID] == ""] = "no product_id"
-    again = rows[table.PRODUCT_ID][reasons == ""].duplicated()
-    reasons[again.index[again]] = "product_id stands twice; only its first row counts"
-    left_out = rows[reasons != ""]
-    rejects = [
-        (row, product, image, reasons[row])
-        for row, product, image in zip(
-            left_out.index, left_out[table.PRODUCT_ID], left_out[table.IMAGE]
-        )
-    ]
-    return rows[reasons == ""], rejects
+_MEANING = {
+    "image_size": "Short side of the stored photos, pixels.",
+    "shards": f"Training shards of the first build; 0: about {PHOTOS_PER_SHARD:,} photos each.",
+    "split_fractions": "Shares of train, validation, test.",
+    "split_seed": "Seed of the split, the cap and the order.",
+    "group_column": "Rows of one group, such as a seller, share the split.",
+    "split_column": "Column with train, validation or test.",
+    "cap_per_category": "At most so many training products of a category; 0: no cap.",
+    "box_columns": "Left, top, right, bottom of the product, pixels: four columns.",
+}
+FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
+    o.name: (
+        ",".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default,
+        _MEANING[o.name],
+    )
+    for o in fields(Options)
+}
 
 
-def digest(image_root: Path, path: str) -> str:
-    """A digest of a photo's bytes; of its path where it cannot be read, to be rejected later."""
-    try:
-        data = photos.read_raw(image_root, path)
-    except photos.PhotoError:
-        data = b"unreadable " + path.encode()
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def from_flags(values: Mapping[str, Any]) -> Options:
+    """The options that flags named as in FLAGS say; raises InputError where one cannot be used."""
+    boxes = tuple(column.strip() for column in values["box_columns"].split(",") if column.strip())
+    fractions = splits.parse_fractions(values["split_fractions"])
+    return Options(**{**values, "split_fractions": fractions, "box_columns": boxes})
 
 
-def place(products: pd.DataFrame, digests: dict[str, str], options: Options) -> pd.Series:
-    """The split of every product.
+def from_manifest(build: Mapping[str, Any]) -> Options:
+    """The options that a manifest has written down."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in build.items()}
+    return Options(**values)
+
+
+def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) -> np.ndarray:
+    """The split of every product: where a product linked to it is, else drawn from a hash.
+
+    Products are linked by their group or by an identical photo, also by way of others.
 
     Args:
-      digests: content digest of each image path in the table.
+      rows: of the new products: number, group, split.
+      photos: of the new products: `owner`, the position of the row; `digest`.
+      placed: of the photos that earlier builds wrote: group, digest, and `split`, its position.
+
+    Returns:
+      int8 [R], the position in SPLITS; NO_SPLIT for a product linked to two of them.
 
     Raises:
-      InputError: the table lacks the group or split column, or a split has another name.
+      InputError: a cell of the split column is not the name of a split.
     """
-    for column in (options.group_column, options.split_column):
-        if column and column not in products.columns:
-            raise InputError(f"the catalogue has no column {column!r} to group or split by")
-    groups = products[options.group_column or table.PRODUCT_ID]
-    groups = groups.where(groups.str.strip() != "", products[table.PRODUCT_ID])  # no group: alone
-    content = [[digests[p] for p in table.image_paths(cell)] for cell in products[table.IMAGE]]
-    keys = splits.connect(groups.tolist(), content)
-    if options.split_column:
-        cells = dict(zip(products.index, products[options.split_column]))
-        names = splits.by_column(cells, keys)
-    else:
-        names = splits.by_hash(keys, options.split_fractions, options.split_seed)
-    return pd.Series(names, index=products.index)
-
-
-def cap(
-    products: pd.DataFrame, split: pd.Series, schema: Schema, options: Options
-) -> tuple[pd.DataFrame, list[Reject]]:
-    """Leaves out training products beyond the cap of their category (the paper's down-sampling)."""
-    if not options.cap_per_category:
-        return products, []
-    training = products[split == "train"]
-    categories = [labels.encode_category(schema, cell)[0] for cell in training[schema.category]]
-    over = splits.over_cap(
-        training[table.PRODUCT_ID].tolist(),
-        ["" if c is None else str(c) for c in categories],
-        options.cap_per_category,
-        options.split_seed,
+    owner = photos["owner"].to_numpy()
+    group_names = pa.chunked_array([*rows["group"].chunks, *placed["group"].chunks], pa.string())
+    digests = pa.chunked_array([*photos["digest"].chunks, *placed["digest"].chunks])
+    groups, names = _encode(group_names)
+    contents, _ = _encode(digests)
+    group_of_row, group_of_placed = np.split(groups, [len(rows)])
+    component_of_group = splits.connect(
+        np.concatenate([group_of_row[owner], group_of_placed]), contents
     )
-    left_out = products[table.PRODUCT_ID].isin(over)
-    reason = f"beyond the cap of {options.cap_per_category} training products per category"
-    rejects = [
-        (row, product, image, reason)
-        for row, product, image in zip(
-            products.index[left_out],
-            products[table.PRODUCT_ID][left_out],
-            products[table.IMAGE][left_out],
-        )
-    ]
-    return products[~left_out], rejects
+    component = component_of_group[group_of_row]  # [R]
+
+    # the smallest name stands for a component, so that the order of rows does not matter
+    by_name = pc.sort_indices(names).to_numpy()
+    smallest = np.empty(component_of_group.max(initial=-1) + 1, np.int64)
+    smallest[component_of_group[by_name[::-1]]] = by_name[::-1]
+    distinct, position = np.unique(component, return_inverse=True)
+    if options.split_column:
+        cells = splits.by_name(rows["split"].to_pylist(), rows["number"].to_pylist())
+        drawn = np.zeros(len(distinct), np.int8)
+        np.maximum.at(drawn, position, cells)  # linked products: the most held-out of their splits
+    else:
+        keys = names.take(pa.array(smallest[distinct])).to_pylist()
+        drawn = splits.by_hash(keys, options.split_fractions, options.split_seed)
+
+    there = np.zeros([len(smallest), len(splits.SPLITS)], bool)  # what earlier builds decided
+    there[component_of_group[group_of_placed], placed["split"].to_numpy()] = True
+    there = there[distinct]
+    drawn = np.where(there.any(axis=1), there.argmax(axis=1), drawn)
+    return np.where(there.sum(axis=1) > 1, NO_SPLIT, drawn).astype(np.int8)[position]
+
+
+def over_cap(
+    products: pa.Array, categories: np.ndarray, split: np.ndarray, options: Options, there: Counter
+) -> np.ndarray:
+    """bool [R]: training products beyond the cap of their category (the paper's down-sampling).
+
+    Args:
+      categories: int64 [R], -1 where not known.
+      there: training products of each category, by position, that earlier builds wrote.
+    """
+    if not options.cap_per_category:
+        return np.zeros(len(products), bool)
+    training = np.flatnonzero(split == splits.SPLITS.index("train"))
+    names = products.take(pa.array(training)).to_pylist()
+    known = ["" if c < 0 else str(c) for c in categories[training].tolist()]
+    count = {str(category): number for category, number in there.items()}
+    over = splits.over_cap(names, known, options.cap_per_category, options.split_seed, count)
+    result = np.zeros(len(products), bool)
+    result[training] = [name in over for name in names]
+    return result
 
 
 def shards(
-    products: pd.DataFrame, split: pd.Series, options: Options
-) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Split name, file name and products of every shard, sizes equal within one product or so."""
+    products: pa.Array, photos: np.ndarray, split: np.ndarray, options: Options, addition: int
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Split name, file name and positions of the products of every shard, photos spread evenly.
+
+    Args:
+      photos: int64 [R], photos of each product.
+      split: int8 [R], position in SPLITS; others stay out.
+      addition: 0 for the first build, then 1, 2, ...: shards of earlier builds keep their names.
+    """
+    prefix = f"added{addition}-" if addition else ""
     size = PHOTOS_PER_SHARD
-    for name in splits.SPLITS:
-        members = products[split.loc[products.index] == name]
-        order = [splits.uniform("order", options.split_seed, p) for p in members[table.PRODUCT_ID]]
-        members = members.iloc[np.argsort(order, kind="stable")]
-        number_of_photos = sum(len(table.image_paths(cell)) for cell in members[table.IMAGE])
-        if name == "train" and options.shards:
-            size = max(1, math.ceil(number_of_photos / options.shards))
+    for position, name in enumerate(splits.SPLITS):
+        members = np.flatnonzero(split == position)
+        ids = products.take(pa.array(members)).to_pylist()
+        drawn = [splits.uniform("order", options.split_seed, product) for product in ids]
+        members = members[np.lexsort([ids, drawn])] if ids else members
+        total = int(photos[members].sum())
+        if name == "train" and options.shards and not addition:
             count = options.shards
+            size = max(1, math.ceil(total / count))
         else:
-            count = math.ceil(number_of_photos / size)
+            count = math.ceil(total / size)
         count = min(count, len(members))  # no shard without a product
-        for index, rows in enumerate(
-            np.array_split(np.arange(len(members)), count) if count else []
-        ):
-            yield name, f"{name}-{index:05d}-of-{count:05d}.tfrecord", members.iloc[rows]
+        if not count:
+            continue
+        # cut before the product with which the next shard's share of photos begins
+        before = np.cumsum(photos[members]) - photos[members]
+        k = np.arange(1, count)
+        cuts = np.searchsorted(before, k * total / count)
+        cuts = np.maximum.accumulate(np.maximum(cuts, k) - k) + k  # one product at least a shard
+        cuts = np.minimum(cuts, len(members) - count + k)
+        for index, part in enumerate(np.split(members, cuts)):
+            yield name, f"{name}-{prefix}{index:05d}-of-{count:05d}.tfrecord", part
+
+
+def _encode(values: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """int64: which of the distinct values each element is; and these values."""
+    encoded = values.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary

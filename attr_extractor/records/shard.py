@@ -1,99 +1,144 @@
-"""One shard, written whole by one process: products in, a TFRecord file and its statistics out."""
+"""One shard, written whole from its task file: photos in, a TFRecord file and its index out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, List
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import tensorflow as tf
 
-from attr_extractor import labels
-from attr_extractor.catalogue import photos, table
-from attr_extractor.records import example
-from attr_extractor.schema import Schema
+from attr_extractor import files, labels, storage
+from attr_extractor.catalogue import photos
+from attr_extractor.records import digests, example, index, near_duplicates, rows
+
+COLUMNS = pa.schema(  # of a task: one row per photo, in the order of the records
+    [
+        ("product_id", pa.string()),
+        ("group", pa.string()),
+        ("category", pa.string()),
+        ("image", pa.string()),
+        ("image_index", pa.int64()),
+        ("box", rows.BOX),  # four cells, or none
+        ("digest", index.DIGEST),
+        ("labels", pa.binary()),  # int8[V]
+    ]
+)
+_KEY = b"attr_extractor"
 
 
 @dataclass(frozen=True)
 class Task:
-    """Where to write what. `products` has the table's columns, indexed by row number."""
+    """Where a shard goes and how its photos are stored."""
 
-    path: Path
-    products: pd.DataFrame
-    image_root: Path
+    records: str
+    shard: str  # file name
+    image_root: str
     image_size: int
-    schema: Schema
+    fingerprint: str
+    sizes: List[int]  # values of each attribute
 
 
-@dataclass
-class Result:
-    """What came of a task."""
+def plan(path: str, task: Task, listed: pa.Table) -> bool:
+    """Writes the task file of a shard, or returns False where the shard is there already.
 
-    name: str
-    present: np.ndarray  # int64[V], photos with each value
-    states: np.ndarray  # int64[T, 3], photos answered, not applicable, missing
-    records: int = 0
-    bytes: int = 0
-    rows: list[int] = field(default_factory=list)  # row numbers of the products written
-    rejects: list[tuple[int, str, str, str]] = field(default_factory=list)  # photo by photo
-    issues: list[tuple[int, str, str, str, str, str]] = field(default_factory=list)
+    Args:
+      path: of the task file.
+      listed: the shard's photos, COLUMNS.
+    """
+    listed = listed.cast(COLUMNS).combine_chunks()
+    made_of = _digest(task, listed)
+    facts = index.read_facts(task.records, task.shard)
+    shard_path = storage.join(task.records, task.shard)
+    if facts and facts.made_of == made_of and storage.exists(shard_path):
+        return False
+    metadata = {_KEY: json.dumps({"task": asdict(task), "made_of": made_of})}
+    files.write_table(path, listed.replace_schema_metadata(metadata))
+    return True
 
-    @property
-    def products(self) -> int:
-        """Products written."""
-        return len(self.rows)
 
+def write(task_path: str) -> None:
+    """Writes the shard of a task file, then its index.
 
-def write(task: Task) -> Result:
-    """Writes the shard of a task under a temporary name and renames it when it is whole."""
-    schema = task.schema
-    result = Result(
-        name=task.path.name,
-        present=np.zeros(schema.num_values, np.int64),
-        states=np.zeros([len(schema.attributes), 3], np.int64),
+    Raises:
+      InputError: the shard cannot be written, a full disk among the reasons.
+    """
+    listed = files.read_table(task_path)
+    content = json.loads(listed.schema.metadata[_KEY])
+    task = Task(**content["task"])
+    written: list[dict[str, Any]] = []
+    codes: list[bytes] = []
+    rejects: list[list[str]] = []
+    path = storage.join(task.records, task.shard)
+    with storage.whole(path, workers=True) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        for row in listed.to_pylist():
+            try:
+                data = photos.read_raw(task.image_root, row["image"])
+                if digests.of_bytes(data) != row["digest"]:
+                    raise photos.PhotoError(photos.CHANGED)
+                photo = photos.store(data, task.image_size, photos.parse_box(row["box"]))
+            except photos.PhotoError as error:
+                rejects.append([row["product_id"], row["image"], str(error)])
+                continue
+            record = {
+                "image/encoded": photo.encoded,
+                "image/height": photo.height,
+                "image/width": photo.width,
+                "image/index": row["image_index"],
+                "product_id": row["product_id"].encode(),
+                "labels": row["labels"],
+            }
+            writer.write(example.serialize(record))
+            codes.append(row["labels"])
+            digest = labels_digest(row["labels"])
+            written.append({**row, **_facts(photo, data), "labels_digest": digest})
+    facts = index.Facts(
+        made_of=content["made_of"],
+        fingerprint=task.fingerprint,
+        records=len(written),
+        bytes=storage.size(path),
+        products=len({row["product_id"] for row in written}),
+        rejects=rejects,
+        **counts(codes, task.sizes),
     )
-    temporary = task.path.with_name(task.path.name + ".tmp")
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
-        for row, cells in zip(task.products.index, table.cells_of(task.products)):
-            product_id = cells[table.PRODUCT_ID]
-            codes, issues = labels.encode(schema, cells)
-            written = 0
-            for index, path in enumerate(table.image_paths(cells[table.IMAGE])):
-                try:
-                    photo = photos.store(photos.read_raw(task.image_root, path), task.image_size)
-                except photos.PhotoError as error:
-                    result.rejects.append((row, product_id, path, str(error)))
-                    continue
-                record = {
-                    "image/encoded": photo.encoded,
-                    "image/height": photo.height,
-                    "image/width": photo.width,
-                    "image/index": index,
-                    "product_id": product_id.encode(),
-                    "labels": codes,
-                }
-                writer.write(example.serialize(record))
-                written += 1
-            if written:
-                result.rows.append(row)
-                result.records += written
-                result.present += written * (codes == labels.PRESENT)
-                result.states += written * _states(schema, codes)
-                result.issues += [
-                    (row, product_id, i.attribute, i.cell, i.kind, i.nearest) for i in issues
-                ]
-    temporary.replace(task.path)
-    result.bytes = task.path.stat().st_size
-    return result
+    table = pa.Table.from_pylist(written, index.COLUMNS)
+    index.write(task.records, task.shard, table, facts)
 
 
-def _states(schema: Schema, codes: np.ndarray) -> np.ndarray:
-    """int64[T, 3]: one-hot rows for answered, not applicable, missing."""
-    states = np.zeros([len(schema.attributes), 3], np.int64)
-    for t, where in enumerate(schema.slices.values()):
-        part = codes[where]
-        answered = (part == labels.PRESENT).any()
-        missing = (part == labels.MISSING).all()
-        states[t, 0 if answered else 2 if missing else 1] = 1
-    return states
+def labels_digest(codes: bytes) -> bytes:
+    """8 bytes that stand for a photo's labels, int8[V] as bytes."""
+    return hashlib.blake2b(codes, digest_size=8).digest()
+
+
+def counts(codes: Sequence[bytes], sizes: Sequence[int]) -> dict[str, list]:
+    """`present` and `states` of a shard from the labels of its photos, int8[V] as bytes each."""
+    table = np.frombuffer(b"".join(codes), np.int8).reshape(len(codes), sum(sizes))
+    return {
+        "present": (table == labels.PRESENT).sum(axis=0).tolist(),
+        "states": labels.states(table, sizes).sum(axis=0).tolist(),
+    }
+
+
+def _facts(photo: photos.StoredPhoto, data: bytes) -> dict[str, Any]:
+    """What the index says of a photo."""
+    names = ("height", "width", "raw_height", "raw_width", "format")
+    return {
+        **{name: getattr(photo, name) for name in names},
+        "raw_bytes": len(data),
+        "perceptual_hash": near_duplicates.perceptual_hash(photo.pixels),
+    }
+
+
+def _digest(task: Task, listed: pa.Table) -> str:
+    """What a shard is made of: its photos, their labels and how they are stored."""
+    policy = [task.image_size, photos.JPEG_QUALITY, task.fingerprint]
+    digest = hashlib.blake2b(json.dumps(policy).encode(), digest_size=16)
+    for column in listed.columns:
+        for value in column.to_pylist():
+            part = value if isinstance(value, bytes) else str(value).encode()
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()

@@ -36,22 +36,25 @@ def batches_of(made_up, size: int):
             "pixels": tf.constant(logits[rows]),  # the "model" below hands them through
             "labels": tf.constant(labels[rows]),
             "product_id": tf.constant(products[rows]),
+            "image_index": tf.constant([i // 150 for i in range(len(labels))[rows]], tf.int64),
         }
 
 
-def measure(made_up, schema, size: int = 32):
+def measure(made_up, schema, size: int = 32, near_duplicates=None):
     answers = Answers(schema, default_thresholds(schema))
     present = (made_up[1] == 1).sum(axis=0)
     frequent = {n: schema[n].values[np.argmax(present[w])] for n, w in schema.slices.items()}
     baseline = scores.always(schema, frequent)
-    return scores.measure(tf.identity, batches_of(made_up, size), answers, baseline)
+    batches = batches_of(made_up, size)
+    return scores.measure(tf.identity, batches, answers, baseline, near_duplicates)
 
 
-def by_hand(made_up, schema, name: str) -> dict[str, float]:
+def by_hand(made_up, schema, name: str, frequent: str | None = None) -> dict[str, float]:
+    """Scores of one attribute; `frequent`: the baseline's value, if not these samples' own."""
     logits, labels, _ = made_up
     attribute, where = schema[name], schema.slices[name]
     present = (labels[:, where] == 1).sum(axis=0)
-    frequent = {int(np.argmax(present))}
+    always = {int(np.argmax(present)) if frequent is None else attribute.values.index(frequent)}
     sums: dict[str, list[float]] = {
         key: [] for key in ("score", "all", "base", "right", "answered")
     }
@@ -70,7 +73,7 @@ def by_hand(made_up, schema, name: str) -> dict[str, float]:
         sums["all"].append(eq2(answered))
         if truth:
             sums["score"].append(eq2(answered))
-            sums["base"].append(eq2(frequent))
+            sums["base"].append(eq2(always))
             sums["right"].append(float(int(np.argmax(p)) in truth))
             sums["answered"].append(float(bool(answered)))
     return {key: float(np.mean(values)) for key, values in sums.items()} | {"n": len(sums["score"])}
@@ -92,6 +95,35 @@ def test_scores_equal_a_slow_loop_that_leaves_missing_labels_out(made_up, schema
 
 def test_the_result_does_not_depend_on_the_batch_size(made_up, schema):
     assert measure(made_up, schema, 7) == measure(made_up, schema, 200)
+
+
+def test_near_duplicates_are_left_out_photo_by_photo_in_the_same_pass(made_up, schema):
+    logits, labels, products = made_up  # the first 50 products have a second photo, 150 to 199
+    similar = {("p3", 0), ("p7", 1), ("p8", 0), ("p8", 1), ("p120", 0), ("p120", 1), ("other", 0)}
+    unlike = np.setdiff1d(np.arange(200), [3, 157, 8, 158, 120])
+    measured = measure(made_up, schema, 7, similar)
+    block = measured.pop("without_near_duplicates")
+    assert measured == measure(made_up, schema, 7)
+    assert (block["photos"], block["left_out"]) == (195, 5)
+    assert block["mean"].keys() == measured["mean"].keys()
+    frequent = {n: a["most_frequent_value"] for n, a in measured["attributes"].items()}
+    rest = (logits[unlike], labels[unlike], [products[i] for i in unlike])
+    expected = [by_hand(rest, schema, name, frequent[name]) for name in schema.names]
+    for ours, theirs in [("score", "score"), ("most_frequent", "base"), ("accuracy", "right")]:
+        mean = np.mean([attribute[theirs] for attribute in expected])
+        assert block["mean"][ours] == pytest.approx(mean, abs=1e-5)
+        assert block["mean"][ours] != measured["mean"][ours]
+    low, high = block["mean"]["interval"]
+    assert low < block["mean"]["score"] < high
+
+
+def test_leaving_out_nothing_changes_nothing_and_leaving_out_all_leaves_no_score(made_up, schema):
+    block = measure(made_up, schema, near_duplicates=set())["without_near_duplicates"]
+    assert block == {"photos": 200, "left_out": 0, "mean": measure(made_up, schema)["mean"]}
+    all_photos = {(f"p{i}", k) for i in range(150) for k in (0, 1)}
+    block = measure(made_up, schema, near_duplicates=all_photos)["without_near_duplicates"]
+    assert (block["photos"], block["left_out"], block["mean"]["score"]) == (0, 200, None)
+    json.dumps(block, allow_nan=False)
 
 
 def test_intervals_agree_with_an_ordinary_bootstrap_over_products(made_up, schema):

@@ -1,14 +1,26 @@
-"""What the records tests compare with: TFRecord files read byte by byte, builds in one process."""
+"""What the records tests share: TFRecord files read byte by byte, builds in this process, kills."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
+import io
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from PIL import Image
+
+from attr_extractor import storage
+from attr_extractor.catalogue import splits
+from attr_extractor.records import builder, plan
+from attr_extractor.records.runner import Runner
+from attr_extractor.schema import Schema
+from tests.conftest import write_table
 
 
 def _crc_table() -> list[int]:
@@ -63,20 +75,118 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class OneProcess:
-    """Stands in for ProcessPoolExecutor: the same calls, without starting TensorFlow again."""
+class InProcess:
+    """A runner of builds: does every task here, one after the other."""
 
-    def __init__(self, *_args: object, **_options: object):
-        pass
+    def run(self, work: Callable[[str], None], tasks: Sequence[str], name: str) -> None:
+        for task in tasks:
+            work(task)
 
-    def __enter__(self) -> OneProcess:
+
+def build(
+    folder: Path,
+    rows: list[dict[str, str]],
+    schema: Schema,
+    runner: Runner | None = None,
+    records: Path | None = None,
+    image_root: Path | None = None,
+    **options,
+) -> Path:
+    """Writes the table into a folder with photos and builds records, by default beside it."""
+    table = write_table(folder / "catalogue.csv", rows)
+    chosen = plan.Options(**{"image_size": 64, **options})
+    records = records or folder / "records"
+    builder.build(table, schema, records, image_root, chosen, runner or InProcess())
+    return records
+
+
+CELLS = {"category": "shirt", "neck_type": "v-neck", "color": "red", "closure": "zip"}
+
+
+def row(product: str, image: str, **cells: str) -> dict[str, str]:
+    """A row of the tests' schema, a shirt unless told otherwise."""
+    return {"product_id": product, "image": image, **CELLS, **cells}
+
+
+def write_photo(path: Path, text: str) -> None:
+    """A photo of one colour whose bytes, not its pixels, are told apart by a text."""
+    out = io.BytesIO()
+    Image.new("RGB", (40, 44), "teal").save(out, "JPEG", comment=text.encode())
+    path.write_bytes(out.getvalue())
+
+
+def small_shop(folder: Path, count: int, first: int = 0) -> list[dict[str, str]]:
+    """Rows of products with one photo, every fifth with two; each photo has bytes of its own."""
+    rows = []
+    for i in range(first, first + count):
+        images = [f"{i}_{k}.jpg" for k in range(1 + (i % 5 == 0))]
+        for image in images:
+            write_photo(folder / image, image)
+        kind = {"category": "jeans", "neck_type": "", "color": "blue"} if i % 3 == 0 else {}
+        rows.append(row(f"p{i}", "|".join(images), **kind))
+    return rows
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file below a folder by its path there."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def products_of(records: Path) -> dict[str, set[str]]:
+    """The products in the shards of every split."""
+    return {
+        name: {example["product_id"].decode() for example in read_split(records, name)}
+        for name in splits.SPLITS
+    }
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no part of the package catches it."""
+
+
+class Killer:
+    """Kills what runs under it before the k-th change of the disk, counted from 0."""
+
+    def __init__(self, at: int, reverse: bool = False):
+        self.left, self.reverse = at, reverse  # of a folder the last file is removed first
+
+    def __enter__(self) -> Killer:
+        self._patch = pytest.MonkeyPatch()
+        for name in ("whole", "remove", "make_folder"):
+            real = getattr(storage, name)
+            self._patch.setattr(storage, name, functools.partial(getattr(self, name), real))
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        pass
+    def __exit__(self, kind: type | None, *_error: object) -> bool:
+        """The killing itself goes no further."""
+        self._patch.undo()
+        return kind is Killed
 
-    def map(self, call: Callable, values: Iterable, chunksize: int = 1) -> Iterator:
-        return map(call, values)
+    def moment(self) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+    @contextlib.contextmanager
+    def whole(self, real: Callable, path: str | Path, workers: bool = False) -> Iterator[str]:
+        with real(path, workers) as temporary:
+            self.moment()
+            yield temporary
+            self.moment()  # written and not yet renamed
+        self.moment()
+
+    def make_folder(self, real: Callable, path: str | Path) -> None:
+        self.moment()
+        real(path)
+
+    def remove(self, real: Callable, path: str | Path) -> None:
+        for below in sorted(Path(path).rglob("*"), reverse=self.reverse):
+            if below.is_file():
+                self.moment()
+                below.unlink()
+        self.moment()
+        real(path)
 
 
 def _features(body: bytes) -> dict[str, bytes | int]:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from attr_extractor import labels
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
 from tests.conftest import ROOT, Shop, draw_photo, require_bad_input, run_tool, write_table
-from tests.records.by_hand import read_csv, read_split
+from tests.records.by_hand import contents, read_csv, read_split
 
 COLUMNS = ["product_id", "image", "category", "neck_type", "color", "closure"]
 ROWS = [
@@ -32,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(
         folder / "renamed.csv", [{k.replace("neck_", "nek_"): r[k] for k in r} for r in rows]
     )
+    (folder / "good.xlsx").write_bytes(b"PK")
     (folder / "junk.csv").write_bytes(bytes(range(256)) * 20)
     (folder / "latin.csv").write_bytes(",".join(COLUMNS).encode() + b"\na,a.jpg,gr\xf6\xdfe,,,\n")
     (folder / "full").mkdir()
@@ -45,11 +48,25 @@ CASES = {
     "binary junk": ({"catalogue": "junk.csv"}, ["junk.csv", "cannot be read as a table"]),
     "not UTF-8": ({"catalogue": "latin.csv"}, ["latin.csv", "cannot be read", "utf-8"]),
     "missing column": ({"catalogue": "renamed.csv"}, ["'neck_type' is missing", "'nek_type'"]),
-    "full folder": ({"output_dir": "full"}, ["full", "exists already"]),
+    "full folder": (
+        {"output_dir": "full"},
+        ["full: the output folder holds 'keep.txt'", "name a new folder"],
+    ),
     "fractions": (
         {"split_fractions": "0.8,0.3,0.1"},
         ["--split_fractions 0.8,0.3,0.1", "sum to 1"],
     ),
+    "no such ending": (
+        {"catalogue": "good.xlsx"},
+        ["good.xlsx", "'.xlsx' is of no known table format"],
+    ),
+    "web address": ({"catalogue": "http://x.org/t.csv"}, ["nothing is fetched over http"]),
+    "output in the web": ({"output_dir": "https://x.org/r"}, ["nothing is fetched over https"]),
+    "box columns": ({"box_columns": "x,y"}, ["--box_columns x,y", "name four columns"]),
+    "group column": ({"group_column": "colour"}, ["no column 'colour'; did you mean 'color'"]),
+    "output is a file": ({"output_dir": "good.csv"}, ["good.csv", "folder"]),
+    "nothing to relabel": ({"relabel": "true"}, ["not a folder of records"]),
+    "no workers": ({"num_workers": "0"}, ["num_workers"]),
     "unknown flag": ({"catalouge": "x"}, ["catalouge", "--help"]),
     "image root": ({"image_root": "nowhere"}, ["nowhere", "image root"]),
 }
@@ -82,7 +99,7 @@ for name, arguments in json.loads(sys.argv[2]).items():
 def arguments_of(folder: Path, shop: Shop, **changes: str) -> list[str]:
     flags = {"catalogue": "good.csv", "output_dir": "records", "num_workers": "1"} | changes
     paths = ("catalogue", "output_dir", "image_root")
-    flags = {k: str(folder / v) if k in paths else v for k, v in flags.items()}
+    flags = {k: str(folder / v) if k in paths and "://" not in v else v for k, v in flags.items()}
     return [f"--schema={shop.schema_file}", *(f"--{k}={v}" for k, v in flags.items())]
 
 
@@ -130,7 +147,8 @@ def test_a_build_says_what_became_of_every_row(good, folder: Path):
         e for name in ("train", "validation", "test") for e in read_split(folder / "records", name)
     ]
     assert sorted(example["product_id"] for example in written) == [b"a", b"b"]
-    assert Manifest.read(folder / "records").rows == {"read": 3, "written": 2, "rejected": 1}
+    counts = {"read": 3, "written": 2, "already there": 0, "rejected": 1}
+    assert Manifest.read(folder / "records").rows == counts
 
 
 def test_a_duplicate_is_a_rejected_row_and_an_unknown_value_a_label_issue(good, folder: Path):
@@ -139,3 +157,29 @@ def test_a_duplicate_is_a_rejected_row_and_an_unknown_value_a_label_issue(good, 
     assert reject["reason"] == "product_id stands twice; only its first row counts"
     (issue,) = read_csv(folder / "records" / "label_issues.csv")
     assert list(issue.values()) == ["1", "a", "color", "rad", "unknown value", "red"]
+
+
+def test_the_same_command_again_finds_everything_there(good, folder: Path, shop: Shop):
+    before = contents(folder / "records")
+    result = run_tool("build_tfrecords", *arguments_of(folder, shop))
+    assert result.returncode == 0, result.stderr
+    assert "3 rows read = 0 written + 2 already there + 1 rejected" in result.stdout
+    after = contents(folder / "records")
+    changed = {name for name in before if after.pop(name) != before[name]}
+    assert changed <= {"manifest.json", "report.html"} and not after
+
+
+@pytest.mark.slow
+def test_relabel_writes_the_labels_of_another_table(good, folder: Path, shop: Shop):
+    rows = [dict(zip(COLUMNS, cells)) for cells in ROWS]
+    rows[0]["color"] = "green"
+    write_table(folder / "corrected.csv", rows)
+    arguments = arguments_of(folder, shop, catalogue="corrected.csv", relabel="true")
+    result = run_tool("build_tfrecords", *arguments)
+    assert result.returncode == 0, result.stderr
+    schema = Schema.read(shop.schema_file)
+    for split in ("train", "validation", "test"):
+        for example in read_split(folder / "records", split):
+            cells = next(r for r in rows if r["product_id"].encode() == example["product_id"])
+            assert example["labels"] == labels.encode(schema, cells)[0].tobytes()
+    assert read_csv(folder / "records" / "label_issues.csv") == []

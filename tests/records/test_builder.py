@@ -6,39 +6,31 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from attr_extractor import labels
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
-from attr_extractor.records import builder, plan
+from attr_extractor.records import builder, plan, runner
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from tests.conftest import Shop, draw_photo, shop_rows, write_table
-from tests.records.by_hand import OneProcess, labels_of, read_csv, read_split, read_tfrecord
+from tests.records.by_hand import (
+    InProcess,
+    build,
+    contents,
+    labels_of,
+    products_of,
+    read_csv,
+    read_split,
+    read_tfrecord,
+    row,
+    small_shop,
+)
 
 SPLITS = ("train", "validation", "test")
 OPTIONS = plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))  # of `built`
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_process(built: Shop):
-    """Builds of this file start no processes; that of `built`, before this line, does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, "ProcessPoolExecutor", OneProcess)
-        yield
-
-
-def build(folder: Path, rows: list[dict[str, str]], schema: Schema, **options) -> Path:
-    write_table(folder / "catalogue.csv", rows)
-    options = plan.Options(**{"image_size": 64, **options})
-    builder.build(folder / "catalogue.csv", schema, folder / "records", options=options)
-    return folder / "records"
-
-
-def row(product: str, image: str, category="shirt", neck="v-neck", color="red", closure="zip"):
-    cells = [product, image, category, neck, color, closure]
-    return dict(zip(["product_id", "image", "category", "neck_type", "color", "closure"], cells))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +54,7 @@ def flawed(tmp_path_factory: pytest.TempPathFactory, schema: Schema) -> Path:
         row("good", "6.jpg"),
         row("unknown value", "7.jpg", color="rad"),
         row("does not apply", "8.jpg", category="jeans"),
-        row("not allowed", "9.jpg", category="jeans", neck="", closure="drawstring"),
+        row("not allowed", "9.jpg", category="jeans", neck_type="", closure="drawstring"),
         row("two categories", "10.jpg", category="jeans|shirt"),
         row("all broken with an issue", "empty.jpg", color="rad"),
         row('größe, "quoted"\nid', "11.jpg", color="NA"),
@@ -76,7 +68,7 @@ def flawed(tmp_path_factory: pytest.TempPathFactory, schema: Schema) -> Path:
 def test_rows_read_are_rows_written_and_rows_rejected(flawed: Path):
     manifest = json.loads((flawed / "manifest.json").read_text(encoding="utf-8"))
     written = {example["product_id"] for example in read_split(flawed, "train")}
-    assert manifest["rows"] == {"read": 15, "written": len(written), "rejected": 15 - len(written)}
+    assert manifest["rows"] == {"read": 15, "written": 8, "already there": 0, "rejected": 7}
     assert len(written) == 8
     assert manifest["photos"] == {"written": 10, "rejected": 6}
     left_out = {reject["row"] for reject in read_csv(flawed / "rejects.csv")}
@@ -85,10 +77,9 @@ def test_rows_read_are_rows_written_and_rows_rejected(flawed: Path):
 
 def test_every_reject_has_its_reason(flawed: Path):
     found = [tuple(reject.values()) for reject in read_csv(flawed / "rejects.csv")]
-    cut = "image is truncated or damaged"
     assert found == [
-        ("3", "one of three broken", "text.jpg", "not an image"),
-        ("4", "all broken", "cut.jpg", cut),
+        ("3", "one of three broken", "text.jpg", photos.NOT_AN_IMAGE),
+        ("4", "all broken", "cut.jpg", photos.TRUNCATED),
         ("4", "all broken", "empty.jpg", "image file is empty"),
         ("5", "no file", "no.jpg", "image not found"),
         ("6", "outside", "../x.jpg", "image path leaves the image root"),
@@ -99,14 +90,17 @@ def test_every_reject_has_its_reason(flawed: Path):
     ]
 
 
-def test_cells_that_could_not_be_used_are_listed_for_the_rows_written(flawed: Path):
+def test_cells_that_could_not_be_used_are_listed_for_every_usable_row(flawed: Path):
     found = [tuple(issue.values()) for issue in read_csv(flawed / "label_issues.csv")]
     assert found == [
         ("10", "unknown value", "color", "rad", "unknown value", "red"),
         ("11", "does not apply", "neck_type", "v-neck", "does not apply", ""),
         ("12", "not allowed", "closure", "drawstring", "value not allowed for the category", ""),
         ("13", "two categories", "category", "jeans|shirt", "two categories", ""),
+        ("14", "all broken with an issue", "color", "rad", "unknown value", "red"),
     ]
+    manifest = Manifest.read(flawed)
+    assert manifest.label_issues == Counter(issue[4] for issue in found)
 
 
 def test_no_row_usable_is_bad_input_and_leaves_no_manifest(tmp_path: Path, schema: Schema):
@@ -181,15 +175,49 @@ def test_the_manifest_counts_what_the_shards_hold(built: Shop, schema: Schema):
     assert min(neck["not_applicable"], neck["answered"], color["missing"]) > 5
 
 
+@pytest.mark.slow
 def test_two_builds_are_equal_byte_for_byte_with_any_number_of_processes(
     built: Shop, schema: Schema, tmp_path: Path
 ):
-    builder.build(built.catalogue, schema, tmp_path / "again", built.path, OPTIONS, num_workers=1)
-    files = sorted(path.name for path in built.records.iterdir())
-    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == files
+    again = tmp_path / "again"
+    with runner.Local(num_workers=2) as local:
+        builder.build(built.catalogue, schema, again, built.path, OPTIONS, local)
+    files = contents(built.records)
+    assert contents(again) == files
     assert sum(name.endswith(".tfrecord") for name in files) == 5
-    for name in files:
-        assert (tmp_path / "again" / name).read_bytes() == (built.records / name).read_bytes()
+
+
+def test_a_folder_of_records_holds_shards_an_index_each_lists_and_the_manifest(built: Shop):
+    names = set(contents(built.records))
+    shards = {name for name in names if name.endswith(".tfrecord")}
+    assert names - shards == {
+        *(f"index/{name[: -len('.tfrecord')]}.parquet" for name in shards),
+        *("manifest.json", "rejects.csv", "label_issues.csv", "near_duplicates.csv", "report.html"),
+    }
+
+
+def test_every_format_of_a_table_gives_the_same_records(tmp_path: Path, schema: Schema):
+    rows = small_shop(tmp_path, 8)
+    rows[3] |= {"product_id": 'ü, "x"\ty', "color": "red|rad"}
+    write_table(tmp_path / "t.csv", rows)
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "t.tsv", sep="\t", index=False)
+    table.to_parquet(tmp_path / "t.parquet")
+    table.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    found = []
+    for kind in ("csv", "tsv", "parquet", "jsonl"):
+        builder.build(tmp_path / f"t.{kind}", schema, tmp_path / kind, runner=InProcess())
+        found.append(contents(tmp_path / kind))
+    assert sum(len(read_split(tmp_path / "csv", name)) for name in SPLITS) == 10
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_a_photo_that_two_products_name_is_written_for_both(tmp_path: Path, schema: Schema):
+    rows = [*small_shop(tmp_path, 2), row("other", "1_0.jpg", color="blue")]
+    records = build(tmp_path, rows, schema, split_fractions=(1, 0, 0))
+    examples = {e["product_id"]: e for e in read_split(records, "train")}
+    one, other = examples[b"p1"], examples[b"other"]
+    assert one["image/encoded"] == other["image/encoded"] and one["labels"] != other["labels"]
 
 
 # Options
@@ -206,19 +234,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory, schema: Schema) -> tuple[Pat
     return build(folder, rows, schema), rows
 
 
-def products_of(records: Path) -> dict[str, set[str]]:
-    return {
-        name: {example["product_id"].decode() for example in read_split(records, name)}
-        for name in SPLITS
-    }
-
-
 def rebuild(whole: tuple[Path, list[dict]], folder: Path, schema: Schema, **options) -> Path:
     builder.build(
         whole[0].parent / "catalogue.csv",
         schema,
         folder / "records",
         options=plan.Options(image_size=64, **options),
+        runner=InProcess(),
     )
     return folder / "records"
 

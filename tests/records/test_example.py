@@ -48,6 +48,19 @@ def test_a_stock_example_is_read_back():
     assert labels.dtype == tf.int8 and labels.numpy().tolist() == [1, 0, -1, 0]
 
 
+def test_only_the_features_named_are_parsed():
+    without_size = {k: v for k, v in VALUES.items() if k != "image/height"}
+    stock = tf.train.Example.FromString(example.serialize(VALUES))
+    del stock.features.feature["image/height"]
+    serialized = stock.SerializeToString()
+    found = example.parse(serialized, ["labels", "product_id"])
+    assert sorted(found) == ["labels", "product_id"]
+    assert found["product_id"] == "größe 42".encode()
+    assert sorted(example.parse(serialized, without_size)) == sorted(without_size)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image/height"):
+        example.parse(serialized)
+
+
 def test_the_same_values_give_the_same_bytes_in_any_order():
     assert example.serialize(VALUES) == example.serialize(dict(reversed(VALUES.items())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,27 @@ def test_counts_are_those_of_the_parsed_labels(built: Shop, schema: Schema):
     for name, where in schema.slices.items():
         most = schema[name].values[np.argmax((codes[:, where] == 1).sum(0))]
         assert manifest.most_frequent("train")[name] == most
+
+
+def test_the_digest_is_of_what_the_shards_hold_alone(records: Path):
+    digest = Manifest.read(records).digest
+    edit(records, lambda content: content.update(rows={}, additions=3, near_duplicates={"test": 1}))
+    assert Manifest.read(records).digest == digest
+    edit(records, lambda content: content["splits"]["test"]["shards"][0].update(records=99))
+    assert Manifest.read(records).digest != digest
+    assert re.fullmatch("[0-9a-f]{16}", digest)
+
+
+def test_the_summary_says_what_was_there_already_and_what_was_not_used(built: Shop):
+    manifest = Manifest.read(built.records).model_copy(
+        update={
+            "rows": {"read": 1200, "written": 5, "already there": 1190, "rejected": 5},
+            "label_issues": {"unknown value": 1001, "two categories": 2},
+        }
+    )
+    first, _, third, *_ = manifest.summary("here").splitlines()
+    assert first == "1,200 rows read = 5 written + 1,190 already there + 5 rejected"
+    assert third == "1,003 cells not used: 1,001 unknown value, 2 two categories"
 
 
 def test_the_summary_says_that_the_sum_is_right(built: Shop):

@@ -1,117 +1,158 @@
-"""Claims about `records/plan.py`: which rows can be used, and where each product goes."""
+"""Claims about `records/plan.py`: where each product goes, whatever the order of the rows."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from pathlib import Path
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
-from attr_extractor.records import plan
+from attr_extractor.records import index, plan
 from attr_extractor.records.plan import Options
-from attr_extractor.schema import Schema
 
-TWICE = "product_id stands twice; only its first row counts"
-
-
-def products(count: int, photos: int = 1, **columns: list[str]) -> pd.DataFrame:
-    """A table of `count` products with photos of their own, indexed by row number."""
-    cells = {
-        "product_id": [f"p{i}" for i in range(count)],
-        "image": ["|".join(f"{i}_{k}.jpg" for k in range(photos)) for i in range(count)],
-        **columns,
-    }
-    return pd.DataFrame(cells, index=range(1, count + 1), dtype=object)
+NONE_PLACED = {"group": [], "digest": [], "split": []}
+DEFAULTS = {name: default for name, (default, _) in plan.FLAGS.items()}
+THIRDS = {"split_fractions": (0.4, 0.3, 0.3)}
 
 
-def place(table: pd.DataFrame, same: dict[str, str] | None = None, **options) -> dict[str, str]:
-    """Split by product; `same` says which photos have the bytes of another."""
-    paths = [path for cell in table["image"] for path in cell.split("|")]
-    digests = {path: (same or {}).get(path, path) for path in paths}
-    return dict(zip(table["product_id"], plan.place(table, digests, Options(**options))))
+def digest(name: object) -> bytes:
+    return str(name).encode().ljust(16, b"_")
 
 
-# Rows
+def place(
+    products: list[tuple[str, list[str]]], placed: dict[str, list] | None = None, **options
+) -> dict[str, str]:
+    """Split by product.
 
-
-def test_a_row_without_product_or_photo_is_rejected_by_its_number():
-    rows = pd.DataFrame(
-        [
-            {"product_id": " a ", "image": "1.jpg"},
-            {"product_id": " ", "image": "2.jpg"},
-            {"product_id": "b", "image": " | "},
-            {"product_id": "a", "image": "3.jpg"},
-            {"product_id": "b", "image": "4.jpg"},
-            {"product_id": "", "image": ""},
-            {"product_id": "a", "image": ""},
-        ]
+    Args:
+      products: (id, names of the contents of its photos), or (id, contents, group, split cell).
+      placed: group, digest and split of photos of earlier builds.
+    """
+    full = [
+        (*product, product[0], "")[:4] if len(product) == 2 else product for product in products
+    ]
+    rows = pa.table(
+        {
+            "number": pa.array(range(1, len(full) + 1)),
+            "group": pa.array([group for _, _, group, _ in full], pa.string()),
+            "split": pa.array([split for *_, split in full], pa.string()),
+        }
     )
-    usable, rejects = plan.usable(rows)
-    assert usable["product_id"].to_dict() == {1: "a", 5: "b"}  # row 5: nobody used b before
-    assert {row: reason for row, _, _, reason in rejects} == {
-        2: "no product_id",
-        3: "no image named",
-        4: TWICE,
-        6: "no product_id",
-        7: "no image named",
-    }
+    contents = [(i, digest(name)) for i, (_, names, *_) in enumerate(full) for name in names]
+    photos = pa.table(
+        {
+            "owner": pa.array([owner for owner, _ in contents], pa.int64()),
+            "digest": pa.array([data for _, data in contents], index.DIGEST),
+        }
+    )
+    placed = placed or NONE_PLACED
+    there = pa.table(
+        {
+            "group": pa.array(placed["group"], pa.string()),
+            "digest": pa.array([digest(name) for name in placed["digest"]], index.DIGEST),
+            "split": pa.array([SPLITS.index(name) for name in placed["split"]], pa.int8()),
+        }
+    )
+    found = plan.place(rows, photos, Options(**options), there)
+    assert found.dtype == np.int8
+    names = {plan.NO_SPLIT: "none", **dict(enumerate(SPLITS))}
+    return {product: names[split] for (product, *_), split in zip(full, found.tolist())}
+
+
+def plain(count: int, first: int = 0) -> list[tuple[str, list[str]]]:
+    """Products with a photo and a group of their own."""
+    return [(f"p{i}", [f"photo {i}"]) for i in range(first, first + count)]
 
 
 # Splits
 
 
 def test_a_product_is_placed_by_its_own_id_whatever_else_the_table_holds():
-    whole = place(products(200))
-    part = products(200).iloc[50:120:3]
-    assert place(part).items() <= whole.items()
+    whole = place(plain(200))
+    assert place(plain(200)[50:120:3]).items() <= whole.items()
     assert Counter(whole.values())["train"] > 130
 
 
-def test_products_of_a_group_share_the_split():
-    table = products(300, brand=[f"b{i // 3}" for i in range(300)])
-    found = place(table, group_column="brand", split_fractions=(0.4, 0.3, 0.3))
-    for brand, members in table.groupby("brand")["product_id"]:
-        assert len({found[p] for p in members}) == 1, brand
-    assert set(found.values()) == {"train", "validation", "test"}
+def random_products(draw: random.Random) -> list[tuple[str, list[str], str, str]]:
+    count = draw.randrange(1, 60)
+    return [
+        (
+            f"p{i}",
+            [f"c{draw.randrange(2 * count)}" for _ in range(draw.choice([1, 1, 1, 2, 3]))],
+            draw.choice([f"p{i}", f"p{i}", f"b{draw.randrange(20)}"]),
+            draw.choice(SPLITS),
+        )
+        for i in range(count)
+    ]
 
 
-def test_products_without_a_group_are_not_one_group():
-    table = products(300, brand=["", " "] * 150)
-    fractions = (0.4, 0.3, 0.3)
-    assert place(table, group_column="brand", split_fractions=fractions) == place(
-        products(300), split_fractions=fractions
-    )
+def linked(products: list[tuple[str, list[str], str, str]]) -> list[set[str]]:
+    """Sets of products that share a group or a content, also by way of others; slow and plain."""
+    sets: list[tuple[set[str], set[str]]] = []  # products; keys
+    for product, contents, group, _ in products:
+        ids, keys = {product}, {f"group {group}", *(f"content {name}" for name in contents)}
+        for other in [s for s in sets if s[1] & keys]:
+            sets.remove(other)
+            ids, keys = ids | other[0], keys | other[1]
+        sets.append((ids, keys))
+    return [ids for ids, _ in sets]
 
 
-def test_identical_photos_share_the_split_across_groups():
-    table = products(100, photos=2, brand=[f"b{i}" for i in range(100)])
-    chain = {f"{i}_0.jpg": f"{i - 1}_1.jpg" for i in range(1, 40)}
-    options = {"group_column": "brand", "split_fractions": (0.4, 0.3, 0.3)}
-    found = place(table, same=chain, **options)
-    assert len({found[f"p{i}"] for i in range(40)}) == 1
-    assert len({place(table, **options)[f"p{i}"] for i in range(40)}) == 3
+@pytest.mark.parametrize("options", [THIRDS, {"split_column": "part"}], ids=["hash", "column"])
+def test_linked_products_share_a_split_in_any_order_of_the_rows(options):
+    draw = random.Random(0)
+    held_out = 0
+    for _ in range(60):
+        products = random_products(draw)
+        found = place(products, **options)
+        for ids in linked(products):
+            assert len({found[product] for product in ids}) == 1
+            if "split_column" in options:  # the most held-out of what their cells say
+                cells = [SPLITS.index(p[3]) for p in products if p[0] in ids]
+                assert found[next(iter(ids))] == SPLITS[max(cells)]
+        held_out += sum(split != "train" for split in found.values())
+        for _ in range(2):
+            shuffled = draw.sample(products, len(products))
+            shuffled = [(p, draw.sample(c, len(c)), *rest) for p, c, *rest in shuffled]
+            assert place(shuffled, **options) == found
+    assert held_out > 100
 
 
-def test_the_split_column_decides_and_a_shared_photo_goes_to_the_most_held_out():
-    table = products(4, subset=["train", "test", "validation", "train"])
-    found = place(table, split_column="subset")
-    assert found == {"p0": "train", "p1": "test", "p2": "validation", "p3": "train"}
-    found = place(table, same={"0_0.jpg": "x", "1_0.jpg": "x"}, split_column="subset")
-    assert found == {"p0": "test", "p1": "test", "p2": "validation", "p3": "train"}
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_new_product_goes_where_a_linked_one_went_also_by_way_of_others(split: str):
+    placed = {"group": ["old"], "digest": ["x"], "split": [split]}
+    chain = [("a", ["x", "y"], "a", ""), ("b", ["y"], "b", ""), ("c", ["z"], "b", "")]
+    assert set(place(chain, placed).values()) == {split}
+    assert set(place([("d", ["new"], "old", "")], placed).values()) == {split}
+    assert place(plain(50), placed) == place(plain(50))
+
+
+def test_what_is_placed_beats_the_split_column():
+    placed = {"group": ["old"], "digest": ["x"], "split": ["train"]}
+    products = [("a", ["x"], "a", "test"), ("b", ["y"], "b", "test")]
+    assert place(products, placed, split_column="part") == {"a": "train", "b": "test"}
+
+
+def test_products_that_link_two_splits_go_nowhere_and_others_are_not_touched():
+    placed = {"group": ["g", "h"], "digest": ["x", "y"], "split": ["train", "test"]}
+    products = [("a", ["x", "y"], "a", ""), ("b", ["n"], "a", ""), ("c", ["x"], "c", "")]
+    found = place([*products, *plain(20)], placed)
+    # c is linked to the test split by way of a and x
+    assert {found.pop(product) for product in "abc"} == {"none"}
+    assert found == place(plain(20))
 
 
 def test_a_wrong_split_name_is_said_with_the_tables_row():
-    table = products(4, subset=["train", "test", "tset", "train"]).drop(index=1)
-    with pytest.raises(InputError, match="row 3: 'tset' is not one of train, validation, test"):
-        place(table, split_column="subset")
+    products = [(f"p{i}", [f"{i}"], f"p{i}", cell) for i, cell in enumerate(["train", "tset"])]
+    with pytest.raises(InputError, match="row 2: 'tset' is not one of train, validation, test"):
+        place(products, split_column="part")
 
 
-@pytest.mark.parametrize("option", ["group_column", "split_column"])
-def test_a_group_or_split_column_that_is_not_there_is_named(option: str):
-    with pytest.raises(InputError, match="no column 'brnd'"):
-        place(products(3), **{option: "brnd"})
+# Options
 
 
 @pytest.mark.parametrize(
@@ -123,75 +164,131 @@ def test_an_option_out_of_range_is_named(option: dict[str, int]):
         Options(**option)
 
 
+def test_flags_are_read_and_a_manifest_gives_the_same_options():
+    changes = {"split_fractions": "0.5, 0.25,0.25", "box_columns": "a, b,c ,d", "shards": 3}
+    found = plan.from_flags({**DEFAULTS, **changes, "group_column": "g"})
+    assert found == Options(
+        split_fractions=(0.5, 0.25, 0.25),
+        box_columns=("a", "b", "c", "d"),
+        group_column="g",
+        shards=3,
+    )
+    assert plan.from_flags(DEFAULTS) == Options()
+    written = {"split_fractions": [0.5, 0.25, 0.25], "box_columns": ["a", "b", "c", "d"]}
+    assert plan.from_manifest({**written, "group_column": "g", "shards": 3}) == found
+
+
 # Cap
 
 
-def test_the_cap_takes_training_products_alone(schema: Schema):
-    table = products(90, category=["shirt", "Jeans", "", "shirt", "tent", "jeans|shirt"] * 15)
-    split = pd.Series(["train", "test", "train", "train", "validation"] * 18, index=table.index)
-    kept, rejects = plan.cap(table, split, schema, Options(cap_per_category=7))
-    training = kept[split[kept.index] == "train"]["category"].value_counts().to_dict()
-    # 54 training rows; no cap without a category: an empty, an unknown, a contradictory cell
-    assert training == {"shirt": 7, "Jeans": 7, "": 9, "tent": 9, "jeans|shirt": 9}
-    assert (split[kept.index] != "train").sum() == 36
-    assert sorted([*kept.index, *(row for row, *_ in rejects)]) == list(table.index)
-    assert {reason for *_, reason in rejects} == {
-        "beyond the cap of 7 training products per category"
-    }
-    assert plan.cap(table, split, schema, Options())[1] == []
+def test_the_cap_takes_training_products_alone():
+    count = 90
+    products = pa.array([f"p{i}" for i in range(count)])
+    categories = np.array([0, 1, -1, 0, 2, 0] * 15)
+    split = np.array([0, 2, 0, 0, 1] * 18, np.int8)
+    over = plan.over_cap(products, categories, split, Options(cap_per_category=7), Counter())
+    training = Counter(categories[(split == 0) & ~over].tolist())
+    before = Counter(categories[split == 0].tolist())
+    assert before == {0: 27, 1: 9, -1: 9, 2: 9}
+    assert training == {0: 7, 1: 7, -1: 9, 2: 7}  # no cap without a category
+    assert not over[split != 0].any()
+    fewer = plan.over_cap(
+        products, categories, split, Options(cap_per_category=7), Counter({0: 5, 1: 70})
+    )
+    assert Counter(categories[(split == 0) & ~fewer].tolist()) == {0: 2, -1: 9, 2: 7}
+    assert not plan.over_cap(products, categories, split, Options(), Counter()).any()
 
 
 # Shards
 
 
-@pytest.mark.parametrize("wanted", [1, 2, 4, 7, 50, 99])
-@pytest.mark.parametrize("photos", [1, 3])
-def test_the_training_split_has_the_shards_asked_for(wanted: int, photos: int):
-    table = products(109, photos)
-    split = pd.Series(["train"] * 100 + ["test"] * 9, index=table.index)
-    found = list(plan.shards(table, split, Options(shards=wanted)))
-    train = [(name, members) for which, name, members in found if which == "train"]
-    assert [name for name, _ in train] == [
-        f"train-{i:05d}-of-{wanted:05d}.tfrecord" for i in range(wanted)
+def cut(photos: list[int], split: str = "train", addition: int = 0, **options) -> list[list[int]]:
+    """The products of every shard of one split, whose names are checked."""
+    products = pa.array([f"p{i}" for i in range(len(photos))])
+    where = np.full(len(photos), SPLITS.index(split), np.int8)
+    found = list(plan.shards(products, np.array(photos), where, Options(**options), addition))
+    added = f"added{addition}-" if addition else ""
+    count = len(found)
+    assert [(name, file) for name, file, _ in found] == [
+        (split, f"{split}-{added}{i:05d}-of-{count:05d}.tfrecord") for i in range(count)
     ]
-    sizes = [len(members) for _, members in train]
-    assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
-    rows = [row for _, _, members in found for row in members.index]
-    assert sorted(rows) == list(table.index)
+    members = [part.tolist() for _, _, part in found]
+    assert sorted(i for part in members for i in part) == list(range(len(photos)))
+    return members
 
 
-def test_more_shards_than_products_is_one_product_each():
-    table = products(3, photos=5)
-    split = pd.Series("train", index=table.index)
-    found = list(plan.shards(table, split, Options(shards=10)))
-    assert [len(members) for _, _, members in found] == [1, 1, 1]
+@pytest.mark.parametrize("seed", range(40))
+def test_shards_differ_by_less_than_two_of_the_largest_product_and_none_is_empty(seed: int):
+    draw = random.Random(seed)
+    photos = [draw.choice([1, 1, 1, 2, 3, 9]) for _ in range(draw.randrange(1, 200))]
+    wanted = draw.choice([1, 2, 3, 7, 16, 50, 300])
+    shards = cut(photos, shards=wanted)
+    assert len(shards) == min(wanted, len(photos))
+    sizes = [sum(photos[i] for i in members) for members in shards]
+    assert min(sizes) > 0
+    if wanted * max(photos) <= sum(photos):  # each share has room for a product
+        share = sum(photos) / len(shards)
+        assert max(abs(size - share) for size in sizes) <= max(photos)
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 4, 7, 50, 99])
+@pytest.mark.parametrize("each", [1, 3])
+def test_products_of_equal_size_are_spread_evenly(wanted: int, each: int):
+    sizes = [len(members) for members in cut([each] * 100, shards=wanted)]
+    assert len(sizes) == wanted and max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("giant", [0, 7, 19])
+def test_one_giant_product_leaves_no_shard_empty(giant: int):
+    photos = [1] * 20
+    photos[giant] = 5000
+    for wanted in (2, 5, 19, 20, 40):
+        shards = cut(photos, shards=wanted)
+        assert len(shards) == min(20, wanted) and all(shards)
+    assert all(cut(photos, "test"))
 
 
 def test_without_a_number_a_shard_holds_about_1024_photos():
-    table = products(1500, photos=2)
-    split = pd.Series("train", index=table.index)
-    found = list(plan.shards(table, split, Options()))
-    assert [2 * len(members) for _, _, members in found] == [1000, 1000, 1000]
+    assert [2 * len(members) for members in cut([2] * 1500)] == [1000, 1000, 1000]
+    assert [len(members) for members in cut([1] * 1024)] == [1024]
+    assert [len(members) for members in cut([1] * 1025)] == [513, 512]
+    assert len(cut([1] * 3000, "test", addition=11)) == 3
+    assert cut([]) == []
 
 
-def test_the_order_in_the_shards_is_drawn_by_the_seed_and_mixes_the_table():
-    table = products(60, category=["shirt"] * 30 + ["jeans"] * 30)
-    split = pd.Series("train", index=table.index)
-
-    def order(seed: int) -> list[int]:
-        ((_, _, members),) = plan.shards(table, split, Options(split_seed=seed))
-        return list(members.index)
-
-    assert order(0) == order(0) != order(1)
-    first_half = [row > 30 for row in order(0)[:30]]
-    assert 8 <= sum(first_half) <= 22
+def test_the_held_out_splits_have_shards_as_large_as_the_training_split():
+    products = pa.array([f"p{i}" for i in range(150)])
+    split = np.array([0] * 100 + [1] * 26 + [2] * 24, np.int8)
+    found = list(plan.shards(products, np.ones(150, int), split, Options(shards=4), 0))
+    counts = Counter(name for name, _, _ in found)
+    assert counts == {"train": 4, "validation": 2, "test": 1}
 
 
-def test_a_digest_is_of_the_bytes_and_of_the_path_where_there_are_none(tmp_path: Path):
-    (tmp_path / "a.jpg").write_bytes(b"same")
-    (tmp_path / "b.jpg").write_bytes(b"same")
-    (tmp_path / "c.jpg").write_bytes(b"other")
-    a, b, c, lost, gone = (
-        plan.digest(tmp_path, f"{name}.jpg") for name in ("a", "b", "c", "lost", "gone")
-    )
-    assert a == b and len({a, c, lost, gone}) == 4
+def test_products_of_no_split_are_in_no_shard():
+    split = np.array([0, plan.NO_SPLIT, 0, plan.NO_SPLIT], np.int8)
+    ((_, _, members),) = plan.shards(pa.array(list("abcd")), np.ones(4, int), split, Options(), 0)
+    assert sorted(members.tolist()) == [0, 2]
+
+
+def test_the_order_is_drawn_by_the_seed_and_mixes_the_table():
+    (first,), (again,), (other,) = (cut([1] * 60, split_seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert 8 <= sum(i >= 30 for i in first[:30]) <= 22
+
+
+def test_shards_do_not_depend_on_the_order_of_the_rows():
+    draw = random.Random(0)
+    ids = [f"p{i}" for i in range(90)]
+    photos = {product: draw.choice([1, 2, 5]) for product in ids}
+    splits = {product: draw.choice([0, 0, 0, 1, 2]) for product in ids}
+
+    def shards() -> list[tuple[str, list[str]]]:
+        split = np.array([splits[product] for product in ids], np.int8)
+        counts = np.array([photos[product] for product in ids])
+        found = plan.shards(pa.array(ids), counts, split, Options(shards=5), 0)
+        return [(file, [ids[i] for i in members]) for _, file, members in found]
+
+    expected = shards()
+    for _ in range(5):
+        draw.shuffle(ids)
+        assert shards() == expected

@@ -1,0 +1,98 @@
+"""What an output folder holds before a build: nothing, an unfinished build, or whole records."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from attr_extractor import files, storage, yaml_files
+from attr_extractor.catalogue.splits import SPLITS
+from attr_extractor.errors import InputError
+from attr_extractor.records import index
+from attr_extractor.records.manifest import FILE, Manifest
+from attr_extractor.records.plan import Options
+from attr_extractor.schema import Schema
+
+WORK = "work"  # folder of an unfinished build
+COLUMNS = ["product_id", "group", "category", "digest", "labels_digest"]
+LISTS = ("rejects.csv", "label_issues.csv", "near_duplicates.csv", "report.html")
+_OURS = re.compile(
+    rf"{WORK}|{index.FOLDER}|({'|'.join(SPLITS)})-[a-z0-9-]+\.(tfrecord|parquet)"
+    rf"|{'|'.join([*LISTS, FILE])}"
+)
+_TEMPORARY = re.compile(rf"(\.[0-9a-f]{{8}})?{re.escape(storage.TEMPORARY)}$")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a build writes files or folders of this name, also under a temporary one."""
+    return bool(_OURS.fullmatch(_TEMPORARY.sub("", name)))
+
+
+@dataclass(frozen=True)
+class Existing:
+    """The finished records in a folder; none where `manifest` is None."""
+
+    manifest: Manifest | None
+    photos: pa.Table  # of the index, and `split`, its position in SPLITS
+
+    @property
+    def addition(self) -> int:
+        """The number of the build that comes next; 0 for the first."""
+        return self.manifest.additions + 1 if self.manifest else 0
+
+
+def look(records: str, schema: Schema, options: Options) -> Existing:
+    """What is in the output folder of a build with this schema and these options.
+
+    Raises:
+      InputError: the folder holds something else, or records made with another schema or options.
+    """
+    if not storage.exists(storage.join(records, FILE)):
+        if unfinished_relabel(records):
+            raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
+        for name in storage.names(records):
+            if not is_ours(name):
+                raise InputError(
+                    f"{records}: the output folder holds {name!r}, which no build has written; "
+                    "name a new folder"
+                )
+        return Existing(None, _with_split(index.read(records, [], COLUMNS), 0))
+    manifest = Manifest.read(records)
+    if manifest.fingerprint != schema.fingerprint:
+        raise InputError(
+            f"{records}: these records were built with another schema (fingerprint "
+            f"{manifest.fingerprint}, now {schema.fingerprint}): --relabel writes its labels, "
+            "a new folder takes new records"
+        )
+    for name, value in json.loads(json.dumps(asdict(options))).items():
+        if manifest.build.get(name) != value:
+            raise InputError(
+                f"{records}: these records were built with --{name} {manifest.build.get(name)}, "
+                f"not {value}: rows can be added with the same options alone"
+            )
+    return Existing(manifest, photos_of(records, manifest))
+
+
+def photos_of(records: str, manifest: Manifest) -> pa.Table:
+    """What the index says of the photos in finished records; see `Existing`."""
+    tables = [
+        _with_split(index.read(records, [s.name for s in manifest.splits[name].shards], COLUMNS), i)
+        for i, name in enumerate(SPLITS)
+    ]
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def unfinished_relabel(records: str) -> Manifest | None:
+    """The manifest of records whose labels are being replaced; None where none are."""
+    path = storage.join(records, f"{WORK}/{FILE}")
+    if not storage.exists(path):
+        return None
+    return yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
+
+
+def _with_split(photos: pa.Table, split: int) -> pa.Table:
+    return photos.append_column("split", pa.array(np.full(len(photos), split, np.int8)))

@@ -1,0 +1,188 @@
+"""The end of a build: what its shards hold, counted; the lists beside them; the manifest, last."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from attr_extractor import storage
+from attr_extractor.catalogue import photos
+from attr_extractor.catalogue.splits import SPLITS
+from attr_extractor.errors import InputError
+from attr_extractor.records import index, near_duplicates, report
+from attr_extractor.records.existing import WORK, Existing, is_ours
+from attr_extractor.records.manifest import Manifest, Shard, Split, count_labels
+from attr_extractor.records.near_duplicates import NearDuplicate
+from attr_extractor.records.plan import Options
+from attr_extractor.records.rows import Reject, Rows
+from attr_extractor.schema import Schema
+
+REJECTS = ("row", "product_id", "image", "reason")
+
+
+def finish(
+    records: str,
+    schema: Schema,
+    options: Options,
+    there: Existing,
+    rows: Rows,
+    rejects: Sequence[Reject],
+    new_shards: Mapping[str, Sequence[str]],
+) -> Manifest:
+    """Counts, lists, and with the manifest makes the build valid; removes its work folder.
+
+    Args:
+      rejects: of products that were given no shard.
+      new_shards: file names by split that this build wrote.
+
+    Raises:
+      InputError: no row could be used.
+    """
+    new_facts = {
+        split: {name: index.require_facts(records, name) for name in new_shards.get(split, [])}
+        for split in SPLITS
+    }
+    tried = [reject for found in new_facts.values() for f in found.values() for reject in f.rejects]
+    # of an addition, a shard of which no photo could be used is none
+    new_shards = {
+        split: [name for name, f in found.items() if f.records or not there.addition]
+        for split, found in new_facts.items()
+    }
+    shards = {split: [*_shards_of(there, split), *new_shards[split]] for split in SPLITS}
+    _remove_strangers(records, [name for names in shards.values() for name in names])
+    facts = {s: [index.require_facts(records, name) for name in shards[s]] for s in SPLITS}
+    listed = {split: index.read(records, shards[split]) for split in SPLITS}
+
+    # of earlier builds, what was left out of products that they hold; any other was tried again
+    earlier = [
+        reject
+        for split in SPLITS
+        for name in _shards_of(there, split)
+        for reject in index.require_facts(records, name).rejects
+    ]
+    products = pa.array([product for product, *_ in earlier], pa.string())
+    was_there = pc.is_in(products, value_set=pc.unique(there.photos["product_id"])).to_pylist()
+    earlier = [reject for reject, held in zip(earlier, was_there) if held]
+    of_photos = _photo_rejects(rows, [*earlier, *tried])
+    rejects = sorted([*rows.rejects, *rejects, *of_photos])
+    write_csv(storage.join(records, "rejects.csv"), REJECTS, rejects)
+
+    products = pa.concat_tables([table.select(["product_id"]) for table in listed.values()])
+    held = pc.is_in(rows.texts["product_id"], value_set=pc.unique(products["product_id"]))
+    before = pc.is_in(rows.texts["product_id"], value_set=pc.unique(there.photos["product_id"]))
+    numbers = rows.texts["number"]
+    rejected = np.setdiff1d([row for row, *_ in rejects if row], numbers.filter(held).to_numpy())
+    counts = {
+        "read": rows.read,
+        "written": int(pc.sum(pc.and_not(held, before)).as_py() or 0),
+        "already there": int(pc.sum(before).as_py() or 0),
+        "rejected": len(rejected),
+    }
+    if counts["read"] != sum(counts.values()) - counts["read"]:
+        raise AssertionError(f"rows do not add up: {counts}")
+    if not len(products):
+        raise InputError(f"no row could be used; {storage.join(records, 'rejects.csv')} says why")
+    similar = _near_duplicates(listed)
+    near_duplicates.write(records, similar)
+    manifest = Manifest(
+        schema_name=schema.name,
+        fingerprint=schema.fingerprint,
+        schema_yaml=schema.to_yaml(),
+        image_policy={"short_side": options.image_size, "jpeg_quality": photos.JPEG_QUALITY},
+        build=json.loads(json.dumps(asdict(options))),
+        additions=there.addition if any(new_shards.values()) else max(0, there.addition - 1),
+        rows=counts,
+        photos={"written": len(products), "rejected": len(of_photos)},
+        label_issues=dict(rows.findings.issues.most_common()),
+        near_duplicates=dict(Counter(found.split for found in similar)),
+        splits={s: _split(schema, shards[s], facts[s]) for s in SPLITS},
+    )
+    page = report.render(schema, manifest, rows.findings, listed, rejects, similar, records)
+    storage.write(storage.join(records, report.FILE), page.encode())
+    # without them an interruption here cannot leave digests behind that grow old
+    if storage.exists(storage.join(records, f"{WORK}/digests")):
+        storage.remove(storage.join(records, f"{WORK}/digests"))
+    manifest.write(records)
+    storage.remove(storage.join(records, WORK))
+    return manifest
+
+
+def write_label_issues(records: str, scratch: Path) -> None:
+    """Takes over the list that reading the table left in the scratch folder."""
+    storage.write(
+        storage.join(records, "label_issues.csv"), (scratch / "label_issues.csv").read_bytes()
+    )
+
+
+def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Writes a list as CSV, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    storage.write(path, text.getvalue().encode())
+
+
+def _photo_rejects(rows: Rows, found: Sequence[list[str]]) -> list[Reject]:
+    """Photos that could not be used, with the row that names them now; 0 where none does."""
+    products = pa.array([product for product, *_ in found], pa.string())
+    where = pc.index_in(products, value_set=rows.texts["product_id"])
+    numbers = rows.texts["number"].take(where).fill_null(0).to_pylist()
+    return [(number, *reject) for number, reject in zip(numbers, found)]
+
+
+def _near_duplicates(listed: Mapping[str, pa.Table]) -> list[NearDuplicate]:
+    hashes = {
+        split: np.frombuffer(b"".join(photos["perceptual_hash"].to_pylist()), np.uint8).reshape(
+            len(photos), near_duplicates.HASH_BYTES
+        )
+        for split, photos in listed.items()
+    }
+    training, found = listed["train"], []
+    for split in SPLITS[1:]:
+        nearest, distance = near_duplicates.find(hashes[split], hashes["train"])
+        near = np.flatnonzero(nearest >= 0)
+        columns = ["product_id", "image_index", "image"]
+        of_split = listed[split].select(columns).take(near).to_pylist()
+        similar = training.select(columns).take(nearest[near]).to_pylist()
+        for photo, bits, other in zip(of_split, distance[near].tolist(), similar):
+            where = (photo["product_id"], photo["image_index"], photo["image"])
+            found.append(NearDuplicate(split, *where, bits, other["product_id"], other["image"]))
+    return found
+
+
+def _shards_of(there: Existing, split: str) -> list[str]:
+    return [s.name for s in there.manifest.splits[split].shards] if there.manifest else []
+
+
+def _remove_strangers(records: str, shards: list[str]) -> None:
+    """Removes shards that an interrupted build planned otherwise, and their index."""
+    keep = {WORK, *shards, *(f"{name.rsplit('.', 1)[0]}.parquet" for name in shards)}
+    for folder in (records, storage.join(records, index.FOLDER)):
+        for name in storage.names(folder):
+            ends = (".tfrecord", ".parquet", storage.TEMPORARY)
+            if name.endswith(ends) and name not in keep and is_ours(name):
+                storage.remove(storage.join(folder, name))
+
+
+def _split(schema: Schema, names: Sequence[str], facts: Sequence[index.Facts]) -> Split:
+    present = np.zeros(schema.num_values, np.int64)
+    states = np.zeros([len(schema.attributes), 3], np.int64)
+    for fact in facts:
+        present += fact.present
+        states += fact.states
+    return Split(
+        shards=[Shard(name=n, records=f.records, bytes=f.bytes) for n, f in zip(names, facts)],
+        products=sum(f.products for f in facts),
+        photos=sum(f.records for f in facts),
+        labels=count_labels(schema, present, states),
+    )

@@ -1,0 +1,166 @@
+"""New labels for the photos of finished records, from a changed table or schema.
+
+No photo is read or decoded: each shard is copied with other labels. While that goes on the folder
+has no manifest, so nobody trains on two kinds of labels; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from attr_extractor import files, storage
+from attr_extractor.errors import InputError
+from attr_extractor.records import dataset, finish, index, shard
+from attr_extractor.records import rows as table_rows
+from attr_extractor.records.existing import WORK, Existing, photos_of, unfinished_relabel
+from attr_extractor.records.manifest import FILE, Manifest
+from attr_extractor.records.plan import from_manifest
+from attr_extractor.records.rows import Rows
+from attr_extractor.records.runner import Runner
+from attr_extractor.schema import Schema
+
+NOT_THERE = "not in these records; a build without --relabel adds it"
+_KEY = b"attr_extractor"
+
+
+def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: Runner) -> Manifest:
+    """Writes the labels that a table has now under a schema into finished records.
+
+    A product that the table no longer has keeps its labels where the schema still means the same.
+
+    Raises:
+      InputError: no finished records there, the table cannot be read, or the schema has another
+        meaning and the table lacks products of the records.
+    """
+    records = str(records)
+    finished = storage.exists(storage.join(records, FILE))
+    manifest = None if finished else unfinished_relabel(records)
+    manifest = manifest or Manifest.read(records)
+    there = Existing(manifest, photos_of(records, manifest))
+    shards = [s.name for split in manifest.splits.values() for s in split.shards]
+    work = storage.join(records, WORK)
+    storage.make_folder(storage.join(work, "tasks"))
+    local_folder = None if storage.is_remote(records) else work
+    with tempfile.TemporaryDirectory(dir=local_folder) as scratch:
+        rows = table_rows.read(catalogue, schema, Path(scratch))
+        _require_all(rows, there, schema, records)
+        finish.write_label_issues(records, Path(scratch))
+        tasks = [task for name in shards for task in _plan(records, name, rows, schema)]
+    if finished:
+        manifest.write(work)
+        storage.remove(storage.join(records, FILE))
+    runner.run(write, tasks, "writing labels")
+
+    texts = rows.texts
+    new = pc.invert(pc.is_in(texts["product_id"], value_set=pc.unique(there.photos["product_id"])))
+    left_out = texts.filter(new).select(["number", "product_id", "image"]).to_pylist()
+    rejects = [(*row.values(), NOT_THERE) for row in left_out]
+    options = from_manifest(manifest.build)
+    return finish.finish(records, schema, options, there, rows, rejects, {})
+
+
+def write(task_path: str) -> None:
+    """Copies the shard of a task with its new labels, then its index.
+
+    Raises:
+      InputError: the shard is damaged or cannot be written.
+    """
+    listed = files.read_table(task_path)
+    task = json.loads(listed.schema.metadata[_KEY])
+    records, name = task["records"], task["shard"]
+    before = index.require_facts(records, name)
+    path = storage.join(records, name)
+    codes: list[bytes] = []
+    products, given = (listed[c].to_pylist() for c in ("product_id", "labels"))
+    with (
+        dataset.readable(path),
+        storage.whole(path, workers=True) as temporary,
+        tf.io.TFRecordWriter(temporary) as writer,
+    ):
+        for i, serialized in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
+            record = tf.train.Example.FromString(serialized)
+            features = record.features.feature
+            if features["product_id"].bytes_list.value[0] != products[i].encode():
+                raise InputError(f"{path}: record {i} is not the product that its index names")
+            kept = features["labels"].bytes_list
+            if given[i] is not None:
+                kept.value[0] = given[i]
+            codes.append(kept.value[0])
+            writer.write(record.SerializeToString(deterministic=True))
+    facts = index.Facts(
+        made_of=task["made_of"],
+        fingerprint=task["fingerprint"],
+        records=len(codes),
+        bytes=storage.size(path),
+        products=before.products,
+        rejects=before.rejects,
+        **shard.counts(codes, task["sizes"]),
+    )
+    digests = pa.array([shard.labels_digest(code) for code in codes], pa.binary(8))
+    position = listed.schema.get_field_index("labels_digest")
+    index.write(records, name, listed.set_column(position, "labels_digest", digests), facts)
+
+
+def _plan(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
+    """Writes the task file of a shard; none where the shard has these labels already."""
+    photos = index.read(records, [name])
+    position = pc.index_in(photos["product_id"], value_set=rows.texts["product_id"])
+    known = pc.is_valid(position)
+    distinct, of_photo = np.unique(pc.drop_null(position).to_numpy(), return_inverse=True)
+    labels = np.array([codes.tobytes() for codes in rows.labels(distinct)], object)[of_photo]
+    categories = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
+    category = categories[rows.texts["category"].take(distinct).to_numpy()][of_photo]
+    new_labels = pc.replace_with_mask(
+        pa.nulls(len(photos), pa.binary()), known.combine_chunks(), pa.array(labels, pa.binary())
+    )
+    new_category = pc.replace_with_mask(
+        photos["category"].combine_chunks(), known.combine_chunks(), pa.array(category, pa.string())
+    )
+    place = photos.schema.get_field_index("category")
+    listed = photos.set_column(place, "category", new_category).append_column("labels", new_labels)
+    digest = hashlib.blake2b(schema.fingerprint.encode(), digest_size=16)
+    for code in new_labels.to_pylist():
+        digest.update(code or b"kept")
+    made_of = f"relabelled {digest.hexdigest()}"
+    facts = index.require_facts(records, name)
+    if facts.made_of == made_of:
+        return []
+    lacking = photos["product_id"].filter(pc.is_null(new_labels))
+    if len(lacking) and facts.fingerprint != schema.fingerprint:
+        raise _lacks(lacking, records)
+    task = {
+        "records": records,
+        "shard": name,
+        "made_of": made_of,
+        "fingerprint": schema.fingerprint,
+        "sizes": schema.sizes,
+    }
+    path = storage.join(records, f"{WORK}/tasks/{name}.parquet")
+    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(task)}))
+    return [path]
+
+
+def _require_all(rows: Rows, there: Existing, schema: Schema, records: str) -> None:
+    assert there.manifest is not None
+    if there.manifest.fingerprint == schema.fingerprint:
+        return
+    products = pc.unique(there.photos["product_id"])
+    lacking = products.filter(pc.invert(pc.is_in(products, value_set=rows.texts["product_id"])))
+    if len(lacking):
+        raise _lacks(lacking, records)
+
+
+def _lacks(products: pa.Array, records: str) -> InputError:
+    return InputError(
+        f"{records}: the schema has another meaning now, and the table lacks {len(products):,} "
+        f"products of these records, the first {products[0].as_py()!r}: their labels cannot be "
+        "carried over; give a table that has all of them, or build new records"
+    )

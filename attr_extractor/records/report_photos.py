@@ -1,0 +1,179 @@
+"""The validation report on values: how many photos each has, and a few of them to look at.
+
+One thumbnail serves all the values that its photo shows, so 1,900 values fit into some megabytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from PIL import Image
+
+from attr_extractor import labels, storage
+from attr_extractor.html_page import Markup, data_url, escape, search, table, track
+from attr_extractor.records import example
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
+
+PHOTOS_PER_VALUE = 3
+SIDE = 72  # pixels of a thumbnail's longer side
+QUALITY = 70  # of its JPEG
+MOST_BYTES = 3_000_000  # of all thumbnails in the page
+# Values that are not among so many photos, training first, are shown without: about 1 GiB of
+# shards, read in a few seconds, where a million photos would be 15 GiB, perhaps from a bucket.
+MOST_READ = 65_536
+OPEN_UP_TO = 12  # attributes whose values are shown without a click
+_BATCH = 256  # records that TensorFlow hands over at a time
+
+STYLE = """
+.values td:first-child { width: 16rem } .values td:nth-child(2) { width: 15rem }
+.values .track { height: .5rem; margin-top: .25rem } .values td:nth-child(2) { white-space: nowrap }
+.photo { display: inline-block; width: 64px; height: 64px; margin: 0 3px 0 0; border-radius: .2rem;
+  background: #fff center / contain no-repeat; border: 1px solid var(--line) }
+@media (max-width: 40rem) { .photo { width: 46px; height: 46px } }
+"""
+
+
+@dataclass
+class Samples:
+    """Photos chosen to stand for values."""
+
+    thumbnails: dict[int, str] = field(default_factory=dict)  # data URL by number of the photo
+    names: dict[int, str] = field(default_factory=dict)  # product and image
+    of_value: dict[int, list[int]] = field(default_factory=dict)  # numbers of photos by value
+    read: int = 0  # photos that were looked at
+
+    def style(self) -> str:
+        """CSS that gives each photo's class its picture, so that each is in the page once."""
+        return "\n".join(
+            f".p{number}{{background-image:url({url})}}" for number, url in self.thumbnails.items()
+        )
+
+
+def choose(
+    schema: Schema, manifest: Manifest, listed: Mapping[str, pa.Table], records: str
+) -> Samples:
+    """Up to PHOTOS_PER_VALUE photos of every value, the rarest values first.
+
+    Args:
+      listed: the index of each split, in the order of its records.
+    """
+    samples, wanted = Samples(), _wanted(manifest)
+    found: dict[int, list[int]] = {value: [] for value in np.flatnonzero(wanted).tolist()}
+    kept: dict[int, str] = {}
+    seen: set[bytes] = set()  # identical photos would show one thing twice
+    for number, (codes, encoded, row) in enumerate(_photos(manifest, listed, records)):
+        samples.read = number + 1
+        values = np.flatnonzero((codes == labels.PRESENT) & (wanted > 0)).tolist()
+        if values and row["digest"] not in seen:
+            seen.add(row["digest"])
+            kept[number] = _thumbnail(encoded)
+            samples.names[number] = f"{row['product_id']}: {row['image']}"
+            for value in values:
+                found[value].append(number)
+                wanted[value] -= 1
+        if not wanted.any():
+            break
+    size = 0
+    by_rarity = np.argsort(manifest.present("train"), kind="stable").tolist()
+    for place in range(PHOTOS_PER_VALUE):
+        for value in by_rarity:
+            numbers = found.get(value, [])
+            if place >= len(numbers):
+                continue
+            number = numbers[place]
+            if number not in samples.thumbnails:
+                if size + len(kept[number]) > MOST_BYTES:
+                    continue
+                size += len(kept[number])
+                samples.thumbnails[number] = kept[number]
+            samples.of_value.setdefault(value, []).append(number)
+    return samples
+
+
+def _wanted(manifest: Manifest) -> np.ndarray:
+    """int64 [V]: photos that each value should get."""
+    present = sum((manifest.present(split) for split in manifest.splits), np.int64(0))
+    return np.minimum(present, PHOTOS_PER_VALUE)
+
+
+def _photos(
+    manifest: Manifest, listed: Mapping[str, pa.Table], records: str
+) -> Iterator[tuple[np.ndarray, bytes, dict[str, Any]]]:
+    """int8 [V], JPEG and index row of the first MOST_READ photos, training first."""
+    left = MOST_READ
+    for split, held in manifest.splits.items():
+        paths = [storage.join(records, shard.name) for shard in held.shards]
+        if not paths or left <= 0:
+            continue
+        index = listed[split].select(["digest", "product_id", "image"]).slice(0, left)
+        examples = tf.data.TFRecordDataset(paths).take(left).batch(_BATCH).map(_parse)
+        rows = (row for batch in index.to_batches(_BATCH) for row in batch.to_pylist())
+        left -= len(index)
+        for codes, encoded in examples.as_numpy_iterator():
+            for code, photo in zip(codes, encoded):
+                yield np.frombuffer(code, np.int8), photo, next(rows)
+
+
+def _parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    names = ("labels", "image/encoded")
+    found = tf.io.parse_example(serialized, {name: example.FEATURES[name] for name in names})
+    return found["labels"], found["image/encoded"]
+
+
+def _thumbnail(encoded: bytes) -> str:
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        image.thumbnail((SIDE, SIDE))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=QUALITY, optimize=True)
+    return data_url(out.getvalue())
+
+
+def values(schema: Schema, manifest: Manifest, standing: np.ndarray, samples: Samples) -> Markup:
+    """Every value of every attribute: photos per split, whether it can be learned, some photos.
+
+    Args:
+      standing: object [V], "" or why a value cannot well be learned.
+    """
+    present = {split: manifest.present(split) for split in manifest.splits}
+    train = present["train"]
+    head = ("Value", "Photos", *(split.capitalize() for split in present), "")
+    read = ""
+    if samples.read == MOST_READ:
+        read = f" They come from the first {MOST_READ:,} photos; of other values none is shown."
+    parts = [
+        f"<p>Photos of each value by split, and up to {PHOTOS_PER_VALUE} of them; a photo's "
+        f"product and file show under the pointer.{read}</p>",
+        search("values", "Search values, e.g. never seen"),
+    ]
+    for attribute in schema.attributes:
+        where = schema.slices[attribute.name]
+        most = max(1, int(train[where].max()))
+        rows: list[tuple[Any, ...]] = []
+        for v, value in zip(range(where.start, where.stop), attribute.values):
+            counts = [int(counts[v]) for counts in present.values()]
+            note = Markup(f"<span class=wrong>{standing[v]}</span>") if standing[v] else ""
+            photos = "".join(
+                f"<i class='photo p{n}' role=img title='{escape(samples.names[n])}'></i>"
+                for n in samples.of_value.get(v, [])
+            )
+            name = escape(value) + track([("", counts[0] / most)])
+            rows.append((name, Markup(photos), *counts, note))
+        rows.sort(key=lambda row: -row[2])
+        rare = int((standing[where] != "").sum())
+        summary = f"{len(rows):,} values" + (f", {rare:,} too rare" if rare else "")
+        opened = " open" if len(schema.attributes) <= OPEN_UP_TO else ""
+        parts.append(
+            f"<details{opened}><summary>{escape(attribute.title())} "
+            f"<span class=muted>{summary}</span></summary>"
+            + table(head, rows, "sortable values", "--" + "n" * len(present))
+            + "</details>"
+        )
+    return Markup("".join(parts))

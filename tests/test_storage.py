@@ -1,0 +1,184 @@
+"""Claims about `storage.py`: a disk and TensorFlow's file system look the same, files are whole.
+
+`ram://` stands for a bucket: TensorFlow's own file system, in this process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from attr_extractor import storage
+from attr_extractor.errors import InputError
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def folder(request, tmp_path: Path) -> Iterator[str]:
+    """An empty folder in either place."""
+    if request.param == "disk":
+        yield str(tmp_path)
+        return
+    made = f"ram://storage-{tmp_path.name}"
+    tf.io.gfile.makedirs(made)
+    yield made
+    tf.io.gfile.rmtree(made)
+
+
+# Paths
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/a", "ram://x", "s3://b/c", "hdfs://n:1/x"])
+def test_a_path_with_a_scheme_is_remote(path: str):
+    assert storage.is_remote(path)
+
+
+@pytest.mark.parametrize("path", ["/a/b", "a", Path("/x"), "C:\\x", "a:b", "", "a//b"])
+def test_a_path_without_one_is_not(path):
+    assert not storage.is_remote(path)
+
+
+@pytest.mark.parametrize("path", ["http://x.org/a.csv", "https://x.org/a", "HTTPS://x.org"])
+def test_nothing_is_fetched_from_the_web(path: str):
+    calls = (storage.exists, storage.names, storage.open_read, storage.read, storage.make_folder)
+    for call in calls:
+        with pytest.raises(
+            InputError, match=f"{path}.*a web address; nothing is fetched over http"
+        ):
+            call(path)
+    with pytest.raises(InputError, match="web address"):
+        storage.write(path, b"")
+
+
+@pytest.mark.parametrize(
+    "folder, name, expected",
+    [
+        ("/a/b", "c.x", "/a/b/c.x"),
+        ("/a/b/", "c/d.x", "/a/b/c/d.x"),
+        (Path("/a"), "b", "/a/b"),
+        ("gs://bucket/a", "b/c", "gs://bucket/a/b/c"),
+        ("gs://bucket/", "c", "gs://bucket/c"),
+    ],
+)
+def test_join(folder, name: str, expected: str):
+    assert storage.join(folder, name) == expected
+
+
+# Files
+
+
+def test_what_was_written_is_read(folder: str):
+    path = storage.join(folder, "ü x.bin")
+    assert not storage.exists(path)
+    for data in (b"", bytes(range(256)) * 1000, b"again, shorter"):
+        storage.write(path, data)
+        assert storage.exists(path)
+        assert storage.read(path) == data and storage.size(path) == len(data)
+        with storage.open_read(path) as file:
+            assert file.read() == data
+    assert storage.names(folder) == ["ü x.bin"]
+
+
+def test_folders_are_made_listed_and_removed_with_all_that_is_in_them(folder: str):
+    for _ in range(2):  # one that is there is fine
+        storage.make_folder(storage.join(folder, "b/deep"))
+    storage.write(storage.join(folder, "b/deep/x"), b"1")
+    storage.write(storage.join(folder, "c"), b"1")
+    storage.write(storage.join(folder, "a"), b"1")
+    assert storage.names(folder) == ["a", "b", "c"]
+    storage.remove(storage.join(folder, "b"))
+    storage.remove(storage.join(folder, "c"))
+    assert storage.names(folder) == ["a"]
+    assert not storage.exists(storage.join(folder, "b/deep/x"))
+    assert storage.names(storage.join(folder, "nowhere")) == []
+
+
+def test_a_file_that_is_not_there_is_the_same_error_in_both_places(folder: str):
+    path = storage.join(folder, "lost")
+    with pytest.raises(FileNotFoundError):
+        storage.read(path)
+    with pytest.raises(FileNotFoundError):
+        storage.size(path)
+    with pytest.raises(InputError, match="lost: cannot be read: "):
+        storage.open_read(path)
+
+
+def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=f"{path}: cannot be made: "):
+            storage.make_folder(path)
+
+
+# Whole or not there
+
+
+def test_until_the_end_the_old_file_stands(folder: str):
+    path = storage.join(folder, "x")
+    storage.write(path, b"old")
+    with storage.whole(path) as temporary:
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(b"new")
+        assert storage.read(path) == b"old"
+    assert storage.read(path) == b"new"
+    assert storage.names(folder) == ["x"]
+
+
+def test_an_error_on_the_way_leaves_the_old_file(folder: str):
+    path = storage.join(folder, "x")
+    storage.write(path, b"old")
+    with pytest.raises(ZeroDivisionError), storage.whole(path) as temporary:
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(b"longer than the next")
+        raise ZeroDivisionError
+    assert storage.read(path) == b"old"
+    if not storage.is_remote(path):  # ram:// goes on at the end of a file that is there
+        storage.write(path, b"new")
+        assert storage.read(path) == b"new"
+
+
+def test_a_file_that_cannot_be_written_is_one_line_with_the_reason(tmp_path: Path):
+    (tmp_path / "is a folder").mkdir()
+    for name, reason in (("is a folder", "Is a directory"), ("no/such/folder", "No such file")):
+        with pytest.raises(InputError, match=f"{name}: cannot be written: {reason}"):
+            storage.write(tmp_path / name, b"x")
+    assert sorted(os.listdir(tmp_path)) == ["is a folder"]
+
+
+# What TensorFlow raised on a file system of 1 MiB, and with a file size limit (`ulimit -f`)
+FULL = (tf.errors.ResourceExhaustedError, "{}; No space left on device")
+TOO_LARGE = (tf.errors.OutOfRangeError, "{}; File too large")
+
+
+@pytest.mark.parametrize("kind, message", [FULL, TOO_LARGE])
+def test_a_full_disk_under_tensorflow_is_one_line_and_leaves_no_temporary_file(
+    tmp_path: Path, kind: type, message: str
+):
+    path = tmp_path / "x.tfrecord"
+    with pytest.raises(InputError) as caught, storage.whole(path) as temporary:
+        with tf.io.TFRecordWriter(temporary) as writer:
+            writer.write(b"some")
+        raise kind(None, None, message.format(temporary))
+    assert f"{path}: cannot be written" in str(caught.value)
+    assert message.rpartition("; ")[2] in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_under_python_is_one_line_and_leaves_no_temporary_file(tmp_path: Path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    full = pytest.raises(InputError, match="x: cannot be written: No space left on device")
+    with full, storage.whole(tmp_path / "x") as temporary:
+        Path(temporary).symlink_to("/dev/full")
+        Path(temporary).write_bytes(b"some")
+    assert os.listdir(tmp_path) == []
+
+
+def test_damaged_input_is_not_told_as_an_output_that_cannot_be_written(tmp_path: Path):
+    either = pytest.raises((InputError, tf.errors.DataLossError))
+    with either as caught, storage.whole(tmp_path / "x"):
+        raise tf.errors.DataLossError(None, None, "corrupted record at 12")
+    assert "cannot be written" not in str(caught.value)
