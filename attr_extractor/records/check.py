@@ -1,0 +1,225 @@
+"""Whether finished records are what their manifest says, shard by shard and between shards.
+
+All problems of all shards are told, whatever is wrong with one. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from attr_extractor import files, storage, yaml_files
+from attr_extractor.errors import InputError
+from attr_extractor.records import check_shard, index, near_duplicates
+from attr_extractor.records.check_shard import Found, Problems
+from attr_extractor.records.existing import WORK, unfinished_relabel
+from attr_extractor.records.manifest import FILE, Manifest, Shard
+from attr_extractor.schema import Schema
+
+
+@dataclass
+class Report:
+    """What is wrong with a folder of records, and what is in it."""
+
+    problems: list[Problems]  # of files that have any
+    contents: str  # a table
+
+    def __str__(self) -> str:
+        count = sum(problems.count for problems in self.problems)
+        end = f"{count:,} problem{'s' * (count > 1)}" if count else "no problem"
+        return "\n".join([*map(str, self.problems), self.contents, end])
+
+
+def check(records: str | Path, num_workers: int = 1) -> Report:
+    """Reads every byte of finished records, and what stands beside them.
+
+    Args:
+      num_workers: processes; 1: this one alone.
+
+    Raises:
+      InputError: no finished records there, no readable manifest, or a process was killed.
+    """
+    records = str(records)
+    manifest = _manifest(records)
+    shards = [(name, s) for name, split in manifest.splits.items() for s in split.shards]
+    look = functools.partial(_look, records, manifest.schema)
+    found = list(tqdm(_map(look, shards, num_workers), total=len(shards), unit="shard"))
+    by_split = {
+        name: [of_shard for (split, _), of_shard in zip(shards, found) if split == name]
+        for name in manifest.splits
+    }
+    problems = [
+        _against_manifest(records, manifest, by_split),
+        *(of_shard.problems for of_shard in found),
+        *_strangers(records, [said.name for _, said in shards]),
+        _leaks({said.name: (split, f.photos) for (split, said), f in zip(shards, found)}),
+    ]
+    return Report([p for p in problems if p.count], _contents(manifest.schema, by_split))
+
+
+def _manifest(records: str) -> Manifest:
+    """The manifest alone; Manifest.read would stop at the first shard that is not whole."""
+    path = storage.join(records, FILE)
+    if not storage.exists(path):
+        if unfinished_relabel(records):
+            raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
+        raise InputError(
+            f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
+        )
+    content = files.read_json(path, "the manifest of the records")
+    return yaml_files.validate(Manifest, content, path)
+
+
+def _look(records: str, schema: Schema, named: tuple[str, Shard]) -> Found:
+    return check_shard.check(records, *named, schema)
+
+
+def _map(
+    look: Callable[[tuple[str, Shard]], Found], shards: list[tuple[str, Shard]], num_workers: int
+) -> Iterator[Found]:
+    if num_workers == 1:
+        yield from map(look, shards)
+        return
+    # spawned, not forked: a process that has loaded TensorFlow must not be forked
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(look, shards)
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process was killed, perhaps for want of memory; --num_workers=1 needs less"
+            ) from error
+
+
+def _against_manifest(
+    records: str, manifest: Manifest, by_split: Mapping[str, Sequence[Found]]
+) -> Problems:
+    """The numbers that the manifest gives for splits and for all."""
+    problems = Problems(FILE)
+    if manifest.fingerprint != manifest.schema.fingerprint:
+        problems.add(
+            f"its fingerprint is {manifest.fingerprint}, that of its schema "
+            f"{manifest.schema.fingerprint}"
+        )
+    named = Counter(shard.name for split in manifest.splits.values() for shard in split.shards)
+    for name in (name for name, times in named.items() if times > 1):
+        problems.add(f"it names {name} {named[name]} times")
+    for name, split in manifest.splits.items():
+        if all(of_shard.complete for of_shard in by_split[name]):
+            size = sum(shard.bytes for shard in split.shards)
+            said = check_shard.numbers(split.photos, size, split.products, split.labels)
+            found = {**dict.fromkeys(said, 0), **_sum(by_split[name])}
+            problems.compare(f"the split {name}", said, found)
+    rows = dict(manifest.rows)
+    read, photos = rows.pop("read", 0), sum(split.photos for split in manifest.splits.values())
+    said = {"rows read": read, "photos written": manifest.photos.get("written", 0)}
+    problems.compare("it", said, {"rows read": sum(rows.values()), "photos written": photos})
+    try:
+        similar = Counter(near.split for near in near_duplicates.read(records) or [])
+    except InputError as error:
+        problems.add(str(error))
+    else:
+        for name in manifest.splits:
+            what = f"near duplicates of {name}"
+            said = {what: manifest.near_duplicates.get(name, 0)}
+            problems.compare("it", said, {what: similar[name]})
+    return problems
+
+
+def _sum(found: Sequence[Found]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for of_shard in found:
+        total.update(of_shard.counts)
+    return total
+
+
+def _strangers(records: str, shards: Sequence[str]) -> Iterator[Problems]:
+    """Files of builds that the manifest does not name."""
+    for folder, suffix in (("", ".tfrecord"), (f"{index.FOLDER}/", ".parquet")):
+        known = {f"{name.rsplit('.', 1)[0]}{suffix}" for name in shards}
+        for name in storage.names(storage.join(records, folder)):
+            problems = Problems(folder + name)
+            if name == WORK:
+                problems.add("an unfinished build; the same command goes on where it stopped")
+            elif name.endswith((suffix, storage.TEMPORARY)) and name not in known:
+                problems.add(f"{FILE} does not name it")
+            yield problems
+
+
+def _leaks(shards: Mapping[str, tuple[str, pa.Table]]) -> Problems:
+    """Photos and groups in two splits, and photos that stand twice, as the index has them.
+
+    Args:
+      shards: by name the split and the photos.
+    """
+    problems = Problems("two records")
+    names = list(shards)
+    splits = [split for split, _ in shards.values()]
+    tables = [table for _, table in shards.values()]
+    if not sum(map(len, tables)):
+        return problems
+    photos = pa.concat_tables(tables).combine_chunks()
+    shard_of = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
+    number = np.concatenate([np.arange(len(table)) for table in tables])
+    _, split = np.unique(np.array(splits)[shard_of], return_inverse=True)
+
+    def place(i: int) -> str:
+        product = photos["product_id"][i].as_py()
+        return f"record {number[i]} of {names[shard_of[i]]} (product {product!r})"
+
+    for column, what in {"digest": "byte-identical photos", "group": "photos of one group"}.items():
+        for i, j in zip(*_first_and_last(_codes(photos[column]), split)):
+            if split[i] != split[j]:
+                problems.add(f"{place(i)} and {place(j)} are {what} in two splits")
+    index_of_photo = photos["image_index"].to_numpy()
+    keys = _codes(photos["product_id"]) * (index_of_photo.max() + 1) + index_of_photo
+    for i, j in zip(*_first_and_last(keys, split)):
+        if i != j:
+            problems.add(f"{place(i)} and {place(j)} are the same photo of the same product")
+    return problems
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """int64: which of the distinct values each element is."""
+    return column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def _first_and_last(keys: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each distinct key the positions with the lowest and with the highest split."""
+    order = np.lexsort([split, keys])
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return order[starts], order[np.append(starts[1:], len(order)) - 1]
+
+
+def _contents(schema: Schema, by_split: Mapping[str, Sequence[Found]]) -> str:
+    """What is in each split: shards, products, photos, MiB, photos with known labels."""
+    sums = {name: _sum(found) for name, found in by_split.items()}
+    for name, found in by_split.items():
+        sums[name]["shards"] = len(found)
+    sums["all"] = sum(sums.values(), Counter())
+    rows = [["", *sums]]
+    for key, title in {"shards": "shards", "products": "products", "records": "photos"}.items():
+        rows.append([title, *(f"{total[key]:,}" for total in sums.values())])
+    rows.append(["MiB", *(f"{total['bytes'] / 2**20:,.1f}" for total in sums.values())])
+    for name in schema.names:
+        known = [
+            total[f"{name} answered"] + total[f"{name} not applicable"] for total in sums.values()
+        ]
+        photos = [max(1, total["records"]) for total in sums.values()]
+        rows.append(
+            [f"{name} known", *(f"{k:,} ({100 * k / n:.1f} %)" for k, n in zip(known, photos))]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
+        for row in rows
+    )
