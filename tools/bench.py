@@ -1,30 +1,39 @@
-r"""Measures a part of the pipeline by itself; so far the training step on made-up pixels.
+r"""Measures a part of the work by itself, beside what others do where that can be had here.
 
 Example:
-  python tools/bench.py --what=step --config=configs/fake_data.yaml \
-      --schema=configs/schemas/flipkart49.yaml
+  python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10
 """
 
 from absl import flags
 
 from attr_extractor import errors
 from attr_extractor.config import Config
+from attr_extractor.records import measure_build, measure_input
 from attr_extractor.schema import Schema
 from attr_extractor.training import measure
 
 F = flags.FLAGS
-flags.DEFINE_enum("what", None, ["step"], "What to measure.", required=True)
-flags.DEFINE_string("config", None, "The experiment: YAML.", required=True)
-flags.DEFINE_string("schema", None, "The schema: YAML.", required=True)
-flags.DEFINE_integer("steps", 20, "Steps to take the median of.", lower_bound=1)
+COUNTS = {"records": 8000, "table": 1_000_000, "input": 200, "step": 20}  # photos, rows, batches
+flags.DEFINE_enum("what", None, list(COUNTS), "What to measure.", required=True)
+flags.DEFINE_integer("count", None, f"How much, by default {COUNTS}.", lower_bound=1)
+flags.DEFINE_string("config", "configs/efficientnetb0_112.yaml", "The experiment: YAML.")
 flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
+flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table and step: YAML.")
+flags.DEFINE_string("records", "demo_output/records", "For input: a folder of records.")
 
 
 def main() -> None:
     config, schema = Config.read(F.config, F.set), Schema.read(F.schema)
-    print(f"{schema.name}: {len(schema.attributes)} attributes, {schema.num_values} values")
-    for name, value in measure.measure_step(config, schema, F.steps).items():
-        print(f"{name:20} {value}")
+    count = F.count or COUNTS[F.what]
+    if F.what == "input":
+        print(measure_input.table(measure_input.measure(F.records, config.data, count)))
+        return
+    found: dict = {
+        "records": lambda: measure_build.measure_photos(count),
+        "table": lambda: measure_build.measure_table(schema, count),
+        "step": lambda: measure.measure_step(config, schema, count),
+    }[F.what]()
+    print("\n".join(f"{name:42} {round(value, 4):,}" for name, value in found.items()))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ only the photos that it had not reached.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from attr_extractor import files, storage
 from attr_extractor.catalogue import photos
@@ -24,7 +24,7 @@ _NAMES = ["path", "digest"]
 
 def of_bytes(data: bytes) -> bytes:
     """16 bytes that stand for a photo's raw bytes."""
-    return hashlib.sha256(data).digest()[:16]  # processors compute SHA-256 themselves
+    return xxhash.xxh3_128(data).digest()  # a tenth of the time that a SHA takes
 
 
 def of_photos(paths: pa.Array, image_root: str, folder: str, runner: Runner) -> pa.Array:

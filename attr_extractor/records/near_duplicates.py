@@ -54,7 +54,10 @@ def perceptual_hash(pixels: Image.Image) -> bytes:
     """HASH_BYTES that change little where a photo does: its pHash, packed row by row."""
     import imagehash  # imports SciPy, which only the first photo has to wait for
 
-    return np.packbits(imagehash.phash(pixels, hash_size=HASH_SIDE).hash).tobytes()
+    # the library would resize without a gap: half a bit of difference at twice the time
+    side = 4 * HASH_SIDE
+    grey = pixels.convert("L").resize((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return np.packbits(imagehash.phash(grey, hash_size=HASH_SIDE).hash).tobytes()
 
 
 def find(

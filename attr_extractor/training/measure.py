@@ -44,8 +44,8 @@ def measure_step(
         seconds.append(time.perf_counter() - start)
     median = float(np.median(seconds[1 + warmup :]))
     return {
-        "first_step_s": round(seconds[0], 2),
-        "median_step_s": round(median, 4),
-        "images_per_second": round(batch_size / median, 1),
+        "first_step_s": seconds[0],
+        "median_step_s": median,
+        "images_per_second": batch_size / median,
         "parameters": int(model.network.count_params()),
     }
