@@ -24,7 +24,7 @@ class Data(yaml_files.Model):
     image_size: int = Field(default=224, ge=32)  # side of the model's square input, pixels
     square: Square = "squeeze"  # how a photo becomes square; crop cuts necks and hems
     batch_size: int = Field(default=32, ge=1)
-    shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, about 15 KiB each
+    shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; held twice
 
 
 class Augmentation(yaml_files.Model):

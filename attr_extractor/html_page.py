@@ -136,13 +136,15 @@ def page(title: str, body: str, style: str = "", script: str = "") -> str:
     Args:
       title: text.
       body: HTML.
-      style, script: CSS and JavaScript besides what every report has.
+      style: CSS besides what every page has.
+      script: JavaScript; SCRIPT where tables are sorted and searched.
     """
+    code = f"<script>{script}</script>" if script else ""
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>"
-        f"<body>{body}<script>{SCRIPT}{script}</script></body></html>\n"
+        f"<body>{body}{code}</body></html>\n"
     )
 
 

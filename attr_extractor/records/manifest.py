@@ -66,7 +66,9 @@ class Manifest(yaml_files.Model):
     @functools.cached_property
     def digest(self) -> str:
         """16 hex digits over what the shards hold: other records, another digest."""
-        held = self.model_dump(mode="json", include={"fingerprint", "image_policy", "splits"})
+        held = self.model_dump(
+            mode="json", include={"fingerprint", "image_policy", "build", "splits"}
+        )
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
     def write(self, records: str | Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attr_extractor.html_page import Markup, escape, headline, page, table
+from attr_extractor.html_page import SCRIPT, Markup, escape, headline, page, table
 from attr_extractor.records import report_cells, report_files, report_labels, report_photos
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.near_duplicates import NearDuplicate
@@ -79,7 +79,7 @@ def render(
         *(f"<section id={n}><h2>{title}</h2>{content}</section>" for n, title, content in sections),
     ]
     styles = STYLE + report_labels.STYLE + report_photos.STYLE + report_files.STYLE
-    return page(title, "".join(body), styles + samples.style(), report_files.SCRIPT)
+    return page(title, "".join(body), styles + samples.style(), SCRIPT + report_files.SCRIPT)
 
 
 def _headline(schema: Schema, manifest: Manifest) -> Markup:

@@ -129,7 +129,7 @@ def test_the_block_is_left_out_where_it_is_not_known_what_resembles_a_training_p
     assert "without_near_duplicates" not in training  # the list compares with this split
 
     manifest = json.loads((listed.records / "manifest.json").read_text())
-    other = {**manifest, "photos": {**manifest["photos"], "rejected": 99}}
+    other = {**manifest, "build": {**manifest["build"], "split_seed": 99}}
     (listed.records / "manifest.json").write_text(json.dumps(other))
     anew = evaluate.evaluate(listed.run, "test", listed.records)
     assert "without_near_duplicates" not in anew  # the list of a build it was not trained on
