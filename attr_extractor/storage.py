@@ -77,7 +77,7 @@ def whole(path: str | Path, workers: bool = False) -> Iterator[str]:
     if exists(temporary):
         remove(temporary)  # not every file system starts anew where a file is written again
     try:
-        with _as_os_errors(path):
+        with writable(path):
             yield temporary
             if is_remote(path):
                 _gfile().rename(temporary, str(path), overwrite=True)
@@ -85,10 +85,10 @@ def whole(path: str | Path, workers: bool = False) -> Iterator[str]:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())  # or a power cut leaves a name without content
             os.replace(temporary, path)
-    except OSError as error:
+    except InputError:
         if exists(temporary):
             remove(temporary)
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Product boxes: four cells of a row that say where on its photos the product is.
 
-A cell has one number, or one for each photo of the row, parted by | as the photos are.
+A cell has as many numbers as the row has photos, parted by | as the photos are.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ not hold yet, in shards of their own. Rows read = written + already there + reje
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from attr_extractor.catalogue import splits
 from attr_extractor.errors import require_folder
 from attr_extractor.records import digests, finish, index, plan, shard
 from attr_extractor.records import rows as table_rows
-from attr_extractor.records.existing import WORK, Existing, look
+from attr_extractor.records.existing import WORK, Existing, look, scratch
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.rows import Reject, Rows
 from attr_extractor.records.runner import Local, Runner
@@ -85,18 +84,17 @@ def prepare(
     for folder in (storage.join(work, "digests"), storage.join(work, "tasks")):
         storage.make_folder(folder)
     storage.make_folder(storage.join(records, index.FOLDER))
-    local_folder = None if storage.is_remote(records) else work
-    with tempfile.TemporaryDirectory(dir=local_folder) as scratch:
+    with scratch(records) as here:
         rows = table_rows.read(
             catalogue,
             schema,
-            Path(scratch),
+            here,
             options.group_column,
             options.split_column,
             options.box_columns,
         )
-        finish.write_label_issues(records, Path(scratch))
-        new = _new(rows, there)
+        finish.write_label_issues(records, here)
+        new = np.flatnonzero(~there.holds(rows.texts["product_id"]).to_numpy())
         texts = rows.texts.take(new)
         photos = table_rows.photos_of(texts)
         photos = _with_digests(photos, root, storage.join(work, "digests"), runner)
@@ -117,12 +115,6 @@ def prepare(
     return Prepared(there, rows, rejects, names, tasks)
 
 
-def _new(rows: Rows, there: Existing) -> np.ndarray:
-    """int64: positions of the rows whose product the records do not hold."""
-    known = pc.is_in(rows.texts["product_id"], value_set=pc.unique(there.photos["product_id"]))
-    return np.flatnonzero(~known.to_numpy())
-
-
 def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner) -> pa.Table:
     """Adds `digest`; a photo that several products name is read once."""
     paths = photos["image"].combine_chunks().dictionary_encode()
@@ -135,12 +127,13 @@ def _place(
 ) -> tuple[np.ndarray, list[Reject]]:
     """int8 [R], the position in SPLITS of each new product, or NO_SPLIT; and why."""
     split = plan.place(texts, photos, options, there.photos)
-    rejects = _rejects(texts, split == plan.NO_SPLIT, LINKS_SPLITS)
+    rejects = table_rows.rejects_of(texts, split == plan.NO_SPLIT, LINKS_SPLITS)
     products, category = texts["product_id"].combine_chunks(), texts["category"].to_numpy()
     counted = _training_products(there, schema)
     over = plan.over_cap(products, category, split, options, counted)
     reason = f"beyond the cap of {options.cap_per_category} training products per category"
-    return np.where(over, plan.NO_SPLIT, split), rejects + _rejects(texts, over, reason)
+    rejects += table_rows.rejects_of(texts, over, reason)
+    return np.where(over, plan.NO_SPLIT, split), rejects
 
 
 def _listed(
@@ -159,12 +152,11 @@ def _listed(
     taken = photos.take(np.concatenate([np.arange(a, b) for a, b in zip(first, last)]))
     member = np.repeat(np.arange(len(members)), last - first)
     of_photo = texts.take(members[member])
-    categories = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
     codes = pa.array([row.tobytes() for row in labels], pa.binary())
     columns = {
         "product_id": of_photo["product_id"],
         "group": of_photo["group"],
-        "category": pa.array(categories[of_photo["category"].to_numpy()], pa.string()),
+        "category": table_rows.category_names(schema, of_photo["category"]),
         "labels": codes.take(pa.array(member)),
         **{name: taken[name] for name in ("image", "image_index", "box", "digest")},
     }
@@ -178,11 +170,6 @@ def _training_products(there: Existing, schema: Schema) -> Counter[int]:
     position = {value: c for c, value in enumerate(schema[schema.category].values)}
     known = [category for category in products["category"] if category]
     return Counter(position[category] for category in known)
-
-
-def _rejects(texts: pa.Table, which: np.ndarray, reason: str) -> list[Reject]:
-    left_out = texts.filter(pa.array(which)).select(["number", "product_id", "image"]).to_pylist()
-    return [(row["number"], row["product_id"], row["image"], reason) for row in left_out]
 
 
 def _image_root(catalogue: str | Path, image_root: str | Path | None) -> str:

@@ -8,22 +8,20 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from attr_extractor import files, storage, yaml_files
+from attr_extractor import storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import check_shard, index, near_duplicates
 from attr_extractor.records.check_shard import Found, Problems
 from attr_extractor.records.existing import WORK, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest, Shard
+from attr_extractor.records.runner import Local
 from attr_extractor.schema import Schema
 
 
@@ -69,15 +67,9 @@ def check(records: str | Path, num_workers: int = 1) -> Report:
 
 def _manifest(records: str) -> Manifest:
     """The manifest alone; Manifest.read would stop at the first shard that is not whole."""
-    path = storage.join(records, FILE)
-    if not storage.exists(path):
-        if unfinished_relabel(records):
-            raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
-        raise InputError(
-            f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
-        )
-    content = files.read_json(path, "the manifest of the records")
-    return yaml_files.validate(Manifest, content, path)
+    if not storage.exists(storage.join(records, FILE)) and unfinished_relabel(records):
+        raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
+    return Manifest.load(records)
 
 
 def _look(records: str, schema: Schema, named: tuple[str, Shard]) -> Found:
@@ -90,14 +82,8 @@ def _map(
     if num_workers == 1:
         yield from map(look, shards)
         return
-    # spawned, not forked: a process that has loaded TensorFlow must not be forked
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(look, shards)
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a process was killed, perhaps for want of memory; --num_workers=1 needs less"
-            ) from error
+    with Local(num_workers) as workers:
+        yield from workers.map(look, shards, "checking shards")
 
 
 def _against_manifest(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from attr_extractor import files, storage, yaml_files
 from attr_extractor.catalogue.splits import SPLITS
@@ -43,6 +48,10 @@ class Existing:
     def addition(self) -> int:
         """The number of the build that comes next; 0 for the first."""
         return self.manifest.additions + 1 if self.manifest else 0
+
+    def holds(self, products: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Whether each of some products is in the records."""
+        return pc.is_in(products, value_set=pc.unique(self.photos["product_id"]))
 
 
 def look(records: str, schema: Schema, options: Options) -> Existing:
@@ -92,6 +101,14 @@ def unfinished_relabel(records: str) -> Manifest | None:
     if not storage.exists(path):
         return None
     return yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
+
+
+@contextlib.contextmanager
+def scratch(records: str) -> Iterator[Path]:
+    """A folder of this machine for the time of a build, beside the records where they are local."""
+    local = None if storage.is_remote(records) else storage.join(records, WORK)
+    with tempfile.TemporaryDirectory(dir=local) as folder:
+        yield Path(folder)
 
 
 def _with_split(photos: pa.Table, split: int) -> pa.Table:

@@ -47,38 +47,31 @@ def finish(
     Raises:
       InputError: no row could be used.
     """
-    new_facts = {
-        split: {name: index.require_facts(records, name) for name in new_shards.get(split, [])}
-        for split in SPLITS
-    }
-    tried = [reject for found in new_facts.values() for f in found.values() for reject in f.rejects]
+    old, new = (
+        {s: {name: index.require_facts(records, name) for name in names.get(s, [])} for s in SPLITS}
+        for names in (_shards_of(there), new_shards)
+    )
+    tried = [reject for found in new.values() for f in found.values() for reject in f.rejects]
     # of an addition, a shard of which no photo could be used is none
-    new_shards = {
-        split: [name for name, f in found.items() if f.records or not there.addition]
-        for split, found in new_facts.items()
+    new = {
+        split: {name: f for name, f in found.items() if f.records or not there.addition}
+        for split, found in new.items()
     }
-    shards = {split: [*_shards_of(there, split), *new_shards[split]] for split in SPLITS}
-    _remove_strangers(records, [name for names in shards.values() for name in names])
-    facts = {s: [index.require_facts(records, name) for name in shards[s]] for s in SPLITS}
-    listed = {split: index.read(records, shards[split]) for split in SPLITS}
+    facts = {split: {**old[split], **new[split]} for split in SPLITS}
+    _remove_strangers(records, [name for found in facts.values() for name in found])
+    listed = {split: index.read(records, facts[split]) for split in SPLITS}
 
     # of earlier builds, what was left out of products that they hold; any other was tried again
-    earlier = [
-        reject
-        for split in SPLITS
-        for name in _shards_of(there, split)
-        for reject in index.require_facts(records, name).rejects
-    ]
+    earlier = [reject for found in old.values() for f in found.values() for reject in f.rejects]
     products = pa.array([product for product, *_ in earlier], pa.string())
-    was_there = pc.is_in(products, value_set=pc.unique(there.photos["product_id"])).to_pylist()
-    earlier = [reject for reject, held in zip(earlier, was_there) if held]
+    earlier = [reject for reject, held in zip(earlier, there.holds(products).to_pylist()) if held]
     of_photos = _photo_rejects(rows, [*earlier, *tried])
     rejects = sorted([*rows.rejects, *rejects, *of_photos])
     write_csv(storage.join(records, "rejects.csv"), REJECTS, rejects)
 
     products = pa.concat_tables([table.select(["product_id"]) for table in listed.values()])
     held = pc.is_in(rows.texts["product_id"], value_set=pc.unique(products["product_id"]))
-    before = pc.is_in(rows.texts["product_id"], value_set=pc.unique(there.photos["product_id"]))
+    before = there.holds(rows.texts["product_id"])
     numbers = rows.texts["number"]
     rejected = np.setdiff1d([row for row, *_ in rejects if row], numbers.filter(held).to_numpy())
     counts = {
@@ -99,12 +92,12 @@ def finish(
         schema_yaml=schema.to_yaml(),
         image_policy={"short_side": options.image_size, "jpeg_quality": photos.JPEG_QUALITY},
         build=json.loads(json.dumps(asdict(options))),
-        additions=there.addition if any(new_shards.values()) else max(0, there.addition - 1),
+        additions=there.addition if any(new.values()) else max(0, there.addition - 1),
         rows=counts,
         photos={"written": len(products), "rejected": len(of_photos)},
         label_issues=dict(rows.findings.issues.most_common()),
         near_duplicates=dict(Counter(found.split for found in similar)),
-        splits={s: _split(schema, shards[s], facts[s]) for s in SPLITS},
+        splits={s: _split(schema, facts[s]) for s in SPLITS},
     )
     page = report.render(schema, manifest, rows.findings, listed, rejects, similar, records)
     storage.write(storage.join(records, report.FILE), page.encode())
@@ -160,8 +153,11 @@ def _near_duplicates(listed: Mapping[str, pa.Table]) -> list[NearDuplicate]:
     return found
 
 
-def _shards_of(there: Existing, split: str) -> list[str]:
-    return [s.name for s in there.manifest.splits[split].shards] if there.manifest else []
+def _shards_of(there: Existing) -> dict[str, list[str]]:
+    """File names by split of the shards that earlier builds wrote."""
+    if there.manifest is None:
+        return {split: [] for split in SPLITS}
+    return {split: [s.name for s in there.manifest.splits[split].shards] for split in SPLITS}
 
 
 def _remove_strangers(records: str, shards: list[str]) -> None:
@@ -174,15 +170,15 @@ def _remove_strangers(records: str, shards: list[str]) -> None:
                 storage.remove(storage.join(folder, name))
 
 
-def _split(schema: Schema, names: Sequence[str], facts: Sequence[index.Facts]) -> Split:
+def _split(schema: Schema, facts: Mapping[str, index.Facts]) -> Split:
     present = np.zeros(schema.num_values, np.int64)
     states = np.zeros([len(schema.attributes), 3], np.int64)
-    for fact in facts:
+    for fact in facts.values():
         present += fact.present
         states += fact.states
     return Split(
-        shards=[Shard(name=n, records=f.records, bytes=f.bytes) for n, f in zip(names, facts)],
-        products=sum(f.products for f in facts),
-        photos=sum(f.records for f in facts),
+        shards=[Shard(name=n, records=f.records, bytes=f.bytes) for n, f in facts.items()],
+        products=sum(f.products for f in facts.values()),
+        photos=sum(f.records for f in facts.values()),
         labels=count_labels(schema, present, states),
     )

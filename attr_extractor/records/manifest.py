@@ -85,13 +85,7 @@ class Manifest(yaml_files.Model):
         Raises:
           InputError: no finished build there, another schema, a shard missing or cut short.
         """
-        path = storage.join(records, FILE)
-        if not storage.exists(path):
-            raise InputError(
-                f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
-            )
-        content = files.read_json(path, "the manifest of the records")
-        manifest = yaml_files.validate(cls, content, path)
+        manifest, path = cls.load(records), storage.join(records, FILE)
         require_same(manifest.fingerprint, manifest.schema, path)
         if schema is not None:
             require_same(manifest.fingerprint, schema, path)
@@ -99,6 +93,17 @@ class Manifest(yaml_files.Model):
             for shard in split.shards:
                 _require_whole(storage.join(records, shard.name), shard)
         return manifest
+
+    @classmethod
+    def load(cls, records: str | Path) -> Manifest:
+        """The manifest alone; raises InputError where there is none that can be read."""
+        path = storage.join(records, FILE)
+        if not storage.exists(path):
+            raise InputError(
+                f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
+            )
+        content = files.read_json(path, "the manifest of the records")
+        return yaml_files.validate(cls, content, path)
 
     def summary(self, records: str | Path) -> str:
         """What was written and left out, for the end of a build."""

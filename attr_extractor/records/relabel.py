@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from attr_extractor import files, storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset, finish, index, shard
 from attr_extractor.records import rows as table_rows
-from attr_extractor.records.existing import WORK, Existing, photos_of, unfinished_relabel
+from attr_extractor.records.existing import WORK, Existing, photos_of, scratch, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.plan import from_manifest
 from attr_extractor.records.rows import Rows
@@ -48,11 +47,10 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
     shards = [s.name for split in manifest.splits.values() for s in split.shards]
     work = storage.join(records, WORK)
     storage.make_folder(storage.join(work, "tasks"))
-    local_folder = None if storage.is_remote(records) else work
-    with tempfile.TemporaryDirectory(dir=local_folder) as scratch:
-        rows = table_rows.read(catalogue, schema, Path(scratch))
+    with scratch(records) as folder:
+        rows = table_rows.read(catalogue, schema, folder)
         _require_all(rows, there, schema, records)
-        finish.write_label_issues(records, Path(scratch))
+        finish.write_label_issues(records, folder)
         tasks = [task for name in shards for task in _plan(records, name, rows, schema)]
     if finished:
         manifest.write(work)
@@ -60,9 +58,7 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
     runner.run(write, tasks, "writing labels")
 
     texts = rows.texts
-    new = pc.invert(pc.is_in(texts["product_id"], value_set=pc.unique(there.photos["product_id"])))
-    left_out = texts.filter(new).select(["number", "product_id", "image"]).to_pylist()
-    rejects = [(*row.values(), NOT_THERE) for row in left_out]
+    rejects = table_rows.rejects_of(texts, ~there.holds(texts["product_id"]).to_numpy(), NOT_THERE)
     options = from_manifest(manifest.build)
     return finish.finish(records, schema, options, there, rows, rejects, {})
 
@@ -88,13 +84,16 @@ def write(task_path: str) -> None:
         for i, serialized in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
             record = tf.train.Example.FromString(serialized)
             features = record.features.feature
-            if features["product_id"].bytes_list.value[0] != products[i].encode():
+            listed_here = products[i].encode() if i < len(products) else None
+            if features["product_id"].bytes_list.value[0] != listed_here:
                 raise InputError(f"{path}: record {i} is not the product that its index names")
             kept = features["labels"].bytes_list
             if given[i] is not None:
                 kept.value[0] = given[i]
             codes.append(kept.value[0])
             writer.write(record.SerializeToString(deterministic=True))
+        if len(codes) != len(products):
+            raise InputError(f"{path}: it has {len(codes)} records, its index {len(products)} rows")
     facts = index.Facts(
         made_of=task["made_of"],
         fingerprint=task["fingerprint"],
@@ -116,13 +115,12 @@ def _plan(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
     known = pc.is_valid(position)
     distinct, of_photo = np.unique(pc.drop_null(position).to_numpy(), return_inverse=True)
     labels = np.array([codes.tobytes() for codes in rows.labels(distinct)], object)[of_photo]
-    categories = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
-    category = categories[rows.texts["category"].take(distinct).to_numpy()][of_photo]
+    category = table_rows.category_names(schema, rows.texts["category"].take(distinct[of_photo]))
     new_labels = pc.replace_with_mask(
         pa.nulls(len(photos), pa.binary()), known.combine_chunks(), pa.array(labels, pa.binary())
     )
     new_category = pc.replace_with_mask(
-        photos["category"].combine_chunks(), known.combine_chunks(), pa.array(category, pa.string())
+        photos["category"].combine_chunks(), known.combine_chunks(), category
     )
     place = photos.schema.get_field_index("category")
     listed = photos.set_column(place, "category", new_category).append_column("labels", new_labels)

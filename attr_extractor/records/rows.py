@@ -161,6 +161,18 @@ def photos_of(texts: pa.Table) -> pa.Table:
     )
 
 
+def rejects_of(texts: pa.Table, which: np.ndarray, reason: str) -> list[Reject]:
+    """The rows that are left out for one reason; `which` is bool [R]."""
+    left_out = texts.filter(pa.array(which)).select(["number", "product_id", "image"]).to_pylist()
+    return [(row["number"], row["product_id"], row["image"], reason) for row in left_out]
+
+
+def category_names(schema: Schema, category: pa.ChunkedArray) -> pa.Array:
+    """The names of categories by position, "" for -1."""
+    names = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
+    return pa.array(names[category.to_numpy()], pa.string())
+
+
 def _usable(chunk: pd.DataFrame, seen: set[str]) -> tuple[pd.DataFrame, list[Reject]]:
     """Rows with a product of their own and a photo, and the rest with its reasons.
 

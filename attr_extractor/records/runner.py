@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
 from attr_extractor.errors import InputError
 
+T = TypeVar("T")
+R = TypeVar("R")
 Work = Callable[[str], None]  # a function of a module, so that other processes can import it
 
 
@@ -45,13 +47,21 @@ class Local:
 
     def run(self, work: Work, tasks: Sequence[str], name: str) -> None:
         """See `Runner`; raises InputError where a process was killed."""
+        goes_on = "the same command goes on where this one stopped, "
+        done = self.map(work, tasks, name, goes_on)
+        for _ in tqdm(done, total=len(tasks), desc=name, unit="task"):
+            pass
+
+    def map(
+        self, work: Callable[[T], R], tasks: Sequence[T], name: str, advice: str = ""
+    ) -> Iterator[R]:
+        """The results of work on each task, in order; raises as `run`, with some advice."""
         try:
-            for _ in tqdm(self._pool.map(work, tasks), total=len(tasks), desc=name, unit="task"):
-                pass
+            yield from self._pool.map(work, tasks)
         except BrokenProcessPool as error:
             raise InputError(
-                f"{name}: a process was killed, perhaps for want of memory; the same command goes "
-                "on where this one stopped, --num_workers=1 needs less memory"
+                f"{name}: a process was killed, perhaps for want of memory; {advice}"
+                "--num_workers=1 needs less memory"
             ) from error
 
 

@@ -1,6 +1,6 @@
 """Claims about interrupted builds: what is done stays done, and the end is as if undisturbed.
 
-Programs that are killed for real are in test_build_tfrecords.py; here a build is stopped in this
+Programs that are killed for real are in test_killed_programs.py; here a build is stopped in this
 process before every single change that it makes to the disk.
 """
 
