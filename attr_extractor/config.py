@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Sequence
+from typing import Annotated, Any, Dict, List, Literal, Sequence
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from attr_extractor import yaml_files
 from attr_extractor.errors import InputError
 
 Square = Literal["squeeze", "pad", "crop"]
+Pixels = Annotated[int, Field(ge=32)]  # what every trunk can take, or nearly
+Epoch = Annotated[int, Strict(False)]  # as a key: a written file has it in quotes, as JSON does
 
 
 class Data(yaml_files.Model):
     """From records to batches."""
 
-    image_size: int = Field(default=224, ge=32)  # side of the model's square input, pixels
+    image_size: Pixels = 224  # side of the model's square input
     square: Square = "squeeze"  # how a photo becomes square; crop cuts necks and hems
     batch_size: int = Field(default=32, ge=1)
     shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; held twice
@@ -37,6 +39,7 @@ class Augmentation(yaml_files.Model):
     shear: float = Field(default=16.0, ge=0, lt=90)  # degrees
     flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
     fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
+    cutout: float = Field(default=0.0, ge=0, lt=1)  # side of a grey square, of the photo's; 0 = off
     brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factors; 0 = off
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
@@ -50,6 +53,7 @@ class Attention(yaml_files.Model):
     key_dim: int = Field(default=160, ge=1)  # per head
     feed_forward_dim: int = Field(default=1280, ge=1)
     initial_scale: float = Field(default=0.1, ge=0)  # of what the block adds to each channel
+    learned_positions: bool = False  # a learned vector for each of the N positions
 
 
 class Network(yaml_files.Model):
@@ -61,29 +65,46 @@ class Network(yaml_files.Model):
     hidden: List[int] = Field(default=[256, 256], min_length=2, max_length=2)  # of every branch
     prior_bias: bool = False  # start output biases at log(p / (1 - p)) of each value
     batch_norm_momentum: float = Field(default=0.99, gt=0, lt=1)
+    fuse_stages: int = Field(default=1, ge=1)  # how many of the trunk's last resolutions are pooled
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # of the pooled features
+    exclusive_output: Literal["sigmoid", "softmax"] = "sigmoid"  # the paper: sigmoid
+    correlation_rank: int = Field(default=0, ge=0)  # of a last layer over all values; 0 = none
 
 
 class Loss(yaml_files.Model):
-    """Equation 1 and the two choices it leaves open."""
+    """Equation 1, the choices it leaves open, and what others put in its place."""
 
     normalize_by: Literal["batch", "observed"] = "batch"
     reduce_values: Literal["sum", "mean"] = "sum"
+    mask: bool = True  # off: a missing label counts as absent, as if there were no mask
+    kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    gamma: float = Field(default=2.0, ge=0)  # focal: for all; asymmetric: for absent values
+    gamma_present: float = Field(default=0.0, ge=0)  # asymmetric: for present values
+    margin: float = Field(default=0.05, ge=0, lt=1)  # asymmetric: taken off absent values' scores
+    class_balance: float = Field(default=0.0, ge=0, lt=1)  # beta of effective numbers; 0 = off
 
 
 class Training(yaml_files.Model):
     """The optimizer, its schedule, and what is kept."""
 
     epochs: int = Field(default=15, ge=1)
+    image_sizes: Dict[
+        Epoch, Pixels
+    ] = {}  # from an epoch (from 0) on; empty = data.image_size always
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-5, gt=0)
+    trunk_rate: float = Field(default=1.0, ge=0)  # the trunk's learning rate, of the others'
+    freeze_trunk_epochs: int = Field(default=0, ge=0)
     schedule: Literal["constant", "exponential", "cosine"] = "exponential"
     decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
     warmup_epochs: float = Field(default=0.0, ge=0)  # linear from 0, any schedule
     weight_decay: float = Field(default=0.0, ge=0)  # adamw only
     clip_norm: float = Field(default=0.0, ge=0)  # of all gradients together; 0 = off
+    average: float = Field(default=0.0, ge=0, lt=1)  # momentum of the weights' moving average
     keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    jit_compile: bool = False  # XLA for the step without augmentation; slow on CPUs
+    strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
+    xla: Literal["off", "activations", "step"] = "activations"  # step: slow on CPUs
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -91,6 +112,15 @@ class Training(yaml_files.Model):
     def _decay_has_its_optimizer(self) -> Training:
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError("weight_decay needs optimizer: adamw")
+        return self
+
+    @model_validator(mode="after")
+    def _image_sizes_have_their_epochs(self) -> Training:
+        epochs = list(self.image_sizes)
+        if epochs and (epochs[0] != 0 or epochs != sorted(epochs) or epochs[-1] >= self.epochs):
+            raise ValueError(
+                f"image_sizes: write epochs from 0 on, rising, below {self.epochs}, not {epochs}"
+            )
         return self
 
 
@@ -110,6 +140,15 @@ class Config(yaml_files.Model):
     loss: Loss = Loss()
     train: Training = Training()
     answers: Answers = Answers()
+
+    @model_validator(mode="after")
+    def _photos_end_at_the_models_size(self) -> Config:
+        sizes, final = list(self.train.image_sizes.values()), self.data.image_size
+        if sizes and sizes[-1] != final:
+            raise ValueError(f"train.image_sizes ends at {sizes[-1]}, data.image_size is {final}")
+        if len(set(sizes)) > 1 and self.model.attention.learned_positions:
+            raise ValueError("model.attention.learned_positions needs photos of one size")
+        return self
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -84,6 +84,27 @@ def test_a_value_may_hold_an_equals_sign(path: Path):
         ("name=5", ["name", "valid string", "not 5; write it in quotes"]),
         ("model.hidden=[1]", ["model.hidden", "at least 2 items"]),
         ("train.weight_decay=0.1", ["train: weight_decay needs optimizer: adamw"]),
+        ("augmentation.cutout=1", ["augmentation.cutout", "less than 1"]),
+        ("model.fuse_stages=0", ["model.fuse_stages", "greater than or equal to 1"]),
+        ("model.dropout=1", ["model.dropout", "less than 1"]),
+        ("model.exclusive_output=softmx", ["model.exclusive_output", "did you mean 'softmax'?"]),
+        ("model.correlation_rank=-1", ["model.correlation_rank", "greater than or equal to 0"]),
+        ("loss.kind=focl", ["loss.kind", "did you mean 'focal'?"]),
+        ("loss.gamma=-1", ["loss.gamma", "greater than or equal to 0"]),
+        ("loss.margin=1", ["loss.margin", "less than 1"]),
+        ("loss.class_balance=1", ["loss.class_balance", "less than 1"]),
+        ("train.average=1", ["train.average", "less than 1"]),
+        ("train.trunk_rate=-1", ["train.trunk_rate", "greater than or equal to 0"]),
+        ("train.clip_norm=-1", ["train.clip_norm", "greater than or equal to 0"]),
+        ("train.xla=on", ["train.xla", "'off', 'activations' or 'step'", "'on'"]),
+        ("train.image_sizes={1: 224}", ["train: image_sizes", "from 0 on", "not [1]"]),
+        ("train.image_sizes={0: 64, 9: 96, 4: 224}", ["rising", "not [0, 9, 4]"]),
+        ("train.image_sizes={-1: 64, 0: 224}", ["from 0 on", "not [-1, 0]"]),
+        ("train.image_sizes={0: 64, 15: 224}", ["below 15", "not [0, 15]"]),
+        ("train.image_sizes={0: 64, 4: 96}", ["image_sizes ends at 96", "image_size is 224"]),
+        ("train.image_sizes={0: 8, 4: 224}", ["train.image_sizes", "or equal to 32", "not 8"]),
+        ("train.image_sizes={a: 224}", ["train.image_sizes", "valid integer", "'a'"]),
+        ("train.image_sizes=224", ["train.image_sizes", "not 224"]),
         ("name.x=5", ["--set name.x=5", "'name' is not a section"]),
         ("train.epochs", ["--set train.epochs", "section.key=value"]),
         ("=5", ["--set =5", "section.key=value"]),
@@ -96,6 +117,35 @@ def test_a_mistake_is_one_line_naming_the_key_and_the_cure(path: Path, override:
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_learned_positions_fit_photos_of_one_size_alone(path: Path):
+    positions, grow = "model.attention.learned_positions=true", "train.image_sizes={0: 64, 4: 224}"
+    with pytest.raises(InputError, match="learned_positions needs photos of one size"):
+        Config.read(path, [positions, grow])
+    assert Config.read(path, [grow]).train.image_sizes == {0: 64, 4: 224}
+    Config.read(path, [positions, "train.image_sizes={0: 224, 4: 224}"])
+
+
+def test_what_the_file_leaves_out_changes_nothing_of_the_paper(path: Path):
+    config = Config.read(path)
+    assert (config.loss.kind, config.loss.mask, config.loss.class_balance) == (
+        "cross_entropy",
+        True,
+        0.0,
+    )
+    model, train = config.model, config.train
+    assert (model.fuse_stages, model.dropout, model.correlation_rank) == (1, 0.0, 0)
+    assert model.exclusive_output == "sigmoid" and not model.attention.learned_positions
+    assert (train.average, train.clip_norm, train.freeze_trunk_epochs) == (0.0, 0.0, 0)
+    assert (train.trunk_rate, train.image_sizes) == (1.0, {})
+
+
+def test_sizes_by_epoch_survive_a_written_file_and_json(path: Path, tmp_path: Path):
+    config = Config.read(path, ["train.image_sizes={0: 64, 4: 96, 9: 224}"])
+    config.write(tmp_path / "copy.yaml")
+    assert Config.read(tmp_path / "copy.yaml") == config
+    assert Config.model_validate_json(config.model_dump_json()) == config
 
 
 def test_a_mistake_in_the_file_names_the_file(path: Path):

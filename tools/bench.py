@@ -8,32 +8,32 @@ from absl import flags
 
 from attr_extractor import errors
 from attr_extractor.config import Config
+from attr_extractor.model import measure_augmentation
 from attr_extractor.records import measure_build, measure_input
 from attr_extractor.schema import Schema
-from attr_extractor.training import measure
+from attr_extractor.training import measure, measure_growth, measure_step
 
 F = flags.FLAGS
-COUNTS = {"records": 8000, "table": 1_000_000, "input": 200, "step": 20}  # photos, rows, batches
+COUNTS = {"records": 8000, "table": 10**6, "input": 200, "step": 21, "augment": 20, "growth": 5}
 flags.DEFINE_enum("what", None, list(COUNTS), "What to measure.", required=True)
-flags.DEFINE_integer("count", None, f"How much, by default {COUNTS}.", lower_bound=1)
+flags.DEFINE_integer("count", None, f"Photos, rows, batches or steps: {COUNTS}.", lower_bound=1)
 flags.DEFINE_string("config", "configs/efficientnetb0_112.yaml", "The experiment: YAML.")
 flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
 flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table and step: YAML.")
-flags.DEFINE_string("records", "demo_output/records", "For input: a folder of records.")
+flags.DEFINE_string("records", "", "For input; step adds the whole loop, augment its photos.")
 
 
 def main() -> None:
-    config, schema = Config.read(F.config, F.set), Schema.read(F.schema)
-    count = F.count or COUNTS[F.what]
-    if F.what == "input":
-        print(measure_input.table(measure_input.measure(F.records, config.data, count)))
-        return
-    found: dict = {
-        "records": lambda: measure_build.measure_photos(count),
-        "table": lambda: measure_build.measure_table(schema, count),
-        "step": lambda: measure.measure_step(config, schema, count),
+    config, n, records = Config.read(F.config, F.set), F.count or COUNTS[F.what], F.records
+    report = {
+        "records": lambda: measure_build.measure_photos(n),
+        "table": lambda: measure_build.measure_table(Schema.read(F.schema), n),
+        "input": lambda: measure_input.table(measure_input.measure(records or ".", config.data, n)),
+        "step": lambda: measure_step.report(config, Schema.read(F.schema), n, records),
+        "augment": lambda: measure_augmentation.measure(config, n, records),
+        "growth": lambda: measure_growth.table(measure_growth.measure(config, n)),
     }[F.what]()
-    print("\n".join(f"{name:42} {round(value, 4):,}" for name, value in found.items()))
+    print(measure.as_text(report))
 
 
 if __name__ == "__main__":

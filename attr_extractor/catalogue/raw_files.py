@@ -7,6 +7,7 @@ photo unusable (the other reasons: photos.py).
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -60,7 +61,7 @@ def read_raw(image_root: str | Path, relative: str) -> bytes:
 def _read_local(image_root: str, relative: str) -> bytes:
     if _SCHEME.match(relative):
         raise PhotoError(OUTSIDE)
-    root = os.path.realpath(image_root)
+    root = _real_root(image_root)
     path = os.path.realpath(os.path.join(root, relative))
     if not path.startswith(os.path.join(root, "")):
         raise PhotoError(OUTSIDE)
@@ -71,6 +72,11 @@ def _read_local(image_root: str, relative: str) -> bytes:
         raise PhotoError(TOO_MANY_BYTES)
     with open(path, "rb") as file:
         return file.read()
+
+
+@functools.lru_cache(maxsize=1)
+def _real_root(image_root: str) -> str:
+    return os.path.realpath(image_root)  # once for all photos: it looks at every folder above
 
 
 def _read_remote(image_root: str, relative: str) -> bytes:

@@ -36,8 +36,8 @@ def evaluate(
     answers = run.answers()
     baseline = scores.always(run.schema, run.origin.most_frequent)
     with dataset.readable(folder):
-        measured = scores.measure(network.logits, batches, answers, baseline, similar)
-        shown = samples.collect(network.logits, batches, answers)
+        measured = scores.measure(network.flat_scores, batches, answers, baseline, similar)
+        shown = samples.collect(network.flat_scores, batches, answers)
     measured = {"split": split, "records": str(folder), **measured}
     suffix = f"_{folder.resolve().name}" if records else ""
     run.update_metrics(split + suffix, measured)

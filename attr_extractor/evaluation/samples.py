@@ -47,7 +47,7 @@ class Sample:
 
 
 def collect(
-    logits: Callable[[tf.Tensor], tf.Tensor],
+    model: Callable[[tf.Tensor], tf.Tensor],
     batches: Iterable[dict[str, tf.Tensor]],
     answers: Answers,
     count: int = PHOTOS,
@@ -55,11 +55,11 @@ def collect(
     """The first photos of a split, which is in shuffled order, with answers and labels.
 
     Args:
-      logits: uint8 [B, H, W, 3] -> [B, V].
+      model: uint8 [B, H, W, 3] -> scores [B, V].
     """
     samples: list[Sample] = []
     for batch in batches:
-        scores = tf.sigmoid(logits(batch["pixels"]))
+        scores = model(batch["pixels"])
         chosen = answers.chosen(scores).numpy()
         for i, product in enumerate(batch["product_id"].numpy()):
             if len(samples) == count:

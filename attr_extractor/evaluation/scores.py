@@ -49,7 +49,7 @@ def always(schema: Schema, values: Mapping[str, str]) -> np.ndarray:
 
 
 def measure(
-    logits: Callable[[tf.Tensor], tf.Tensor],
+    model: Callable[[tf.Tensor], tf.Tensor],
     batches: Iterable[dict[str, tf.Tensor]],
     answers: Answers,
     baseline: np.ndarray,
@@ -58,7 +58,7 @@ def measure(
     """Scores of a model over batches, also without the photos that resemble a training photo.
 
     Args:
-      logits: uint8 [B, H, W, 3] -> [B, V].
+      model: uint8 [B, H, W, 3] -> scores [B, V].
       baseline: bool [V], the answer that is always given for comparison.
       near_duplicates: product and `image_index` of the photos that resemble a training photo;
         None where that is not known.
@@ -75,7 +75,7 @@ def measure(
 
     @tf.function(reduce_retracing=True)
     def compare(pixels: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tf.sigmoid(logits(pixels))
+        scores = model(pixels)
         chosen = answers.chosen(scores)
         found = metrics.agreement(labels, chosen, schema)
         same = metrics.agreement(labels, tf.broadcast_to(baseline, tf.shape(labels)), schema)

@@ -28,6 +28,8 @@ class TransformerBlock(keras.layers.Layer):
       feed_forward_dim: width of the hidden layer of the position-wise network.
       initial_scale: where the weight per channel starts; a small one keeps the first steps of Adam
         from burying a deep fresh trunk's features under the block.
+      learned_positions: whether a learned vector is added to each position, beginning at 0; the
+        block then fits photos of one size only.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class TransformerBlock(keras.layers.Layer):
         key_dim: int,
         feed_forward_dim: int,
         initial_scale: float = 0.1,
+        learned_positions: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -43,6 +46,7 @@ class TransformerBlock(keras.layers.Layer):
         self.key_dim = key_dim
         self.feed_forward_dim = feed_forward_dim
         self.initial_scale = initial_scale
+        self.learned_positions = learned_positions
 
     def build(self, input_shape: Any) -> None:
         channels = int(input_shape[-1])
@@ -62,9 +66,13 @@ class TransformerBlock(keras.layers.Layer):
         scale = keras.initializers.Constant(self.initial_scale)
         self.attention_scale = self._vector("attention_scale", channels, scale)
         self.feed_forward_scale = self._vector("feed_forward_scale", channels, scale)
+        if self.learned_positions:
+            self.positions = self._zeros("positions", [int(input_shape[-2]), channels])
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if self.learned_positions:
+            inputs = inputs + self.positions
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
         hidden = inputs + self.attention_scale * self._attend(normal)  # [B, N, D]
         normal = _normalize(hidden, self.norm2_scale, self.norm2_offset)  # [B, N, D]
@@ -107,6 +115,7 @@ class TransformerBlock(keras.layers.Layer):
             "key_dim": self.key_dim,
             "feed_forward_dim": self.feed_forward_dim,
             "initial_scale": self.initial_scale,
+            "learned_positions": self.learned_positions,
         }
 
 

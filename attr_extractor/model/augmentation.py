@@ -14,6 +14,8 @@ import tensorflow as tf
 from attr_extractor.config import Augmentation
 from attr_extractor.model import photometric, transform
 
+GREY = 127.5
+
 
 def augment(pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tensor:
     """Randomly transformed photos.
@@ -29,10 +31,11 @@ def augment(pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tens
     if not config.enabled:
         return photos
     batch, height, width = tf.unstack(tf.shape(pixels)[:3])
-    seeds = tf.random.experimental.stateless_split(seed, 2)
+    seeds = tf.random.experimental.stateless_split(seed, 3)
     matrices = random_matrices(batch, height, width, config, seeds[0])  # [B, 3, 3]
     photos = transform.resample(photos, matrices, config.fill_mode)  # [B, H, W, 3]
-    return photometric.adjust(photos, config, seeds[1])
+    photos = photometric.adjust(photos, config, seeds[1])
+    return cut_out(photos, config.cutout, seeds[2]) if config.cutout else photos
 
 
 def random_matrices(
@@ -94,3 +97,23 @@ def compose(
     scaled = matrix(zoom * mirror, zero, zero, zero, zoom, zero)
     back = matrix(one, zero, x + shift_x * width, zero, one, y + shift_y * height)
     return back @ rotated @ sheared @ scaled @ to_centre
+
+
+def cut_out(photos: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
+    """A grey rectangle over each photo, its centre anywhere (Cutout, DeVries and Taylor 2017).
+
+    Args:
+      photos: float32 [B, H, W, 3] in 0 .. 255.
+      share: of the rectangle's sides, of the photo's.
+      seed: int [2].
+    """
+    batch, height, width = tf.unstack(tf.shape(photos)[:3])
+    centres = tf.random.stateless_uniform([2, batch, 1], seed)  # in heights, in widths
+
+    def within(side: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:  # bool [B, side]
+        middle = (tf.range(side, dtype=tf.float32) + 0.5) / tf.cast(side, tf.float32)
+        return tf.abs(middle - centre) < share / 2
+
+    rows, columns = within(height, centres[0]), within(width, centres[1])
+    hidden = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
+    return tf.where(hidden, GREY, photos)

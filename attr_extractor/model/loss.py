@@ -4,61 +4,135 @@ L = sum over attributes t of  w_t * (1 / N_t) * sum over the batch of  mask * su
     -[ y log p + (1 - y) log(1 - p) ]
 
 The mask stands per value: an attribute missing as a whole is -1 in all its values, so it equals the
-paper's mask per sample and attribute, and covers `unlisted: missing` as well.
+paper's mask per sample and attribute, and covers `unlisted: missing` as well. Focal loss (Lin et
+al. 2017), asymmetric loss (Ridnik et al. 2021), weights by effective numbers (Cui et al. 2019) and
+a softmax over exclusive attributes take the place of the inner bracket where a config asks.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Loss
-from attr_extractor.labels import MISSING
-from attr_extractor.model.per_attribute import sum_values
+from attr_extractor.labels import ABSENT, MISSING, PRESENT
+from attr_extractor.model.per_attribute import any_value, log_softmax, sum_values
 from attr_extractor.schema import Schema
 
+TINY = 1e-30  # float32 holds its powers' gradients
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of every value, 0 where its label is missing.
 
-    Computed from logits in float32 as max(z, 0) - z*y + log(1 + exp(-|z|)). The missing ones are
-    replaced before the logarithm is taken: masking by a product would keep a NaN.
+@dataclass(frozen=True)
+class MaskedLoss:
+    """Equation 1 of a schema and a config.
+
+    Sums and counts are kept apart because each adds up exactly over replicas; their ratios do not.
+    """
+
+    schema: Schema
+    config: Loss
+    softmax: np.ndarray | None = None  # bool [V]: scores are a softmax; else a sigmoid
+    weights: np.ndarray | None = None  # float32 [V], of present values
+
+    def of_values(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The inner bracket of every value, 0 where its label is missing.
+
+        From logits, in float32. Missing ones are replaced before the logarithm is taken: masking
+        by a product would keep a NaN. Under a softmax the bracket is -log p of the present value;
+        an attribute that does not apply has none and adds 0.
+
+        Args:
+          logits: [B, V].
+          labels: int8 [B, V] of 1, 0, -1.
+
+        Returns:
+          float32 [B, V].
+        """
+        known = labels != MISSING  # [B, V]
+        z = tf.where(known, tf.cast(logits, tf.float32), 0.0)
+        y = tf.where(known, tf.cast(labels, tf.float32), 0.0)
+        losses = tf.where(known, _BRACKETS[self.config.kind](z, y, self.config), 0.0)
+        if self.softmax is not None and self.softmax.any():
+            surprise = -log_softmax(z, self.schema)  # an exclusive attribute is missing as a whole
+            losses = tf.where(self.softmax, tf.where(labels == PRESENT, surprise, 0.0), losses)
+        if self.weights is not None:
+            losses *= tf.where(labels == PRESENT, tf.constant(self.weights, tf.float32), 1.0)
+        return losses
+
+    def sums(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """float32 [T]: the loss of each attribute, summed over samples with a known label."""
+        labels = self._seen(labels)
+        per_attribute = sum_values(self.of_values(logits, labels), self.schema)  # [B, T]
+        if self.config.reduce_values == "mean":
+            known_values = sum_values(labels != MISSING, self.schema)  # [B, T]
+            per_attribute = tf.math.divide_no_nan(per_attribute, known_values)
+        return tf.reduce_sum(per_attribute, axis=0)  # [T]
+
+    def counts(self, labels: tf.Tensor) -> tf.Tensor:
+        """float32 [T]: N_t, the samples that an attribute's loss is divided by."""
+        if self.config.normalize_by == "batch":
+            size = tf.cast(tf.shape(labels)[0], tf.float32)
+            return tf.fill([len(self.schema.attributes)], size)
+        known = any_value(self._seen(labels) != MISSING, self.schema)  # [B, T]
+        return tf.reduce_sum(tf.cast(known, tf.float32), axis=0)
+
+    def total(self, sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """The weighted sum over attributes of sums / counts; an attribute never seen adds 0."""
+        weights = tf.constant([a.weight for a in self.schema.attributes], tf.float32)
+        return tf.reduce_sum(weights * tf.math.divide_no_nan(sums, counts))
+
+    def _seen(self, labels: tf.Tensor) -> tf.Tensor:
+        """With the mask off, a missing label is an absent one."""
+        if self.config.mask:
+            return labels
+        return tf.where(labels == MISSING, tf.constant(ABSENT, tf.int8), labels)
+
+
+def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) -> np.ndarray:
+    """float32 [V]: (1 - beta) / (1 - beta^n) of each value, mean 1 over those seen of an attribute.
 
     Args:
-      logits: [B, V].
-      labels: int8 [B, V] of 1, 0, -1.
-
-    Returns:
-      float32 [B, V].
+      counts: int [V], how often each value is present in the training labels; 0 weighs nothing.
     """
-    known = labels != MISSING  # [B, V]
-    logits = tf.where(known, tf.cast(logits, tf.float32), 0.0)
-    targets = tf.where(known, tf.cast(labels, tf.float32), 0.0)
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)  # [B, V]
-    return tf.where(known, entropy, 0.0)
+    weights = np.where(counts > 0, (1 - beta) / (1 - np.power(beta, np.maximum(counts, 1))), 0.0)
+    for part in schema.slices.values():
+        seen = weights[part][counts[part] > 0]
+        weights[part] /= seen.mean() if len(seen) else 1.0
+    return weights.astype(np.float32)
 
 
-def sum_and_count(
-    logits: tf.Tensor, labels: tf.Tensor, schema: Schema, config: Loss
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two halves of each attribute's mean loss, which add up exactly over replicas.
+def _binary(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
+    return tf.nn.sigmoid_cross_entropy_with_logits(y, z)
 
-    Returns:
-      sums float32 [T]: loss summed over samples with a known label.
-      counts float32 [T]: N_t, the samples it is divided by.
-    """
-    per_attribute = sum_values(cross_entropy(logits, labels), schema)  # [B, T]
-    known_values = sum_values(labels != MISSING, schema)  # [B, T]
-    if config.reduce_values == "mean":
-        per_attribute = tf.math.divide_no_nan(per_attribute, known_values)
-    sums = tf.reduce_sum(per_attribute, axis=0)  # [T]
-    if config.normalize_by == "batch":
-        counts = tf.ones_like(sums) * tf.cast(tf.shape(labels)[0], tf.float32)
+
+def _focal(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
+    """(1 - p of the right answer)^gamma times the cross-entropy."""
+    wrong = tf.sigmoid(tf.where(y > 0, -z, z))
+    return _power(wrong, config.gamma) * _binary(z, y, config)
+
+
+def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
+    """(1-p)^g+ -log p where present; q^g -log(1-q) with q = max(p - margin, 0) where absent."""
+    q = tf.maximum(tf.sigmoid(z) - config.margin, 0.0)
+    present = _power(tf.sigmoid(-z), config.gamma_present) * tf.nn.softplus(-z)
+    if config.margin:  # 1 - q, from 1 - p: at least the margin, however high the score
+        absent = -tf.math.log(tf.minimum(tf.sigmoid(-z) + config.margin, 1.0))
     else:
-        counts = tf.reduce_sum(tf.cast(known_values > 0, tf.float32), axis=0)
-    return sums, counts
+        absent = tf.nn.softplus(z)
+    return tf.where(y > 0, present, _power(q, config.gamma) * absent)
 
 
-def total(sums: tf.Tensor, counts: tf.Tensor, schema: Schema) -> tf.Tensor:
-    """The weighted sum over attributes of sums / counts; an attribute never seen adds 0."""
-    weights = tf.constant([attribute.weight for attribute in schema.attributes], tf.float32)
-    return tf.reduce_sum(weights * tf.math.divide_no_nan(sums, counts))
+def _power(base: tf.Tensor, exponent: float) -> tf.Tensor:
+    """base^exponent for 0 <= base <= 1, with gradient 0 at 0.
+
+    TensorFlow's is exponent * 0^(exponent - 1): infinite below 1, and NaN once multiplied by 0.
+    """
+    if exponent == 0:
+        return tf.ones_like(base)
+    positive = base > TINY
+    return tf.where(positive, tf.where(positive, base, 1.0) ** exponent, 0.0)
+
+
+_BRACKETS = {"cross_entropy": _binary, "focal": _focal, "asymmetric": _asymmetric}

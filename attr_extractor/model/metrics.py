@@ -7,6 +7,7 @@ with a known label, in which empty agreeing with empty inflates the score.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -42,11 +43,16 @@ def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> dict[str
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class MeanPerAttribute(keras.metrics.Metric):
-    """Sums and counts of T quantities; the result is the mean over attributes that were seen."""
+    """Sums and counts of T quantities, over replicas too.
 
-    def __init__(self, size: int, name: str, **kwargs: Any):
+    The result is the mean of the quantities' means over attributes that were seen, or, with
+    `weights` [T], their weighted sum: equation 1 over all samples, however they came in batches.
+    """
+
+    def __init__(self, size: int, name: str, weights: Sequence[float] | None = None, **kwargs: Any):
         super().__init__(name=name, dtype="float32", **kwargs)
         self.size = size
+        self.attribute_weights = None if weights is None else list(weights)
         self.sums = self.add_weight(name="sums", shape=[size], initializer="zeros")
         self.counts = self.add_weight(name="counts", shape=[size], initializer="zeros")
 
@@ -68,7 +74,9 @@ class MeanPerAttribute(keras.metrics.Metric):
     def result(self) -> tf.Tensor:
         seen = tf.cast(tf.convert_to_tensor(self.counts) > 0, tf.float32)
         means = tf.math.divide_no_nan(tf.convert_to_tensor(self.sums), self.counts)
+        if self.attribute_weights is not None:
+            return tf.reduce_sum(means * self.attribute_weights)
         return tf.math.divide_no_nan(tf.reduce_sum(means * seen), tf.reduce_sum(seen))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size}
+        return {**super().get_config(), "size": self.size, "weights": self.attribute_weights}

@@ -15,12 +15,16 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from attr_extractor.config import Config
+from attr_extractor.config import Network as Model
 from attr_extractor.errors import InputError
-from attr_extractor.model import trunk
+from attr_extractor.model import noise, trunk
 from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
+from attr_extractor.model.correlation import Correlation
+from attr_extractor.model.per_attribute import log_softmax
 from attr_extractor.schema import Schema
 
 # Names of our layers hold a hyphen, so that no attribute can have the same one.
@@ -35,40 +39,65 @@ class Network:
 
     logits: Any  # keras.Model: uint8 [B, H, W, 3] -> float32 [B, V]
     scores: Any  # keras.Model: the same -> dict of T outputs, float32 [B, V_t] in 0 .. 1
+    trunk: list[Any]  # the layers that come before the attention block
+    schema: Schema
+    softmax: np.ndarray  # bool [V]: where a score is a softmax over its attribute's values
+
+    def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
+        """What `scores` has, side by side: uint8 [B, H, W, 3] -> float32 [B, V]."""
+        return self.scores_of(self.logits(pixels, training=False))
+
+    def scores_of(self, logits: tf.Tensor) -> tf.Tensor:
+        """Scores from logits, float32 [B, V]."""
+        scores = tf.sigmoid(logits)
+        if not self.softmax.any():
+            return scores
+        return tf.where(self.softmax, tf.exp(log_softmax(logits, self.schema)), scores)
 
 
-def build(schema: Schema, config: Config, priors: np.ndarray | None = None) -> Network:
+def build(
+    schema: Schema, config: Config, priors: np.ndarray | None = None, image_size: int | None = None
+) -> Network:
     """The network of a schema and a config, with fresh or pretrained weights.
 
     Args:
       priors: float [V], each value's frequency in the training labels; used by `prior_bias`.
+      image_size: pixels, instead of the config's; the weights are of the same shapes.
 
     Raises:
       InputError: a trunk, its weights or an image size that cannot be; an attribute named like a
         layer of the trunk.
     """
-    size = config.data.image_size
-    # uint8 on the wire: a quarter of float32's traffic to the accelerator
-    pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
-    features = trunk.build(
-        config.model.trunk, pixels, config.model.weights, config.model.batch_norm_momentum
-    )  # [B, h, w, D]
-    channels = int(features.shape[-1])
-    positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(features)  # [B, N, D]
-    attention = config.model.attention
-    if attention.enabled:
+    softmax = softmax_values(schema, config.model)
+    model, size = config.model, image_size or config.data.image_size
+    base = trunk.build(model, size, fused=config.train.xla != "off")
+    pixels, stages = base.input, _stages(base, model.fuse_stages)
+    channels = int(stages[-1].shape[-1])
+    positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(stages[-1])  # [B, N, D]
+    if model.attention.enabled:
         positions = TransformerBlock(
-            attention.num_heads,
-            attention.key_dim,
-            attention.feed_forward_dim,
-            attention.initial_scale,
+            model.attention.num_heads,
+            model.attention.key_dim,
+            model.attention.feed_forward_dim,
+            model.attention.initial_scale,
+            model.attention.learned_positions,
             name="transformer-block",
         )(positions)  # [B, N, D]
-    pooled = keras.layers.GlobalAveragePooling1D(name=POOLED)(positions)  # [B, D]
-    branches = Branches(schema.sizes, config.model.hidden, name=BRANCHES)
+    pooled = keras.layers.GlobalAveragePooling1D(name="pooled-positions")(positions)  # [B, D]
+    earlier = [
+        keras.layers.GlobalAveragePooling2D(name=f"pooled-stage-{i}")(stage)
+        for i, stage in enumerate(stages[:-1])
+    ]
+    if earlier:
+        pooled = keras.layers.Concatenate(name="pooled-stages")([pooled, *earlier])  # [B, D']
+    pooled = noise.Dropout(model.dropout, name=POOLED)(pooled)  # [B, D']
+    branches = Branches(schema.sizes, model.hidden, name=BRANCHES)
     logits = branches(pooled)  # [B, V] float32
-    if config.model.prior_bias and priors is not None:
-        branches.bias3.assign(prior_logits(priors))
+    if model.prior_bias and priors is not None:
+        branches.bias3.assign(prior_logits(priors, softmax))
+    if model.correlation_rank:
+        # float32: half precision would round the logits themselves
+        logits = Correlation(model.correlation_rank, name="correlation", dtype="float32")(logits)
 
     split = SplitAttributes(schema.sizes, name="split-attributes", dtype="float32")(logits)
     taken = {layer.name for layer in keras.Model(pixels, logits).layers}
@@ -77,20 +106,51 @@ def build(schema: Schema, config: Config, priors: np.ndarray | None = None) -> N
             raise InputError(
                 f"the attribute {name!r} has the name of a layer of the trunk; rename it"
             )
-    outputs = {
-        name: keras.layers.Activation("sigmoid", name=name, dtype="float32")(part)
-        for name, part in zip(schema.names, split)
-    }
+    outputs = {}
+    for name, part in zip(schema.names, split):
+        activation = "softmax" if softmax[schema.slices[name]].all() else "sigmoid"
+        outputs[name] = keras.layers.Activation(activation, name=name, dtype="float32")(part)
     return Network(
         logits=keras.Model(pixels, logits, name="logits"),
         scores=keras.Model(pixels, outputs, name="scores"),
+        trunk=list(base.layers),
+        schema=schema,
+        softmax=softmax,
     )
 
 
-def prior_logits(priors: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of each value's frequency, so that training starts at the base rates."""
+def softmax_values(schema: Schema, config: Model) -> np.ndarray:
+    """bool [V]: the values whose score is a softmax over their attribute, not a sigmoid."""
+    softmax = config.exclusive_output == "softmax"
+    return np.repeat([softmax and a.exclusive for a in schema.attributes], schema.sizes)
+
+
+def _stages(base: Any, count: int) -> list[Any]:
+    """The last outputs of a trunk at each of its `count` lowest resolutions, highest first."""
+    lowest = int(base.output.shape[1])
+    last: dict[int, Any] = {}  # by height
+    for layer in base.layers:
+        shape = layer.output.shape
+        if len(shape) == 4 and shape[1] >= lowest and not _pads(layer):
+            last[int(shape[1])] = layer.output
+    if count > len(last):
+        raise InputError(f"model.fuse_stages: {count}, but the trunk has {len(last)} resolutions")
+    return [last[height] for height in sorted(last, reverse=True)[-count:-1]] + [base.output]
+
+
+def _pads(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.ZeroPadding2D)
+
+
+def prior_logits(priors: np.ndarray, softmax: np.ndarray | bool = False) -> np.ndarray:
+    """Where output biases start, so that training starts at the base rates.
+
+    Args:
+      priors: float [V], the values' frequencies.
+      softmax: bool [V], whose scores are a softmax: log p there, log(p / (1 - p)) elsewhere.
+    """
     p = np.clip(np.asarray(priors, np.float64), 1e-4, 1 - 1e-4)
-    return np.log(p / (1 - p)).astype(np.float32)
+    return np.where(softmax, np.log(p), np.log(p / (1 - p))).astype(np.float32)
 
 
 def layer_arrays(model: Any) -> dict[str, np.ndarray]:

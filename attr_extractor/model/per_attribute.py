@@ -32,3 +32,13 @@ def is_first_highest(scores: tf.Tensor, schema: Schema) -> tf.Tensor:
     candidates = tf.where(transposed == highest, position, schema.num_values)  # [V, B]
     first = tf.gather(tf.math.unsorted_segment_min(candidates, owner, size), owner)
     return tf.transpose(position == first)
+
+
+def log_softmax(logits: tf.Tensor, schema: Schema) -> tf.Tensor:
+    """log of the softmax over each attribute's values: float32 [B, V] -> float32 [B, V]."""
+    owner, size = schema.attribute_of_value, len(schema.attributes)
+    wide = tf.transpose(logits)  # [V, B]
+    highest = tf.stop_gradient(tf.math.unsorted_segment_max(wide, owner, size))  # [T, B]
+    shifted = wide - tf.gather(highest, owner)
+    total = tf.math.unsorted_segment_sum(tf.exp(shifted), owner, size)  # [T, B]
+    return tf.transpose(shifted - tf.gather(tf.math.log(total), owner))

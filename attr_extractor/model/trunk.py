@@ -1,9 +1,9 @@
-"""The convolutional trunk: named networks, their weights, and one pixel normalisation of our own.
+"""The convolutional trunk: named networks, their weights, and layers of our own inside them.
 
 keras.applications puts Rescaling and Normalization inside some networks, and for EfficientNet a
 further Rescaling only where weights == "imagenet"; the same file given by path then yields other
-activations, silently. Here each trunk's normalisation stands in TRUNKS, the network's own is
-neutralised, and a file gives the same activations by name and by path.
+activations, silently. Here each trunk's normalisation stands in TRUNKS, the network's own is taken
+out, and a file gives the same activations by name and by path.
 """
 
 from __future__ import annotations
@@ -15,128 +15,141 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from attr_extractor.config import Network
 from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.model import noise
+from attr_extractor.model.residual import small_cnn, small_resnet
+from attr_extractor.model.silu import fused_silu
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0 .. 1
-IMAGENET_STD = (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a network expects: (pixels / 255 - mean) / std of each channel, RGB or BGR."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bgr: bool = False
+
+
+IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+INCEPTION = Pixels((0.5,) * 3, (0.5,) * 3)  # -1 .. 1
+V2_LARGE = Pixels((128 / 255,) * 3, (128 / 255,) * 3)  # -1 .. 0.992
+CAFFE = Pixels((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class PixelNormalization(keras.layers.Layer):
-    """[B, H, W, 3] in 0 .. 255 -> (pixels / 255 - mean) / std, in the layer's compute dtype."""
+    """[B, H, W, 3] RGB in 0 .. 255 -> what a network expects, in the layer's compute dtype."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], **kwargs: Any):
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], bgr: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.mean = tuple(mean)
         self.std = tuple(std)
+        self.bgr = bgr
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         scaled = tf.cast(inputs, tf.float32) / 255.0
+        if self.bgr:
+            scaled = tf.reverse(scaled, [-1])
         return tf.cast((scaled - self.mean) / self.std, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mean": self.mean, "std": self.std}
+        config = {"mean": self.mean, "std": self.std, "bgr": self.bgr}
+        return {**super().get_config(), **config}
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """How a trunk is made and what pixels it expects."""
+    """How a trunk is made and what it expects."""
 
     make: Callable[..., Any]  # (include_top, weights, input_tensor or input_shape) -> keras.Model
-    min_size: int  # pixels; below it no feature map is left
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    pixels: Pixels = IMAGENET
+    min_size: int = 32  # pixels; below it no feature map is left
     pretrained: bool = True  # whether keras.applications has ImageNet weights
 
 
-def small_cnn(
-    include_top: bool = False,
-    weights: str | None = None,
-    input_tensor: Any = None,
-    input_shape: tuple[int, int, int] | None = None,
-    widths: tuple[int, ...] = (16, 32, 64, 160),
-) -> Any:
-    """A plain residual network for demos on a CPU: stride 8, 160 channels.
-
-    The first convolution keeps the photo's full size: at 80 px a neckline is two pixels wide.
-    """
-    del include_top
-    inputs = keras.Input(input_shape) if input_tensor is None else input_tensor
-
-    def convolve(x: Any, width: int, stride: int, name: str) -> Any:
-        x = keras.layers.Conv2D(
-            width,
-            3,
-            stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv",
-        )(x)
-        x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
-        return keras.layers.Activation("relu", name=f"{name}_relu")(x)
-
-    x = convolve(inputs, widths[0], 1, "stem")
-    for stage, width in enumerate(widths[1:], start=1):
-        x = convolve(x, width, 2, f"stage{stage}_down")
-        y = convolve(x, width, 1, f"stage{stage}_res")
-        x = keras.layers.Add(name=f"stage{stage}_add")([x, y])
-    model = keras.Model(keras.utils.get_source_inputs(inputs), x, name="small_cnn")
-    if weights:
-        model.load_weights(weights)
-    return model
-
-
+_apps = keras.applications
 TRUNKS: dict[str, Trunk] = {
-    "efficientnetb0": Trunk(keras.applications.EfficientNetB0, min_size=32),
+    **{f"efficientnetb{i}": Trunk(getattr(_apps, f"EfficientNetB{i}")) for i in range(8)},
+    **{f"efficientnetv2b{i}": Trunk(getattr(_apps, f"EfficientNetV2B{i}")) for i in range(4)},
+    **{
+        f"efficientnetv2{s.lower()}": Trunk(getattr(_apps, f"EfficientNetV2{s}"), V2_LARGE)
+        for s in "SML"
+    },
+    "resnet50": Trunk(_apps.ResNet50, CAFFE),
+    "vgg16": Trunk(_apps.VGG16, CAFFE),
+    "vgg19": Trunk(_apps.VGG19, CAFFE),
+    "inceptionv3": Trunk(_apps.InceptionV3, INCEPTION, min_size=75),
+    "mobilenetv3small": Trunk(_apps.MobileNetV3Small, INCEPTION),
+    "mobilenetv3large": Trunk(_apps.MobileNetV3Large, INCEPTION),
+    **{
+        f"convnext{s.lower()}": Trunk(getattr(_apps, f"ConvNeXt{s}"))
+        for s in ("Tiny", "Small", "Base", "Large", "XLarge")
+    },
     "small_cnn": Trunk(small_cnn, min_size=16, pretrained=False),
+    "small_resnet": Trunk(small_resnet, pretrained=False),
 }
 
 
-def build(name: str, pixels: Any, weights: str, batch_norm_momentum: float) -> Any:
-    """The feature map of a trunk on top of an input tensor, un-nested.
+def build(config: Network, size: int, fused: bool = False) -> Any:
+    """A trunk as a functional model, not nested: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
+
+    Dropout is `noise.Dropout`; batch normalisation has the config's momentum and is synchronised
+    where the current strategy has several replicas.
 
     Args:
-      name: a key of TRUNKS.
-      pixels: symbolic [B, H, W, 3] in 0 .. 255.
-      weights: `none`, `imagenet`, or the path of a file that Keras' own network of this name loads.
-
-    Returns:
-      Symbolic [B, h, w, D].
+      size: H and W.
+      fused: whether XLA computes the gradient of SiLU.
 
     Raises:
       InputError: no such trunk, a photo too small for it, or weights that are not its own.
     """
+    name = config.trunk
     if name not in TRUNKS:
         raise InputError(
             f"model.trunk: {name!r} is not a trunk{did_you_mean(name, TRUNKS)}; "
             f"there are {', '.join(TRUNKS)}"
         )
     trunk = TRUNKS[name]
-    size = int(pixels.shape[1])
     if size < trunk.min_size:
         raise InputError(
             f"data.image_size: {size} is too small for {name}: at least {trunk.min_size}"
         )
-    normalize = PixelNormalization(trunk.mean, trunk.std, name="pixel-normalization")
+    # uint8 on the wire: a quarter of float32's traffic to the accelerator
+    pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
+    expected = trunk.pixels
+    normalize = PixelNormalization(
+        expected.mean, expected.std, expected.bgr, name="pixel-normalization"
+    )
     network = trunk.make(include_top=False, weights=None, input_tensor=normalize(pixels))
-    neutralize(network)
-    if weights != "none":
-        _copy_weights(_source(trunk, name, weights, size), network)
-    for layer in network.layers:
+    # Keras' ConvNeXt goes on from the source of input_tensor: ours then takes its own's place
+    is_skipped = normalize not in network.layers
+    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+    def ours(layer: Any) -> Any:
+        settings = layer.get_config()
+        if is_skipped and isinstance(layer, keras.layers.Normalization):
+            return PixelNormalization.from_config({**normalize.get_config(), "name": layer.name})
+        if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
+            return keras.layers.Activation("linear", name=layer.name)
+        if isinstance(layer, keras.layers.Dropout):
+            return noise.Dropout(
+                settings["rate"], settings["noise_shape"], name=layer.name, dtype=settings["dtype"]
+            )
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = batch_norm_momentum
-    return network.output
+            settings["momentum"] = config.batch_norm_momentum
+            settings["synchronized"] = synchronized
+        is_silu = settings.get("activation") in ("swish", "silu")
+        if fused and is_silu and isinstance(layer, keras.layers.Activation):
+            settings["activation"] = fused_silu
+        return layer.__class__.from_config(settings)
 
-
-def neutralize(network: Any) -> None:
-    """Makes the pixel preprocessing inside a network of keras.applications do nothing.
-
-    A Normalization layer without weights is the identity already; `_copy_weights` leaves it so.
-    """
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Rescaling):
-            layer.scale, layer.offset = 1.0, 0.0
+    network = keras.models.clone_model(network, clone_function=ours)
+    if config.weights != "none":
+        _copy_weights(_source(trunk, name, config.weights, size), network)
+    return network
 
 
 def _source(trunk: Trunk, name: str, weights: str, size: int) -> Any:

@@ -79,6 +79,15 @@ def training_examples(
     return epochs.flat_map(epoch).prefetch(1).flat_map(_in_order).unbatch()
 
 
+def product_ids(
+    records: str | Path, manifest: Manifest, data: Data, seed: int, step: int
+) -> list[str]:
+    """The products of the training batch of one step, from 0, photo by photo; decodes no photo."""
+    examples = training_examples(records, manifest, data, seed, step).take(data.batch_size)
+    found = examples.map(lambda serialized: example.parse(serialized, ["product_id"])["product_id"])
+    return [product.decode() for product in found.as_numpy_iterator()]
+
+
 def evaluation_batches(
     records: str | Path, manifest: Manifest, data: Data, split: str
 ) -> tf.data.Dataset:

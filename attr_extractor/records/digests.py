@@ -17,7 +17,7 @@ from attr_extractor.catalogue import photos
 from attr_extractor.records.index import DIGEST
 from attr_extractor.records.runner import Runner
 
-PHOTOS_PER_TASK = 2048
+PHOTOS_PER_TASK = 512
 TODO = ".todo.parquet"
 _NAMES = ["path", "digest"]
 

@@ -26,16 +26,14 @@ def serialize(values: dict[str, Any]) -> bytes:
     """One serialized tf.train.Example; `values` has exactly the keys of FEATURES."""
     if values.keys() != FEATURES.keys():
         raise ValueError(f"an Example has {sorted(FEATURES)}, not {sorted(values)}")
-    features = {}
+    example = tf.train.Example()
+    features = example.features.feature  # filled in place: building the messages apart copies them
     for name, spec in FEATURES.items():
         value = values[name]
-        if spec.dtype == tf.int64:
-            feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-        else:
-            data = value.astype(np.int8).tobytes() if isinstance(value, np.ndarray) else value
-            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
-        features[name] = feature
-    example = tf.train.Example(features=tf.train.Features(feature=features))
+        if isinstance(value, np.ndarray):
+            value = value.astype(np.int8).tobytes()
+        feature = features[name]
+        (feature.int64_list if spec.dtype == tf.int64 else feature.bytes_list).value.append(value)
     return example.SerializeToString(deterministic=True)
 
 

@@ -37,7 +37,7 @@ class ServedModel(tf.Module):
         super().__init__()
         # the variables, not the Keras model: nobody who serves it reads Keras' metadata
         self.weights = network.logits.variables
-        self._logits = lambda pixels: network.logits(pixels, training=False)
+        self._model = network.flat_scores
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
         self._answers = answers
         self._data = data
@@ -70,7 +70,7 @@ class ServedModel(tf.Module):
 
     def _scores(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, error = self._read(image_bytes)
-        return {"scores": tf.sigmoid(self._logits(pixels)), "error": error}
+        return {"scores": self._model(pixels), "error": error}
 
     def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return raw_photos.read_batch(image_bytes, self._data.image_size, self._data.square)
@@ -78,7 +78,7 @@ class ServedModel(tf.Module):
     def _answer(
         self, pixels: tf.Tensor, error: tf.Tensor, threshold: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        scores = tf.sigmoid(self._logits(pixels))  # [B, V]
+        scores = self._model(pixels)  # [B, V]
         chosen = self._answers.chosen(scores, threshold)  # [B, V]
         chosen &= tf.equal(error, "")[:, tf.newaxis]
         return {**self._answers.strings(scores, chosen), "error": error}
@@ -144,7 +144,7 @@ def _verify(path: Path, network: Network, image_size: int) -> None:
     generator = np.random.default_rng(0)
     photos = generator.integers(0, 256, [4, image_size, image_size, 3], dtype=np.uint8)
     encoded = tf.stack([tf.io.encode_png(photo) for photo in photos])
-    expected = tf.sigmoid(network.logits(photos)).numpy()
+    expected = network.flat_scores(photos).numpy()
     found = tf.saved_model.load(str(path)).signatures["scores"](image_bytes=encoded)
     difference = np.abs(found["scores"].numpy() - expected).max()
     if not difference <= TOLERANCE:

@@ -1,51 +1,64 @@
-"""The training step on made-up pixels: what the network costs when input costs nothing."""
+"""What the contenders of `bench.py --what=step` share: a made-up batch, a clock, a scale.
+
+Imports no framework: PyTorch's process must not hold TensorFlow as well.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.model import network
 from attr_extractor.schema import Schema
-from attr_extractor.training import schedule
-from attr_extractor.training.step import TrainingModel
+
+WARMUP = 2  # steps after the first one that do not count: memory is still being laid out
 
 
-def measure_step(
-    config: Config, schema: Schema, steps: int = 20, warmup: int = 3
-) -> dict[str, Any]:
-    """Times training steps of a config on one fixed random batch.
+def made_up_batch(config: Config, schema: Schema) -> dict[str, np.ndarray]:
+    """`pixels` uint8 [B, H, W, 3] and `labels` int8 [B, V] in -1, 0, 1, the same ones every time.
 
-    Returns:
-      `first_step_s` (tracing included), `median_step_s`, `images_per_second`, `parameters`.
+    An attribute is missing as a whole, in a third of the photos.
     """
-    keras.mixed_precision.set_global_policy(config.train.precision)
-    keras.utils.set_random_seed(config.train.seed)
-    model = TrainingModel(network.build(schema, config), schema, config)
-    model.compile(optimizer=schedule.make_optimizer(config.train, steps), jit_compile=False)
     generator = np.random.default_rng(config.train.seed)
-    size, batch_size = config.data.image_size, config.data.batch_size
-    labels = generator.integers(-1, 2, [batch_size, schema.num_values], dtype=np.int8)
-    batch = {
-        "pixels": generator.integers(0, 256, [batch_size, size, size, 3], dtype=np.uint8),
-        "labels": labels,
-    }
-    batches = iter(tf.data.Dataset.from_tensors(batch).cache().repeat())
-    train = model.make_train_function()
-    seconds = []
-    for _ in range(1 + warmup + steps):
-        start = time.perf_counter()
-        float(train(batches)["loss"])  # waits for the device
-        seconds.append(time.perf_counter() - start)
-    median = float(np.median(seconds[1 + warmup :]))
+    size, batch = config.data.image_size, config.data.batch_size
+    known = generator.random([batch, len(schema.sizes)]) > 1 / 3  # [B, T]
+    labels = generator.integers(0, 2, [batch, schema.num_values], dtype=np.int8)  # [B, V]
     return {
-        "first_step_s": seconds[0],
-        "median_step_s": median,
-        "images_per_second": batch_size / median,
-        "parameters": int(model.network.count_params()),
+        "pixels": generator.integers(0, 256, [batch, size, size, 3], dtype=np.uint8),
+        "labels": np.where(known[:, schema.attribute_of_value], labels, np.int8(-1)),
     }
+
+
+def time_steps(step: Callable[[], float], count: int) -> list[float]:
+    """Seconds of the first step, of WARMUP more, then of `count` steps; `step` waits for its end.
+
+    Raises:
+      FloatingPointError: a step's loss is not finite, so what was timed is no training.
+    """
+    seconds = []
+    for _ in range(1 + WARMUP + count):
+        start = time.perf_counter()
+        loss = step()
+        seconds.append(time.perf_counter() - start)
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"the loss of step {len(seconds)} is {loss}")
+    return seconds
+
+
+def as_text(report: object) -> str:
+    """A text as it is; a dict of figures as a line each."""
+    if isinstance(report, dict):
+        return "\n".join(f"{name:42} {round(value, 4):,}" for name, value in report.items())
+    return str(report)
+
+
+def peak_memory() -> float:
+    """GiB that this process held at most; Linux.
+
+    getrusage's ru_maxrss would not do: a child starts with what its parent had reached.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20  # of KiB

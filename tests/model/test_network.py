@@ -5,10 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from scipy import special
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.model import network
+from attr_extractor.model import network, noise
 from attr_extractor.schema import Schema
 
 
@@ -111,3 +113,122 @@ def test_names_of_the_arrays_do_not_depend_on_what_the_process_built_before(sche
     assert unnamed != ["normalization"]  # Keras numbers it through the process
     assert list(network.layer_arrays(first)) == list(network.layer_arrays(second))
     assert len(network.layer_arrays(second)) == len(second.weights)
+
+
+def concatenated(scores: dict) -> np.ndarray:
+    return np.concatenate([tf.convert_to_tensor(s) for s in scores.values()], axis=1)
+
+
+@pytest.mark.parametrize("exclusive_output", ["sigmoid", "softmax"])
+def test_scores_of_logits_are_the_scores_of_the_network(schema, photos, exclusive_output):
+    built = network.build(schema, config(exclusive_output=exclusive_output))
+    logits = built.logits(photos)
+    found = built.scores_of(logits).numpy()
+    np.testing.assert_array_equal(found, built.flat_scores(photos))
+    np.testing.assert_allclose(found, concatenated(built.scores(photos)), atol=1e-6)
+    for attribute, where in zip(schema.attributes, schema.slices.values()):
+        z = logits.numpy()[:, where].astype(np.float64)
+        exclusive = attribute.exclusive and exclusive_output == "softmax"
+        expected = special.softmax(z, axis=1) if exclusive else special.expit(z)
+        np.testing.assert_allclose(found[:, where], expected, atol=1e-6)
+        assert built.softmax[where].tolist() == [exclusive] * z.shape[1]
+
+
+def test_prior_bias_starts_a_softmax_at_its_base_rates(schema, photos):
+    priors = np.full(schema.num_values, 0.3)
+    for attribute, where in zip(schema.attributes, schema.slices.values()):
+        if attribute.exclusive:
+            rates = np.arange(1.0, 1 + len(attribute.values))
+            priors[where] = rates / rates.sum()
+    built = network.build(schema, config(prior_bias=True, exclusive_output="softmax"), priors)
+    weights = built.logits.get_layer(network.BRANCHES)
+    weights.kernel3.assign(np.zeros(weights.kernel3.shape))
+    np.testing.assert_allclose(
+        concatenated(built.scores(photos)), np.tile(priors, [3, 1]), atol=1e-5
+    )
+
+
+def test_priors_of_0_and_1_give_finite_biases():
+    for softmax in (False, True):
+        assert np.isfinite(network.prior_logits(np.array([0.0, 1.0]), softmax)).all()
+
+
+def test_fused_stages_are_the_means_of_the_last_map_of_each_resolution(schema, photos):
+    built = network.build(schema, config(fuse_stages=3, attention={"enabled": False}))
+    # small_cnn at 32 px: 32 x 32 x 16, 16 x 16 x 32, 8 x 8 x 64, 4 x 4 x 160
+    names = ["stage3_add", "stage1_add", "stage2_add"]
+    maps = [built.logits.get_layer(name).output for name in names]
+    assert [m.shape[1] for m in maps] == [4, 16, 8]
+    pooled = built.logits.get_layer(network.POOLED).output
+    assert pooled.shape == (None, 160 + 32 + 64)
+    *found, vector = keras.Model(built.logits.input, [*maps, pooled])(photos)
+    expected = np.concatenate([np.mean(m, axis=(1, 2)) for m in found], axis=1)
+    np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_fused_stages_of_efficientnet_leave_padding_and_squeezed_maps_out(schema):
+    content = config(trunk="efficientnetb0", fuse_stages=3, attention={"enabled": False})
+    built = network.build(schema, content, image_size=96)
+    pooled = [built.logits.get_layer(f"pooled-stage-{i}").input for i in range(2)]
+    last = [x.name for x in built.trunk if any(x.output is stage for stage in pooled)]
+    # the maps that the next stage's striding convolution reads: 12 x 12 and 6 x 6
+    assert last == ["block4a_expand_activation", "block6a_expand_activation"]
+    assert built.logits.get_layer(network.POOLED).output.shape == (None, 240 + 672 + 1280)
+
+
+def test_dropout_is_of_the_pooled_features_and_by_the_seed(schema, photos):
+    built = network.build(schema, config(dropout=0.5))
+    layer = built.logits.get_layer(network.POOLED)
+    both = keras.Model(built.logits.input, [layer.input, layer.output])
+
+    def run(seed: int) -> tuple:
+        with noise.keyed(tf.constant([0, seed], tf.int64)):
+            return both(photos, training=True)
+
+    (before, after), (_, again), (_, other) = run(1), run(1), run(2)
+    kept = after.numpy() != 0
+    assert 0.35 < kept[before.numpy() != 0].mean() < 0.65
+    np.testing.assert_allclose(after.numpy()[kept], 2 * before.numpy()[kept], rtol=1e-5)
+    np.testing.assert_array_equal(after, again)
+    assert (after.numpy() != other.numpy()).any()
+    np.testing.assert_array_equal(*both(photos))  # evaluation
+
+
+def test_correlation_begins_as_a_network_without_it(schema, photos):
+    plain, correlated = (network.build(schema, config(correlation_rank=r)) for r in (0, 4))
+    assert len(correlated.logits.weights) == len(plain.logits.weights) + 3
+    correlated.logits.set_weights(plain.logits.get_weights() + correlated.logits.get_weights()[-3:])
+    np.testing.assert_array_equal(correlated.logits(photos), plain.logits(photos))
+
+
+def test_correlation_does_not_round_the_logits_in_mixed_precision(schema, photos):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        built = network.build(schema, config(correlation_rank=4))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    branches = built.logits.get_layer(network.BRANCHES)
+    branches.bias3.assign(np.full(schema.num_values, 1 + 2.0**-20))
+    before = keras.Model(built.logits.input, branches.output)(photos)
+    np.testing.assert_array_equal(built.logits(photos), before)
+
+
+@pytest.mark.parametrize("trunk", ["small_cnn", "small_resnet"])
+def test_arrays_of_one_image_size_load_into_a_network_of_another(schema, photos, trunk):
+    content = config(trunk=trunk, fuse_stages=2, correlation_rank=3)
+    small = network.build(schema, content)
+    large = network.build(schema, content, image_size=64)
+    assert large.logits.input.shape == (None, 64, 64, 3)
+    network.set_layer_arrays(large.logits, network.layer_arrays(small.logits), "test")
+    for ours, theirs in zip(small.logits.get_weights(), large.logits.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert large.logits(np.zeros([2, 64, 64, 3], np.uint8)).shape == (2, schema.num_values)
+
+
+def test_the_trunk_is_every_layer_before_the_attention_block_and_no_other(schema):
+    built = network.build(schema, config(fuse_stages=2, correlation_rank=3))
+    trunk = {layer.name for layer in built.trunk}
+    rest = {layer.name for layer in built.logits.layers} - trunk
+    assert {"pixels", "stem_conv", "stage3_add"} <= trunk
+    with_weights = {x.name for x in built.logits.layers if x.weights}
+    assert with_weights & rest == {"transformer-block", network.BRANCHES, "correlation"}

@@ -1,115 +1,248 @@
-"""Claims about `model/trunk.py`: one normalisation, the same weights by name and by path."""
+"""Claims about `model/trunk.py`: one normalisation, layers of our own, the same weights by any way.
+
+Each family is compared with Keras' own network on a file that the test writes, and with the
+preprocessing that its own module documents.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import keras
 import numpy as np
 import pytest
 
+from attr_extractor.config import Network
 from attr_extractor.errors import InputError
-from attr_extractor.model import trunk
+from attr_extractor.model import noise, trunk
+from attr_extractor.model.silu import fused_silu
 
-SIDE = 64
+apps = keras.applications
+SLOW = pytest.mark.slow
+FAMILIES = [  # trunk, Keras' own, its module, pixels
+    ("vgg16", apps.VGG16, apps.vgg16, 32),
+    pytest.param("efficientnetb0", apps.EfficientNetB0, apps.efficientnet, 64, marks=SLOW),
+    pytest.param("mobilenetv3small", apps.MobileNetV3Small, apps.mobilenet_v3, 64, marks=SLOW),
+    pytest.param("mobilenetv3large", apps.MobileNetV3Large, apps.mobilenet_v3, 64, marks=SLOW),
+    pytest.param("efficientnetv2b0", apps.EfficientNetV2B0, apps.efficientnet_v2, 64, marks=SLOW),
+    pytest.param("efficientnetv2s", apps.EfficientNetV2S, apps.efficientnet_v2, 64, marks=SLOW),
+    pytest.param("resnet50", apps.ResNet50, apps.resnet50, 64, marks=SLOW),
+    pytest.param("vgg19", apps.VGG19, apps.vgg19, 32, marks=SLOW),
+    pytest.param("inceptionv3", apps.InceptionV3, apps.inception_v3, 75, marks=SLOW),
+    pytest.param("convnexttiny", apps.ConvNeXtTiny, apps.convnext, 64, marks=SLOW),
+]
+MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 
-def features(name: str, weights: str, photos: np.ndarray) -> np.ndarray:
-    pixels = keras.Input([SIDE, SIDE, 3], dtype="uint8")
-    return keras.Model(pixels, trunk.build(name, pixels, weights, 0.99))(photos).numpy()
+def built(name: str, size: int, weights: str = "none", fused: bool = False, **model) -> keras.Model:
+    return trunk.build(Network(trunk=name, weights=weights, **model), size, fused)
 
 
-@pytest.fixture(scope="module")
-def photos() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, [2, SIDE, SIDE, 3], dtype=np.uint8)
+def pixels_of(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, [2, size, size, 3], dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def b0_file(tmp_path_factory) -> str:
-    """A file like the published one: random weights, ImageNet's mean and deviation inside it."""
-    keras.utils.set_random_seed(0)
-    network = keras.applications.EfficientNetB0(
-        include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)
-    )
+def write_weights(network: keras.Model, path: str) -> str:
+    """A file like the published ones: every weight random, ImageNet's moments inside it."""
     generator = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma, beta, mean + 0.1, variance * generator.uniform(0.5, 1.5)])
-        if isinstance(layer, keras.layers.Normalization):
-            # the published file holds the standard deviations where the layer expects variances
-            mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-            layer.set_weights([mean, deviation, np.zeros([], np.int64)])
-    path = tmp_path_factory.mktemp("weights") / "b0_notop.h5"
-    network.save_weights(str(path))
-    return str(path)
-
-
-def test_a_file_gives_the_same_activations_by_name_and_by_path(b0_file, photos, monkeypatch):
-    by_path = features("efficientnetb0", b0_file, photos)
-    served = keras.applications.efficientnet
-    module = __import__(served.EfficientNetB0.__module__, fromlist=["x"])
-    monkeypatch.setattr(module.data_utils, "get_file", lambda *args, **kwargs: b0_file)
-    by_name = features("efficientnetb0", "imagenet", photos)
-    np.testing.assert_array_equal(by_name, by_path)
-    # and both are what keras.applications itself computes by name
-    reference = keras.applications.EfficientNetB0(
-        include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3)
-    )(photos.astype(np.float32)).numpy()
-    np.testing.assert_allclose(by_path, reference, atol=1e-4, rtol=1e-3)
-
-
-def test_the_networks_own_preprocessing_does_nothing_any_more(photos):
-    pixels = keras.Input([SIDE, SIDE, 3], dtype="uint8")
-    model = keras.Model(pixels, trunk.build("efficientnetb0", pixels, "none", 0.99))
-    inside = keras.Model(pixels, model.get_layer("stem_conv_pad").output)(photos).numpy()
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    expected = (photos / 255.0 - mean) / std
-    np.testing.assert_allclose(inside[:, :SIDE, :SIDE], expected, atol=1e-5)
-
-
-def test_the_trunk_is_not_nested():
-    pixels = keras.Input([SIDE, SIDE, 3], dtype="uint8")
-    model = keras.Model(pixels, trunk.build("efficientnetb0", pixels, "none", 0.9))
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-    momenta = {x.momentum for x in model.layers if hasattr(x, "momentum")}
-    assert momenta == {0.9}
-
-
-def test_small_cnn_loads_a_file_by_path(tmp_path, photos):
-    keras.utils.set_random_seed(1)
-    network = trunk.small_cnn(input_shape=(SIDE, SIDE, 3))
-    path = str(tmp_path / "small.h5")
+            # moments that are not those of a fresh layer, and keep the activations' size
+            *affine, mean, variance = layer.get_weights()
+            spread = [generator.normal(0, 0.1, mean.shape), generator.uniform(0.8, 1.2, mean.shape)]
+            affine = [w + generator.normal(0, 0.1, w.shape) for w in affine]
+            layer.set_weights([*affine, mean + spread[0], variance * spread[1]])
+        elif isinstance(layer, keras.layers.Normalization) and layer.weights:
+            # EfficientNet's file holds the deviations where the layer expects variances
+            layer.set_weights([MEAN, STD, np.zeros([], np.int64)])
+        elif layer.__class__.__name__ == "LayerScale":
+            layer.set_weights([generator.uniform(0.5, 1.0, w.shape) for w in layer.get_weights()])
     network.save_weights(path)
-    mean, std = np.array(trunk.IMAGENET_MEAN), np.array(trunk.IMAGENET_STD)
-    normal = ((photos / 255.0 - mean) / std).astype(np.float32)
-    np.testing.assert_allclose(
-        features("small_cnn", path, photos), network(normal), atol=1e-4, rtol=1e-4
-    )
+    return path
+
+
+@pytest.mark.parametrize(("name", "make", "module", "size"), FAMILIES)
+def test_a_file_gives_what_keras_own_network_gives_by_name_and_by_path(
+    name, make, module, size, tmp_path, monkeypatch
+):
+    keras.utils.set_random_seed(0)
+    shape = {"include_top": False, "input_shape": (size, size, 3)}
+    file = write_weights(make(weights=None, **shape), str(tmp_path / "notop.h5"))
+    source = sys.modules[make.__module__]
+    downloads = source.data_utils if hasattr(source, "data_utils") else source.utils.data_utils
+    monkeypatch.setattr(downloads, "get_file", lambda *args, **kwargs: file)
+
+    photos = pixels_of(size)
+    by_path = built(name, size, file)(photos).numpy()
+    by_name = built(name, size, "imagenet")(photos).numpy()
+    np.testing.assert_array_equal(by_name, by_path)
+    expected = make(weights="imagenet", **shape)(
+        module.preprocess_input(photos.astype(np.float32))
+    ).numpy()
+    assert expected.std() > 1e-3  # the activations say something
+    # rounding grows with depth: EfficientNetV2-S has 40 blocks
+    np.testing.assert_allclose(by_path, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def layers_within(model: keras.Model) -> list:
+    return list(model._flatten_layers(include_self=False))
+
+
+OWN = {"efficientnetb0": 64, "mobilenetv3small": 64, "vgg16": 32, "small_cnn": 32}
 
 
 @pytest.mark.parametrize(
-    "name, weights, words",
+    ("name", "size"),
+    [*OWN.items(), ("small_resnet", 64)]
+    + [
+        pytest.param(name, 75, marks=SLOW)
+        for name in ("efficientnetv2b0", "efficientnetv2s", "resnet50", "inceptionv3")
+    ]
+    + [pytest.param("convnexttiny", 64, marks=SLOW)],
+)
+def test_layers_are_our_own_whatever_the_network(name, size):
+    model = built(name, size, fused=True, batch_norm_momentum=0.87)
+    within = layers_within(model)
+    foreign = {type(x).__name__ for x in within if not type(x).__module__.startswith("attr_")}
+    assert not foreign & {"Dropout", "SpatialDropout2D", "StochasticDepth"}
+    assert not foreign & {"Rescaling", "Normalization"}
+    assert [type(x).__name__ for x in within].count("PixelNormalization") == 1
+    norms = [x for x in within if isinstance(x, keras.layers.BatchNormalization)]
+    assert {x.momentum for x in norms} <= {0.87}
+    # no state but weights that training moves and the moments of batch normalisation
+    assert len(model.non_trainable_weights) == 2 * len(norms)
+    assert model.input.dtype.name == "uint8" and model.input.shape == (None, size, size, 3)
+    assert len(model.output.shape) == 4 and min(model.output.shape[1:]) >= 1
+
+
+@pytest.mark.parametrize(("name", "make", "module", "size"), FAMILIES)
+def test_pixels_arrive_as_keras_own_preprocessing_makes_them(name, make, module, size):
+    """Exactly: behind a deep network a wrong scale of 0.4 % looks like rounding."""
+    network = make(weights=None, include_top=False, input_shape=(size, size, 3))
+    photos = pixels_of(size)
+    expected = module.preprocess_input(photos.astype(np.float32))
+    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
+    for layer in network.layers:
+        if isinstance(layer, kinds) and name != "efficientnetb0":  # its file holds the moments
+            expected = layer(expected)
+    if name == "efficientnetb0":
+        expected = (photos / 255.0 - MEAN) / STD
+    own = trunk.TRUNKS[name].pixels
+    found = trunk.PixelNormalization(own.mean, own.std, own.bgr)(photos)
+    np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
+
+
+def test_efficientnet_has_nine_dropouts_and_fused_activations():
+    within = layers_within(built("efficientnetb0", 32, fused=True))
+    drops = [layer for layer in within if isinstance(layer, noise.Dropout)]
+    assert len(drops) == 9 and {tuple(x.noise_shape) for x in drops} == {(None, 1, 1, 1)}
+    # Tan and Le 2019, as Keras has it: survival falls linearly, 0.2 / 16 a block
+    assert sorted(round(x.rate / 0.2 * 16) for x in drops) == [2, 4, 6, 7, 9, 10, 12, 13, 14]
+    activations = [x.activation for x in within if isinstance(x, keras.layers.Activation)]
+    assert activations.count(fused_silu) == 33  # stem, head, 16 depthwise, 15 expanding
+    plain = layers_within(built("efficientnetb0", 32))
+    assert fused_silu not in [getattr(x, "activation", None) for x in plain]
+
+
+def test_a_fused_trunk_gives_the_same_activations_as_a_plain_one():
+    plain, fused = built("efficientnetb0", 32), built("efficientnetb0", 32, fused=True)
+    fused.set_weights(plain.get_weights())
+    np.testing.assert_array_equal(plain(pixels_of(32)), fused(pixels_of(32)))
+
+
+def test_the_networks_own_preprocessing_does_nothing_any_more():
+    photos, model = pixels_of(64), built("efficientnetb0", 64)
+    inside = keras.Model(model.input, model.get_layer("stem_conv_pad").output)(photos).numpy()
+    np.testing.assert_allclose(inside[:, :64, :64], (photos / 255.0 - MEAN) / STD, atol=1e-5)
+
+
+def test_the_trunk_is_not_nested():
+    model = built("efficientnetb0", 64)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "stride", "channels"),
+    [("small_cnn", trunk.small_cnn, 8, 160), ("small_resnet", trunk.small_resnet, 32, 512)],
+)
+def test_our_own_trunks_load_a_file_by_path(name, make, stride, channels, tmp_path):
+    keras.utils.set_random_seed(1)
+    network = make(input_shape=(64, 64, 3))
+    assert network.output.shape == (None, 64 // stride, 64 // stride, channels)
+    path = write_weights(network, str(tmp_path / "own.h5"))
+    normal = ((pixels_of(64) / 255.0 - MEAN) / STD).astype(np.float32)
+    expected = network(normal).numpy()
+    found = built(name, 64, path)(pixels_of(64))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_fresh_block_of_small_resnet_is_its_shortcut():
+    model = built("small_resnet", 64)
+    block = keras.Model(
+        model.input, [model.get_layer(n).output for n in ("stem_pool", "stage1_out")]
+    )
+    before, after = block(pixels_of(64))
+    np.testing.assert_array_equal(np.maximum(before, 0), after)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "words"),
     [
-        ("efficientnetbo", "none", "did you mean 'efficientnetb0'"),
-        ("efficientnetb0", "nowhere.h5", "nowhere.h5: no such file"),
+        ("efficentnetb0", "none", "did you mean 'efficientnetb0'"),
+        ("small_cnn", "nowhere.h5", "nowhere.h5: no such file"),
         ("small_cnn", "imagenet", "no ImageNet weights"),
+        ("small_resnet", "imagenet", "no ImageNet weights"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(name, weights, words, photos):
+def test_what_cannot_be_is_one_clear_line(name, weights, words):
     with pytest.raises(InputError, match=words):
-        features(name, weights, photos)
+        built(name, 64, weights)
 
 
-def test_a_file_of_another_network_is_refused(tmp_path, photos):
+def test_a_file_of_another_network_is_refused(tmp_path):
     path = str(tmp_path / "small.h5")
-    trunk.small_cnn(input_shape=(SIDE, SIDE, 3)).save_weights(path)
-    with pytest.raises(InputError, match="not weights of efficientnetb0"):
-        features("efficientnetb0", path, photos)
+    trunk.small_cnn(input_shape=(64, 64, 3)).save_weights(path)
     (tmp_path / "junk.h5").write_bytes(b"junk")
-    with pytest.raises(InputError, match="not weights of efficientnetb0"):
-        features("efficientnetb0", str(tmp_path / "junk.h5"), photos)
+    for name, file in (("vgg16", path), ("small_resnet", path), ("vgg16", tmp_path / "junk.h5")):
+        with pytest.raises(InputError, match=f"not weights of {name}") as caught:
+            built(name, 64, str(file))
+        assert "\n" not in str(caught.value)
 
 
-def test_a_photo_too_small_for_the_trunk_is_refused():
-    pixels = keras.Input([31, 31, 3], dtype="uint8")
-    with pytest.raises(InputError, match="too small for efficientnetb0: at least 32"):
-        trunk.build("efficientnetb0", pixels, "none", 0.9)
+def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_line(monkeypatch):
+    source = sys.modules[apps.VGG16.__module__]
+
+    def offline(*args, **kwargs):
+        raise Exception("URL fetch failure on https://x: None -- no route")
+
+    monkeypatch.setattr(source.data_utils, "get_file", offline)
+    with pytest.raises(InputError, match="model.weights: imagenet: URL fetch failure"):
+        built("vgg16", 32, "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("efficientnetb0", 32), ("inceptionv3", 75), ("small_cnn", 16)]
+)
+def test_a_photo_too_small_for_the_trunk_is_refused(name, least):
+    with pytest.raises(InputError, match=f"{least - 1} is too small for {name}: at least {least}"):
+        built(name, least - 1)
+    if name != "inceptionv3":  # its test above is built at 75
+        assert min(built(name, least).output.shape[1:]) >= 1
+
+
+def test_every_trunk_names_a_network_of_keras_applications():
+    """A table with the wrong column would not show before somebody asks for that network."""
+    for name, entry in trunk.TRUNKS.items():
+        if entry.pretrained:
+            assert entry.make.__name__.lower() == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [n for n in trunk.TRUNKS if n not in ("inceptionv3", "convnextxlarge")]
+)
+def test_every_trunk_is_made_at_its_least_size(name):
+    size = trunk.TRUNKS[name].min_size
+    model = built(name, size, batch_norm_momentum=0.9)
+    assert min(model.output.shape[1:]) >= 1
+    keras.backend.clear_session()

@@ -215,3 +215,13 @@ def test_a_batch_larger_than_the_split_is_bad_input(built, manifest):
 def test_a_split_that_is_not_there_is_bad_input(built, manifest):
     with pytest.raises(InputError, match="there is no split 'tset'; did you mean 'test'"):
         dataset.evaluation_batches(built.records, manifest, DATA, "tset")
+
+
+# Products of a step
+
+
+def test_the_products_of_a_step_are_those_of_its_batch(built, manifest, steps):
+    stream = batches(built, manifest, steps + 3, 4)
+    for step in (0, 1, steps - 1, steps, steps + 2):
+        found = dataset.product_ids(built.records, manifest, DATA, 4, step)
+        assert found == [product.decode() for product in stream[step]["product_id"]]

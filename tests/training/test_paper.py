@@ -9,7 +9,7 @@ from attr_extractor.config import Config
 from attr_extractor.records import builder, plan
 from attr_extractor.schema import Schema
 from attr_extractor.serving import export, model_dir
-from attr_extractor.training import fit, measure
+from attr_extractor.training import fit
 from tests.conftest import ROOT, draw_photo, write_table
 
 CATEGORIES = ["t-shirt", "jeans", "sari"]
@@ -37,9 +37,3 @@ def test_paper_config_trains_some_steps_and_exports(tmp_path):
     answers = model.signatures["pixels"](pixels=photos)
     assert {name for name in answers if not name.endswith("_score")} == {*schema.names, "error"}
     assert len(answers) == 2 * 49 + 1
-
-
-def test_the_step_is_measured_without_records(schema):
-    config = Config.read(ROOT / "configs/demo.yaml", ["data.image_size=32", "data.batch_size=4"])
-    measured = measure.measure_step(config, schema, steps=2, warmup=0)
-    assert measured["images_per_second"] == pytest.approx(4 / measured["median_step_s"], rel=0.05)

@@ -1,20 +1,33 @@
-"""Claims about `training/schedule.py`: learning rates worked out on paper."""
+"""Claims about `training/schedule.py`: learning rates and phases worked out on paper."""
 
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from attr_extractor.config import Training
+from attr_extractor.config import Config, Training
+from attr_extractor.model import network
 from attr_extractor.training import schedule
+
+
+def small() -> SimpleNamespace:
+    """What `make_optimizer` looks at of a network: a trunk of two layers, and one after it."""
+    inputs = keras.Input([4])
+    x = keras.layers.Dense(3, name="dense", bias_initializer="ones")(inputs)
+    x = keras.layers.BatchNormalization(name="bn", beta_initializer="ones")(x)
+    trunk = keras.Model(inputs, x)
+    logits = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+    return SimpleNamespace(trunk=trunk.layers, logits=logits)
 
 
 def rate(step: int, **changed) -> float:
     content = {"learning_rate": 1e-3, "epochs": 10, **changed}
-    return float(schedule.make_optimizer(Training(**content), 100)._learning_rate(step))
+    optimizer = schedule.make_optimizer(Training(**content), 100, small())
+    return float(optimizer._learning_rate(step))
 
 
 def test_the_paper_decays_by_a_factor_of_0_75_at_each_epoch():
@@ -36,22 +49,135 @@ def test_constant_stays():
     assert rate(0, schedule="constant") == rate(999, schedule="constant") == pytest.approx(1e-3)
 
 
-def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
-    config = Training(optimizer="adamw", weight_decay=0.5, schedule="constant", learning_rate=0.1)
-    inputs = keras.Input([4])
-    x = keras.layers.Dense(3, name="dense", bias_initializer="ones")(inputs)
-    x = keras.layers.BatchNormalization(name="bn", beta_initializer="ones")(x)
-    model = keras.Model(inputs, x)
-    optimizer = schedule.make_optimizer(config, 10)
-    optimizer.build(model.trainable_variables)
-    before = [v.numpy() for v in model.trainable_variables]
-    optimizer.apply_gradients(
-        [(np.zeros(v.shape, np.float32), v) for v in model.trainable_variables]
-    )
-    factors = {
-        v.name.split("/")[-1].split(":")[0]: np.unique(
-            (v.numpy() / b).astype(float).round(4)
-        ).tolist()
-        for v, b in zip(model.trainable_variables, before)
+def variables(model) -> dict:
+    """By layer and name."""
+    return {
+        f"{layer.name}/{v.name.split('/')[-1].split(':')[0]}": v
+        for layer in model.layers
+        for v in layer.trainable_variables
     }
-    assert factors == {"kernel": [0.95], "bias": [1.0], "gamma": [1.0], "beta": [1.0]}
+
+
+def factors_of_one_step(config: Training, built) -> dict[str, float]:
+    """What a step without gradients leaves of each variable."""
+    optimizer = schedule.make_optimizer(config, 10, built)
+    before = {name: v.numpy() for name, v in variables(built.logits).items()}
+    optimizer.apply_gradients(
+        [(np.zeros(v.shape, np.float32), v) for v in built.logits.trainable_variables]
+    )
+    factors = {}
+    for name, v in variables(built.logits).items():
+        moved = before[name] != 0
+        parts = np.unique((v.numpy()[moved] / before[name][moved]).astype(float).round(3))
+        assert len(parts) <= 1
+        factors[name] = float(parts[0]) if len(parts) else None  # None: it began at 0
+    return factors
+
+
+ADAMW = {"optimizer": "adamw", "weight_decay": 0.5, "schedule": "constant", "learning_rate": 0.1}
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
+    assert factors_of_one_step(Training(**ADAMW), small()) == {
+        "dense/kernel": 0.95,
+        "dense/bias": 1.0,
+        "bn/gamma": 1.0,
+        "bn/beta": 1.0,
+        "head/kernel": 0.95,
+        "head/bias": None,
+    }
+
+
+def test_the_trunk_decays_and_learns_at_its_own_rate():
+    config = Training(**ADAMW, trunk_rate=0.1)
+    factors = factors_of_one_step(config, small())
+    assert (factors["dense/kernel"], factors["head/kernel"]) == (0.995, 0.95)
+
+    built = small()
+    optimizer = schedule.make_optimizer(Training(learning_rate=0.1, trunk_rate=0.1), 10, built)
+    before = {name: v.numpy() for name, v in variables(built.logits).items()}
+    optimizer.apply_gradients(
+        [(np.ones(v.shape, np.float32), v) for v in built.logits.trainable_variables]
+    )
+    for name, v in variables(built.logits).items():
+        step = 0.1 if name.startswith("head") else 0.01  # Adam's first step is its rate
+        np.testing.assert_allclose(before[name] - v, step, rtol=1e-3, atol=1e-6)
+
+
+def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
+    """`scale` and `positions` of the attention block are of those; so is the second hidden bias."""
+    model = {
+        "trunk": "small_resnet",
+        "attention": {
+            "num_heads": 2,
+            "key_dim": 4,
+            "feed_forward_dim": 8,
+            "learned_positions": True,
+        },
+        "hidden": [8, 8],
+        "correlation_rank": 2,
+    }
+    content = {"name": "t", "data": {"image_size": 64}, "model": model}
+    built = network.build(schema, Config.model_validate(content))
+    rng = np.random.default_rng(0)
+    built.logits.set_weights([rng.uniform(0.5, 1.0, w.shape) for w in built.logits.get_weights()])
+    for name, factor in factors_of_one_step(Training(**ADAMW), built).items():
+        is_matrix = "kernel" in name.split("/")[1]
+        assert factor == (0.95 if is_matrix else 1.0), name
+
+
+def test_a_frozen_trunk_stays_while_the_rest_learns():
+    built = small()
+    config = Training(**{**ADAMW, "trunk_rate": 0.5})
+    optimizer = schedule.make_optimizer(config, 10, built)
+    before = {name: v.numpy() for name, v in variables(built.logits).items()}
+    for layer in built.trunk:
+        layer.trainable = False
+    learning = built.logits.trainable_variables
+    assert len(learning) == 2
+    optimizer.apply_gradients([(np.zeros(v.shape, np.float32), v) for v in learning])
+    for layer in built.trunk:
+        layer.trainable = True
+    for name, v in variables(built.logits).items():
+        factor = 0.95 if name == "head/kernel" else 1.0
+        np.testing.assert_allclose(v, factor * before[name], rtol=1e-6)
+
+
+def phases(epochs: int, final: int = 64, **train) -> list[tuple]:
+    content = {"name": "t", "data": {"image_size": final}, "train": {"epochs": epochs, **train}}
+    return [tuple(p) for p in schedule.phases(Config.model_validate(content), 10)]
+
+
+def test_a_run_without_sizes_and_freezing_is_one_phase():
+    assert phases(3) == [(0, 30, 64, False, True)]
+
+
+def test_sizes_grow_at_their_epochs():
+    assert phases(9, image_sizes={0: 32, 4: 48, 7: 64}) == [
+        (0, 40, 32, False, False),
+        (40, 70, 48, False, False),
+        (70, 90, 64, False, True),
+    ]
+
+
+def test_freezing_ends_at_its_epoch_within_a_size_or_with_it():
+    assert phases(5, freeze_trunk_epochs=2) == [(0, 20, 64, True, False), (20, 50, 64, False, True)]
+    assert phases(6, image_sizes={0: 32, 3: 64}, freeze_trunk_epochs=1) == [
+        (0, 10, 32, True, False),
+        (10, 30, 32, False, False),
+        (30, 60, 64, False, True),
+    ]
+    assert phases(6, image_sizes={0: 32, 3: 64}, freeze_trunk_epochs=3) == [
+        (0, 30, 32, True, False),
+        (30, 60, 64, False, True),
+    ]
+    assert phases(6, image_sizes={0: 32, 3: 64}, freeze_trunk_epochs=5) == [
+        (0, 30, 32, True, False),
+        (30, 50, 64, True, False),
+        (50, 60, 64, False, True),
+    ]
+
+
+@pytest.mark.parametrize("frozen", [3, 4, 100])
+def test_a_trunk_may_stay_frozen_to_the_end(frozen):
+    assert phases(3, freeze_trunk_epochs=frozen) == [(0, 30, 64, True, True)]

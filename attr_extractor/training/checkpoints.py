@@ -1,0 +1,178 @@
+"""Checkpoints of a run and its best weights: written whole, and passed over where damaged."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor import files, storage
+from attr_extractor.errors import InputError
+from attr_extractor.training.nan_stop import StopAtNaN
+from attr_extractor.training.run_dir import RunDir
+
+KEPT = 2
+SCORE = "validation score"  # its key beside the arrays in best.npz
+# A data file cut short is an IndexError of TensorFlow's binding, any other damage an OpError.
+UNREADABLE = (tf.errors.OpError, IndexError)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the run every few minutes and at each epoch's end, and the best weights so far.
+
+    Args:
+      arrays: gives the arrays to keep where a validation score is the best so far.
+      stop: asked before anything is saved whether the weights are finite.
+      keep_best: whether scores count: those of a run's phases with smaller photos do not.
+      tracked: further objects of the run's state, by name; None for those it does not have.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        model: Any,
+        steps_per_epoch: int,
+        arrays: Callable[[], dict[str, np.ndarray]],
+        stop: StopAtNaN,
+        keep_best: bool = True,
+        **tracked: Any,
+    ):
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+        self.arrays = arrays
+        self.stop = stop
+        self.keep_best = keep_best
+        self.seconds = tf.Variable(0.0, name="seconds", dtype=tf.float64)  # over all restarts
+        self.folder = run.path / "checkpoints"
+        self.best_path = self.folder / "best.npz"
+        best = self.best()
+        self.best_score = -np.inf if best is None else best[0]
+        self.every = 60.0 * run.config.train.checkpoint_minutes
+        self.last_saved = self.counted_to = time.monotonic()
+        self.optimizer = model.optimizer
+        self.checkpoint = tf.train.Checkpoint(
+            network=model.network,
+            optimizer=model.optimizer,
+            seconds=self.seconds,
+            **{name: value for name, value in tracked.items() if value is not None},
+        )
+        self.whole: list[int] = []  # steps of the checkpoints known to be whole, oldest first
+
+    def restore(self) -> int:
+        """Loads the newest checkpoint that can be read, if any; returns the step to go on from.
+
+        Raises:
+          InputError: as of `newest_step`.
+        """
+        step = newest_step(self.folder)
+        if step:
+            status = self.checkpoint.read(self._prefix(step))
+            status.assert_existing_objects_matched()
+            self.whole = [step]
+        return step
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        # not at an epoch's last step: a run resumed from there would skip its validation
+        within_epoch = int(self.optimizer.iterations) % self.steps_per_epoch
+        if within_epoch and time.monotonic() - self.last_saved > self.every:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        score = (logs or {}).get("val_score")
+        if self.keep_best and score is not None and score > self.best_score:
+            self.stop.require_finite_weights()
+            files.write_arrays(self.best_path, {**self.arrays(), SCORE: np.array(score)})
+            self.best_score = score
+        self._save()
+
+    def best(self) -> tuple[float, dict[str, np.ndarray]] | None:
+        """The best validation score so far and its weights, in one file so that they agree."""
+        if not self.best_path.is_file():
+            return None
+        arrays = files.read_arrays(self.best_path)
+        return float(arrays.pop(SCORE)), arrays
+
+    def _save(self) -> None:
+        self.stop.require_finite_weights()
+        now = time.monotonic()
+        self.seconds.assign_add(now - self.counted_to)
+        self.counted_to = now
+        step = int(self.optimizer.iterations)
+        try:
+            self.checkpoint.write(self._prefix(step))
+        except tf.errors.OpError as error:
+            self._sweep()
+            kept = f"that of step {self.whole[-1]} is kept" if self.whole else "there is none yet"
+            raise InputError(
+                f"{self._prefix(step)}: the checkpoint cannot be written: "
+                f"{_reason(error).rpartition('; ')[2]} ({kept}); free some space and give the "
+                "same command again"
+            ) from error
+        self.whole = [*self.whole, step][-KEPT:]
+        self._sweep()
+        self.last_saved = time.monotonic()
+
+    def _sweep(self) -> None:
+        """Removes older checkpoints, damaged ones, and what a killed or failed save left."""
+        kept = {f"step-{step}" for step in self.whole}
+        for path in self.folder.glob("*step-*"):
+            if path.name.partition(".")[0] not in kept:
+                storage.remove(path)
+
+    def _prefix(self, step: int) -> str:
+        return str(self.folder / f"step-{step}")
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint that can be read, 0 where there is none at all.
+
+    A newer one that cannot is told in a line on stderr, renamed, and removed at the next save.
+
+    Raises:
+      InputError: there are checkpoints, and none can be read.
+    """
+    damaged: list[tuple[str, list[Path]]] = []
+    for step in saved_steps(folder):
+        reason = _damage(folder / f"step-{step}")
+        if not reason:
+            for line, paths in damaged:
+                print(f"{line}; going back to step {step}", file=sys.stderr)
+                for path in paths:
+                    path.rename(path.with_name(f"damaged-{path.name}"))
+            return step
+        damaged.append((f"{folder}/step-{step}: {reason}", list(folder.glob(f"step-{step}.*"))))
+    if damaged:
+        raise InputError(
+            f"{folder}: none of the {len(damaged)} checkpoints can be read; train anew in another "
+            f"run directory, or bring back a copy ({damaged[0][0]})"
+        )
+    return 0
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps whose checkpoints are in a folder, newest first; whether whole is not known."""
+    steps = [int(path.stem.partition("-")[2]) for path in folder.glob("step-*.index")]
+    return sorted(steps, reverse=True)
+
+
+def _damage(prefix: Path) -> str:
+    """Why a checkpoint cannot be read; "" where every checksum is right."""
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in reader.get_variable_to_dtype_map():
+            reader.get_tensor(name)
+    except UNREADABLE as error:
+        return f"damaged: {_reason(error)}"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what TensorFlow says, without the names of its ops."""
+    return re.sub(r"\{\{.*?\}\} ?| \[Op:\w+\]", "", str(error)).strip().splitlines()[0]

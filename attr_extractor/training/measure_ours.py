@@ -1,0 +1,39 @@
+"""The bare training step of this package, for `bench.py --what=step`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from attr_extractor.config import Config
+from attr_extractor.model import network
+from attr_extractor.schema import Schema
+from attr_extractor.training import measure, schedule
+from attr_extractor.training.step import TrainingModel
+
+
+def run(
+    config: Config, schema: Schema, steps: int, records: str | None = None
+) -> tuple[list[float], int]:
+    """Seconds of measure.time_steps and the number of trained parameters."""
+    keras.mixed_precision.set_global_policy(config.train.precision)
+    keras.utils.set_random_seed(config.train.seed)
+    built = network.build(schema, config)
+    model = TrainingModel(built, schema, config)
+    model.compile(optimizer=schedule.make_optimizer(config.train, steps, built), jit_compile=False)
+    batch = tf.data.Dataset.from_tensors(measure.made_up_batch(config, schema))
+    return time_keras(model, batch, steps), parameters(model)
+
+
+def time_keras(model: Any, batch: tf.data.Dataset, steps: int) -> list[float]:
+    """Seconds of measure.time_steps over one batch, by the function that `fit` calls a step."""
+    batches = iter(batch.cache().repeat())
+    model.make_train_function()
+    return measure.time_steps(lambda: float(model.train_function(batches)["loss"]), steps)
+
+
+def parameters(model: Any) -> int:
+    """How many numbers a Keras model trains."""
+    return sum(variable.shape.num_elements() for variable in model.trainable_variables)

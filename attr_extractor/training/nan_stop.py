@@ -1,0 +1,71 @@
+"""Ends a run whose numbers are no longer finite, before a checkpoint holds them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from attr_extractor.config import Config, Training
+from attr_extractor.errors import InputError
+from attr_extractor.records import dataset
+from attr_extractor.records.manifest import Manifest
+
+NAMED = 8  # products of a batch that the error names
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Raises InputError where a loss is not finite: the step, its products, what to try.
+
+    It must stand before `Checkpoints` among the callbacks of `fit`. Keras turns every step's logs
+    into numbers for the progress bar anyway, so looking at them waits for nothing more.
+
+    A step's loss is that of the weights before it: `require_finite_weights` sees what the step
+    made of them.
+    """
+
+    def __init__(self, records: str | Path, manifest: Manifest, config: Config):
+        super().__init__()
+        self.records = records
+        self.manifest = manifest
+        self.config = config
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise self._error("the loss is not finite")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not math.isfinite((logs or {}).get("val_loss", 0.0)):
+            raise self._error("the validation loss is not finite after the epoch")
+
+    def require_finite_weights(self) -> None:
+        """Raises InputError where the last step left a weight that is not a finite number."""
+        for variable in self.model.network.variables:
+            values = tf.convert_to_tensor(variable)
+            if values.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(values)):
+                raise self._error(f"the weights {variable.name} are not finite after the step")
+
+    def _error(self, what: str) -> InputError:
+        step, train = int(self.model.optimizer.iterations), self.config.train
+        batch = dataset.product_ids(
+            self.records, self.manifest, self.config.data, train.seed, step - 1
+        )
+        products = list(dict.fromkeys(batch))  # one of several photos once
+        more = f" and {len(products) - NAMED} more" if len(products) > NAMED else ""
+        return InputError(
+            f"step {step}: {what}; its batch is of the products {', '.join(products[:NAMED])}{more}"
+            f"; in a new run directory, try {_what_to_try(train)}"
+        )
+
+
+def _what_to_try(train: Training) -> str:
+    tips = [
+        f"a train.learning_rate below {train.learning_rate:g}",
+        f"train.clip_norm={train.clip_norm / 10 or 1:g}",
+        f"train.warmup_epochs={train.warmup_epochs + 1:g}",
+        *["train.precision=float32"] * (train.precision != "float32"),
+    ]
+    return ", ".join(tips[:-1]) + f" or {tips[-1]}"

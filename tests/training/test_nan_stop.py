@@ -1,0 +1,147 @@
+"""Claims about `training/nan_stop.py`: numbers that are not finite end a run, in one line."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.config import Config
+from attr_extractor.errors import InputError
+from attr_extractor.records import dataset
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.training import fit
+from attr_extractor.training.checkpoints import saved_steps
+from attr_extractor.training.nan_stop import StopAtNaN
+from tests.conftest import require_bad_input, run_tool
+
+EVERY_STEP = "train.checkpoint_minutes=1e-9"
+
+
+def products_of(built, config: Config, step: int) -> list[str]:
+    """The products of a step's batch, from 0, read off the batches that training gets."""
+    manifest = Manifest.read(built.records)
+    stream = dataset.training_batches(built.records, manifest, config.data, config.train.seed)
+    (batch,) = islice(stream.as_numpy_iterator(), step, step + 1)
+    return list(dict.fromkeys(product.decode() for product in batch["product_id"]))
+
+
+def network_with(weight: float = 0.0) -> keras.Model:
+    network = keras.Sequential([keras.layers.Input([3]), keras.layers.Dense(2)])
+    network.set_weights([np.full([3, 2], weight, np.float32), np.zeros(2, np.float32)])
+    return network
+
+
+def stop_after(built, config: Config, step: int, weight: float = 0.0) -> StopAtNaN:
+    """The callback with a model that has done so many steps."""
+    stop = StopAtNaN(built.records, Manifest.read(built.records), config)
+    optimizer = SimpleNamespace(iterations=tf.Variable(step))
+    stop.set_model(SimpleNamespace(optimizer=optimizer, network=network_with(weight)))
+    return stop
+
+
+@pytest.mark.slow
+def test_an_absurd_learning_rate_ends_with_one_line_and_a_finite_checkpoint(built, tmp_path):
+    run = tmp_path / "run"
+    result = run_tool(
+        "train", f"--config={built.config}", f"--records={built.records}", f"--run_dir={run}",
+        "--set=train.learning_rate=1e30", f"--set={EVERY_STEP}",
+    )  # fmt: skip
+    require_bad_input(result, "the loss is not finite", "a train.learning_rate below 1e+30")
+    step = int(re.findall(r"^error: step (\d+): ", result.stderr, re.MULTILINE)[0])
+    products = products_of(built, Config.read(built.config), step - 1)
+    assert f"of the products {', '.join(products)};" in result.stderr
+    assert not (run / "weights.npz").exists()
+    (newest, *_) = saved_steps(run / "checkpoints")
+    assert 0 < newest < step
+    saved = tf.train.load_checkpoint(str(run / "checkpoints" / f"step-{newest}"))
+    kernels = [name for name in saved.get_variable_to_dtype_map() if name.startswith("network/")]
+    assert len(kernels) > 10
+    assert all(np.isfinite(saved.get_tensor(name)).all() for name in kernels)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # the rate is infinite in float32
+def test_weights_that_a_step_made_infinite_are_not_saved_though_its_loss_was_finite(
+    built, tmp_path
+):
+    config = Config.read(
+        built.config, ["train.learning_rate=1e39", "train.warmup_epochs=0", EVERY_STEP]
+    )
+    with pytest.raises(InputError, match="step 1: the weights .* are not finite after the step"):
+        fit.train(config, built.records, tmp_path / "run")
+    assert saved_steps(tmp_path / "run" / "checkpoints") == []
+
+
+def test_a_loss_is_looked_at_before_a_checkpoint_is_saved(built, tmp_path, monkeypatch):
+    def third_step_fails(self, batch, logs=None):
+        if self.model.optimizer.iterations == 3:
+            raise InputError("stop")
+
+    monkeypatch.setattr(StopAtNaN, "on_train_batch_end", third_step_fails)
+    with pytest.raises(InputError, match="stop"):
+        fit.train(Config.read(built.config, [EVERY_STEP]), built.records, tmp_path / "run")
+    assert saved_steps(tmp_path / "run" / "checkpoints") == [2, 1]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
+def test_step_and_products_are_named(built, loss: float):
+    config = Config.read(built.config)
+    stop = stop_after(built, config, 5)
+    stop.on_train_batch_end(0, {"loss": 3.0})
+    with pytest.raises(InputError) as caught:
+        stop.on_train_batch_end(0, {"loss": loss})
+    names = ", ".join(products_of(built, config, 4))
+    assert str(caught.value).startswith(
+        f"step 5: the loss is not finite; its batch is of the products {names}; in a new run"
+    )
+
+
+def test_at_most_8_products_are_named_then_counted(built):
+    config = Config.read(built.config, ["data.batch_size=24"])
+    products = products_of(built, config, 1)
+    with pytest.raises(InputError) as caught:
+        stop_after(built, config, 2).on_train_batch_end(0, {"loss": float("nan")})
+    expected = f"products {', '.join(products[:8])} and {len(products) - 8} more; in a new"
+    assert expected in str(caught.value)
+
+
+def test_a_validation_loss_that_is_not_finite_stops_as_well(built):
+    stop = stop_after(built, Config.read(built.config), 9)
+    stop.on_epoch_end(0, {"loss": 1.0})  # a run without validation
+    stop.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+    with pytest.raises(InputError, match="step 9: the validation loss is not finite"):
+        stop.on_epoch_end(0, {"loss": 1.0, "val_loss": float("nan")})
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_not_finite_is_seen(built, weight: float):
+    config = Config.read(built.config)
+    stop_after(built, config, 2, 1e38).require_finite_weights()
+    with pytest.raises(InputError, match="step 2: the weights .*kernel.* are not finite"):
+        stop_after(built, config, 2, weight).require_finite_weights()
+
+
+@pytest.mark.parametrize(
+    "settings, tips",
+    [
+        (
+            ["train.learning_rate=0.25"],
+            "a train.learning_rate below 0.25, train.clip_norm=1 or train.warmup_epochs=1.5",
+        ),
+        (
+            ["train.clip_norm=5", "train.warmup_epochs=0", "train.precision=mixed_bfloat16"],
+            "a train.learning_rate below 0.002, train.clip_norm=0.5, train.warmup_epochs=1 or "
+            "train.precision=float32",
+        ),
+    ],
+)
+def test_what_to_try_follows_from_the_config(built, settings: list[str], tips: str):
+    stop = stop_after(built, Config.read(built.config, settings), 1)
+    with pytest.raises(InputError) as caught:
+        stop.on_train_batch_end(0, {"loss": float("nan")})
+    assert str(caught.value).endswith(f"; in a new run directory, try {tips}")
