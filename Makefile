@@ -1,6 +1,8 @@
-# `make demo` and `make test` do all their own set-up on a machine with Python 3.9 to 3.11.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3.9 python3,$(if $(shell command -v $(p)),$(p))))
-VENV ?= .venv
+# `make demo` and `make test` do all their own set-up on a machine with Python 3.9 or newer.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3.9 python3.12 python3,$(if $(shell command -v $(p)),$(p))))
+VERSION = $(patsubst python%,%,$(filter python3.%,$(notdir $(PYTHON))))
+# Python 3.12 and newer have another TensorFlow, hence an environment of their own
+VENV ?= .venv$(addprefix -,$(filter-out 3.9 3.10 3.11,$(VERSION)))
 OUT ?= demo_output
 PRODUCTS ?= 4000
 BIN = $(VENV)/bin
@@ -32,8 +34,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor tools tests
 	$(BIN)/mypy
 
+# pyenv runs a Python that is installed and not chosen only where its version is named
+$(STAMP): export PYENV_VERSION ?= $(VERSION)
 $(STAMP): setup.cfg setup.py
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 9) <= v <= (3, 11) else f"error: Python {v[0]}.{v[1]} is not supported: TensorFlow 2.15 needs 3.9, 3.10 or 3.11; name one with make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 9) else f"error: Python {v[0]}.{v[1]} is not supported: 3.9 or newer is; name one with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip<26" "setuptools<81" wheel
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"

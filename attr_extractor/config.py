@@ -103,8 +103,9 @@ class Training(yaml_files.Model):
     average: float = Field(default=0.0, ge=0, lt=1)  # momentum of the weights' moving average
     keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
+    strategy: Literal["one_device", "mirrored"] = "one_device"
     xla: Literal["off", "activations", "step"] = "activations"  # step: slow on CPUs
+    deterministic: bool = False  # ops whose sums have one order: repeatable to the bit, slower
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
     seed: int = Field(default=0, ge=0, lt=2**32)
 

@@ -47,7 +47,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an npz file under a temporary name and renames it."""
     with storage.whole(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        content: dict[str, Any] = {**arrays}  # NumPy 2 has a bool among its keywords
+        np.savez(file, **content)
 
 
 def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:

@@ -17,7 +17,7 @@ F = flags.FLAGS
 COUNTS = {"records": 8000, "table": 10**6, "input": 200, "step": 21, "augment": 20, "growth": 5}
 flags.DEFINE_enum("what", None, list(COUNTS), "What to measure.", required=True)
 flags.DEFINE_integer("count", None, f"Photos, rows, batches or steps: {COUNTS}.", lower_bound=1)
-flags.DEFINE_string("config", "configs/efficientnetb0_112.yaml", "The experiment: YAML.")
+flags.DEFINE_string("config", "configs/modern.yaml", "The experiment: YAML.")
 flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
 flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table and step: YAML.")
 flags.DEFINE_string("records", "", "For input; step adds the whole loop, augment its photos.")

@@ -147,7 +147,8 @@ def _parquet(path: str | Path, file: BinaryIO, rows: int) -> Lines:
         raise InputError(f"{path}: to read Parquet, pip install pyarrow") from error
     number = 0
     try:
-        table = pq.ParquetFile(file)
+        # newer releases would fetch the whole file ahead
+        table = pq.ParquetFile(file, pre_buffer=False)
         for column in table.schema_arrow:
             kind = column.type.value_type if _is_list(column.type) else column.type
             if not _is_cell(kind):

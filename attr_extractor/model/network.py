@@ -71,7 +71,7 @@ def build(
     softmax = softmax_values(schema, config.model)
     model, size = config.model, image_size or config.data.image_size
     base = trunk.build(model, size, fused=config.train.xla != "off")
-    pixels, stages = base.input, _stages(base, model.fuse_stages)
+    pixels, stages = base.inputs[0], _stages(base, model.fuse_stages)
     channels = int(stages[-1].shape[-1])
     positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(stages[-1])  # [B, N, D]
     if model.attention.enabled:

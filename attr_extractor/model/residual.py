@@ -87,7 +87,8 @@ def _convolve(
 
 
 def _model(inputs: Any, outputs: Any, weights: str | None, name: str) -> Any:
-    model = keras.Model(keras.utils.get_source_inputs(inputs), outputs, name=name)
+    (source,) = keras.utils.get_source_inputs(inputs)
+    model = keras.Model(source, outputs, name=name)
     if weights:
         model.load_weights(weights)
     return model

@@ -1,13 +1,10 @@
-"""The one seam to tensorflow-addons: affine resampling of a batch of photos."""
+"""Affine resampling of a batch of photos."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import warnings
-from types import ModuleType
-
 import tensorflow as tf
+
+from attr_extractor.model import keras_versions
 
 
 def resample(photos: tf.Tensor, matrices: tf.Tensor, fill_mode: str) -> tf.Tensor:
@@ -23,14 +20,5 @@ def resample(photos: tf.Tensor, matrices: tf.Tensor, fill_mode: str) -> tf.Tenso
     """
     eight = tf.reshape(matrices, [-1, 9])[:, :8]  # [B, 8]: the ninth entry is 1
     # the op knows no bfloat16
-    wide = tf.cast(photos, tf.float32)
-    moved = _addons().image.transform(wide, eight, interpolation="bilinear", fill_mode=fill_mode)
+    moved = keras_versions.affine_transform(tf.cast(photos, tf.float32), eight, fill_mode)
     return tf.cast(tf.ensure_shape(moved, photos.shape), photos.dtype)
-
-
-@functools.cache
-def _addons() -> ModuleType:
-    with warnings.catch_warnings():
-        # it announces the end of its development at every import; the pin knows
-        warnings.simplefilter("ignore", UserWarning)
-        return importlib.import_module("tensorflow_addons")

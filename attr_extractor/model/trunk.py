@@ -149,7 +149,8 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
     network = keras.models.clone_model(network, clone_function=ours)
     if config.weights != "none":
         _copy_weights(_source(trunk, name, config.weights, size), network)
-    return network
+    # one input and output: Keras 3's clone has lists of them
+    return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
 
 
 def _source(trunk: Trunk, name: str, weights: str, size: int) -> Any:

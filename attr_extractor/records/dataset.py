@@ -97,6 +97,8 @@ def evaluation_batches(
       Dicts as of `training_batches`, and `image_index` int64 [B], which photo of the product.
     """
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
+    # Keras 3 takes an end that it was not told of for a mistake
+    photos = photos.apply(tf.data.experimental.assert_cardinality(manifest.split(split).photos))
     return _to_batches(photos, manifest, data, training=False)
 
 
@@ -105,7 +107,8 @@ def readable(records: str | Path) -> Iterator[None]:
     """Says in one line that a shard is damaged, where TensorFlow would raise DataLossError."""
     try:
         yield
-    except tf.errors.DataLossError as error:
+    # FailedPrecondition: the shards have another number of records than the manifest says
+    except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
         detail = error.message.splitlines()[0]
         raise InputError(f"{records}: a shard is damaged: {detail}; build it again") from error
 

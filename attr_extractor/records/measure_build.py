@@ -44,7 +44,8 @@ def measure_photos(count: int, rounds: int = 3, num_workers: int = 2) -> dict[st
       Photos per second of both, and the ratio: medians over the rounds.
     """
     schema = Schema(name="b", category="kind", attributes=[Attribute(name="kind", values=["a"])])
-    options = plan.Options(image_size=256, shards=12 * num_workers)  # all busy to the end
+    # as many tasks a worker as a large catalogue has, so that all are busy to the end
+    options = plan.Options(image_size=256, shards=40 * num_workers)
     with tempfile.TemporaryDirectory() as name, Local(num_workers) as workers:
         folder = Path(name)
         drawn = list(_draw(folder / "images", min(count, DISTINCT_PHOTOS)))
@@ -118,7 +119,7 @@ def _draw(folder: Path, count: int, scale: int = 1) -> Iterator[Path]:
         pixels = np.asarray(shapes.resize(size, Image.Resampling.BICUBIC), np.float32)
         grain = draw.normal(0, 6, [*pixels.shape[:2], 1])
         path = folder / f"{i:06d}.jpg"
-        image = Image.fromarray(np.uint8(np.clip(pixels + grain, 0, 255)))
+        image = Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
         image.save(path, quality=88)
         yield path
 

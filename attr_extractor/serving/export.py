@@ -35,8 +35,6 @@ class ServedModel(tf.Module):
 
     def __init__(self, network: Network, answers: Answers, data: Data, assets: list[Path]):
         super().__init__()
-        # the variables, not the Keras model: nobody who serves it reads Keras' metadata
-        self.weights = network.logits.variables
         self._model = network.flat_scores
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
         self._answers = answers
@@ -48,7 +46,7 @@ class ServedModel(tf.Module):
         image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
         pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
         threshold = tf.TensorSpec([None], tf.float32, "threshold")
-        return {
+        functions = {
             "serving_default": tf.function(self._from_files).get_concrete_function(image_bytes),
             "with_threshold": tf.function(self._with_threshold).get_concrete_function(
                 image_bytes, threshold
@@ -56,6 +54,10 @@ class ServedModel(tf.Module):
             "pixels": tf.function(self._from_pixels).get_concrete_function(pixels),
             "scores": tf.function(self._scores).get_concrete_function(image_bytes),
         }
+        # TensorFlow's variables, not the Keras model: nobody who serves it reads Keras' metadata,
+        # and a Session, TF Serving's too, would leave Keras 3's own variables without values
+        self.weights = functions["pixels"].variables
+        return functions
 
     def _from_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, error = self._read(image_bytes)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from attr_extractor import files, storage
 from attr_extractor.errors import InputError
 from attr_extractor.training.nan_stop import StopAtNaN
+from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 
 KEPT = 2
@@ -80,7 +81,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # not at an epoch's last step: a run resumed from there would skip its validation
-        within_epoch = int(self.optimizer.iterations) % self.steps_per_epoch
+        within_epoch = steps_done(self.optimizer) % self.steps_per_epoch
         if within_epoch and time.monotonic() - self.last_saved > self.every:
             self._save()
 
@@ -104,7 +105,7 @@ class Checkpoints(keras.callbacks.Callback):
         now = time.monotonic()
         self.seconds.assign_add(now - self.counted_to)
         self.counted_to = now
-        step = int(self.optimizer.iterations)
+        step = steps_done(self.optimizer)
         try:
             self.checkpoint.write(self._prefix(step))
         except tf.errors.OpError as error:

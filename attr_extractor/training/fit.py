@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from attr_extractor import files
 from attr_extractor.config import Config
+from attr_extractor.errors import InputError
 from attr_extractor.model import network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -19,6 +20,7 @@ from attr_extractor.training import projector, schedule, strategy
 from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
 from attr_extractor.training.nan_stop import StopAtNaN
+from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.progress import Progress
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel
@@ -44,12 +46,19 @@ def train(
     Raises:
       InputError: config, records or run directory cannot be used together.
     """
-    devices = strategy.make(config.train.strategy)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+        # keras-cv's layers want one at hand; nothing is drawn from it
+        tf.random.set_global_generator(tf.random.Generator.from_seed(0))
+    devices = strategy.make(config)
     manifest = Manifest.read(records)
     steps = dataset.steps_per_epoch(manifest, config.data)
+    if not manifest.present("train").any():
+        raise InputError(f"{records}: no photo of the training split has a known value")
     run = RunDir.create(run_dir, config, Path(records), manifest)
     keras.mixed_precision.set_global_policy(config.train.precision)
     for phase in schedule.phases(config, steps):
+        keras.backend.clear_session()  # frees the network of the phase before
         with devices.scope():
             _run_phase(run, manifest, phase, steps, make_progress)
     return run
@@ -80,7 +89,6 @@ def _run_phase(
     config, records = run.config, run.records
     if newest_step(run.path / "checkpoints") >= phase.end_step and not phase.is_last:
         return
-    keras.backend.clear_session()
     model = make_model(config, manifest, steps, phase.image_size)
     stop = StopAtNaN(records, manifest, config)
     checkpoints = Checkpoints(
@@ -99,7 +107,7 @@ def _run_phase(
         validation = dataset.evaluation_batches(records, manifest, data, "validation")
     # A run that was interrupted within an epoch finishes that epoch in a fit of its own.
     for first, last, epoch_steps in _stretches(start_step, phase.end_step, steps):
-        step = int(model.optimizer.iterations)
+        step = steps_done(model.optimizer)
         training = dataset.training_batches(records, manifest, data, config.train.seed, step)
         progress = make_progress(total_steps, step, data.batch_size)
         with dataset.readable(records), contextlib.closing(progress):
@@ -109,6 +117,7 @@ def _run_phase(
                 epochs=last,
                 steps_per_epoch=epoch_steps,
                 validation_data=validation,
+                shuffle=False,  # the dataset does it; Keras 3 warns of its own default
                 verbose=0,
                 callbacks=[
                     ValidateAverage(),
@@ -140,7 +149,7 @@ def _finish(
     best = checkpoints.best() if train.keep == "best" else None
     score, arrays = best or (None, model.arrays())
     which = "last step" if best is None else "best validation score"
-    seconds = float(checkpoints.seconds)
+    seconds = float(tf.convert_to_tensor(checkpoints.seconds))
     run.update_metrics(
         "training",
         {

@@ -13,6 +13,7 @@ from attr_extractor.config import Config, Training
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.training.optimizer import steps_done
 
 NAMED = 8  # products of a batch that the error names
 
@@ -49,7 +50,7 @@ class StopAtNaN(keras.callbacks.Callback):
                 raise self._error(f"the weights {variable.name} are not finite after the step")
 
     def _error(self, what: str) -> InputError:
-        step, train = int(self.model.optimizer.iterations), self.config.train
+        step, train = steps_done(self.model.optimizer), self.config.train
         batch = dataset.product_ids(
             self.records, self.manifest, self.config.data, train.seed, step - 1
         )

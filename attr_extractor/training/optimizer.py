@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from attr_extractor.model import keras_versions
+from attr_extractor.model.keras_versions import tf_variable
+
 
 class Group(NamedTuple):
     """How a variable is treated."""
@@ -46,16 +49,16 @@ class FusedAdamW(keras.optimizers.Adam):
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any = None) -> None:
         """One variable's update; Keras 2 does not pass the rate, Keras 3 does."""
         rate = tf.cast(self.learning_rate if learning_rate is None else learning_rate, tf.float32)
-        i = self._position(variable)
+        i = keras_versions.slot(self, variable)
         group = self._groups[i]
         rate = rate * group.rate
         step = tf.cast(self.iterations + 1, tf.float32)
         if group.decay:
             variable.assign_sub(rate * group.decay * variable)
         tf.raw_ops.ResourceApplyAdam(
-            var=_handle(variable),
-            m=_handle(self._momentums[i]),
-            v=_handle(self._velocities[i]),
+            var=tf_variable(variable).handle,
+            m=tf_variable(self._momentums[i]).handle,
+            v=tf_variable(self._velocities[i]).handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
             lr=rate,
@@ -65,11 +68,7 @@ class FusedAdamW(keras.optimizers.Adam):
             grad=gradient,
         )
 
-    def _position(self, variable: Any) -> int:
-        if hasattr(self, "_index_dict"):  # Keras 2
-            return self._index_dict[self._var_key(variable)]
-        return self._get_variable_index(variable)
 
-
-def _handle(variable: Any) -> tf.Tensor:
-    return variable.handle if hasattr(variable, "handle") else variable.value.handle
+def steps_done(optimizer: Any) -> int:
+    """How many updates an optimizer has made; `int` alone cannot read a mirrored variable."""
+    return int(tf.convert_to_tensor(optimizer.iterations))

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from attr_extractor.config import Config, Training
+from attr_extractor.model import keras_versions
 from attr_extractor.model.network import Network
 from attr_extractor.training.optimizer import FusedAdamW, Group
 
@@ -106,9 +107,7 @@ def make_optimizer(config: Training, steps_per_epoch: int, network: Network) -> 
             decay=config.weight_decay if decays else 0.0,
         )
 
-    options: dict[str, Any] = {"global_clipnorm": config.clip_norm or None}
-    if keras.__version__.startswith("2."):
-        options["jit_compile"] = False  # its own default is XLA wherever a GPU is
+    options = {"global_clipnorm": config.clip_norm or None, **keras_versions.optimizer_options()}
     optimizer = FusedAdamW(schedule, group, **options)
     optimizer.build(network.logits.trainable_variables)
     return optimizer

@@ -38,7 +38,7 @@ class TrainingModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.built, self.network = built, built.logits
+        self.layout, self.network = built, built.logits
         self.schema = schema
         self.config = config
         weights = None
@@ -64,12 +64,14 @@ class TrainingModel(keras.Model):
 
     def freeze_trunk(self) -> None:
         """Has only what comes after the trunk learn; the trunk then works as in evaluation."""
-        for layer in self.built.trunk:
+        for layer in self.layout.trunk:
             layer.trainable = False
+        # Keras' `fit` would restore what was trainable when the model was compiled
+        self.compile(optimizer=self.optimizer, jit_compile=False)
 
     def learning_rates(self) -> dict[str, float]:
         """The rates of the next step: `lr`, and the trunk's as `lr_trunk` where it has its own."""
-        rate = float(self.optimizer.learning_rate)
+        rate = float(tf.convert_to_tensor(self.optimizer.learning_rate))
         factor = self.config.train.trunk_rate
         return {"lr": rate, **({"lr_trunk": rate * factor} if factor != 1.0 else {})}
 
@@ -121,7 +123,7 @@ class TrainingModel(keras.Model):
     def _report(
         self, sums: tf.Tensor, counts: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        scores = self.built.scores_of(logits)
+        scores = self.layout.scores_of(logits)
         agreement = metrics.agreement(labels, self.answers.chosen(scores), self.schema)
         applies = tf.cast(agreement["applies"], tf.float32)  # [B, T]
         self.losses_seen.update_state(sums, counts)

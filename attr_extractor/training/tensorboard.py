@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from attr_extractor.model import augmentation
 from attr_extractor.training import photo_page
+from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 
 
@@ -87,4 +88,4 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.scalar(name, value, step=self._step())
 
     def _step(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return steps_done(self.model.optimizer)

@@ -168,3 +168,17 @@ def test_colour_steps_keep_the_range_and_change_what_they_name():
     assert ratios.std() < 1e-3 and abs(ratios.mean() - 1) > 0.02
     for found in (bright, contrast):
         assert found.min() >= 0 and found.max() <= 255
+
+
+def test_cutout_hides_one_grey_rectangle_of_the_given_sides():
+    photos = tf.constant(np.random.default_rng(0).uniform(0, 100, [64, 20, 40, 3]), tf.float32)
+    seed = tf.constant([3, 4], tf.int64)
+    cut = augmentation.cut_out(photos, 0.5, seed).numpy()
+    hidden = (cut == 127.5).all(axis=-1)  # [B, H, W]
+    np.testing.assert_array_equal(cut[~hidden], photos.numpy()[~hidden])
+    rows, columns = hidden.any(axis=2), hidden.any(axis=1)
+    np.testing.assert_array_equal(hidden, rows[:, :, None] & columns[:, None, :])
+    assert rows.sum(axis=1).max() == 10 and columns.sum(axis=1).max() == 20
+    assert rows.sum(axis=1).min() >= 5  # half of it at least is within the photo
+    assert len({tuple(r) for r in rows}) > 5  # drawn for each photo
+    np.testing.assert_array_equal(cut, augmentation.cut_out(photos, 0.5, seed))

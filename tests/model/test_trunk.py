@@ -7,15 +7,18 @@ preprocessing that its own module documents.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
 from attr_extractor.model.silu import fused_silu
+from tests.model.weights_files import write_h5
 
 apps = keras.applications
 SLOW = pytest.mark.slow
@@ -42,7 +45,7 @@ def pixels_of(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, [2, size, size, 3], dtype=np.uint8)
 
 
-def write_weights(network: keras.Model, path: str) -> str:
+def write_weights(network: keras.Model, path: Path) -> str:
     """A file like the published ones: every weight random, ImageNet's moments inside it."""
     generator = np.random.default_rng(0)
     for layer in network.layers:
@@ -57,8 +60,15 @@ def write_weights(network: keras.Model, path: str) -> str:
             layer.set_weights([MEAN, STD, np.zeros([], np.int64)])
         elif layer.__class__.__name__ == "LayerScale":
             layer.set_weights([generator.uniform(0.5, 1.0, w.shape) for w in layer.get_weights()])
-    network.save_weights(path)
-    return path
+    return write_h5(network, path)
+
+
+def downloads(make):
+    """The module in which Keras' network looks for `get_file`."""
+    source = sys.modules[make.__module__]
+    if hasattr(source, "file_utils"):  # Keras 3
+        return source.file_utils
+    return source.data_utils if hasattr(source, "data_utils") else source.utils.data_utils
 
 
 @pytest.mark.parametrize(("name", "make", "module", "size"), FAMILIES)
@@ -67,10 +77,8 @@ def test_a_file_gives_what_keras_own_network_gives_by_name_and_by_path(
 ):
     keras.utils.set_random_seed(0)
     shape = {"include_top": False, "input_shape": (size, size, 3)}
-    file = write_weights(make(weights=None, **shape), str(tmp_path / "notop.h5"))
-    source = sys.modules[make.__module__]
-    downloads = source.data_utils if hasattr(source, "data_utils") else source.utils.data_utils
-    monkeypatch.setattr(downloads, "get_file", lambda *args, **kwargs: file)
+    file = write_weights(make(weights=None, **shape), tmp_path / "notop.h5")
+    monkeypatch.setattr(downloads(make), "get_file", lambda *args, **kwargs: file)
 
     photos = pixels_of(size)
     by_path = built(name, size, file)(photos).numpy()
@@ -111,7 +119,12 @@ def test_layers_are_our_own_whatever_the_network(name, size):
     assert {x.momentum for x in norms} <= {0.87}
     # no state but weights that training moves and the moments of batch normalisation
     assert len(model.non_trainable_weights) == 2 * len(norms)
-    assert model.input.dtype.name == "uint8" and model.input.shape == (None, size, size, 3)
+    assert tf.as_dtype(model.inputs[0].dtype) == tf.uint8 and model.input.shape == (
+        None,
+        size,
+        size,
+        3,
+    )
     assert len(model.output.shape) == 4 and min(model.output.shape[1:]) >= 1
 
 
@@ -169,7 +182,7 @@ def test_our_own_trunks_load_a_file_by_path(name, make, stride, channels, tmp_pa
     keras.utils.set_random_seed(1)
     network = make(input_shape=(64, 64, 3))
     assert network.output.shape == (None, 64 // stride, 64 // stride, channels)
-    path = write_weights(network, str(tmp_path / "own.h5"))
+    path = write_weights(network, tmp_path / "own.h5")
     normal = ((pixels_of(64) / 255.0 - MEAN) / STD).astype(np.float32)
     expected = network(normal).numpy()
     found = built(name, 64, path)(pixels_of(64))
@@ -200,8 +213,7 @@ def test_what_cannot_be_is_one_clear_line(name, weights, words):
 
 
 def test_a_file_of_another_network_is_refused(tmp_path):
-    path = str(tmp_path / "small.h5")
-    trunk.small_cnn(input_shape=(64, 64, 3)).save_weights(path)
+    path = write_h5(trunk.small_cnn(input_shape=(64, 64, 3)), tmp_path / "small.h5")
     (tmp_path / "junk.h5").write_bytes(b"junk")
     for name, file in (("vgg16", path), ("small_resnet", path), ("vgg16", tmp_path / "junk.h5")):
         with pytest.raises(InputError, match=f"not weights of {name}") as caught:
@@ -210,12 +222,10 @@ def test_a_file_of_another_network_is_refused(tmp_path):
 
 
 def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_line(monkeypatch):
-    source = sys.modules[apps.VGG16.__module__]
-
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure on https://x: None -- no route")
 
-    monkeypatch.setattr(source.data_utils, "get_file", offline)
+    monkeypatch.setattr(downloads(apps.VGG16), "get_file", offline)
     with pytest.raises(InputError, match="model.weights: imagenet: URL fetch failure"):
         built("vgg16", 32, "imagenet")
 

@@ -18,13 +18,14 @@ import tensorflow as tf
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import network
+from attr_extractor.records import builder, plan
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from attr_extractor.training import fit
 from attr_extractor.training.checkpoints import saved_steps
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel
-from tests.conftest import ROOT
+from tests.conftest import ROOT, draw_photo, write_table
 
 
 def test_a_run_directory_holds_what_later_programs_need(trained):
@@ -113,9 +114,26 @@ def test_xla_compiles_the_step_without_augmentation(built, schema):
             "pixels": tf.constant(generator.integers(0, 256, [4, 32, 32, 3], dtype=np.uint8)),
             "labels": tf.constant(generator.integers(-1, 2, [4, schema.num_values], np.int8)),
         }
-        function = model.make_train_function()
-        losses.append(float(function(iter(tf.data.Dataset.from_tensors(batch).repeat()))["loss"]))
+        model.make_train_function()  # Keras 3 returns nothing
+        losses.append(
+            float(model.train_function(iter(tf.data.Dataset.from_tensors(batch).repeat()))["loss"])
+        )
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
+
+
+def test_a_frozen_trunk_keeps_its_weights_while_the_rest_learns(built, tmp_path):
+    frozen = ["train.freeze_trunk_epochs=1", "train.epochs=1", "train.keep=last"]
+    config = Config.read(built.config, frozen)
+    manifest = Manifest.read(built.records)
+    fresh = fit.make_model(config, manifest, 1)
+    before = fresh.arrays()
+    in_trunk = {layer.name for layer in fresh.layout.trunk}
+    after = dict(np.load(fit.train(config, built.records, tmp_path / "run").path / "weights.npz"))
+    same = {name: np.array_equal(before[name], after[name]) for name in before}
+    assert {name for name, kept in same.items() if kept} >= {
+        name for name in before if name.split("/")[0] in in_trunk
+    }
+    assert not same["branches-fused/0"] and len(in_trunk) > 5
 
 
 def test_the_same_command_on_a_finished_run_changes_nothing(trained):
@@ -181,6 +199,17 @@ def test_a_batch_larger_than_the_split_is_refused(built, tmp_path):
         fit.train(
             Config.read(built.config, ["data.batch_size=999"]), built.records, tmp_path / "run"
         )
+
+
+def test_records_without_a_single_label_are_refused(built, schema, tmp_path):
+    rows = []
+    for i in range(30):
+        draw_photo(tmp_path / f"{i}.jpg", "shirt", ["red"], "v-neck")
+        rows.append({"product_id": f"p{i}", "image": f"{i}.jpg", **dict.fromkeys(schema.names, "")})
+    table = write_table(tmp_path / "catalogue.csv", rows)
+    builder.build(table, schema, tmp_path / "records", options=plan.Options(image_size=32))
+    with pytest.raises(InputError, match="no photo of the training split has a known value"):
+        fit.train(Config.read(built.config), tmp_path / "records", tmp_path / "run")
 
 
 def test_stretches_finish_the_interrupted_epoch_first():

@@ -1,0 +1,49 @@
+"""The one place where two TensorFlows part ways; all other code is what both offer.
+
+Python 3.9 to 3.11 has Keras 2.15 and tensorflow-addons, Python 3.12 and newer Keras 3 and none.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import warnings
+from types import ModuleType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+KERAS_3 = not keras.__version__.startswith("2.")
+
+
+def affine_transform(photos: tf.Tensor, eight: tf.Tensor, fill_mode: str) -> tf.Tensor:
+    """Bilinear resampling of float32 [B, H, W, C] by [B, 8], the maps from output to input."""
+    if KERAS_3:
+        return keras.ops.image.affine_transform(photos, eight, "bilinear", fill_mode)
+    return _addons().image.transform(photos, eight, "bilinear", fill_mode)
+
+
+def optimizer_options() -> dict[str, Any]:
+    """What keeps an optimizer from compiling itself; Keras 2 would wherever there is a GPU."""
+    return {} if KERAS_3 else {"jit_compile": False}
+
+
+def slot(optimizer: Any, variable: Any) -> int:
+    """Where a variable stands among those that an optimizer was built on, and so its moments."""
+    if KERAS_3:
+        return optimizer._get_variable_index(variable)
+    return optimizer._index_dict[optimizer._var_key(variable)]
+
+
+def tf_variable(variable: Any) -> tf.Variable:
+    """TensorFlow's own variable, which Keras 3 wraps."""
+    return variable.value if KERAS_3 and isinstance(variable, keras.Variable) else variable
+
+
+@functools.cache
+def _addons() -> ModuleType:
+    with warnings.catch_warnings():
+        # it announces the end of its development at every import; the pin knows
+        warnings.simplefilter("ignore", UserWarning)
+        return importlib.import_module("tensorflow_addons")
