@@ -16,7 +16,7 @@ def write_h5(network: Any, path: Path) -> str:
         file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
         for layer in network.layers:
             arrays = {f"{layer.name}/{i}": a for i, a in enumerate(layer.get_weights())}
-            group = file.create_group(layer.name)
+            group = file.require_group(layer.name)  # a name with a slash makes two
             group.attrs["weight_names"] = [name.encode() for name in arrays]
             for name, array in arrays.items():
                 group[name] = array
