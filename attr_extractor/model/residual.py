@@ -1,7 +1,7 @@
 """Residual networks of our own, for training from random weights on little hardware.
 
-Plain convolutions of 3 x 3: a CPU runs them near its peak, where the depthwise ones of EfficientNet
-wait for memory; so the same minutes buy two to three times as many epochs.
+Plain convolutions of 3 x 3, which a CPU runs near its peak, where the depthwise ones of
+EfficientNet wait for memory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SiLU, x * sigmoid(x), with a gradient that XLA fuses into one pass over memory.
 
 TensorFlow computes the gradient in six operations, each a pass over a map as large as the trunk's
-largest; XLA compiles them to one loop, about five times as fast on a CPU. The forward direction is
+largest; XLA compiles them to one loop. The forward direction is
 TensorFlow's own, so nothing that is exported holds XLA.
 """
 

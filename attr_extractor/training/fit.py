@@ -87,7 +87,8 @@ def _run_phase(
     make_progress: Callable[[int, int, int], Progress],
 ) -> None:
     config, records = run.config, run.records
-    if newest_step(run.path / "checkpoints") >= phase.end_step and not phase.is_last:
+    # the last phase need not ask: `restore` reads the checkpoint anyway
+    if not phase.is_last and newest_step(run.path / "checkpoints") >= phase.end_step:
         return
     model = make_model(config, manifest, steps, phase.image_size)
     stop = StopAtNaN(records, manifest, config)

@@ -13,21 +13,6 @@ from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.schema import Schema
 
 
-@pytest.fixture(scope="module")
-def weighted() -> Schema:
-    return Schema.parse(
-        """
-        name: t
-        category: kind
-        attributes:
-          - {name: kind, values: [a, b, c]}
-          - {name: color, values: [red, blue], exclusive: false, weight: 2.5}
-          - {name: neck, values: [v, round, square, high], weight: 0.5}
-        """,
-        "test",
-    )
-
-
 def equation_1(logits, labels, schema, normalize_by, reduce_values) -> float:
     """Eq. 1 term by term, in Python floats."""
     result = 0.0

@@ -13,7 +13,6 @@ from scipy import special
 
 from attr_extractor.config import Loss
 from attr_extractor.model.loss import MaskedLoss, effective_number_weights
-from attr_extractor.schema import Schema
 
 SIZES = [slice(0, 3), slice(3, 5), slice(5, 9)]  # kind, color, neck
 SOFTMAX = np.repeat([True, False, True], [3, 2, 4])
@@ -37,21 +36,6 @@ KINDS = {
         "reduce_values": "mean",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def weighted() -> Schema:
-    return Schema.parse(
-        """
-        name: t
-        category: kind
-        attributes:
-          - {name: kind, values: [a, b, c]}
-          - {name: color, values: [red, blue], exclusive: false, weight: 2.5}
-          - {name: neck, values: [v, round, square, high], weight: 0.5}
-        """,
-        "test",
-    )
 
 
 @pytest.fixture(params=["sigmoid", "softmax"])
