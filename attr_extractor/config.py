@@ -103,7 +103,7 @@ class Training(yaml_files.Model):
     average: float = Field(default=0.0, ge=0, lt=1)  # momentum of the weights' moving average
     keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    strategy: Literal["one_device", "mirrored"] = "one_device"
+    strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     xla: Literal["off", "activations", "step"] = "activations"  # step: slow on CPUs
     deterministic: bool = False  # ops whose sums have one order: repeatable to the bit, slower
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
@@ -149,6 +149,12 @@ class Config(yaml_files.Model):
             raise ValueError(f"train.image_sizes ends at {sizes[-1]}, data.image_size is {final}")
         if len(set(sizes)) > 1 and self.model.attention.learned_positions:
             raise ValueError("model.attention.learned_positions needs photos of one size")
+        return self
+
+    @model_validator(mode="after")
+    def _a_missing_label_has_no_softmax(self) -> Config:
+        if not self.loss.mask and self.model.exclusive_output == "softmax":
+            raise ValueError("loss.mask: off needs model.exclusive_output: sigmoid")
         return self
 
     @classmethod

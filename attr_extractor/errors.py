@@ -17,13 +17,22 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 BAD_INPUT = 2
+TEMPORARY_FAILURE = 75  # sysexits.h: the same command may succeed later
 
 
 class InputError(Exception):
     """What the user gave cannot be used: what is wrong, where, and what would be right."""
 
+    exit_code = BAD_INPUT
+
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+class TemporaryError(InputError):
+    """Nothing given is wrong; what the program needs besides is gone for now."""
+
+    exit_code = TEMPORARY_FAILURE
 
 
 def nearest(text: str, known: Iterable[str]) -> str | None:
@@ -95,7 +104,7 @@ def run_program(main: Callable[[], None]) -> None:
         try:
             main()
         except InputError as error:
-            _fail(str(error))
+            _fail(str(error), error.exit_code)
 
     app.run(run, flags_parser=parse_flags)
 
@@ -112,6 +121,6 @@ def _asks_help(argv: list[str]) -> bool:
     return any(arg.lstrip("-") in ("help", "helpfull", "helpshort", "helpxml") for arg in argv[1:])
 
 
-def _fail(line: str) -> NoReturn:
+def _fail(line: str, code: int = BAD_INPUT) -> NoReturn:
     print(f"error: {' '.join(line.split())}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)

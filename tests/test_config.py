@@ -141,6 +141,14 @@ def test_what_the_file_leaves_out_changes_nothing_of_the_paper(path: Path):
     assert (train.trunk_rate, train.image_sizes) == (1.0, {})
 
 
+def test_a_missing_label_cannot_be_an_absent_one_under_a_softmax(path: Path):
+    off, softmax = "loss.mask=false", "model.exclusive_output=softmax"
+    with pytest.raises(InputError, match="loss.mask: off needs model.exclusive_output: sigmoid"):
+        Config.read(path, [off, softmax])
+    assert not Config.read(path, [off]).loss.mask
+    assert Config.read(path, [softmax]).loss.mask
+
+
 def test_sizes_by_epoch_survive_a_written_file_and_json(path: Path, tmp_path: Path):
     config = Config.read(path, ["train.image_sizes={0: 64, 4: 96, 9: 224}"])
     config.write(tmp_path / "copy.yaml")

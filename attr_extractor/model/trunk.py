@@ -93,6 +93,25 @@ TRUNKS: dict[str, Trunk] = {
 }
 
 
+def find(name: str, size: int) -> Trunk:
+    """The trunk of a name; raises InputError where there is none, or photos are too small for it.
+
+    Args:
+      size: H and W.
+    """
+    if name not in TRUNKS:
+        raise InputError(
+            f"model.trunk: {name!r} is not a trunk{did_you_mean(name, TRUNKS)}; "
+            f"there are {', '.join(TRUNKS)}"
+        )
+    trunk = TRUNKS[name]
+    if size < trunk.min_size:
+        raise InputError(
+            f"data.image_size: {size} is too small for {name}: at least {trunk.min_size}"
+        )
+    return trunk
+
+
 def build(config: Network, size: int, fused: bool = False) -> Any:
     """A trunk as a functional model, not nested: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
@@ -107,16 +126,7 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
       InputError: no such trunk, a photo too small for it, or weights that are not its own.
     """
     name = config.trunk
-    if name not in TRUNKS:
-        raise InputError(
-            f"model.trunk: {name!r} is not a trunk{did_you_mean(name, TRUNKS)}; "
-            f"there are {', '.join(TRUNKS)}"
-        )
-    trunk = TRUNKS[name]
-    if size < trunk.min_size:
-        raise InputError(
-            f"data.image_size: {size} is too small for {name}: at least {trunk.min_size}"
-        )
+    trunk = find(name, size)
     # uint8 on the wire: a quarter of float32's traffic to the accelerator
     pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
     expected = trunk.pixels

@@ -12,6 +12,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -25,6 +26,17 @@ READERS = 16  # shards open at a time
 COPIED_TOGETHER = 32  # photos taken from a run in one go: one by one, the calls would cost more
 
 
+class Share(NamedTuple):
+    """What one worker of a run takes of each batch, in batches for one replica each."""
+
+    part: int = 0
+    parts: int = 1
+    replicas: int = 1  # of all workers together
+
+
+WHOLE = Share()
+
+
 def steps_per_epoch(manifest: Manifest, data: Data) -> int:
     """Whole batches in the training split; raises InputError where it has less than one."""
     photos = manifest.split("train").photos
@@ -36,15 +48,29 @@ def steps_per_epoch(manifest: Manifest, data: Data) -> int:
 
 
 def training_batches(
-    records: str | Path, manifest: Manifest, data: Data, seed: int, start_step: int = 0
+    records: str | Path,
+    manifest: Manifest,
+    data: Data,
+    seed: int,
+    start_step: int = 0,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless shuffled batches from a given step on; each epoch drops its incomplete last batch.
 
+    Args:
+      share: what one worker decodes; all Examples are read, so that the batches are the same
+        whatever the number of workers.
+
     Returns:
-      Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B].
+      Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B]; B is
+      the batch size divided by the share's replicas.
     """
     examples = training_examples(records, manifest, data, seed, start_step)
-    return _to_batches(examples, manifest, data, training=True)
+    if share.parts > 1:
+        size = data.batch_size // share.parts
+        part = slice(share.part * size, (share.part + 1) * size)
+        examples = examples.batch(data.batch_size).map(lambda batch: batch[part]).unbatch()
+    return _to_batches(examples, manifest, data, share, training=True)
 
 
 def training_examples(
@@ -89,9 +115,12 @@ def product_ids(
 
 
 def evaluation_batches(
-    records: str | Path, manifest: Manifest, data: Data, split: str
+    records: str | Path, manifest: Manifest, data: Data, split: str, share: Share = WHOLE
 ) -> tf.data.Dataset:
     """Every photo of a split once, in the order of the shards; the last batch may be smaller.
+
+    Args:
+      share: which of the photos, taken in turns by the parts.
 
     Returns:
       Dicts as of `training_batches`, and `image_index` int64 [B], which photo of the product.
@@ -99,7 +128,8 @@ def evaluation_batches(
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
     # Keras 3 takes an end that it was not told of for a mistake
     photos = photos.apply(tf.data.experimental.assert_cardinality(manifest.split(split).photos))
-    return _to_batches(photos, manifest, data, training=False)
+    photos = photos.shard(share.parts, share.part)
+    return _to_batches(photos, manifest, data, share, training=False)
 
 
 @contextlib.contextmanager
@@ -154,7 +184,7 @@ def _paths(records: str | Path, manifest: Manifest, split: str) -> list[str]:
 
 
 def _to_batches(
-    photos: tf.data.Dataset, manifest: Manifest, data: Data, training: bool
+    photos: tf.data.Dataset, manifest: Manifest, data: Data, share: Share, training: bool
 ) -> tf.data.Dataset:
     num_values = manifest.schema.num_values
     names = ["image/encoded", "labels", "product_id"] + ["image/index"] * (not training)
@@ -169,5 +199,5 @@ def _to_batches(
         return found if training else {**found, "image_index": features["image/index"]}
 
     photos = photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = photos.batch(data.batch_size, drop_remainder=training)
+    batches = photos.batch(data.batch_size // share.replicas, drop_remainder=training)
     return batches.prefetch(tf.data.AUTOTUNE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from attr_extractor.errors import InputError
 from attr_extractor.training.nan_stop import StopAtNaN
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.strategy import Devices
 
 KEPT = 2
+ASKED_EVERY = 20  # steps, whether it is time to save: the answer is a sum over all workers
 SCORE = "validation score"  # its key beside the arrays in best.npz
 # A data file cut short is an IndexError of TensorFlow's binding, any other damage an OpError.
 UNREADABLE = (tf.errors.OpError, IndexError)
@@ -39,6 +42,7 @@ class Checkpoints(keras.callbacks.Callback):
         self,
         run: RunDir,
         model: Any,
+        devices: Devices,
         steps_per_epoch: int,
         arrays: Callable[[], dict[str, np.ndarray]],
         stop: StopAtNaN,
@@ -46,12 +50,14 @@ class Checkpoints(keras.callbacks.Callback):
         **tracked: Any,
     ):
         super().__init__()
+        self.devices = devices
         self.steps_per_epoch = steps_per_epoch
         self.arrays = arrays
         self.stop = stop
         self.keep_best = keep_best
         self.seconds = tf.Variable(0.0, name="seconds", dtype=tf.float64)  # over all restarts
         self.folder = run.path / "checkpoints"
+        self._scratch = tempfile.TemporaryDirectory() if not devices.is_chief else None
         self.best_path = self.folder / "best.npz"
         best = self.best()
         self.best_score = -np.inf if best is None else best[0]
@@ -72,9 +78,14 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
           InputError: as of `newest_step`.
         """
-        step = newest_step(self.folder)
+        step = newest_step(self.folder, tells=self.devices.is_chief)
+        if self.devices.total(step) != step * self.devices.workers:
+            raise InputError(
+                f"{self.folder}: worker {self.devices.worker} finds step {step} as the newest, "
+                "others another one; all workers need one file system"
+            )
         if step:
-            status = self.checkpoint.read(self._prefix(step))
+            status = self.checkpoint.read(str(self.folder / f"step-{step}"))
             status.assert_existing_objects_matched()
             self.whole = [step]
         return step
@@ -82,14 +93,16 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # not at an epoch's last step: a run resumed from there would skip its validation
         within_epoch = steps_done(self.optimizer) % self.steps_per_epoch
-        if within_epoch and time.monotonic() - self.last_saved > self.every:
+        if within_epoch and self._is_due(within_epoch):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         score = (logs or {}).get("val_score")
         if self.keep_best and score is not None and score > self.best_score:
             self.stop.require_finite_weights()
-            files.write_arrays(self.best_path, {**self.arrays(), SCORE: np.array(score)})
+            arrays = {**self.arrays(), SCORE: np.array(score)}
+            if self.devices.is_chief:
+                files.write_arrays(self.best_path, arrays)
             self.best_score = score
         self._save()
 
@@ -99,6 +112,13 @@ class Checkpoints(keras.callbacks.Callback):
             return None
         arrays = files.read_arrays(self.best_path)
         return float(arrays.pop(SCORE)), arrays
+
+    def _is_due(self, step: int) -> bool:
+        """Whether the chief's clock says so; all workers save together, so they ask it together."""
+        due = time.monotonic() - self.last_saved > self.every
+        if self.devices.workers == 1:
+            return due
+        return not step % ASKED_EVERY and bool(self.devices.total(due and self.devices.is_chief))
 
     def _save(self) -> None:
         self.stop.require_finite_weights()
@@ -123,18 +143,24 @@ class Checkpoints(keras.callbacks.Callback):
     def _sweep(self) -> None:
         """Removes older checkpoints, damaged ones, and what a killed or failed save left."""
         kept = {f"step-{step}" for step in self.whole}
-        for path in self.folder.glob("*step-*"):
+        for path in self._own_folder.glob("*step-*"):
             if path.name.partition(".")[0] not in kept:
                 storage.remove(path)
 
+    @property
+    def _own_folder(self) -> Path:
+        """Where this worker writes: all of them must, because they read variables together."""
+        return Path(self._scratch.name) if self._scratch else self.folder
+
     def _prefix(self, step: int) -> str:
-        return str(self.folder / f"step-{step}")
+        return str(self._own_folder / f"step-{step}")
 
 
-def newest_step(folder: Path) -> int:
+def newest_step(folder: Path, tells: bool = True) -> int:
     """The step of the newest checkpoint that can be read, 0 where there is none at all.
 
-    A newer one that cannot is told in a line on stderr, renamed, and removed at the next save.
+    A newer one that cannot is told in a line on stderr, renamed, and removed at the next save,
+    unless another process `tells`.
 
     Raises:
       InputError: there are checkpoints, and none can be read.
@@ -143,7 +169,7 @@ def newest_step(folder: Path) -> int:
     for step in saved_steps(folder):
         reason = _damage(folder / f"step-{step}")
         if not reason:
-            for line, paths in damaged:
+            for line, paths in damaged if tells else ():
                 print(f"{line}; going back to step {step}", file=sys.stderr)
                 for path in paths:
                     path.rename(path.with_name(f"damaged-{path.name}"))

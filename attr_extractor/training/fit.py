@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.model import network
+from attr_extractor.model import network, trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training import projector, schedule, strategy
@@ -23,15 +26,18 @@ from attr_extractor.training.nan_stop import StopAtNaN
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.progress import Progress
 from attr_extractor.training.run_dir import RunDir
-from attr_extractor.training.step import TrainingModel
+from attr_extractor.training.step import TrainingModel, augmented_on_host
+from attr_extractor.training.strategy import Devices
 from attr_extractor.training.tensorboard import TensorBoard
+
+MakeProgress = Callable[[int, int, int, bool], Progress]
 
 
 def train(
     config: Config,
     records: str | Path,
     run_dir: str | Path,
-    make_progress: Callable[[int, int, int], Progress] = Progress,
+    make_progress: MakeProgress = Progress,
 ) -> RunDir:
     """Trains, or goes on with an interrupted run of the same config and records.
 
@@ -46,32 +52,60 @@ def train(
     Raises:
       InputError: config, records or run directory cannot be used together.
     """
+    devices = strategy.make(config)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
         # keras-cv's layers want one at hand; nothing is drawn from it
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-    devices = strategy.make(config)
     manifest = Manifest.read(records)
     steps = dataset.steps_per_epoch(manifest, config.data)
     if not manifest.present("train").any():
         raise InputError(f"{records}: no photo of the training split has a known value")
-    run = RunDir.create(run_dir, config, Path(records), manifest)
+    phases = schedule.phases(config, steps)
+    for phase in phases:
+        trunk.find(config.model.trunk, phase.image_size)  # fails now, not hours later
     keras.mixed_precision.set_global_policy(config.train.precision)
-    for phase in schedule.phases(config, steps):
-        keras.backend.clear_session()  # frees the network of the phase before
-        with devices.scope():
-            _run_phase(run, manifest, phase, steps, make_progress)
+    with devices.together():
+        run = _open(run_dir, config, Path(records), manifest, devices)
+        trained = None
+        for phase in phases:
+            keras.backend.clear_session()  # frees the network of the phase before
+            with devices.strategy.scope():
+                trained = _run_phase(run, manifest, devices, phase, steps, make_progress)
+    if trained is not None and devices.is_chief:
+        _finish(run, manifest, trained, steps)
     return run
 
 
+def _open(
+    path: str | Path, config: Config, records: Path, manifest: Manifest, devices: Devices
+) -> RunDir:
+    """The run directory, which the chief makes and all workers see."""
+    if devices.is_chief:
+        run = RunDir.create(path, config, records, manifest)
+        devices.total(1)  # the others wait here
+        return run
+    devices.total(1)
+    if not (Path(path) / "config.yaml").is_file():
+        raise InputError(
+            f"{path}: the chief has made this run directory, and worker {devices.worker} does not "
+            "see it; all workers need one file system"
+        )
+    return RunDir.create(path, config, records, manifest)
+
+
 def make_model(
-    config: Config, manifest: Manifest, steps_per_epoch: int, image_size: int | None = None
+    config: Config,
+    manifest: Manifest,
+    steps_per_epoch: int,
+    image_size: int | None = None,
+    augments: bool = True,
 ) -> TrainingModel:
     """A model that is ready for `fit`, with the weights that a run begins with."""
     keras.utils.set_random_seed(config.train.seed)
     schema = manifest.schema
     built = network.build(schema, config, manifest.frequencies("train"), image_size)
-    model = TrainingModel(built, schema, config, manifest.present("train"))
+    model = TrainingModel(built, schema, config, manifest.present("train"), augments)
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps_per_epoch, built),
         jit_compile=False,  # the step compiles what can be compiled itself
@@ -79,38 +113,58 @@ def make_model(
     return model
 
 
+class Trained(NamedTuple):
+    """What a run ends with."""
+
+    arrays: dict[str, np.ndarray]  # of `network.layer_arrays`
+    which: str  # of the weights that the run had
+    score: float | None  # their validation score, where it chose them
+    seconds: float
+
+
 def _run_phase(
     run: RunDir,
     manifest: Manifest,
+    devices: Devices,
     phase: schedule.Phase,
     steps: int,
-    make_progress: Callable[[int, int, int], Progress],
-) -> None:
+    make_progress: MakeProgress,
+) -> Trained | None:
+    """Trains one phase; returns what the run ends with after the last one, unless it was there."""
     config, records = run.config, run.records
     # the last phase need not ask: `restore` reads the checkpoint anyway
-    if not phase.is_last and newest_step(run.path / "checkpoints") >= phase.end_step:
-        return
-    model = make_model(config, manifest, steps, phase.image_size)
+    newest = partial(newest_step, run.path / "checkpoints", tells=devices.is_chief)
+    if not phase.is_last and newest() >= phase.end_step:
+        return None
+    model = make_model(config, manifest, steps, phase.image_size, not devices.augments_on_host)
     stop = StopAtNaN(records, manifest, config)
     checkpoints = Checkpoints(
-        run, model, steps, model.arrays, stop, phase.is_last, average=model.average
+        run, model, devices, steps, model.arrays, stop, phase.is_last, average=model.average
     )
     start_step, total_steps = checkpoints.restore(), config.train.epochs * steps
-    if start_step > phase.first_step:
+    if start_step > phase.first_step and devices.is_chief:
         print(f"going on from step {start_step} of {total_steps}")
     if start_step == total_steps and (run.path / "weights.npz").is_file():
-        return
+        return None
     if phase.trunk_frozen:
         model.freeze_trunk()
     data = config.data.model_copy(update={"image_size": phase.image_size})
-    validation = None
-    if manifest.splits["validation"].photos:
-        validation = dataset.evaluation_batches(records, manifest, data, "validation")
+    validation, photos = None, manifest.splits["validation"].photos
+    # a distributed dataset does not say its length: that of the worker with the most photos
+    most, batch = math.ceil(photos / devices.workers), data.batch_size // devices.workers
+    validation_steps = math.ceil(most / batch)
+    if photos:
+        validation = devices.batches(
+            lambda share: dataset.evaluation_batches(records, manifest, data, "validation", share)
+        )
     # A run that was interrupted within an epoch finishes that epoch in a fit of its own.
     for first, last, epoch_steps in _stretches(start_step, phase.end_step, steps):
         step = steps_done(model.optimizer)
-        training = dataset.training_batches(records, manifest, data, config.train.seed, step)
-        progress = make_progress(total_steps, step, data.batch_size)
+        whole = partial(dataset.training_batches, records, manifest, data, config.train.seed, step)
+        training = devices.batches(whole)
+        if devices.augments_on_host:
+            training = augmented_on_host(training, config, step)
+        progress = make_progress(total_steps, step, data.batch_size, devices.is_chief)
         with dataset.readable(records), contextlib.closing(progress):
             model.fit(
                 training,
@@ -118,18 +172,24 @@ def _run_phase(
                 epochs=last,
                 steps_per_epoch=epoch_steps,
                 validation_data=validation,
+                validation_steps=validation_steps,
                 shuffle=False,  # the dataset does it; Keras 3 warns of its own default
                 verbose=0,
                 callbacks=[
                     ValidateAverage(),
                     progress,
                     stop,
-                    TensorBoard(run, training),
+                    TensorBoard(run, whole(), devices),
                     checkpoints,
                 ],
             )
-    if phase.is_last:
-        _finish(run, model, checkpoints, total_steps, validation)
+    if not phase.is_last:
+        return None
+    best = checkpoints.best() if config.train.keep == "best" else None
+    score, arrays = best or (None, model.arrays())
+    which = "last step" if best is None else "best validation score"
+    which += ", moving average" if config.train.average else ""
+    return Trained(arrays, which, score, float(tf.convert_to_tensor(checkpoints.seconds)))
 
 
 def _stretches(start_step: int, end_step: int, steps: int) -> list[tuple[int, int, int]]:
@@ -142,28 +202,25 @@ def _stretches(start_step: int, end_step: int, steps: int) -> list[tuple[int, in
     return stretches
 
 
-def _finish(
-    run: RunDir, model: TrainingModel, checkpoints: Checkpoints, steps: int, validation: Any
-) -> None:
+def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: int) -> None:
     """Writes weights.npz, the last file of a run, and what it holds into metrics.json."""
-    train = run.config.train
-    best = checkpoints.best() if train.keep == "best" else None
-    score, arrays = best or (None, model.arrays())
-    which = "last step" if best is None else "best validation score"
-    seconds = float(tf.convert_to_tensor(checkpoints.seconds))
+    config = run.config
+    photos = config.train.epochs * steps_per_epoch * config.data.batch_size
+    built = run.network_of(trained.arrays, "weights.npz")
     run.update_metrics(
         "training",
         {
-            "weights": which + (", moving average" if train.average else ""),
-            "best_validation_score": score,
-            "epochs": train.epochs,
-            "seconds": round(seconds, 1),  # tracing and validation included, over all restarts
-            "images_per_second": round(steps * run.config.data.batch_size / seconds, 1),
-            "parameters": int(model.network.count_params()),
+            "weights": trained.which,
+            "best_validation_score": trained.score,
+            "epochs": config.train.epochs,
+            # tracing and validation included, over all restarts
+            "seconds": round(trained.seconds, 1),
+            "images_per_second": round(photos / trained.seconds, 1),
+            "parameters": int(built.logits.count_params()),
             "tensorflow": tf.__version__,
         },
     )
-    if validation is not None:
-        network.set_layer_arrays(model.network, arrays, "weights.npz")
-        projector.write(run.path / "logs" / "validation", model.network, validation, run.schema)
-    files.write_arrays(run.path / "weights.npz", arrays)
+    if manifest.splits["validation"].photos:
+        batches = dataset.evaluation_batches(run.records, manifest, config.data, "validation")
+        projector.write(run.path / "logs" / "validation", built.logits, batches, run.schema)
+    files.write_arrays(run.path / "weights.npz", trained.arrays)

@@ -11,11 +11,14 @@ from tqdm import tqdm
 class Progress(keras.callbacks.Callback):
     """One line: images/s and time left of the whole run from the first seconds, loss and score.
 
+    Of several workers the chief alone shows it.
+
     Close it where training ends with an exception, or the error stands behind the bar.
     """
 
-    def __init__(self, total_steps: int, start_step: int, batch_size: int):
+    def __init__(self, total_steps: int, start_step: int, batch_size: int, shown: bool = True):
         super().__init__()
+        self.shown = shown
         self.batch_size = batch_size
         self.bar = tqdm(
             total=total_steps * batch_size,
@@ -23,6 +26,7 @@ class Progress(keras.callbacks.Callback):
             unit="img",
             mininterval=1.0,
             smoothing=0.05,
+            disable=not shown,
         )
         self.started = False
 
@@ -41,7 +45,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         parts = [f"{name} {value:.4g}" for name, value in (logs or {}).items()]
-        self.bar.write(f"epoch {epoch + 1}: {', '.join(parts)}")
+        if self.shown:
+            self.bar.write(f"epoch {epoch + 1}: {', '.join(parts)}")
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import keras
+import numpy as np
 
 from attr_extractor import files, yaml_files
 from attr_extractor.config import Config
@@ -115,12 +116,20 @@ class RunDir:
           InputError: the run is not trained, or the file is damaged or of another network.
         """
         path = require_file(self.path / "weights.npz", "the run's weights (is it trained?)")
+        return self.network_of(files.read_arrays(path), str(path))
+
+    def network_of(self, arrays: dict[str, np.ndarray], origin: str) -> network.Network:
+        """The run's network in float32 with given weights, as of `load_network`.
+
+        Raises:
+          InputError: naming `origin`, where the arrays are those of another network.
+        """
         keras.mixed_precision.set_global_policy("float32")
         model = self.config.model.model_copy(update={"weights": "none"})
         train = self.config.train.model_copy(update={"xla": "off"})
         config = self.config.model_copy(update={"model": model, "train": train})
         built = network.build(self.schema, config)
-        network.set_layer_arrays(built.logits, files.read_arrays(path), str(path))
+        network.set_layer_arrays(built.logits, arrays, origin)
         return built
 
     def answers(self) -> Answers:

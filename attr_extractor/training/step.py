@@ -27,6 +27,7 @@ class TrainingModel(keras.Model):
     Args:
       present: int [V], how often each value is present in the training labels; for
         `loss.class_balance`.
+      augments: whether a step augments its photos; else `augmented_on_host` has done it.
     """
 
     def __init__(
@@ -35,12 +36,16 @@ class TrainingModel(keras.Model):
         schema: Schema,
         config: Config,
         present: np.ndarray | None = None,
+        augments: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        # the metrics are sums over all replicas already; Keras would add them up over workers
+        self.distribute_reduction_method = "first"
         self.layout, self.network = built, built.logits
         self.schema = schema
         self.config = config
+        self.augments = augments
         weights = None
         if config.loss.class_balance and present is not None:
             weights = effective_number_weights(present, schema, config.loss.class_balance)
@@ -87,7 +92,9 @@ class TrainingModel(keras.Model):
         pixels, labels = data["pixels"], data["labels"]
         step = tf.cast(self.optimizer.iterations, tf.int64)
         seed = self._seed(step)
-        photos = augmentation.augment(pixels, self.config.augmentation, seed)
+        photos = pixels
+        if self.augments:
+            photos = augmentation.augment(pixels, self.config.augmentation, seed)
         # the loss divides by the samples of all replicas, and their gradients are added up
         counts = self.equation_1.counts(labels)
         divisors = _over_replicas(counts)
@@ -131,6 +138,21 @@ class TrainingModel(keras.Model):
             tf.reduce_sum(agreement["score"] * applies, axis=0), tf.reduce_sum(applies, axis=0)
         )
         return {"loss": self.losses_seen.result(), "score": self.scores_seen.result()}
+
+
+def augmented_on_host(batches: tf.data.Dataset, config: Config, first_step: int) -> tf.data.Dataset:
+    """Training batches augmented as a step would, before they reach the device.
+
+    For devices where every op needs an XLA kernel, which projective transforms have not. Product
+    ids stay on the host: such devices know no strings.
+    """
+
+    def augmented(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        seed = tf.stack([tf.constant(config.train.seed, tf.int64), step])
+        photos = augmentation.augment(batch["pixels"], config.augmentation, seed)
+        return {"pixels": photos, "labels": batch["labels"]}
+
+    return batches.enumerate(first_step).map(augmented).prefetch(tf.data.AUTOTUNE)
 
 
 def _over_replicas(quantity: tf.Tensor) -> tf.Tensor:

@@ -1,34 +1,159 @@
-"""On which devices a run trains: tf.distribute, by the config's names.
+"""On which devices and in how many processes a run trains: tf.distribute, by the config's names.
 
 One device and many give the same loss and weights for the same global batch, up to float error:
 equation 1 divides by the samples of all replicas, and batch normalisation is synchronised. Noise
 differs from replica to replica.
+
+In a run of several workers every process does the same steps and reads of variables, because those
+are sums over all of them; the chief alone writes.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, TemporaryError
+from attr_extractor.model.keras_versions import KERAS_3
+from attr_extractor.records.dataset import WHOLE, Share
+
+EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
+# How TensorFlow says that a peer is gone: the connection ends, or its health check fails
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError)
 
 
-def make(config: Config) -> tf.distribute.Strategy:
-    """The strategy of `train.strategy`.
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a run, and which of its processes this is."""
+
+    strategy: tf.distribute.Strategy
+    worker: int = 0
+    workers: int = 1
+    augments_on_host: bool = False  # where every op of a step needs an XLA kernel
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes what the run leaves."""
+        return self.worker == 0
+
+    def batches(self, make: Callable[[Share], tf.data.Dataset]) -> Any:
+        """What `fit` is to be given: this worker's share, or the whole in a single process."""
+        if self.workers == 1:
+            return make(WHOLE)  # Keras shares it among the devices
+        share = Share(self.worker, self.workers, self.strategy.num_replicas_in_sync)
+        return self.strategy.distribute_datasets_from_function(lambda _: make(share))
+
+    def total(self, number: int) -> int:
+        """The sum of a number of each worker; each must ask at the same time, and waits there."""
+        if self.workers == 1:
+            return number
+        replicas = self.strategy.num_replicas_in_sync // self.workers
+        return int(self._total(tf.constant(number))) // replicas
+
+    @tf.function
+    def _total(self, number: tf.Tensor) -> tf.Tensor:
+        of_replicas = self.strategy.run(tf.identity, args=(number,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, of_replicas, axis=None)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Ends in one line where another worker does not go on.
+
+        Raises:
+          TemporaryError: a worker has died or stopped.
+        """
+        try:
+            yield
+        except LOST as error:
+            if self.workers == 1:
+                raise
+            raise TemporaryError(
+                f"another of the {self.workers} workers has stopped, worker {self.worker} stops "
+                "too; give the same command to all of them again to go on from the last checkpoint"
+            ) from error
+
+
+def make(config: Config) -> Devices:
+    """The devices of `train.strategy`; call it before anything else of TensorFlow.
 
     `one_device` leaves the choice to TensorFlow; `mirrored` takes all GPUs of this machine, or its
-    logical CPUs where there is none.
+    logical CPUs where there is none; `multi_worker` is one of the processes that TF_CONFIG lists;
+    `tpu` takes the TPU of the environment variable TPU_NAME, or the one of this machine.
 
     Raises:
-      InputError: the batch cannot be shared equally among the devices.
+      InputError: the batch cannot be shared equally among the devices, or they cannot be had.
     """
-    if config.train.strategy == "one_device":
-        return tf.distribute.get_strategy()
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    if config.data.batch_size % len(devices):
+    found = _MAKERS[config.train.strategy]()
+    replicas = found.strategy.num_replicas_in_sync
+    if config.data.batch_size % replicas:
         raise InputError(
             f"data.batch_size: {config.data.batch_size} photos cannot be shared equally among "
-            f"{len(devices)} devices"
+            f"{replicas} devices"
         )
-    return tf.distribute.MirroredStrategy(devices)
+    return found
+
+
+def _mirrored() -> Devices:
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    return Devices(tf.distribute.MirroredStrategy(names))
+
+
+def _multi_worker() -> Devices:
+    if KERAS_3:
+        raise InputError(
+            "train.strategy: multi_worker needs Keras 2 (Python 3.9 to 3.11): Keras 3 has no "
+            "multi-worker training on TensorFlow; use mirrored"
+        )
+    worker, workers = _from_tf_config(os.environ.get("TF_CONFIG", ""))
+    if worker == 0:
+        print(f"the chief of {workers} workers; it begins when all have started", file=sys.stderr)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise InputError(f"TF_CONFIG: the workers cannot be joined: {error}") from error
+    return Devices(strategy, worker, workers)
+
+
+def _from_tf_config(text: str) -> tuple[int, int]:
+    """(this worker's number, how many there are), as TensorFlow's TF_CONFIG says it."""
+    try:
+        content = json.loads(text)
+        cluster, task = content["cluster"], content["task"]
+        # a cluster may name its first worker "chief"; it then stands before the others
+        sizes = {kind: len(cluster.get(kind, [])) for kind in ("chief", "worker")}
+        order = [(kind, i) for kind, size in sizes.items() for i in range(size)]
+        return order.index((task["type"], int(task["index"]))), len(order)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"train.strategy: multi_worker needs the environment variable TF_CONFIG, for example "
+            f"{EXAMPLE}; it is {text or 'not set'!r}"
+        ) from error
+
+
+def _tpu() -> Devices:
+    name = os.environ.get("TPU_NAME", "local")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (tf.errors.OpError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"train.strategy: tpu: there is no TPU {name!r}: {reason}") from error
+    return Devices(tf.distribute.TPUStrategy(resolver), augments_on_host=True)
+
+
+_MAKERS = {
+    "one_device": lambda: Devices(tf.distribute.get_strategy()),
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "tpu": _tpu,
+}

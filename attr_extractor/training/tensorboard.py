@@ -12,6 +12,7 @@ from attr_extractor.model import augmentation
 from attr_extractor.training import photo_page
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.strategy import Devices
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -20,20 +21,23 @@ class TensorBoard(keras.callbacks.Callback):
     A run that starts also shows a page of the first batch: the photos that step 0 will see.
 
     Args:
-      training: the batches that `fit` is given.
+      training: the batches that `fit` is given, whole.
     """
 
-    def __init__(self, run: RunDir, training: tf.data.Dataset):
+    def __init__(self, run: RunDir, training: tf.data.Dataset, devices: Devices):
         super().__init__()
         self.run = run
         self.training = training
+        self.devices = devices
         self.writers = {
             split: tf.summary.create_file_writer(str(run.path / "logs" / split))
+            if devices.is_chief  # the others only read what is summed over all workers
+            else tf.summary.create_noop_writer()
             for split in ("train", "validation")
         }
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self._step() == 0:
+        if self._step() == 0 and self.devices.is_chief:
             self._write_photos()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:

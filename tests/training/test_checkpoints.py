@@ -17,6 +17,9 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.training import fit
 from attr_extractor.training.checkpoints import Checkpoints, saved_steps
+from attr_extractor.training.strategy import Devices
+
+ONE = Devices(tf.distribute.get_strategy())
 
 
 class Run:
@@ -36,7 +39,7 @@ class Run:
         config = SimpleNamespace(train=SimpleNamespace(checkpoint_minutes=self.minutes))
         self.stop = SimpleNamespace(require_finite_weights=lambda: None)
         return Checkpoints(
-            SimpleNamespace(path=self.path, config=config), self.model, 10,
+            SimpleNamespace(path=self.path, config=config), self.model, ONE, 10,
             lambda: {"x": np.array(self.weight())}, self.stop, **options,
         )  # fmt: skip
 

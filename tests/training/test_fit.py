@@ -17,14 +17,14 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.model import network
-from attr_extractor.records import builder, plan
+from attr_extractor.model import augmentation, network
+from attr_extractor.records import builder, dataset, plan
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from attr_extractor.training import fit
 from attr_extractor.training.checkpoints import saved_steps
 from attr_extractor.training.run_dir import RunDir
-from attr_extractor.training.step import TrainingModel
+from attr_extractor.training.step import TrainingModel, augmented_on_host
 from tests.conftest import ROOT, draw_photo, write_table
 
 
@@ -263,3 +263,24 @@ def test_a_damaged_record_is_one_clear_line(built, tmp_path):
     shard.write_bytes(data)
     with pytest.raises(InputError, match="a shard is damaged"):
         fit.train(Config.read(built.config), records, tmp_path / "run")
+
+
+def test_augmentation_on_the_host_gives_the_photos_that_a_step_would_make(built):
+    config = Config.read(built.config)
+    manifest = Manifest.read(built.records)
+    batches = dataset.training_batches(built.records, manifest, config.data, 0, start_step=3)
+    for step, (plain, ready) in enumerate(
+        zip(batches.take(2), augmented_on_host(batches, config, 3)), start=3
+    ):
+        seed = tf.constant([config.train.seed, step], tf.int64)
+        expected = augmentation.augment(plain["pixels"], config.augmentation, seed)
+        np.testing.assert_allclose(ready["pixels"], expected, atol=1e-3)
+        np.testing.assert_array_equal(ready["labels"], plain["labels"])
+
+
+def test_a_later_phase_with_photos_too_small_ends_the_run_before_it_begins(built, tmp_path):
+    sizes = ["train.image_sizes={0: 64, 1: 32}", "data.image_size=32"]
+    config = Config.read(built.config, ["model.trunk=inceptionv3", *sizes])
+    with pytest.raises(InputError, match="too small for inceptionv3: at least 75"):
+        fit.train(config, built.records, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 # in processes of their own, because devices are split before TensorFlow starts
 SPLIT = """
 import sys
+from functools import partial
 import numpy as np
 import tensorflow as tf
 from attr_extractor.config import Config
@@ -30,9 +31,11 @@ TRAIN = SPLIT + "fit.train(config, records, out)"
 GRADIENTS = """
 manifest = Manifest.read(records)
 devices = strategy.make(config)
-with devices.scope():
+with devices.strategy.scope():
     model = fit.make_model(config, manifest, 10)
-batches = dataset.training_batches(records, manifest, config.data, 0)
+batches = devices.batches(partial(dataset.training_batches, records, manifest, config.data, 0, 0))
+if devices.workers == 1:
+    batches = devices.strategy.experimental_distribute_dataset(batches)
 
 @tf.function
 def gradients(batch):
@@ -44,10 +47,12 @@ def gradients(batch):
         pixels = tf.cast(part["pixels"], tf.float32)
         sums, _, found = model._learn(pixels, part["labels"], counts, seed)
         return [counts, whole(sums), *map(whole, found)]
-    return devices.run(of_replica, args=(batch,))
+    return devices.strategy.run(of_replica, args=(batch,))
 
-found = gradients(next(iter(devices.experimental_distribute_dataset(batches))))
-np.savez(out, *[devices.experimental_local_results(value)[0].numpy() for value in found])
+found = gradients(next(iter(batches)))
+local = devices.strategy.experimental_local_results
+if devices.is_chief:
+    np.savez(out, *[local(value)[0].numpy() for value in found])
 """
 NOISE_OFF = ["augmentation.enabled=false", "loss.normalize_by=observed"]
 

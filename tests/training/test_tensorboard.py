@@ -19,7 +19,10 @@ from attr_extractor.records.manifest import Manifest
 from attr_extractor.training import fit, photo_page
 from attr_extractor.training.checkpoints import Checkpoints
 from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.strategy import Devices
 from attr_extractor.training.tensorboard import TensorBoard
+
+ONE = Devices(tf.distribute.get_strategy())
 
 
 def summaries(folder: Path) -> list[tuple[int, tf.compat.v1.Summary.Value]]:
@@ -142,7 +145,7 @@ def test_learning_rates_are_those_of_the_model(trained, tmp_path):
     optimizer = SimpleNamespace(iterations=tf.Variable(7))
     model = SimpleNamespace(optimizer=optimizer, losses_seen=seen, scores_seen=seen)
     model.learning_rates = lambda: {"lr": 0.25, "lr_trunk": 0.125}
-    board = TensorBoard(run, tf.data.Dataset.range(0))
+    board = TensorBoard(run, tf.data.Dataset.range(0), ONE)
     board.set_model(model)
     board.on_train_begin()  # of a run that goes on: no photos are asked for
     board.on_epoch_end(0, {"loss": 1.0, "score": 0.5})
