@@ -8,14 +8,13 @@ suppresses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.errors import InputError
 from attr_extractor.model.per_attribute import any_value, is_first_highest
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema
 
 MAX_ANSWERS = 5  # of an attribute that may have several values
@@ -28,17 +27,6 @@ class Answers:
     schema: Schema
     thresholds: np.ndarray  # float32 [V]
     gate_by_category: bool = False
-
-    @classmethod
-    def from_thresholds(
-        cls, schema: Schema, thresholds: Mapping[str, float], gate_by_category: bool, origin: str
-    ) -> Answers:
-        """With one threshold per attribute; raises InputError naming `origin` where one is not."""
-        for name in schema.names:
-            if not isinstance(thresholds.get(name), (int, float)):
-                raise InputError(f"{origin}: no threshold for the attribute {name!r}")
-        limits = np.repeat([thresholds[name] for name in schema.names], schema.sizes)
-        return cls(schema, limits.astype(np.float32), gate_by_category)
 
     def chosen(
         self,
@@ -112,4 +100,4 @@ class Answers:
 
 def default_thresholds(schema: Schema) -> np.ndarray:
     """float32 [V]: each attribute's threshold in the schema."""
-    return np.repeat([a.threshold for a in schema.attributes], schema.sizes).astype(np.float32)
+    return Thresholds.of_schema(schema).per_value(schema)

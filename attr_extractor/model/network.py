@@ -7,6 +7,7 @@ its last feature map.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -42,13 +43,19 @@ class Network:
     trunk: list[Any]  # the layers that come before the attention block
     schema: Schema
     softmax: np.ndarray  # bool [V]: where a score is a softmax over its attribute's values
+    temperatures: np.ndarray  # float32 [V], equal within an attribute: what scores divide logits by
 
     def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
         """What `scores` has, side by side: uint8 [B, H, W, 3] -> float32 [B, V]."""
         return self.scores_of(self.logits(pixels, training=False))
 
+    def with_temperatures(self, temperatures: np.ndarray) -> Network:
+        """The same layers with other temperatures, float32 [V], in `scores_of`, `flat_scores`."""
+        return dataclasses.replace(self, temperatures=temperatures)
+
     def scores_of(self, logits: tf.Tensor) -> tf.Tensor:
         """Scores from logits, float32 [B, V]."""
+        logits = logits / self.temperatures
         scores = tf.sigmoid(logits)
         if not self.softmax.any():
             return scores
@@ -56,13 +63,18 @@ class Network:
 
 
 def build(
-    schema: Schema, config: Config, priors: np.ndarray | None = None, image_size: int | None = None
+    schema: Schema,
+    config: Config,
+    priors: np.ndarray | None = None,
+    image_size: int | None = None,
+    temperatures: np.ndarray | None = None,
 ) -> Network:
     """The network of a schema and a config, with fresh or pretrained weights.
 
     Args:
       priors: float [V], each value's frequency in the training labels; used by `prior_bias`.
       image_size: pixels, instead of the config's; the weights are of the same shapes.
+      temperatures: float32 [V], equal within an attribute; 1 if not given.
 
     Raises:
       InputError: a trunk, its weights or an image size that cannot be; an attribute named like a
@@ -99,7 +111,12 @@ def build(
         # float32: half precision would round the logits themselves
         logits = Correlation(model.correlation_rank, name="correlation", dtype="float32")(logits)
 
-    split = SplitAttributes(schema.sizes, name="split-attributes", dtype="float32")(logits)
+    if temperatures is None:
+        temperatures = np.ones(schema.num_values, np.float32)
+    scaled = keras.layers.Rescaling(1 / temperatures, name="temperature-scaling", dtype="float32")(
+        logits
+    )
+    split = SplitAttributes(schema.sizes, name="split-attributes", dtype="float32")(scaled)
     taken = {layer.name for layer in keras.Model(pixels, logits).layers}
     for name in schema.names:
         if name in taken:
@@ -116,6 +133,7 @@ def build(
         trunk=list(base.layers),
         schema=schema,
         softmax=softmax,
+        temperatures=temperatures,
     )
 
 

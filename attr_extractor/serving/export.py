@@ -104,8 +104,9 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
     version = max(existing, default=0) + 1 if version is None else version
     if version in existing:
         raise InputError(f"{output_dir / str(version)}: this version exists; name another")
-    network = run.load_network()
-    answers = run.answers()
+    thresholds = run.thresholds()
+    network = run.load_network(thresholds)
+    answers = run.answers(thresholds)
     make_folder(output_dir, "the folder of the model's versions")
     temporary = output_dir / f".{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -121,7 +122,7 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
                 photo_short_side=run.origin.photo_short_side,
                 image_size=run.config.data.image_size,
                 square=run.config.data.square,
-                thresholds=dict(zip(run.schema.names, _per_attribute(answers))),
+                thresholds=thresholds,
                 gate_by_category=answers.gate_by_category,
             ).model_dump(),
         )
@@ -135,10 +136,6 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
         shutil.rmtree(facts, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
     return output_dir / str(version)
-
-
-def _per_attribute(answers: Answers) -> list[float]:
-    return [float(answers.thresholds[where.start]) for where in answers.schema.slices.values()]
 
 
 def _verify(path: Path, network: Network, image_size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,6 +12,7 @@ from attr_extractor import files, yaml_files
 from attr_extractor.config import Square
 from attr_extractor.errors import InputError
 from attr_extractor.model.answers import Answers
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
 
 
@@ -23,7 +24,7 @@ class Facts(yaml_files.Model):
     photo_short_side: int  # pixels of the stored photos the model was trained on
     image_size: int
     square: Square
-    thresholds: Dict[str, float]
+    thresholds: Thresholds  # the temperatures are in the graph already
     gate_by_category: bool
 
 
@@ -59,11 +60,10 @@ def load(path: str | Path) -> ExportedModel:
     facts = yaml_files.validate(Facts, content, str(description))
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
+    facts.thresholds.check(schema, str(description))
     return ExportedModel(
         path=path,
-        answers=Answers.from_thresholds(
-            schema, facts.thresholds, facts.gate_by_category, str(description)
-        ),
+        answers=Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category),
         photo_short_side=facts.photo_short_side,
         signatures=tf.saved_model.load(str(path)).signatures,
     )

@@ -18,6 +18,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.model import network
 from attr_extractor.model.answers import Answers
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
 
@@ -72,8 +73,7 @@ class RunDir:
             make_folder(folder, "the run directory")
         schema.write(path / "schema.yaml")
         files.write_json(path / "records.json", origin.model_dump())
-        thresholds = {attribute.name: attribute.threshold for attribute in schema.attributes}
-        files.write_json(path / "thresholds.json", thresholds)
+        files.write_json(path / "thresholds.json", Thresholds.of_schema(schema).model_dump())
         config.write(path / "config.yaml")  # last: it marks the directory as a run
         return cls(path, config, schema, origin)
 
@@ -109,16 +109,21 @@ class RunDir:
             )
         return manifest
 
-    def load_network(self) -> network.Network:
+    def load_network(self, thresholds: Thresholds | None = None) -> network.Network:
         """The trained network in float32, weights from weights.npz.
 
+        Args:
+          thresholds: temperatures other than the run's.
+
         Raises:
-          InputError: the run is not trained, or the file is damaged or of another network.
+          InputError: the run is not trained, or a file is damaged or of another network.
         """
         path = require_file(self.path / "weights.npz", "the run's weights (is it trained?)")
-        return self.network_of(files.read_arrays(path), str(path))
+        return self.network_of(files.read_arrays(path), str(path), thresholds)
 
-    def network_of(self, arrays: dict[str, np.ndarray], origin: str) -> network.Network:
+    def network_of(
+        self, arrays: dict[str, np.ndarray], origin: str, thresholds: Thresholds | None = None
+    ) -> network.Network:
         """The run's network in float32 with given weights, as of `load_network`.
 
         Raises:
@@ -128,16 +133,19 @@ class RunDir:
         model = self.config.model.model_copy(update={"weights": "none"})
         train = self.config.train.model_copy(update={"xla": "off"})
         config = self.config.model_copy(update={"model": model, "train": train})
-        built = network.build(self.schema, config)
+        temperatures = (thresholds or self.thresholds()).temperatures(self.schema)
+        built = network.build(self.schema, config, temperatures=temperatures)
         network.set_layer_arrays(built.logits, arrays, origin)
         return built
 
-    def answers(self) -> Answers:
-        """Post-processing with the run's thresholds; raises InputError where one is not there."""
-        path = self.path / "thresholds.json"
-        thresholds = files.read_json(path, "the run's thresholds")
-        gate = self.config.answers.gate_by_category
-        return Answers.from_thresholds(self.schema, thresholds, gate, str(path))
+    def thresholds(self) -> Thresholds:
+        """thresholds.json; raises InputError where it is damaged or of another schema."""
+        return Thresholds.read(self.path / "thresholds.json", self.schema)
+
+    def answers(self, thresholds: Thresholds | None = None) -> Answers:
+        """Post-processing with the run's thresholds, or with others."""
+        limits = (thresholds or self.thresholds()).per_value(self.schema)
+        return Answers(self.schema, limits, self.config.answers.gate_by_category)
 
     def update_metrics(self, section: str, content: Any) -> None:
         """Replaces one section of metrics.json, leaving the others."""

@@ -1,0 +1,184 @@
+"""Choosing thresholds for a goal, from counts at each of 1,001 thresholds: 0, 0.001, ..., 1.
+
+One pass counts, for each of them, what would be answered and how much of that would be right, so
+the choice is exact among them and memory does not grow with the split. It is cautious:
+
+- of thresholds that do equally well the highest is taken;
+- precision is counted as if one more answer had been given, a wrong one, so that 19 right answers
+  are the fewest that reach 0.95, and the lowest threshold that reaches the floor is taken;
+- below MIN_PRESENT labels, or below what a floor needs even of a model without mistakes, nothing
+  is chosen: a value takes its attribute's threshold, an attribute the schema's, and under a floor
+  it gives no answers (threshold 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.labels import MISSING, PRESENT
+from attr_extractor.schema import Schema
+
+GRID = np.round(np.linspace(0.0, 1.0, 1001), 3).astype(np.float32)
+MIN_PRESENT = 10  # labels
+NO_ANSWERS = 1.0  # no score is above it
+GOALS = ("f1", "equation_2", "precision")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What thresholds are chosen for: `f1`, `equation_2`, or `precision` with its floor."""
+
+    name: str
+    floor: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """The goal in a text such as `f1` or `precision:0.95`; raises InputError."""
+        name, _, number = text.partition(":")
+        if text in GOALS[:2]:
+            return cls(text)
+        if name != "precision":
+            known = did_you_mean(name, GOALS)
+            raise InputError(f"--goal: {text!r} is none of f1, equation_2, precision:0.95{known}")
+        try:
+            floor = float(number)
+        except ValueError:
+            floor = math.nan
+        if not 0 < floor < 1:
+            raise InputError(f"--goal: {text!r}: a precision above 0 and below 1 is needed")
+        return cls(name, floor)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.floor:g}" if self.floor else self.name
+
+    @property
+    def min_present(self) -> int:
+        """Present labels without which nothing is chosen."""
+        return max(MIN_PRESENT, math.ceil(round(self.floor / (1 - self.floor), 6)))
+
+
+def parse_goals(texts: Sequence[str], schema: Schema, per_value: bool) -> dict[str, Goal]:
+    """The goal of every attribute: from one text for all, and `name=goal` for single ones.
+
+    Raises:
+      InputError: an unknown goal or attribute, two goals for one, or equation 2 per value.
+    """
+    goals: dict[str, Goal] = {}
+    for text in texts:
+        name, separator, goal = text.rpartition("=")
+        if separator and name not in schema.index:
+            raise InputError(f"--goal: no attribute {name!r}{did_you_mean(name, schema.names)}")
+        if name in goals:
+            raise InputError(f"--goal: two goals for {name or 'all attributes'}; keep one")
+        goals[name] = Goal.parse(goal)
+        if per_value and goals[name].name == "equation_2":
+            raise InputError(
+                "--goal: equation_2 weighs all values of an attribute together; "
+                "choose it with --per=attribute, or another goal"
+            )
+    return {name: goals.get(name) or goals.get("") or Goal("f1") for name in schema.names}
+
+
+class Counts:
+    """What each threshold of GRID would answer, per attribute and, where asked for, per value.
+
+    Of an exclusive attribute only the best value can be answered. A value by itself is counted
+    wherever its score is above the threshold, also where a better one is then answered instead.
+    """
+
+    def __init__(self, schema: Schema, per_value: bool):
+        self.schema = schema
+        size = (len(schema.attributes), len(GRID))
+        self.answered, self.right, self.agreement = (np.zeros(size) for _ in range(3))
+        self.present = np.zeros(schema.num_values, np.int64)
+        # of values, by how many thresholds their score is above: int32 [V, K + 1]
+        size = (schema.num_values if per_value else 0, len(GRID) + 1)
+        self._seen, self._seen_present = (np.zeros(size, np.int32) for _ in range(2))
+
+    def add(self, scores: np.ndarray, labels: np.ndarray, best: np.ndarray) -> None:
+        """Adds one batch.
+
+        Args:
+          scores: float32 [B, V], calibrated.
+          labels: int8 [B, V].
+          best: bool [B, V], of every attribute the one best value.
+        """
+        above = np.searchsorted(GRID, scores)  # [B, V], thresholds that a score is above
+        known, present = labels != MISSING, labels == PRESENT
+        self.present += present.sum(axis=0)
+        for t, attribute in enumerate(self.schema.attributes):
+            where = self.schema.slices[attribute.name]
+            known_t, present_t, above_t = known[:, where], present[:, where], above[:, where]
+            candidates = known_t & best[:, where] if attribute.exclusive else known_t
+            answered = _per_threshold(above_t, candidates)  # [B, K]
+            right = _per_threshold(above_t, candidates & present_t)
+            union = present_t.sum(axis=1, keepdims=True) + answered - right
+            agreement = np.divide(right, union, out=np.ones(union.shape), where=union > 0)
+            self.answered[t] += answered.sum(axis=0)
+            self.right[t] += right.sum(axis=0)
+            self.agreement[t] += agreement[known_t.any(axis=1)].sum(axis=0)
+        if len(self._seen):
+            for total, marked in ((self._seen, known), (self._seen_present, present)):
+                np.add.at(total, (np.nonzero(marked)[1], above[marked]), 1)
+
+    def of_attribute(self, name: str, goal: Goal) -> float | None:
+        """The threshold of an attribute; None where it has too few labels to choose one."""
+        t, where = self.schema.index[name], self.schema.slices[name]
+        present = int(self.present[where].sum())
+        return choose(goal, present, self.answered[t], self.right[t], self.agreement[t])
+
+    def of_values(self, name: str, goal: Goal) -> dict[str, float]:
+        """The thresholds of an attribute's values, but for those with too few labels."""
+        chosen = {}
+        for v, value in enumerate(self.schema[name].values, self.schema.slices[name].start):
+            answered, right = (_exceeding(row[v]) for row in (self._seen, self._seen_present))
+            threshold = choose(goal, int(self.present[v]), answered, right)
+            if threshold is not None:
+                chosen[value] = threshold
+        return chosen
+
+
+def choose(
+    goal: Goal,
+    present: int,
+    answered: np.ndarray,
+    right: np.ndarray,
+    agreement: np.ndarray | None = None,
+) -> float | None:
+    """The threshold of GRID that serves a goal best; None where there are too few labels.
+
+    Args:
+      present: how many labels are present.
+      answered: float [K], answers given at each threshold whose label is known.
+      right: float [K], how many of them are present.
+      agreement: float [K], equation 2 summed over the samples with a known label.
+    """
+    if present < goal.min_present:
+        return None
+    if goal.name == "precision":
+        reached = right >= goal.floor * (answered + 1) - 1e-9
+        return _number(np.argmax(reached)) if reached.any() else NO_ANSWERS
+    benefit = 2 * right / (answered + present) if goal.name == "f1" else agreement
+    assert benefit is not None
+    return _number(np.flatnonzero(benefit == benefit.max())[-1])
+
+
+def _number(index: int | np.intp) -> float:
+    return round(float(GRID[index]), 3)
+
+
+def _per_threshold(above: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """int64 [B, K]: marked values of each sample whose score is above each threshold."""
+    counts = np.zeros([len(above), len(GRID) + 1], np.int64)
+    np.add.at(counts, (np.nonzero(marked)[0], above[marked]), 1)
+    return _exceeding(counts)
+
+
+def _exceeding(counts: np.ndarray) -> np.ndarray:
+    """[..., K] of [..., K + 1]: from counts by thresholds exceeded to counts above each one."""
+    return counts[..., :0:-1].cumsum(axis=-1)[..., ::-1]
