@@ -1,24 +1,36 @@
 """Scores of a trained run, per attribute, beside always answering the most frequent value.
 
+Exit code 1, with a line for each, where what `--require` asks for is not met.
+
 Example:
-  python tools/evaluate.py --run_dir=shop/run --split=test
+  python tools/evaluate.py --run_dir=shop/run --compare=shop/last_month \
+    --require='mean_average_accuracy>=0.7,attribute.neck_type>=0.6,regression<=0.01'
 """
+
+import sys
 
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.evaluation import evaluate
+from attr_extractor.evaluation import evaluate, table
 
 F = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "The folder of train.py.", required=True)
 flags.DEFINE_string("split", "test", "train, validation or test.")
 flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's own.")
+flags.DEFINE_string("compare", None, "Another run, measured on the same photos.")
+flags.DEFINE_string("require", "", "NAME>=NUMBER or NAME<=NUMBER; several are parted by commas.")
 
 
 def main() -> None:
-    measured = evaluate.evaluate(F.run_dir, F.split, F.records)
-    print(evaluate.table(measured))
+    measured = evaluate.evaluate(F.run_dir, F.split, F.records, F.compare, F.require)
+    print(table.scores(measured))
+    if F.compare:
+        print(table.comparison(measured))
     print(f"report: {F.run_dir}/report.html; figures: {F.run_dir}/metrics.json")
+    for line in measured.get("failed_requirements", []):
+        print(f"failed: {line}", file=sys.stderr)
+    sys.exit(bool(measured.get("failed_requirements")))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def weights(product_ids: Sequence[bytes], seed: int = 0) -> np.ndarray:
 def interval(replicates: np.ndarray) -> list[float] | None:
     """The 95 % percentile interval of float [R]; replicates that drew no sample are left out."""
     finite = replicates[np.isfinite(replicates)]
-    return [float(x) for x in np.percentile(finite, PERCENTILES)] if len(finite) else None
+    if not len(finite):
+        return None
+    return [round(float(x), 5) for x in np.percentile(finite, PERCENTILES)]
 
 
 def interval_of_mean(replicates: np.ndarray) -> list[float] | None:

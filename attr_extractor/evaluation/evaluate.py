@@ -1,45 +1,76 @@
-"""A trained run on a split: metrics.json, the table on the screen, report.html."""
+"""A trained run on a split: metrics.json and the details beside it, and report.html."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from attr_extractor.evaluation import report, samples, scores
+from attr_extractor import files, storage
+from attr_extractor.evaluation import compare, gates, most_frequent, report, samples, scores
+from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.scores import Contender
 from attr_extractor.records import dataset, near_duplicates
+from attr_extractor.records import manifest as manifests
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
 
 
 def evaluate(
-    run_dir: str | Path, split: str = "test", records: str | Path | None = None
+    run_dir: str | Path,
+    split: str = "test",
+    records: str | Path | None = None,
+    other_dir: str | Path | None = None,
+    require: str = "",
 ) -> dict[str, Any]:
-    """Measures a run on a split and writes `metrics.json` and `report.html` into the run.
+    """Measures a run on a split and writes metrics and `report.html` into the run.
 
+    `metrics.json` gets the figures; `metrics_SPLIT_details.json` the long tables by value and
+    category (`scores.measure` says what is in each).
     Where the records list the photos that resemble a training photo, the score without them
     stands beside the score.
 
     Args:
       records: records of the same schema instead of the run's own; figures and report then carry
         their folder's name, beside the run's own.
+      other_dir: a run to compare with, on the same photos.
+      require: requirements as `gates` explains them; `failed_requirements` has a line for each
+        figure that does not meet its own.
 
     Raises:
-      InputError: no trained run there, records of another schema, or an empty split.
+      InputError: no trained run there, records of another schema, an empty split, a run that
+        cannot be compared with, or a requirement that is not one.
     """
     run = RunDir.read(run_dir)
     manifest = run.manifest(records)
     folder = Path(records) if records else run.records
     manifest.split(split)  # fails before the network is built
+    other = compare.read(other_dir, run, not records) if other_dir else None
     similar = _similar(run, folder, manifest, split)
-    network = run.load_network()
-    batches = dataset.evaluation_batches(folder, manifest, run.config.data, split)
-    answers = run.answers()
-    baseline = scores.always(run.schema, run.origin.most_frequent)
+    usual = MostFrequent.of(run.schema, run.origin.most_frequent)
+    nothing, _ = scores.Measurement(run.schema, usual, similar, other is not None).result()
+    requirements = gates.parse(require, gates.figures(nothing))
+
+    usual = _given_category(run, folder, manifest, usual)
+    ours = Contender(run.load_network().flat_scores, run.answers())
+    data, theirs = run.config.data, None
+    batches = dataset.evaluation_batches(folder, manifest, data, split)
+    if other is not None:
+        batches, key = compare.batches(folder, manifest, data, other.config.data, split)
+        theirs = Contender(other.load_network().flat_scores, other.answers(), key)
     with dataset.readable(folder):
-        measured = scores.measure(network.flat_scores, batches, answers, baseline, similar)
-        shown = samples.collect(network.flat_scores, batches, answers)
-    measured = {"split": split, "records": str(folder), **measured}
+        measured, details = scores.measure(ours, batches, usual, similar, theirs)
+        shown = samples.collect(ours.model, batches, ours.answers)
+
     suffix = f"_{folder.resolve().name}" if records else ""
+    measured = {"split": split, "records": str(folder), **measured}
+    measured["details"] = f"metrics_{split}{suffix}_details.json"
+    if other is not None:
+        measured["comparison"] = {"run": str(other.path), **measured["comparison"]}
+    if requirements:
+        figures = gates.figures(measured)
+        failed = [line for r in requirements for line in r.failures(figures)]
+        measured["failed_requirements"] = failed
+    files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
     page = report.render(run.config.name, run.schema, measured, shown)
     (run.path / f"report{suffix}.html").write_text(page, encoding="utf-8")
@@ -58,50 +89,17 @@ def _similar(
     return {(row.product_id, row.image_index) for row in rows if row.split == split}
 
 
-def table(measured: dict[str, Any]) -> str:
-    """The score table for a terminal: one line an attribute, best first, the mean last."""
-    rows = sorted(measured["attributes"].items(), key=lambda item: -(item[1]["score"] or 0.0))
-    width = max(len("mean over attributes"), *(len(name) for name, _ in rows))
-    lines = [
-        f"{'attribute':{width}}  score  95 % interval   most freq.  beats it  answered  photos"
-    ]
-    for name, a in rows:
-        if a["score"] is None:
-            lines.append(f"{name:{width}}  no photo of this split has a value")
-            continue
-        low, high = a["interval"]
-        beats = "yes" if a["gain_interval"][0] > 0 else "no"
-        lines.append(
-            f"{name:{width}}  {a['score']:.3f}  [{low:.3f}, {high:.3f}]  {a['most_frequent']:10.3f}"
-            f"  {beats:>8}  {a['coverage']:8.3f}  {a['applicable']:6d}"
-        )
-    mean = measured["mean"]
-    if mean["score"] is not None:
-        low, high = mean["interval"]
-        lines.append(
-            f"{'mean over attributes':{width}}  {mean['score']:.3f}  [{low:.3f}, {high:.3f}]"
-            f"  {mean['most_frequent']:10.3f}  {mean['attributes_beating_most_frequent']:3d} of "
-            f"{mean['attributes_measured']:<2d} {mean['coverage']:7.3f}  {measured['photos']:6d}"
-        )
-        low, high = mean["accuracy_interval"]
-        lines.append(
-            f"accuracy of the best value, always answered: {mean['accuracy']:.3f} "
-            f"[{low:.3f}, {high:.3f}]"
-        )
-    if "without_near_duplicates" in measured:
-        lines.append(_line_without(measured["without_near_duplicates"]))
-    return "\n".join(lines)
-
-
-def _line_without(block: dict[str, Any]) -> str:
-    mean, left_out = block["mean"], block["left_out"]
-    if not left_out:
-        return "no photo of this split resembles a training photo"
-    start = f"without the {left_out:,} photos that resemble a training photo:"
-    if mean["score"] is None:
-        return f"{start} nothing left to measure"
-    low, high = mean["interval"]
-    return (
-        f"{start} {mean['score']:.3f} [{low:.3f}, {high:.3f}], most frequent "
-        f"{mean['most_frequent']:.3f}, {block['photos']:,} photos"
-    )
+def _given_category(
+    run: RunDir, folder: Path, manifest: Manifest, usual: MostFrequent
+) -> MostFrequent:
+    """Counted in the training photos of the run; as it is where they are no longer there."""
+    if manifest.digest != run.origin.digest:
+        folder = run.records
+        if not storage.exists(storage.join(folder, manifests.FILE)):
+            return usual
+        manifest = Manifest.load(folder)
+        if manifest.digest != run.origin.digest:
+            return usual
+    with dataset.readable(folder):
+        labels = dataset.label_batches(folder, manifest, "train").as_numpy_iterator()
+        return most_frequent.count(run.schema, usual, labels)

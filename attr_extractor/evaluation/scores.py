@@ -1,175 +1,239 @@
-"""Equation 2 over a split, beside "always the most frequent value", missing labels left out.
+"""All figures of a split in one pass, missing labels left out, in memory independent of the split.
 
-One pass, memory independent of the split: sums per attribute, and the same sums under the weights
-of each bootstrap replicate.
+A graph finds equation 2 and what else is counted of each sample and attribute; the files beside
+this one sum it up. A second model can be measured in the same pass: on the same photos, with the
+same bootstrap draws, so that the interval of the difference is that of pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.evaluation import bootstrap
-from attr_extractor.labels import PRESENT
+from attr_extractor.evaluation import bootstrap, by_category, compare
+from attr_extractor.evaluation.confusion import Confusions
+from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
+from attr_extractor.evaluation.tally import Batch, Tally
+from attr_extractor.evaluation.totals import Totals
+from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model import metrics
 from attr_extractor.model.answers import Answers
-from attr_extractor.model.per_attribute import any_value
+from attr_extractor.model.per_attribute import any_value, sum_values
 from attr_extractor.schema import Schema
 
 
-class Totals:
-    """Sums per attribute [T] and per replicate [R, T] of what the scores need."""
+@dataclass(frozen=True)
+class Contender:
+    """A model and its way to answer."""
 
-    KEYS = ("model", "baseline", "applies", "accuracy")
-
-    def __init__(self, size: int):
-        self.photos = 0
-        self.once = {key: np.zeros(size) for key in (*self.KEYS, "all", "baseline_all", "known")}
-        self.once["answered"] = np.zeros(size)
-        self.resampled = {key: np.zeros([bootstrap.REPLICATES, size]) for key in self.KEYS}
-
-    def add(self, values: dict[str, np.ndarray], draws: np.ndarray) -> None:
-        """Adds one batch: float [B, T] of every key and its weights, float [R, B]."""
-        self.photos += draws.shape[1]
-        for key, total in self.once.items():
-            total += values[key].sum(axis=0)
-        for key, total in self.resampled.items():
-            total += draws @ values[key]  # [R, T]
+    model: Callable[[tf.Tensor], tf.Tensor]  # uint8 [B, H, W, 3] -> scores [B, V]
+    answers: Answers
+    pixels: str = "pixels"  # the batches' key of the photos that it takes
 
 
-def always(schema: Schema, values: Mapping[str, str]) -> np.ndarray:
-    """bool [V]: the answer that gives one value of each attribute to every photo."""
-    chosen = np.zeros(schema.num_values, bool)
-    for name, where in schema.slices.items():
-        chosen[where.start + schema[name].values.index(values[name])] = True
-    return chosen
+class Measurement:
+    """Sums over a split for one model, and what another one scores beside it."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        usual: MostFrequent,
+        near_duplicates: Collection[tuple[str, int]] | None = None,
+        compared: bool = False,
+    ):
+        """Starts at nothing.
+
+        Args:
+          near_duplicates: product and `image_index` of the photos that resemble a training photo;
+            None where that is not known.
+          compared: whether there is another model.
+        """
+        self.schema, self.usual, self.near_duplicates = schema, usual, near_duplicates
+        self.all = Tally(schema)
+        self.unlike = None if near_duplicates is None else Tally(schema)
+        self.other = Totals(len(schema.names)) if compared else None
+        self.confusions = Confusions(schema)
+        self.risk = RiskCoverage(len(schema.names))
+        self.categories = by_category.ByCategory(schema)
+
+    def add(self, batch: Batch, photos: list[tuple[str, int]], other: Batch | None) -> None:
+        """Adds one batch of photos, each known by its product and `image_index`."""
+        counted = batch.counted
+        self.all.add(batch)
+        if self.unlike is not None and self.near_duplicates is not None:
+            self.unlike.add(batch.rows(np.array([p not in self.near_duplicates for p in photos])))
+        if self.other is not None and other is not None:
+            self.other.add(other.sums, other.draws)
+        self.confusions.add(batch.labels, batch.chosen)
+        self.risk.add(batch.confidence, counted["best_known"] > 0, counted["right"] > 0)
+        category = category_of(batch.labels, self.schema)
+        self.categories.add(category, counted["score"], counted["applies"])
+
+    def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The figures, as `measure` returns them."""
+        rates, categories = self.all.rates(), self.categories.scores()
+        measured = self.all.summary(rates)
+        for t, (name, attribute) in enumerate(measured["attributes"].items()):
+            place = self.usual.overall[t] - self.schema.slices[name].start
+            attribute["most_frequent_value"] = self.schema[name].values[place]
+        measured["worst_categories"] = by_category.worst(categories)
+        if self.unlike is not None:
+            unlike = self.unlike.summary(self.unlike.rates())
+            left_out = measured["photos"] - unlike["photos"]
+            measured["without_near_duplicates"] = {
+                "photos": unlike["photos"],
+                "left_out": left_out,
+                "mean": unlike["mean"],
+            }
+        if self.other is not None:
+            measured["comparison"] = compare.differences(self.schema, self.all.totals, self.other)
+        return measured, self._details(rates, categories)
+
+    def _details(self, rates: dict[str, np.ndarray], categories: dict[str, Any]) -> dict[str, Any]:
+        values, pairs = self.all.per_value(rates), self.confusions.most_confused()
+        curves = self.risk.curves()
+        return {
+            "cut_offs": [round(float(cut_off), 3) for cut_off in CUT_OFFS],
+            "risk_coverage": self.risk.pooled(),
+            "categories": categories,
+            "confusion_counts_too_low_by_at_most": self.confusions.missed,
+            "attributes": {
+                name: {
+                    "risk_coverage": curves[t],
+                    "most_confused": pairs[name],
+                    "values": values[name],
+                }
+                for t, name in enumerate(self.schema.names)
+            },
+        }
 
 
 def measure(
-    model: Callable[[tf.Tensor], tf.Tensor],
+    contender: Contender,
     batches: Iterable[dict[str, tf.Tensor]],
-    answers: Answers,
-    baseline: np.ndarray,
+    usual: MostFrequent,
     near_duplicates: Collection[tuple[str, int]] | None = None,
-) -> dict[str, Any]:
-    """Scores of a model over batches, also without the photos that resemble a training photo.
+    other: Contender | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures of a model over batches, also without the photos that resemble a training photo.
 
     Args:
-      model: uint8 [B, H, W, 3] -> scores [B, V].
-      baseline: bool [V], the answer that is always given for comparison.
-      near_duplicates: product and `image_index` of the photos that resemble a training photo;
-        None where that is not known.
+      usual: the guesses it is compared with, on the same rows.
+      near_duplicates: product and `image_index` of those photos; None where that is not known.
+      other: another model, compared with on the same photos.
 
     Returns:
-      `photos`; `mean` over attributes; `attributes`: per attribute the headline `score` over
-      samples to which it applies, its `interval`, the paper's `score_all` over all samples with a
-      known label, `most_frequent` (the same headline of the baseline), `gain` over it and
-      `gain_interval`, `coverage` (share answered), `accuracy` of the best value, and counts.
-      Where `near_duplicates` is given, `without_near_duplicates`: `photos`, how many were
-      `left_out`, and their `mean`.
+      The figures and the details: long tables by value and category.
+
+      Figures: `photos`; `attributes`, per attribute the headline `score` over samples to which it
+      applies, its `interval`, the paper's `score_all` over all samples with a known label, the
+      headline of `most_frequent` and `most_frequent_given_category` with the `gain` over each,
+      `accuracy` of the best value, `coverage` (share answered), `answered_accuracy` (equation 2
+      where something was answered), `exact_match`, `micro_` and `macro_` (over values with
+      support) `precision`, `recall`, `f1` and `average_precision` over all known labels, and
+      counts; `mean` over attributes; `worst_categories`; where asked for
+      `without_near_duplicates` (`photos`, `left_out`, `mean`) and `comparison`.
     """
-    schema = answers.schema
-
-    @tf.function(reduce_retracing=True)
-    def compare(pixels: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = model(pixels)
-        chosen = answers.chosen(scores)
-        found = metrics.agreement(labels, chosen, schema)
-        same = metrics.agreement(labels, tf.broadcast_to(baseline, tf.shape(labels)), schema)
-        right = answers.best(scores) & (labels == PRESENT)
-        return {
-            "applies": found["applies"],
-            "known": found["known"],
-            "score": found["score"],
-            "baseline": same["score"],
-            "answered": any_value(chosen, schema),
-            "accuracy": any_value(right, schema),
-        }
-
-    totals, unlike = Totals(len(schema.attributes)), Totals(len(schema.attributes))
+    schema = contender.answers.schema
+    measurement = Measurement(schema, usual, near_duplicates, other is not None)
+    look, look_other = _observer(contender), other and _observer(other)
     for batch in batches:
-        found = {
-            key: value.numpy().astype(np.float64)
-            for key, value in compare(batch["pixels"], batch["labels"]).items()
-        }
-        applies, known = found["applies"], found["known"]
-        values = {
-            "model": found["score"] * applies,
-            "baseline": found["baseline"] * applies,
-            "accuracy": found["accuracy"] * applies,
-            "answered": found["answered"] * applies,
-            "all": found["score"] * known,
-            "baseline_all": found["baseline"] * known,
-            "applies": applies,
-            "known": known,
-        }
+        labels = batch["labels"].numpy()
         products = batch["product_id"].numpy().tolist()
         draws = bootstrap.weights(products)
-        totals.add(values, draws)
-        if near_duplicates is not None:
-            photos = zip(products, batch["image_index"].numpy().tolist())
-            keep = np.array([(p.decode(), i) not in near_duplicates for p, i in photos])
-            unlike.add({key: value[keep] for key, value in values.items()}, draws[:, keep])
-    measured = _summary(schema, totals, baseline)
-    if near_duplicates is not None:
-        measured["without_near_duplicates"] = {
-            "photos": unlike.photos,
-            "left_out": totals.photos - unlike.photos,
-            "mean": _summary(schema, unlike, baseline)["mean"],
+        guesses = _guesses(usual, category_of(labels, schema))
+        photos = [(p.decode(), i) for p, i in zip(products, batch["image_index"].numpy().tolist())]
+        measurement.add(
+            look(batch, labels, guesses, draws),
+            photos,
+            look_other(batch, labels, guesses, draws) if look_other else None,
+        )
+    return measurement.result()
+
+
+def category_of(labels: np.ndarray, schema: Schema) -> np.ndarray:
+    """int64 [B]: the place of each photo's category among the categories, -1 where not known."""
+    present = labels[:, schema.slices[schema.category]] == PRESENT
+    return np.where(present.any(axis=1), present.argmax(axis=1), -1)
+
+
+def _guesses(usual: MostFrequent, category: np.ndarray) -> dict[str, np.ndarray]:
+    """int32 [B, T] for each guess that is known: places among the V."""
+    guesses = {"most_frequent": np.tile(usual.overall, (len(category), 1))}
+    if usual.by_category is not None:
+        guesses["given_category"] = usual.given_category(category)
+    return guesses
+
+
+def _observer(contender: Contender) -> Callable[..., Batch]:
+    """A function from a batch to what the model did on it."""
+    answers, schema = contender.answers, contender.answers.schema
+    owner = schema.attribute_of_value
+
+    @tf.function(reduce_retracing=True)
+    def look(
+        pixels: tf.Tensor, labels: tf.Tensor, guesses: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        scores = contender.model(pixels)  # [B, V]
+        chosen, best = answers.chosen(scores), answers.best(scores)  # [B, V]
+        known, present = labels != MISSING, labels == PRESENT  # [B, V]
+        found = metrics.agreement(labels, chosen, schema)  # [B, T]
+        given = sum_values(chosen & known, schema)  # [B, T]
+        counted = {
+            **found,
+            "answered": any_value(chosen, schema),
+            "given": given,
+            "present": sum_values(present, schema),
+            "hits": sum_values(chosen & present, schema),
+            "best_known": any_value(best & known, schema),
+            "right": any_value(best & present, schema),
         }
-    return measured
+        for name, places in guesses.items():
+            marked = tf.gather(places, owner, axis=1) == tf.range(schema.num_values)  # [B, V]
+            counted[name] = metrics.agreement(labels, marked, schema)["score"]
+        return scores, chosen, counted
+
+    def observe(
+        batch: dict[str, tf.Tensor],
+        labels: np.ndarray,
+        guesses: dict[str, np.ndarray],
+        draws: np.ndarray,
+    ) -> Batch:
+        scores, chosen, counted = look(batch[contender.pixels], batch["labels"], guesses)
+        by_key = {key: value.numpy().astype(np.float64) for key, value in counted.items()}
+        starts = np.array([where.start for where in schema.slices.values()])
+        confidence = np.maximum.reduceat(scores.numpy(), starts, axis=1)  # [B, T]
+        return Batch(labels, scores.numpy(), chosen.numpy(), confidence, _by_rows(by_key), draws)
+
+    return observe
 
 
-def _summary(schema: Schema, totals: Totals, baseline: np.ndarray) -> dict[str, Any]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        once = totals.once
-        mean = {key: once[key] / once["applies"] for key in (*Totals.KEYS, "answered")}
-        mean["all"] = once["all"] / once["known"]
-        mean["baseline_all"] = once["baseline_all"] / once["known"]
-        drawn = {k: totals.resampled[k] / totals.resampled["applies"] for k in Totals.KEYS}
-    gain = drawn["model"] - drawn["baseline"]  # [R, T]
-    seen = once["applies"] > 0
-    attributes: dict[str, dict[str, Any]] = {}
-    for t, attribute in enumerate(schema.attributes):
-        where = schema.slices[attribute.name]
-        attributes[attribute.name] = {
-            "score": _number(mean["model"][t]),
-            "interval": bootstrap.interval(drawn["model"][:, t]) if seen[t] else None,
-            "most_frequent": _number(mean["baseline"][t]),
-            "gain": _number(mean["model"][t] - mean["baseline"][t]),
-            "gain_interval": bootstrap.interval(gain[:, t]) if seen[t] else None,
-            "accuracy": _number(mean["accuracy"][t]),
-            "coverage": _number(mean["answered"][t]),
-            "score_all": _number(mean["all"][t]),
-            "most_frequent_all": _number(mean["baseline_all"][t]),
-            "most_frequent_value": attribute.values[int(np.argmax(baseline[where]))],
-            "applicable": int(once["applies"][t]),
-            "known": int(once["known"][t]),
-        }
-    measured = [attributes[name] for t, name in enumerate(schema.names) if seen[t]]
-
-    def average(key: str) -> float | None:
-        return _number(np.mean([a[key] for a in measured])) if measured else None
-
+def _by_rows(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """float64 [B, T] for each of totals.KEYS: what is counted where the attribute applies."""
+    applies, known, given = found["applies"], found["known"], found["given"]
+    score, usual, judged = found["score"], found["most_frequent"], (given > 0) * applies
     return {
-        "photos": totals.photos,
-        "mean": {
-            "attributes_measured": len(measured),
-            "attributes_beating_most_frequent": sum(a["gain_interval"][0] > 0 for a in measured),
-            **{
-                key: average(key)
-                for key in ("score", "most_frequent", "accuracy", "coverage", "score_all")
-            },
-            "interval": bootstrap.interval_of_mean(drawn["model"][:, seen]),
-            "accuracy_interval": bootstrap.interval_of_mean(drawn["accuracy"][:, seen]),
-        },
-        "attributes": attributes,
+        "known": known,
+        "applies": applies,
+        "score": score * applies,
+        "score_all": score * known,
+        "most_frequent": usual * applies,
+        "most_frequent_all": usual * known,
+        "given_category": found.get("given_category", np.full_like(score, np.nan)) * applies,
+        "exact": (score == 1) * applies,
+        "best_known": found["best_known"] * applies,
+        "right": found["right"],
+        "answered": found["answered"] * applies,
+        "judged": judged,
+        "judged_score": score * judged,
+        "answered_not_applicable": found["answered"] * known * (1 - applies),
+        "hits": found["hits"],
+        "given": given,
+        "half_sizes": (given + found["present"]) / 2,
+        "present": found["present"],
     }
-
-
-def _number(value: Any) -> float | None:
-    """A JSON number; None where nothing was measured."""
-    return round(float(value), 5) if np.isfinite(value) else None

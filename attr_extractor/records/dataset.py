@@ -132,6 +132,21 @@ def evaluation_batches(
     return _to_batches(photos, manifest, data, share, training=False)
 
 
+def label_batches(
+    records: str | Path, manifest: Manifest, split: str, batch_size: int = 1024
+) -> tf.data.Dataset:
+    """The labels of every photo of a split, int8 [B, V], in the order of the shards."""
+
+    def read(serialized: tf.Tensor) -> tf.Tensor:
+        labels = example.parse(serialized, ["labels"])["labels"]
+        return example.decode_labels(labels, manifest.schema.num_values)
+
+    photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
+    return photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
+        batch_size
+    )
+
+
 @contextlib.contextmanager
 def readable(records: str | Path) -> Iterator[None]:
     """Says in one line that a shard is damaged, where TensorFlow would raise DataLossError."""

@@ -17,12 +17,12 @@ from PIL import Image
 
 from attr_extractor.config import Data
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import evaluate, report
+from attr_extractor.evaluation import evaluate, report, table
 from attr_extractor.evaluation.samples import Row, Sample
 from attr_extractor.records import dataset, pixels
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
-from tests.evaluation.test_scores import by_hand
+from tests.evaluation.by_hand import by_hand
 from tests.records.by_hand import labels_of, read_split
 
 
@@ -43,10 +43,40 @@ def test_the_training_beats_the_most_frequent_value_on_the_drawn_shop(measured, 
 
 
 def test_the_table_has_a_line_per_attribute_and_their_mean(measured, schema):
-    lines = evaluate.table(measured).splitlines()
+    lines = table.scores(measured).splitlines()
     count = len(schema.names)
     assert {line.split()[0] for line in lines[1 : 1 + count]} == set(schema.names)
     assert lines[1 + count].startswith("mean over attributes")
+
+
+def test_the_table_is_at_most_100_columns_wide_whatever_the_names(measured):
+    long = {
+        **measured,
+        "attributes": {f"{'long_' * 20}{n}": a for n, a in measured["attributes"].items()},
+    }
+    for shown in (measured, long):
+        lines = table.scores(shown).splitlines()
+        assert max(map(len, lines)) <= table.WIDTH
+        shown_scores = {line.split("[")[0].split()[-1] for line in lines[1:5]}
+        attributes = measured["attributes"].values()
+        assert shown_scores == {f"{a['score']:.3f}" for a in attributes}
+
+
+def test_the_guess_by_category_is_that_of_the_runs_training_photos(listed, schema, tmp_path):
+    """Also where the split is of other records; where they are gone it is not known."""
+    own = evaluate.evaluate(listed.run)["mean"]["most_frequent_given_category"]
+    assert own is not None
+    other = tmp_path / "other"
+    shutil.copytree(listed.records, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["build"]["split_seed"] = 99
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    there = evaluate.evaluate(listed.run, records=other)
+    assert there["mean"]["most_frequent_given_category"] == own
+    listed.records.rename(tmp_path / "moved")
+    gone = evaluate.evaluate(listed.run, records=other)
+    assert gone["mean"]["most_frequent_given_category"] is None
+    assert " - " in table.scores(gone)
 
 
 # Photos that resemble a training photo
@@ -109,7 +139,7 @@ def test_the_score_without_near_duplicates_is_that_of_the_other_photos(listed, s
 
     assert json.loads((listed.run / "metrics.json").read_text())["test"] == measured
     score, count = f"{block['mean']['score']:.3f}", len(listed.similar)
-    last = evaluate.table(measured).splitlines()[-1]
+    last = table.scores(measured).splitlines()[-1]
     assert last.startswith(f"without the {count} photos that resemble a training photo: {score}")
     page = (listed.run / "report.html").read_text()
     assert f"<b>{score}</b>mean score without the {count} photos that resemble" in page
@@ -120,7 +150,7 @@ def test_a_list_without_photos_of_the_split_says_so(listed):
     measured = evaluate.evaluate(listed.run)
     assert measured["without_near_duplicates"]["left_out"] == 0
     assert measured["without_near_duplicates"]["mean"] == measured["mean"]
-    line = evaluate.table(measured).splitlines()[-1]
+    line = table.scores(measured).splitlines()[-1]
     assert line == "no photo of this split resembles a training photo"
 
 
@@ -140,7 +170,7 @@ def test_the_block_is_left_out_where_it_is_not_known_what_resembles_a_training_p
     (listed.records / "near_duplicates.csv").unlink()
     old = evaluate.evaluate(listed.run)
     assert "without_near_duplicates" not in old
-    last = evaluate.table(old).splitlines()[-1]
+    last = table.scores(old).splitlines()[-1]
     assert last.startswith("accuracy of the best value")
     assert "resemble" not in (listed.run / "report.html").read_text()
 
@@ -155,7 +185,7 @@ def test_with_all_photos_left_out_no_score_is_shown(schema, measured):
     nothing = {**measured["mean"], "score": None, "interval": None}
     block = {"photos": 0, "left_out": measured["photos"], "mean": nothing}
     without = {**measured, "without_near_duplicates": block}
-    assert evaluate.table(without).endswith("training photo: nothing left to measure")
+    assert table.scores(without).endswith("training photo: nothing left to measure")
     assert "no known value is left" in report.render("name", schema, without, [])
 
 

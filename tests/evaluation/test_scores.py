@@ -1,4 +1,4 @@
-"""Claims about `evaluation/scores.py` and `bootstrap.py`, against slow loops in NumPy."""
+"""Claims about `evaluation/scores.py` and what it sums, against slow loops and scikit-learn."""
 
 from __future__ import annotations
 
@@ -6,91 +6,96 @@ import json
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import tensorflow as tf
 
-from attr_extractor.evaluation import bootstrap, scores
-from attr_extractor.model.answers import Answers, default_thresholds
+from attr_extractor.evaluation import bootstrap
+from tests.evaluation.by_hand import by_hand, contender, measure, measure_both
+
+SAME = {
+    "score": "score",
+    "score_all": "all",
+    "most_frequent": "base",
+    "accuracy": "right",
+    "coverage": "answered",
+    "answered_accuracy": "given",
+    "exact_match": "exact",
+    "micro_precision": "precision",
+    "micro_recall": "recall",
+    "micro_f1": "f1",
+    "applicable": "n",
+    "answered_not_applicable": "answered_not_applicable",
+}
 
 
-@pytest.fixture(scope="module")
-def made_up(schema):
-    """200 samples of 150 products, with logits that agree with their labels more often than not."""
-    generator = np.random.default_rng(0)
-    count = 200
-    labels = np.zeros([count, schema.num_values], np.int8)
-    for attribute, where in zip(schema.attributes, schema.slices.values()):
-        size = len(attribute.values)
-        labels[np.arange(count), where.start + generator.integers(0, size, count)] = 1
-        labels[generator.random(count) < 0.2, where] = 0  # does not apply
-        labels[generator.random(count) < 0.3, where] = -1  # missing
-    logits = generator.normal(size=labels.shape) + 2.0 * (labels == 1) - 0.5
-    products = [f"p{i % 150}".encode() for i in range(count)]
-    return logits.astype(np.float32), labels, products
-
-
-def batches_of(made_up, size: int):
-    logits, labels, products = made_up
-    for start in range(0, len(labels), size):
-        rows = slice(start, start + size)
-        yield {
-            "pixels": tf.constant(logits[rows]),  # the "model" below hands them through
-            "labels": tf.constant(labels[rows]),
-            "product_id": tf.constant(products[rows]),
-            "image_index": tf.constant([i // 150 for i in range(len(labels))[rows]], tf.int64),
-        }
-
-
-def measure(made_up, schema, size: int = 32, near_duplicates=None):
-    answers = Answers(schema, default_thresholds(schema))
-    present = (made_up[1] == 1).sum(axis=0)
-    frequent = {n: schema[n].values[np.argmax(present[w])] for n, w in schema.slices.items()}
-    baseline = scores.always(schema, frequent)
-    batches = batches_of(made_up, size)
-    return scores.measure(tf.sigmoid, batches, answers, baseline, near_duplicates)
-
-
-def by_hand(made_up, schema, name: str, frequent: str | None = None) -> dict[str, float]:
-    """Scores of one attribute; `frequent`: the baseline's value, if not these samples' own."""
-    logits, labels, _ = made_up
-    attribute, where = schema[name], schema.slices[name]
-    present = (labels[:, where] == 1).sum(axis=0)
-    always = {int(np.argmax(present)) if frequent is None else attribute.values.index(frequent)}
-    sums: dict[str, list[float]] = {
-        key: [] for key in ("score", "all", "base", "right", "answered")
-    }
-    for z, y in zip(logits[:, where], labels[:, where]):
-        if (y == -1).all():
-            continue
-        p = 1 / (1 + np.exp(-z))
-        answered = {int(v) for v in np.flatnonzero(p > 0.5)}
-        if attribute.exclusive and answered:
-            answered = {int(np.argmax(p))}
-        truth = {int(v) for v in np.flatnonzero(y == 1)}
-
-        def eq2(given: set[int], truth: set[int] = truth) -> float:
-            return len(given & truth) / len(given | truth) if given | truth else 1.0
-
-        sums["all"].append(eq2(answered))
-        if truth:
-            sums["score"].append(eq2(answered))
-            sums["base"].append(eq2(always))
-            sums["right"].append(float(int(np.argmax(p)) in truth))
-            sums["answered"].append(float(bool(answered)))
-    return {key: float(np.mean(values)) for key, values in sums.items()} | {"n": len(sums["score"])}
-
-
-def test_scores_equal_a_slow_loop_that_leaves_missing_labels_out(made_up, schema):
-    measured = measure(made_up, schema)
+@pytest.mark.parametrize("samples", ["made_up", "partly_missing"])
+def test_figures_equal_a_slow_loop_that_leaves_missing_labels_out(samples, schema, request):
+    samples = request.getfixturevalue(samples)
+    measured = measure(samples, schema)
     for name in schema.names:
-        found, expected = measured["attributes"][name], by_hand(made_up, schema, name)
-        assert found["score"] == pytest.approx(expected["score"], abs=1e-5)
-        assert found["score_all"] == pytest.approx(expected["all"], abs=1e-5)
-        assert found["most_frequent"] == pytest.approx(expected["base"], abs=1e-5)
-        assert found["accuracy"] == pytest.approx(expected["right"], abs=1e-5)
-        assert found["coverage"] == pytest.approx(expected["answered"], abs=1e-5)
-        assert found["applicable"] == expected["n"]
-    mean = np.mean([by_hand(made_up, schema, name)["score"] for name in schema.names])
-    assert measured["mean"]["score"] == pytest.approx(mean, abs=1e-5)
+        found, expected = measured["attributes"][name], by_hand(samples, schema, name)
+        for ours, theirs in SAME.items():
+            assert found[ours] == pytest.approx(expected[theirs], abs=1e-5), (name, ours)
+        assert found["no_answer"] == found["applicable"] - found["answered"]
+    for ours in ("score", "answered_accuracy", "micro_f1"):
+        mean = np.mean([by_hand(samples, schema, name)[SAME[ours]] for name in schema.names])
+        assert measured["mean"][ours] == pytest.approx(mean, abs=1e-5)
+
+
+def complete(made_up, schema):
+    """Without a missing label."""
+    logits, labels, products = made_up
+    return logits, np.maximum(labels, 0), products
+
+
+def test_figures_equal_scikit_learn_on_complete_labels(made_up, schema):
+    logits, labels, _ = samples = complete(made_up, schema)
+    measured, details = measure_both(samples, schema)
+    chosen = contender(schema).answers.chosen(tf.sigmoid(logits)).numpy()
+    for name, where in schema.slices.items():
+        truth, answered, found = labels[:, where], chosen[:, where], measured["attributes"][name]
+        for average in ("micro", "macro"):
+            rates = sklearn.metrics.precision_recall_fscore_support(
+                truth, answered, average=average, zero_division=0
+            )
+            for key, expected in zip(("precision", "recall", "f1"), rates):
+                assert found[f"{average}_{key}"] == pytest.approx(expected, abs=1e-5)
+            expected = sklearn.metrics.average_precision_score(
+                truth, logits[:, where], average=average
+            )
+            off = abs(found[f"{average}_average_precision"] - expected)
+            assert off <= found["average_precision_error"] + 1e-5 and off < 0.005
+        applies = truth.any(axis=1)
+        accuracy = sklearn.metrics.accuracy_score(truth[applies], answered[applies])
+        assert found["exact_match"] == pytest.approx(accuracy, abs=1e-5)
+        eq2 = sklearn.metrics.jaccard_score(truth, answered, average="samples", zero_division=1)
+        assert found["score_all"] == pytest.approx(eq2, abs=1e-5)
+        per_value = sklearn.metrics.precision_recall_fscore_support(
+            truth, answered, average=None, zero_division=0
+        )
+        rows = details["attributes"][name]["values"]
+        assert list(rows) == schema[name].values
+        for row, *expected in zip(rows.values(), *per_value):
+            ours = [row["precision"], row["recall"], row["f1"], row["support"]]
+            assert ours == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_attribute_with_a_value_that_never_occurs_has_its_macro_figures_over_the_others(
+    made_up, schema
+):
+    logits, labels, products = complete(made_up, schema)
+    labels = labels.copy()
+    where = schema.slices["closure"]
+    labels[:, where.stop - 1] = 0
+    measured, details = measure_both((logits, labels, products), schema)
+    chosen = contender(schema).answers.chosen(tf.sigmoid(logits)).numpy()[:, where]
+    expected = sklearn.metrics.f1_score(
+        labels[:, where], chosen, labels=[0, 1], average="macro", zero_division=0
+    )
+    assert measured["attributes"]["closure"]["macro_f1"] == pytest.approx(expected, abs=1e-5)
+    row = details["attributes"]["closure"]["values"]["drawstring"]
+    assert (row["support"], row["recall"], row["average_precision"]) == (0, None, None)
+    assert row["predicted"] > 0 and row["precision"] == 0
 
 
 def test_the_result_does_not_depend_on_the_batch_size(made_up, schema):
@@ -159,13 +164,6 @@ def test_an_attribute_without_a_known_value_is_not_measured(made_up, schema):
     measured = measure((logits, labels, products), schema)
     assert measured["attributes"]["color"]["score"] is None
     assert measured["mean"]["attributes_measured"] == len(schema.names) - 1
-
-
-def test_always_gives_one_value_of_each_attribute(schema):
-    last = {attribute.name: attribute.values[-1] for attribute in schema.attributes}
-    chosen = scores.always(schema, last)
-    assert [int(np.argmax(chosen[w])) for w in schema.slices.values()] == [1, 2, 2, 2]
-    assert chosen.sum() == len(schema.names)
 
 
 def test_a_split_without_any_known_value_is_valid_json_without_numbers(made_up, schema):

@@ -1,0 +1,84 @@
+"""Two runs side by side on the same photos, for the paper's figure 5 and for gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.config import Data
+from attr_extractor.errors import InputError
+from attr_extractor.evaluation import bootstrap, totals
+from attr_extractor.evaluation.totals import Totals, number
+from attr_extractor.records import dataset
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema, require_same
+from attr_extractor.training.run_dir import RunDir
+
+OTHER_PIXELS = "other_pixels"
+COMPARED = ("score", "accuracy")
+
+
+def read(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
+    """The run to compare another one with.
+
+    Raises:
+      InputError: no run there, one of another schema, or, where the split is one of the first
+        run's own records, one that was trained on other records.
+    """
+    other = RunDir.read(path)
+    require_same(other.schema.fingerprint, run.schema, f"{path}: the run to compare with")
+    if on_own_records and other.origin.digest != run.origin.digest:
+        raise InputError(
+            f"{path}: trained on other records ({other.records}) than {run.path}, so photos of "
+            "this split may have been in its training; name records that neither was trained on "
+            "with --records"
+        )
+    return other
+
+
+def batches(
+    records: str | Path, manifest: Manifest, ours: Data, theirs: Data, split: str
+) -> tuple[tf.data.Dataset, str]:
+    """Batches with each run's own pixels, and the key of theirs."""
+    first = dataset.evaluation_batches(records, manifest, ours, split)
+    if (ours.image_size, ours.square) == (theirs.image_size, theirs.square):
+        return first, "pixels"
+    sized = theirs.model_copy(update={"batch_size": ours.batch_size})
+    second = dataset.evaluation_batches(records, manifest, sized, split)  # in the same order
+    pairs = tf.data.Dataset.zip((first, second))
+    return pairs.map(lambda a, b: {**a, OTHER_PIXELS: b["pixels"]}), OTHER_PIXELS
+
+
+def differences(schema: Schema, ours: Totals, theirs: Totals) -> dict[str, Any]:
+    """What the other run has, and ours minus theirs, with the intervals of pairs.
+
+    Returns:
+      `mean` and `attributes`; in each `score`, `interval` and `accuracy` of the other run, then
+      `difference`, `difference_interval`, `accuracy_difference`, `accuracy_difference_interval`.
+    """
+    once = [totals.figures(t.once) for t in (ours, theirs)]
+    drawn = [totals.figures(t.resampled) for t in (ours, theirs)]
+    seen = np.isfinite(once[0]["score"])
+
+    def block(which: np.ndarray) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key in COMPARED:
+            prefix = "" if key == "score" else f"{key}_"
+            (a, b), (a_drawn, b_drawn) = (
+                [figures[key][..., which] for figures in pair] for pair in (once, drawn)
+            )
+            found[key] = number(np.mean(b)) if which.any() else None
+            found[totals.interval_of(key)] = bootstrap.interval_of_mean(b_drawn)
+            found[f"{prefix}difference"] = number(np.mean(a - b)) if which.any() else None
+            found[f"{prefix}difference_interval"] = bootstrap.interval_of_mean(a_drawn - b_drawn)
+        return found
+
+    return {
+        "mean": block(seen),
+        "attributes": {
+            name: block(seen & (np.arange(len(seen)) == t)) for t, name in enumerate(schema.names)
+        },
+    }

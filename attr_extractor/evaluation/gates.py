@@ -1,0 +1,120 @@
+"""Requirements for pipelines: `mean_average_accuracy>=0.7,attribute.neck_type>=0.6`.
+
+A name is `mean.FIGURE`, `attribute.NAME.FIGURE` or `without_near_duplicates.FIGURE`, with the
+figures of metrics.json; `.low` and `.high` behind it are the ends of its interval. `attribute.NAME`
+is that attribute's score, `attribute.*` stands for every attribute that was measured, and
+`mean_average_accuracy` is the mean over attributes of equation 2, `mean.score`.
+
+Where two runs are compared, `difference` is this one's score minus the other's, and `regression`
+what has surely been lost: the difference's interval lies that far below 0. Alone it means that of
+every attribute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from attr_extractor.errors import InputError, did_you_mean
+
+Figures = Mapping[str, Optional[float]]  # by name; None where there was nothing to measure
+
+_FORM = re.compile(r"([^<>=\s]+)\s*(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)")
+_SHORT = {"mean_average_accuracy": "mean.score", "regression": "attribute.*.regression"}
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A bound on a figure, or on the same figure of every attribute."""
+
+    given: str  # as it was written
+    name: str  # in full
+    at_least: bool  # else at most
+    bound: float
+
+    def failures(self, figures: Figures) -> list[str]:
+        """A line for each figure that does not meet it."""
+        measured = {n: v for n, v in figures.items() if v is not None}
+        found = {n: v for n, v in measured.items() if self.name in (n, _every(n))}
+        required = f"at {'least' if self.at_least else 'most'} {self.bound:g} is required"
+        if not found:
+            return [f"{self.given} could not be measured on this split, {required}"]
+        return [
+            f"{self.given if n == self.name else n} is {v:g}, {required}"
+            for n, v in found.items()
+            if not self._met(v)
+        ]
+
+    def _met(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def parse(text: str, figures: Figures) -> list[Requirement]:
+    """The requirements in a text, parted by commas.
+
+    Args:
+      figures: with every name that there will be; values do not matter.
+
+    Raises:
+      InputError: a requirement of another form or of an unknown name; says the nearest known one.
+    """
+    known = {*figures, *map(_every, figures)}
+    short = {*_SHORT, *(n[: -len(".score")] for n in known if n.endswith(".score"))} - {"mean"}
+    requirements = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        form = _FORM.fullmatch(part)
+        if not form:
+            raise InputError(f"--require: {part!r}: write it as NAME>=NUMBER or NAME<=NUMBER")
+        given, sign, bound = form.groups()
+        name = _SHORT.get(given) or (f"{given}.score" if given in short else given)
+        if name not in known:
+            if _of_two_runs(given) and "mean.regression" not in known:
+                raise InputError(f"--require: {part!r}: needs another run, name one with --compare")
+            guess = did_you_mean(given, known | short)
+            raise InputError(f"--require: there is no figure {given!r}{guess}")
+        requirements.append(Requirement(given, name, sign == ">=", float(bound)))
+    return requirements
+
+
+def figures(measured: Mapping[str, Any]) -> dict[str, float | None]:
+    """All figures of a measured split under the names of requirements."""
+    blocks = {"mean": measured["mean"], **_named(measured["attributes"])}
+    if "without_near_duplicates" in measured:
+        blocks["without_near_duplicates"] = measured["without_near_duplicates"]["mean"]
+    found = _flat(blocks)
+    if "comparison" in measured:
+        compared = measured["comparison"]
+        blocks = {"mean": compared["mean"], **_named(compared["attributes"])}
+        for prefix, block in blocks.items():
+            found.update(_flat({prefix: {k: v for k, v in block.items() if _of_two_runs(k)}}))
+            high = found[f"{prefix}.difference.high"]
+            found[f"{prefix}.regression"] = None if high is None else 0 - high
+    return found
+
+
+def _flat(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for prefix, block in blocks.items():
+        for key, value in block.items():
+            if key.endswith("interval"):
+                figure = "score" if key == "interval" else key[: -len("_interval")]
+                ends = value or (None, None)
+                found.update(zip((f"{prefix}.{figure}.low", f"{prefix}.{figure}.high"), ends))
+            elif not isinstance(value, str):
+                found[f"{prefix}.{key}"] = value
+    return found
+
+
+def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"attribute.{name}": block for name, block in attributes.items()}
+
+
+def _every(name: str) -> str:
+    """The name of the same figure of every attribute."""
+    return re.sub(r"^attribute\.\w+", "attribute.*", name)
+
+
+def _of_two_runs(name: str) -> bool:
+    return "difference" in name or "regression" in name

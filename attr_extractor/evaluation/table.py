@@ -1,0 +1,119 @@
+"""The scores as text for a terminal: one line an attribute, best first, the mean last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WIDTH = 100  # columns, at most
+_MEAN = "mean over attributes"
+_COLUMNS = (
+    f"{'score':>5}  {'95 % interval':14}  {'most':>5}  {'given':>5}  {'beats':>5}  {'F1':>5}  "
+    f"{'cover':>5}  {'right':>5}  {'photos':>7}"
+)
+_LEGEND = (
+    "most, given: the most frequent value, overall and given the category; beats: which of them",
+    "surely; F1: macro; cover: share answered; right: score where something was answered",
+)
+
+
+def scores(measured: dict[str, Any]) -> str:
+    """What `evaluate` returned."""
+    rows = sorted(measured["attributes"].items(), key=lambda item: -(item[1]["score"] or 0.0))
+    width = _width([name for name, _ in rows], _COLUMNS)
+    lines = [f"{'attribute':{width}}  {_COLUMNS}"]
+    for name, a in rows:
+        start = f"{_shortened(name, width):{width}}"
+        if a["score"] is None:
+            lines.append(f"{start}  no photo of this split has a value")
+            continue
+        lines.append(f"{start}  {_figures(a, _beats(a))}  {a['applicable']:7d}")
+    mean = measured["mean"]
+    if mean["score"] is not None:
+        lines.append(f"{_MEAN:{width}}  {_figures(mean, '')}  {measured['photos']:7d}")
+        lines += _LEGEND
+        lines.append(
+            f"of {mean['attributes_measured']} attributes surely better than the most frequent "
+            f"value: {mean['attributes_beating_most_frequent']}, than given the category: "
+            f"{mean['attributes_beating_given_category']}"
+        )
+        lines.append(
+            "accuracy of the best value, always answered: "
+            f"{mean['accuracy']:.3f} {_interval(mean['accuracy_interval'])}"
+        )
+    if "without_near_duplicates" in measured:
+        lines.append(_line_without(measured["without_near_duplicates"]))
+    return "\n".join(lines)
+
+
+def comparison(measured: dict[str, Any]) -> str:
+    """This run beside the other one, what was gained most first."""
+    compared = measured["comparison"]
+    ours, theirs = measured["attributes"], compared["attributes"]
+    names = [name for name, block in theirs.items() if block["difference"] is not None]
+    names.sort(key=lambda name: -theirs[name]["difference"])
+    columns = f"{'this':>5}  {'other':>5}  {'difference':>10}  95 % interval"
+    width = _width(names, columns)
+    lines = [f"{'attribute':{width}}  {columns}"]
+    rows = [(name, ours[name], theirs[name]) for name in names]
+    if names:
+        rows.append((_MEAN, measured["mean"], compared["mean"]))
+    for name, a, b in rows:
+        low, high = b["difference_interval"]
+        verdict = "better" if low > 0 else "worse" if high < 0 else "not sure"
+        lines.append(
+            f"{_shortened(name, width):{width}}  {_figure(a['score'])}  {_figure(b['score'])}  "
+            f"{b['difference']:+10.3f}  [{low:+.3f}, {high:+.3f}]  {verdict}"
+        )
+    return "\n".join([f"this run beside {compared['run']}, the same photos and draws:", *lines])
+
+
+def _width(names: list[str], columns: str) -> int:
+    return min(max(map(len, [_MEAN, *names])), WIDTH - 2 - len(columns))
+
+
+def _shortened(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 3]}..."
+
+
+def _beats(block: dict[str, Any]) -> str:
+    """Which of the two guesses an attribute is surely better than."""
+    beaten = [
+        name
+        for name, gain in (("most", "gain"), ("given", "gain_given_category"))
+        if (block[f"{gain}_interval"] or [0])[0] > 0
+    ]
+    return "both" if len(beaten) == 2 else "".join(beaten) or "none"
+
+
+def _figures(block: dict[str, Any], beats: str) -> str:
+    return "  ".join(
+        [
+            _figure(block["score"]),
+            _interval(block["interval"]),
+            _figure(block["most_frequent"]),
+            _figure(block["most_frequent_given_category"]),
+            f"{beats:>5}",
+            *(_figure(block[key]) for key in ("macro_f1", "coverage", "answered_accuracy")),
+        ]
+    )
+
+
+def _figure(value: float | None) -> str:
+    return f"{'-':>5}" if value is None else f"{value:.3f}"
+
+
+def _interval(ends: list[float]) -> str:
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _line_without(block: dict[str, Any]) -> str:
+    mean, left_out = block["mean"], block["left_out"]
+    if not left_out:
+        return "no photo of this split resembles a training photo"
+    start = f"without the {left_out:,} photos that resemble a training photo:"
+    if mean["score"] is None:
+        return f"{start} nothing left to measure"
+    return (
+        f"{start} {mean['score']:.3f} {_interval(mean['interval'])}, most "
+        f"{mean['most_frequent']:.3f}, {block['photos']:,} photos"
+    )

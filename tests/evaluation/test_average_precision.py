@@ -1,0 +1,58 @@
+"""Claims about `evaluation/average_precision.py`, against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from attr_extractor.evaluation.average_precision import ScoreHistogram
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(-z))).astype(np.float32)
+
+
+def exact(labels: np.ndarray, scores: np.ndarray) -> list[float]:
+    """scikit-learn's of each value, over its known labels."""
+    pairs = [(y[y >= 0], s[y >= 0]) for y, s in zip(labels.T, scores.T)]
+    return [sklearn.metrics.average_precision_score(y, s) for y, s in pairs]
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 3.0, 30.0])  # 0.01: few bins; 30: scores of 0 and 1
+@pytest.mark.parametrize("frequency", [0.01, 0.5])
+def test_the_exact_one_is_within_the_error_that_is_said(spread, frequency):
+    generator = np.random.default_rng(0)
+    labels = (generator.random([3000, 300]) < frequency).astype(np.int8)
+    labels[generator.random(labels.shape) < 0.3] = -1
+    scores = sigmoid(spread * (generator.normal(size=labels.shape) + (labels == 1) - 0.5))
+    histogram = ScoreHistogram(300)
+    for start in range(0, 3000, 1000):
+        histogram.add(scores[start : start + 1000], labels[start : start + 1000])
+    found, error = histogram.per_value()
+    off = np.abs(found - exact(labels, scores))
+    assert (off <= error + 1e-9).all()
+    if spread in (1.0, 3.0):
+        assert off.max() < 0.03 and off.mean() < 0.001
+
+
+def test_scores_that_the_bins_tell_apart_give_the_exact_one():
+    generator = np.random.default_rng(0)
+    scores = sigmoid(generator.permutation(np.linspace(-9, 9, 400)).reshape(40, 10))
+    labels = (generator.random([40, 10]) < 0.3).astype(np.int8)
+    histogram = ScoreHistogram(10)
+    histogram.add(scores, labels)
+    found, error = histogram.per_value()
+    np.testing.assert_allclose(found, exact(labels, scores), rtol=1e-12)
+    np.testing.assert_allclose(error, 0, atol=1e-12)
+    pooled, _ = histogram.pooled(slice(3, 9))
+    part = (labels[:, 3:9], scores[:, 3:9])
+    micro = sklearn.metrics.average_precision_score(*part, average="micro")
+    assert pooled == pytest.approx(micro, rel=1e-12)
+
+
+def test_a_value_that_never_occurs_has_none():
+    histogram = ScoreHistogram(2)
+    histogram.add(np.array([[0.5, 0.5]], np.float32), np.array([[0, 1]], np.int8))
+    found, error = histogram.per_value()
+    assert np.isnan(found[0]) and np.isnan(error[0]) and found[1] == 1
