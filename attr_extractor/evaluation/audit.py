@@ -1,0 +1,169 @@
+"""Label audit: audit.csv, the catalogue's cells that deserve a second look, the surest first.
+
+Linear heads are refitted on the run's frozen features, fold by fold, and judge the products that
+they were not trained on. The trunk has seen the training split's labels, wrong ones too; what that
+costs is in BUILD_NOTES. cleanlab is not used: it wants all labels and all predictions in memory,
+and attributes of several values known for every product.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attr_extractor import storage
+from attr_extractor.errors import InputError
+from attr_extractor.evaluation import audit_features, audit_findings, audit_heads
+from attr_extractor.evaluation.audit_features import Products
+from attr_extractor.labels import PRESENT
+from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.training.run_dir import RunDir
+
+WRONG, FILL = "probably wrong", "could be filled"
+COLUMNS = (
+    "product_id",
+    "attribute",
+    "seller",  # its values in the records, parted by |; empty where they have none
+    "proposed",  # parted by |; empty: none of the attribute's values
+    "score",  # 0 .. 1: of a wrong cell 1 - probability of the seller's value / what is usual for
+    # it; of an empty one the probability of the proposed value
+    "kind",  # WRONG, all of them first, or FILL
+    "split",
+    "image",  # paths of the product's photos, parted by |
+    "image_index",
+)
+NUMBERS = 2**22  # logits that are looked at together
+
+
+@dataclass
+class Summary:
+    """What came of an audit."""
+
+    products: int
+    cells: int  # filled ones that were judged
+    found: dict[str, int]  # by kind, also those beyond `most`
+    listed: int  # rows of audit.csv
+    skipped: list[str]  # attributes of which fewer than two values are known
+
+
+class Top:
+    """The best rows of one kind, at most `most` of them in memory (twice that for a moment)."""
+
+    def __init__(self, most: int):
+        self.most, self.found, self._limit = most, 0, -1.0
+        self._rows: list[tuple[float, int, int, str, str]] = []
+
+    def add(self, scores: np.ndarray, rows: np.ndarray, t: int, texts: Iterator) -> None:
+        """Takes cells of attribute t: float32 [n], int64 [n] and (seller, proposed) of each."""
+        self.found += len(scores)
+        self._rows += [
+            (-score, row, t, *text)
+            for score, row, text in zip(scores.tolist(), rows.tolist(), texts)
+            if score > self._limit
+        ]
+        if len(self._rows) > 2 * self.most:
+            self._rows = self.best()
+            self._limit = -self._rows[-1][0]
+
+    def best(self) -> list[tuple[float, int, int, str, str]]:
+        """(-score, product, attribute, seller, proposed), highest score first."""
+        return sorted(self._rows)[: self.most]
+
+
+def audit(
+    run_dir: str | Path,
+    output: str | Path,
+    records: str | Path | None = None,
+    folds: int = 5,
+    most: int = 100_000,
+    seed: int = 0,
+) -> Summary:
+    """Writes audit.csv for the products of all splits.
+
+    Args:
+      records: records of the same schema instead of the run's own.
+      folds: parts that the products are cut into; each is judged by heads of the others.
+      most: rows of either kind that are listed.
+
+    Raises:
+      InputError: no trained run or no records there, folds that cannot be, an output that exists
+        or cannot be written.
+    """
+    output = Path(output)
+    _require_writable(output)
+    run = RunDir.read(run_dir)
+    manifest = run.manifest(records)
+    products = sum(split.products for split in manifest.splits.values())
+    fold = audit_heads.assign_folds(products, folds, seed)  # fails before the photos are read
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = records or run.records
+        found = audit_features.collect(run, folder, manifest, Path(scratch))
+        heads = audit_heads.fit(found.features, found.labels, run.schema, fold, seed)
+        summary, text = _list(found, heads, run.schema, most)
+    storage.write(output, text.encode())
+    return summary
+
+
+def _list(
+    products: Products, heads: audit_heads.Heads, schema: Schema, most: int
+) -> tuple[Summary, str]:
+    """Two passes over the heads' answers: thresholds, then findings; and the CSV's text."""
+    thresholds = audit_findings.Thresholds(schema)
+    for _, chances, codes in _blocks(products, heads, schema):
+        thresholds.add(chances, codes)
+    skipped, cells = thresholds.skipped(), 0
+    tops = {WRONG: Top(most), FILL: Top(most)}
+    for start, chances, codes in _blocks(products, heads, schema):
+        for f in audit_findings.find(thresholds, chances, codes):
+            where, values = schema.slices[f.attribute.name], f.attribute.values
+            given = codes[:, where] == PRESENT
+            cells += 0 if f.empty else int(given.any(axis=1).sum())
+            pairs = zip(given[f.rows], f.proposed)
+            texts = ((_text(values, a), _text(values, b)) for a, b in pairs)
+            top = tops[FILL if f.empty else WRONG]
+            top.add(f.scores, start + f.rows, schema.index[f.attribute.name], texts)
+    out, listed = io.StringIO(newline=""), 0
+    # texts in quotes: without them a carriage return in an identifier would end the row
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(COLUMNS)
+    for kind, top in tops.items():
+        best = top.best()
+        facts = products.facts.take([row for _, row, *_ in best]).to_pylist()
+        for (score, _, t, *words), fact in zip(best, facts):
+            end = (round(-score, 6), kind, fact["split"], fact["image"], fact["image_index"])
+            writer.writerow((fact["product_id"], schema.names[t], *words, *end))
+        listed += len(best)
+    counts = {kind: top.found for kind, top in tops.items()}
+    return Summary(len(products.labels), cells, counts, listed, skipped), out.getvalue()
+
+
+def _blocks(
+    products: Products, heads: audit_heads.Heads, schema: Schema
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(first product, probabilities float32 [R, V], labels int8 [R, V]) of all products."""
+    rows = max(1, NUMBERS // schema.num_values)
+    for start in range(0, len(products.labels), rows):
+        codes = np.array(products.labels[start : start + rows])
+        logits = heads.logits(products.features[start : start + rows], start)
+        yield start, audit_findings.probabilities(schema, logits, codes), codes
+
+
+def _text(values: list[str], chosen: np.ndarray) -> str:
+    return SEPARATOR.join(values[v] for v in np.flatnonzero(chosen))
+
+
+def _require_writable(output: Path) -> None:
+    """Raises InputError now, not after minutes of work."""
+    if output.exists():
+        raise InputError(f"{output}: exists already; name a new file or remove it")
+    if not output.parent.is_dir():
+        raise InputError(f"{output.parent}: the folder of --output does not exist")
+    if not os.access(output.parent, os.W_OK):
+        raise InputError(f"{output.parent}: nothing can be written there")

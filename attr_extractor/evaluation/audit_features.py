@@ -1,0 +1,120 @@
+"""What an audit looks at, on disk: pooled features and labels of every product of the records.
+
+A product is one row: the mean of its photos' pooled features, since its cells are said once for
+all its photos. The files are mapped, so a million products take disk, not memory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+from tqdm import tqdm
+
+from attr_extractor.errors import InputError
+from attr_extractor.model import network
+from attr_extractor.records import dataset, index
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import SEPARATOR
+from attr_extractor.training.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Products:
+    """P products: features and labels mapped from disk, and where each comes from."""
+
+    features: np.ndarray  # float16 [P, D]
+    labels: np.ndarray  # int8 [P, V]
+    facts: pa.Table  # P rows: product_id, split, image, image_index; several photos parted by |
+
+
+def collect(run: RunDir, records: str | Path, manifest: Manifest, scratch: Path) -> Products:
+    """One pass of the run's network over all splits, as far as the pooled features.
+
+    Args:
+      scratch: a folder for the files, 2 D + V bytes a product.
+
+    Raises:
+      InputError: a shard or an index is damaged, or the disk has too little room.
+    """
+    photos = _index(records, manifest)
+    encoded = photos["product_id"].combine_chunks().dictionary_encode()
+    owner = encoded.indices.to_numpy()  # int32 [photos]: in the order of the records
+    size = len(encoded.dictionary)
+    share = 1.0 / np.bincount(owner, minlength=size)  # of each photo in its product's mean
+    logits = run.load_network().logits
+    pooled = keras.Model(logits.input, logits.get_layer(network.POOLED).output)
+    forward = tf.function(lambda pixels: tf.cast(pooled(pixels, training=False), tf.float32))
+
+    shapes = (size, int(pooled.output.shape[-1])), (size, manifest.schema.num_values)
+    _require_room(scratch, 2 * shapes[0][0] * shapes[0][1] + shapes[1][0] * shapes[1][1])
+    features = np.memmap(scratch / "features.float16", np.float16, "w+", shape=shapes[0])
+    labels = np.memmap(scratch / "labels.int8", np.int8, "w+", shape=shapes[1])
+    start, names = 0, photos["product_id"]
+    with dataset.readable(records), tqdm(total=len(owner), unit="photo", desc="features") as bar:
+        for split in _splits(manifest):
+            batches = dataset.evaluation_batches(records, manifest, run.config.data, split)
+            for batch in batches:
+                found = [product.decode() for product in batch["product_id"].numpy()]
+                rows = owner[start : start + len(found)]
+                if found != names.slice(start, len(found)).to_pylist():
+                    raise InputError(
+                        f"{records}: the shards of {split} hold other products than their index "
+                        "names; build the records again"
+                    )
+                values = forward(batch["pixels"]).numpy() * share[rows, np.newaxis]  # [B, D]
+                largest = np.finfo(np.float16).max  # no infinity, whatever the trunk
+                np.add.at(features, rows, np.clip(values, -largest, largest).astype(np.float16))
+                labels[rows] = batch["labels"].numpy()
+                start += len(found)
+                bar.update(len(found))
+    return Products(features, labels, _facts(photos, owner))
+
+
+def _splits(manifest: Manifest) -> list[str]:
+    return [name for name, split in manifest.splits.items() if split.photos]
+
+
+def _index(records: str | Path, manifest: Manifest) -> pa.Table:
+    """product_id, image, image_index and split of every photo, in the order of the records."""
+    tables = []
+    for name in _splits(manifest):
+        shards = [shard.name for shard in manifest.split(name).shards]
+        photos = index.read(str(records), shards, ["product_id", "image", "image_index"])
+        tables.append(photos.append_column("split", pa.array([name] * len(photos), pa.string())))
+    return pa.concat_tables(tables)
+
+
+def _facts(photos: pa.Table, owner: np.ndarray) -> pa.Table:
+    """One row per product, in the order of `owner`, int32 [photos], the row of each photo."""
+    order = np.argsort(owner, kind="stable")  # a product's photos side by side
+    offsets = np.searchsorted(owner[order], np.arange(owner.max() + 2)).astype(np.int32)
+    sorted_photos = photos.take(order).combine_chunks()
+
+    def joined(column: str) -> pa.Array:
+        texts = sorted_photos[column].combine_chunks().cast(pa.string())
+        return pc.binary_join(pa.ListArray.from_arrays(offsets, texts), SEPARATOR)
+
+    return pa.table(
+        {
+            "product_id": sorted_photos["product_id"].take(offsets[:-1]),
+            "split": sorted_photos["split"].take(offsets[:-1]),
+            "image": joined("image"),
+            "image_index": joined("image_index"),
+        }
+    )
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:  # a mapped file that cannot grow would kill the process
+        raise InputError(
+            f"{folder}: {free / 2**30:.1f} GiB are free there and the features need "
+            f"{needed / 2**30:.1f}; name a larger folder in TMPDIR"
+        )

@@ -1,0 +1,123 @@
+"""Linear heads on frozen features, one set per fold, so that no product judges its own label.
+
+A head is what answers all attributes: softmax over an exclusive attribute's values, a sigmoid for
+each value of the others, trained by equation 1 with missing labels masked. Convex, so it
+starts at 0 and needs no luck.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from attr_extractor.config import Loss
+from attr_extractor.errors import InputError
+from attr_extractor.model.loss import MaskedLoss
+from attr_extractor.schema import Schema
+
+BATCH = 512  # products
+STEPS = 600  # at least: 600 of 512 are 50 passes over 6,000 products
+PASSES = 2  # at least
+RATE = 1e-2
+L2 = 1e-2  # of the features at unit variance; 1e-3 finds a little less, 3e-2 the same
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of K folds, and which fold each of the P products is in."""
+
+    kernels: np.ndarray  # float32 [K, D, V]
+    biases: np.ndarray  # float32 [K, V]
+    fold: np.ndarray  # int8 [P]
+
+    def logits(self, features: np.ndarray, start: int) -> np.ndarray:
+        """Out-of-fold logits of a run of products that begins at `start`.
+
+        Args:
+          features: float16 [R, D].
+
+        Returns:
+          float32 [R, V].
+        """
+        fold = self.fold[start : start + len(features)]
+        found = np.empty([len(features), self.biases.shape[1]], np.float32)
+        for k, (kernel, bias) in enumerate(zip(self.kernels, self.biases)):
+            found[fold == k] = features[fold == k].astype(np.float32) @ kernel + bias
+        return found
+
+
+def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
+    """int8 [P]: folds of equal size, give or take one product.
+
+    Raises:
+      InputError: fewer than two folds, or more than there are products.
+    """
+    if not 2 <= folds <= min(products, 127):
+        raise InputError(
+            f"--folds={folds}: at least 2, at most 127 and not more than the {products:,} products"
+        )
+    return np.random.default_rng(seed).permutation(np.arange(products) % folds).astype(np.int8)
+
+
+def fit(
+    features: np.ndarray, labels: np.ndarray, schema: Schema, fold: np.ndarray, seed: int = 0
+) -> Heads:
+    """Trains the heads of all folds, each on the products outside its fold.
+
+    Args:
+      features: float16 [P, D], labels: int8 [P, V]; both may be mapped files.
+      fold: int8 [P], of `assign_folds`.
+    """
+    mean, scale = _moments(features)
+    exclusive = np.repeat([a.exclusive for a in schema.attributes], schema.sizes)
+    equation_1 = MaskedLoss(schema, Loss(normalize_by="observed"), exclusive)
+    folds = int(fold.max()) + 1
+    kernels = np.empty([folds, features.shape[1], schema.num_values], np.float32)
+    biases = np.empty([folds, schema.num_values], np.float32)
+    for k in tqdm(range(folds), unit="fold", desc="heads"):
+        rows = np.flatnonzero(fold != k)
+        generator = np.random.default_rng([seed, k])
+        steps = max(STEPS, PASSES * len(rows) // BATCH)
+        rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
+        head = keras.layers.Dense(schema.num_values, kernel_initializer="zeros", dtype="float32")
+        head.build([None, features.shape[1]])
+        optimizer = keras.optimizers.Adam(rate)
+        optimizer.build(head.trainable_variables)
+
+        @tf.function(reduce_retracing=True)
+        def step(x: tf.Tensor, y: tf.Tensor, head=head, optimizer=optimizer) -> None:
+            with tf.GradientTape() as tape:
+                logits = head((tf.cast(x, tf.float32) - mean) * scale)  # [B, V]
+                losses = tf.math.divide_no_nan(
+                    equation_1.sums(logits, y), equation_1.counts(y)
+                )  # [T]
+                loss = tf.reduce_sum(losses) + L2 * tf.reduce_sum(tf.square(head.kernel))
+            gradients = tape.gradient(loss, head.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, head.trainable_variables))
+
+        order = np.empty([0], np.int64)
+        for _ in range(steps):
+            while len(order) < min(BATCH, len(rows)):
+                order = np.concatenate([order, generator.permutation(rows)])
+            chosen, order = np.sort(order[:BATCH]), order[BATCH:]  # sorted: files are read forwards
+            step(tf.constant(features[chosen]), tf.constant(labels[chosen]))
+        kernel, bias = (np.array(v) for v in head.get_weights())
+        # the standardisation goes into the weights
+        kernels[k] = kernel * scale[:, np.newaxis]
+        biases[k] = bias - mean @ kernels[k]
+    return Heads(kernels, biases, fold)
+
+
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [D] each: mean and 1 / standard deviation of the features, read in blocks."""
+    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for start in range(0, len(features), BATCH):
+        block = features[start : start + BATCH].astype(np.float64)
+        total, squares = total + block.sum(axis=0), squares + np.square(block).sum(axis=0)
+    mean = total / len(features)
+    deviation = np.sqrt(np.maximum(squares / len(features) - mean**2, 1e-12))
+    return mean.astype(np.float32), (1 / deviation).astype(np.float32)

@@ -1,0 +1,431 @@
+"""Claims about the label audit: whose labels judge whom, what is listed, and why."""
+
+from __future__ import annotations
+
+import shutil
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from attr_extractor import labels, storage
+from attr_extractor.errors import InputError
+from attr_extractor.evaluation import (
+    audit,
+    audit_features,
+    audit_findings,
+    audit_heads,
+    audit_planted,
+    measure_audit,
+)
+from attr_extractor.model import network
+from attr_extractor.records import dataset
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
+from attr_extractor.training.run_dir import RunDir
+from tests.conftest import Shop, require_bad_input, run_tool
+from tests.records.by_hand import InProcess, read_csv, read_split
+
+SCHEMA = """
+name: two
+category: kind
+attributes:
+  - name: kind
+    values: [a, b, c]
+  - name: tags
+    exclusive: false
+    applies_to: [a, b]
+    values: [x, y]
+"""
+
+
+@pytest.fixture(scope="module")
+def two() -> Schema:
+    return Schema.parse(SCHEMA, "two")
+
+
+@pytest.fixture(scope="module")
+def collected(trained: Shop, tmp_path_factory) -> audit_features.Products:
+    run = RunDir.read(trained.run)
+    scratch = tmp_path_factory.mktemp("scratch")
+    return audit_features.collect(run, trained.records, run.manifest(), scratch)
+
+
+def cells(*rows: tuple[str, str]) -> dict[str, str]:
+    return dict(zip(("kind", "tags"), rows))
+
+
+def test_a_product_is_the_mean_of_its_photos_features(trained, collected):
+    run = RunDir.read(trained.run)
+    logits = run.load_network().logits
+    seen = keras.Model(logits.input, logits.get_layer(network.BRANCHES).input)
+    manifest, photos, states = Manifest.read(trained.records), {}, {}
+    for split in manifest.splits:
+        for batch in dataset.evaluation_batches(trained.records, manifest, run.config.data, split):
+            products = batch["product_id"].numpy()
+            for product, feature, codes in zip(
+                products, seen(batch["pixels"]).numpy(), batch["labels"].numpy()
+            ):
+                photos.setdefault((product.decode(), split), []).append(feature)
+                states[product.decode()] = codes
+    facts = collected.facts.to_pylist()
+    assert sorted((f["product_id"], f["split"]) for f in facts) == sorted(photos)
+    for fact, feature, codes in zip(facts, collected.features, collected.labels):
+        of_photos = photos[fact["product_id"], fact["split"]]
+        np.testing.assert_allclose(feature, np.mean(of_photos, axis=0), rtol=4e-3, atol=4e-3)
+        np.testing.assert_array_equal(codes, states[fact["product_id"]])
+
+
+def test_photos_are_named_as_the_table_names_them(trained, collected):
+    images = {row["product_id"]: row["image"] for row in read_csv(trained.catalogue)}
+    facts = {f["product_id"]: f for f in collected.facts.to_pylist()}
+    assert {p: f["image"] for p, f in facts.items()} == images
+    assert facts["p010"]["image_index"] == "0|1" and facts["p011"]["image_index"] == "0"
+
+
+def test_facts_keep_their_order_among_many_products_in_pieces():
+    names = [f"p{i:05d}" for i in np.random.default_rng(0).permutation(5000)]
+    names += names[:100]  # their second photos come much later
+    photos = pa.table({
+        "product_id": names,
+        "image": [f"{name}.jpg" for name in names],
+        "image_index": [0] * 5000 + [1] * 100,
+        "split": ["train"] * 5100,
+    })  # fmt: skip
+    pieces = pa.concat_tables([photos.slice(i, 300) for i in range(0, 5100, 300)])
+    owner = np.concatenate([np.arange(5000), np.arange(100)]).astype(np.int32)
+    facts = audit_features._facts(pieces, owner).to_pylist()
+    assert [f["product_id"] for f in facts] == names[:5000]
+    assert [f["image"] for f in facts[100:]] == [f"{name}.jpg" for name in names[100:5000]]
+    assert facts[7]["image_index"] == "0|1" and facts[7]["image"].count(names[7]) == 2
+
+
+def test_a_disk_without_room_is_said_before_it_fills(tmp_path):
+    with pytest.raises(InputError, match="GiB are free there.*TMPDIR"):
+        audit_features._require_room(tmp_path, 2**60)
+
+
+def test_folds_are_of_equal_size_and_repeatable():
+    fold = audit_heads.assign_folds(103, 5, 7)
+    assert sorted(np.bincount(fold)) == [20, 20, 21, 21, 21]
+    np.testing.assert_array_equal(fold, audit_heads.assign_folds(103, 5, 7))
+    assert (fold != audit_heads.assign_folds(103, 5, 8)).any()
+
+
+@pytest.mark.parametrize(("products", "folds"), [(10, 1), (10, 0), (10, 11), (1000, 128)])
+def test_folds_that_cannot_be_are_refused(products, folds):
+    with pytest.raises(InputError, match=f"--folds={folds}.*{products:,} products"):
+        audit_heads.assign_folds(products, folds, 0)
+
+
+def made_up(schema: Schema, products: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features that tell kind and tags, not without doubt; some cells are missing."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=[products, 6]) * [1, 5, 1, 1, 0.2, 0] + [0, 3, 0, 0, 0, 7]
+    noisy = features / [1, 5, 1, 1, 0.2, 1] + generator.normal(size=features.shape)
+    kind = noisy[:, :3].argmax(axis=1)
+    codes = []
+    for i in range(products):
+        tags = "|".join(v for v, z in zip("xy", noisy[i, 3:5]) if z > 0) if kind[i] < 2 else ""
+        codes.append(labels.encode(schema, cells("abc"[kind[i]] if i % 6 else "", tags))[0])
+    return features.astype(np.float16), np.array(codes)
+
+
+def test_heads_are_logistic_regressions_of_the_other_folds(two):
+    features, codes = made_up(two, 900)
+    fold = audit_heads.assign_folds(900, 3, 0)
+    heads = audit_heads.fit(features, codes, two, fold)
+    logits = np.concatenate([heads.logits(features[i : i + 50], i) for i in range(0, 900, 50)])
+    x = features.astype(np.float64)
+    deviation = x.std(axis=0)
+    x = (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    for k in range(3):
+        inside, outside = fold == k, fold != k
+        known = outside & (codes[:, 0] != labels.MISSING)
+        strength = 1 / (2 * audit_heads.L2 * known.sum())
+        kind = LogisticRegression(C=strength, tol=1e-8, max_iter=1000)
+        kind.fit(x[known], codes[known, :3].argmax(axis=1))
+        ours = logits[inside, :3] - logits[inside, :3].mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(ours, kind.decision_function(x[inside]), atol=0.06)
+        known = outside & (codes[:, 3] != labels.MISSING)
+        strength = 1 / (2 * audit_heads.L2 * known.sum())
+        tag = LogisticRegression(C=strength, tol=1e-8).fit(x[known], codes[known, 3])
+        np.testing.assert_allclose(logits[inside, 3], tag.decision_function(x[inside]), atol=0.06)
+
+
+def test_no_product_judges_its_own_label(two, monkeypatch):
+    monkeypatch.setattr(audit_heads, "STEPS", 20)
+    features, codes = made_up(two, 300)
+    fold = audit_heads.assign_folds(300, 3, 0)
+    before = audit_heads.fit(features, codes, two, fold).logits(features, 0)
+    inside = fold == 1
+    codes[inside] = codes[inside][::-1].copy()
+    after = audit_heads.fit(features, codes, two, fold).logits(features, 0)
+    np.testing.assert_array_equal(before[inside], after[inside])
+    assert (before[~inside] != after[~inside]).any()
+
+
+def by_hand(p: list[list[float]], kinds: list[str], threshold: np.ndarray, seen: np.ndarray):
+    """What `find` lists of the attribute `kind`, product by product, cell by cell."""
+    wrong, fill = {}, {}
+    for row, (chances, kind) in enumerate(zip(p, kinds)):
+        if kind:
+            own = "abc".index(kind)
+            others = [c for c in range(3) if c != own and seen[c] >= audit_findings.SEEN]
+            best = max(others, key=lambda c: chances[c], default=None)
+            share = chances[own] / threshold[own]
+            if best is not None and chances[best] > chances[own] and share < audit_findings.LOW:
+                wrong[row] = ("abc"[best], 1 - share)
+        else:
+            fits = [c for c in range(3) if chances[c] >= max(threshold[c], 0.5) and seen[c] >= 5]
+            if fits:
+                best = max(fits, key=lambda c: chances[c])
+                fill[row] = ("abc"[best], chances[best])
+    return wrong, fill
+
+
+def found(thresholds, chances, codes, name):
+    """{row: (proposed, score)} of wrong and of empty cells."""
+    result = {False: {}, True: {}}
+    for f in audit_findings.find(thresholds, chances, codes):
+        if f.attribute.name == name:
+            for row, score, chosen in zip(f.rows.tolist(), f.scores.tolist(), f.proposed):
+                text = "|".join(v for v, c in zip(f.attribute.values, chosen) if c)
+                result[f.empty][row] = (text, pytest.approx(score, abs=1e-5))
+    return result[False], result[True]
+
+
+def test_thresholds_and_findings_are_those_worked_out_cell_by_cell(two):
+    generator = np.random.default_rng(3)
+    kinds = generator.choice(["a", "b", "c", ""], p=[0.5, 0.28, 0.02, 0.2], size=300).tolist()
+    codes = np.array([labels.encode(two, cells(kind, ""))[0] for kind in kinds])
+    logits = generator.normal(size=[300, 5]).astype(np.float32) * 2
+    chances = audit_findings.probabilities(two, logits, codes)
+    p = np.exp(logits[:, :3]) / np.exp(logits[:, :3]).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(chances[:, :3], p, rtol=1e-5)
+    thresholds = audit_findings.Thresholds(two)
+    for start in range(0, 300, 70):
+        thresholds.add(chances[start : start + 70], codes[start : start + 70])
+    own = [[row[c] for row, kind in zip(p, kinds) if kind == "abc"[c]] for c in range(3)]
+    means = np.array([np.mean(chances_of) for chances_of in own])
+    np.testing.assert_allclose(thresholds.means()[1, :3], means, rtol=1e-5)
+    expected = by_hand(p.tolist(), kinds, means, np.array([len(c) for c in own]))
+    assert found(thresholds, chances, codes, "kind") == expected
+    assert len(expected[0]) > 20 and len(expected[1]) > 5
+
+
+def few_rows(two: Schema) -> tuple[audit_findings.Thresholds, np.ndarray]:
+    """Thresholds of 0.8 for values present, 0.9 for absent; all of them seen often."""
+    thresholds = audit_findings.Thresholds(two)
+    thresholds.counts[:] = 100
+    thresholds._sums[:] = [[90] * 5, [80] * 5]
+    return thresholds, np.full([1, 5], 0.5, np.float32)
+
+
+def test_of_several_values_those_in_doubt_are_flipped(two):
+    thresholds, chances = few_rows(two)
+    codes = labels.encode(two, cells("a", "x"))[0][np.newaxis]
+    chances[0, 3:] = (0.2, 0.3)  # x is doubted: 0.2 / 0.8; y stays absent
+    assert found(thresholds, chances, codes, "tags")[0] == {0: ("", 0.75)}
+    chances[0, 3:] = (0.9, 0.91)  # y, absent, is doubted: 0.09 / 0.9
+    assert found(thresholds, chances, codes, "tags")[0] == {0: ("x|y", 0.9)}
+    chances[0, 3:] = (0.41, 0.3)  # less probable than not, but not so far from its 0.8
+    assert found(thresholds, chances, codes, "tags") == ({}, {})
+
+
+def test_missing_labels_and_cells_that_do_not_apply_are_left_alone(two):
+    thresholds, chances = few_rows(two)
+    before = thresholds.counts.copy()
+    codes = np.array([[0, 0, 1, 0, 0], [-1, -1, -1, -1, -1]], np.int8)
+    chances = np.array([[0, 0, 1, 0.9, 0.9], [0.5, 0.4, 0.1, 0.5, 0.5]], np.float32)
+    assert found(thresholds, chances, codes, "tags") == ({}, {})
+    thresholds.add(chances, codes)
+    assert (thresholds.counts - before).tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+
+
+def test_a_listed_cell_whose_other_values_are_unknown_is_judged_by_what_it_lists(two):
+    thresholds, _ = few_rows(two)
+    codes = np.array([[1, 0, 0, 1, -1]], np.int8)  # as `unlisted: missing` has it
+    chances = np.array([[1, 0, 0, 0.9, 0.99]], np.float32)
+    assert found(thresholds, chances, codes, "tags") == ({}, {})
+
+
+def test_empty_cells_are_filled_only_where_the_category_has_the_attribute(two):
+    thresholds, _ = few_rows(two)
+    codes = np.array([labels.encode(two, cells(kind, ""))[0] for kind in ("a", "", "")])
+    logits = np.array([[9, 0, 0, 9, 0], [0, 9, 0, 9, 0], [0, 0, 9, 9, 0]], np.float32)
+    chances = audit_findings.probabilities(two, logits, codes)
+    fill = found(thresholds, chances, codes, "tags")[1]
+    assert {row: text for row, (text, _) in fill.items()} == {0: "x", 1: "x"}
+
+
+def test_a_low_chance_is_no_doubt_where_no_other_value_has_a_higher_one(two):
+    thresholds, chances = few_rows(two)
+    codes = np.array([[1, 0, 0, 0, 0]], np.int8)
+    chances[0, :3] = (0.38, 0.31, 0.31)  # less than half of the usual 0.8
+    assert found(thresholds, chances, codes, "kind")[0] == {}
+
+
+def test_rare_values_are_not_proposed(two):
+    thresholds, chances = few_rows(two)
+    thresholds.counts[labels.PRESENT, 1] = audit_findings.SEEN - 1
+    codes = np.array([[1, 0, 0, 0, 0]], np.int8)
+    chances[0, :3] = (0.1, 0.7, 0.2)
+    assert found(thresholds, chances, codes, "kind")[0] == {0: ("c", 0.875)}
+
+
+def test_the_best_rows_are_kept_whatever_the_order():
+    generator = np.random.default_rng(0)
+    scores = generator.permutation(1000).astype(np.float32)
+    top = audit.Top(30)
+    for start in range(0, 1000, 100):
+        rows = np.arange(start, start + 100)
+        top.add(scores[rows], rows, 0, (("", str(row)) for row in rows))
+        assert len(top._rows) <= 60 + 100
+    assert top.found == 1000
+    assert [row for _, row, *_ in top.best()] == np.argsort(-scores)[:30].tolist()
+
+
+def test_swapping_follows_frequency_and_leaves_the_rest(schema):
+    rows = [
+        {"category": "shirt", "neck_type": ("v-neck", "round neck")[i % 2], "closure": "button"}
+        for i in range(200)
+    ] + [{"category": "jeans", "closure": ("button", "zip")[i % 2]} for i in range(200)]
+    codes = np.array([labels.encode(schema, row)[0] for row in rows])
+    swapped = audit_planted.swap(schema, codes, 0.1, np.random.default_rng(0))
+    changed = {name: (swapped != codes)[:, w].any(axis=1) for name, w in schema.slices.items()}
+    assert {name: int(c.sum()) for name, c in changed.items()} == {
+        "category": 0,  # neck_type and closure hang on it
+        "neck_type": 20,
+        "color": 0,  # several values
+        "closure": 40,
+    }
+    assert not swapped[:, schema.slices["neck_type"]][:, 2].any()  # no cell has "no neck"
+    for row in swapped[changed["closure"]]:
+        assert (row[schema.slices["closure"]] == labels.PRESENT).sum() == 1
+    jeans = swapped[200:, schema.slices["closure"]]
+    assert not jeans[:, 2].any()  # no drawstring: the category does not allow it
+
+
+def test_planted_records_hold_the_wrong_values_and_nothing_else_new(trained, tmp_path):
+    spoiled = tmp_path / "spoiled"
+    planted = audit_planted.plant(trained.records, spoiled, 0.1, InProcess())
+    manifest = Manifest.read(spoiled)
+    before = audit_planted.read_labels(trained.records, Manifest.read(trained.records))
+    after = audit_planted.read_labels(spoiled, manifest)
+    differ = {}
+    for product, codes in before.items():
+        old, new = (labels.decode(manifest.schema, c) for c in (codes, after[product]))
+        differ.update({(product, name): old[name] for name in old if old[name] != new[name]})
+    assert differ == {cell: [value] for cell, value in planted.items()} and len(differ) > 10
+    for split in ("train", "test"):
+        for old, new in zip(read_split(trained.records, split), read_split(spoiled, split)):
+            assert old["image/encoded"] == new["image/encoded"]
+
+
+def test_hits_are_shares_of_the_first_rows():
+    cell = [(f"p{i}", "a") for i in range(10)]
+    assert measure_audit.hits([*cell[:3], *cell[5:]], set(cell[2:6])) == (0.5, 0.0)
+    assert measure_audit.hits(cell[:1], set(cell[:4])) == (0.25, 0.5)  # a short list
+
+
+@pytest.fixture(scope="module")
+def audited(trained, tmp_path_factory) -> tuple[list[dict[str, str]], dict, str]:
+    """audit.csv of a run whose records have wrong labels now, what they are, and the output."""
+    folder = tmp_path_factory.mktemp("audited")
+    planted = audit_planted.plant(trained.records, folder / "spoiled", 0.05, InProcess())
+    output = folder / "audit.csv"
+    result = run_tool(
+        "audit_labels",
+        f"--run_dir={trained.run}",
+        f"--output={output}",
+        f"--records={folder / 'spoiled'}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "audit.csv", "spoiled", "spoiled.csv"
+    ]  # fmt: skip
+    return read_csv(output), planted, result.stdout
+
+
+def test_planted_labels_come_first(audited):
+    rows, planted, _ = audited
+    wrong = [row for row in rows if row["kind"] == audit.WRONG]
+    wrong = [(row["product_id"], row["attribute"]) for row in wrong]
+    neck = {cell for cell in planted if cell[1] == "neck_type"}
+    ranked = [cell for cell in wrong if cell[1] == "neck_type"]
+    assert measure_audit.hits(ranked, neck)[0] >= 0.6
+    assert neck
+
+
+def test_the_csv_is_what_its_columns_say(audited, trained):
+    rows, planted, _ = audited
+    assert tuple(rows[0]) == audit.COLUMNS
+    seller = {row["product_id"]: row for row in read_csv(trained.catalogue)}
+    kinds = [row["kind"] for row in rows]
+    assert kinds == sorted(kinds, reverse=True)  # the wrong ones first
+    for kind in (audit.WRONG, audit.FILL):
+        scores = [float(row["score"]) for row in rows if row["kind"] == kind]
+        assert scores == sorted(scores, reverse=True) and scores
+        assert scores[-1] > 0 and scores[0] <= 1
+    for row in rows:
+        written = seller[row["product_id"]][row["attribute"]]
+        if row["kind"] == audit.FILL:
+            assert row["seller"] == written == ""
+        elif (row["product_id"], row["attribute"]) in planted:
+            assert planted[row["product_id"], row["attribute"]] == written != row["seller"]
+        else:
+            assert set(row["seller"].split("|")) == set(written.split("|"))
+        assert row["proposed"] != row["seller"]
+        assert row["image"] == seller[row["product_id"]]["image"]
+
+
+def test_the_program_says_how_much_it_found(audited):
+    rows, _, output = audited
+    wrong = sum(row["kind"] == audit.WRONG for row in rows)
+    assert f"{wrong:,} probably wrong" in output
+    assert f"{len(rows):,} rows" in output
+
+
+def test_an_attribute_of_one_known_value_is_skipped(two):
+    thresholds = audit_findings.Thresholds(two)
+    codes = np.array([labels.encode(two, cells(kind, "x"))[0] for kind in "ab"] * 10)
+    thresholds.add(np.full(codes.shape, 0.1, np.float32), codes)
+    assert thresholds.skipped() == ["tags"]
+    names = [f.attribute.name for f in audit_findings.find(thresholds, np.ones([20, 5]), codes)]
+    assert set(names) == {"kind"}
+
+
+def test_a_run_without_its_records_is_said_in_one_line_and_leaves_nothing(trained, tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(trained.run, run)
+    origin = (run / "records.json").read_text(encoding="utf-8")
+    origin = origin.replace(str(trained.records.resolve()), str(moved))
+    (run / "records.json").write_text(origin, encoding="utf-8")
+    result = run_tool("audit_labels", f"--run_dir={run}", f"--output={tmp_path / 'audit.csv'}")
+    require_bad_input(result, f"{moved}: no manifest.json there")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_bad_input_is_refused_before_the_photos_are_read(trained, tmp_path, monkeypatch):
+    monkeypatch.delattr(audit_features, "collect")
+    with pytest.raises(InputError, match="--folds=1: at least 2"):
+        audit.audit(trained.run, tmp_path / "audit.csv", folds=1)
+    with pytest.raises(InputError, match="gone: the folder of --output does not exist"):
+        audit.audit(trained.run, tmp_path / "gone" / "audit.csv")
+    with pytest.raises(InputError, match="exists already; name a new file"):
+        audit.audit(trained.run, trained.catalogue)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_leaves_no_part_of_it(trained, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(audit_heads, "STEPS", 5)
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(InputError, match="audit.csv: cannot be written: No space left"):
+        audit.audit(trained.run, tmp_path / "audit.csv", folds=2)
+    assert list(tmp_path.iterdir()) == []
