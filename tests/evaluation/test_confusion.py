@@ -9,6 +9,7 @@ import pytest
 
 from attr_extractor.evaluation import by_category, confusion
 from attr_extractor.evaluation.confusion import Confusions
+from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
 from attr_extractor.schema import Schema
 from tests.evaluation.by_hand import by_hand, measure_both
 
@@ -76,6 +77,15 @@ def test_risk_and_coverage_are_those_of_a_loop(made_up, schema):
         pooled += rows
         check_curve(details["attributes"][name]["risk_coverage"], rows, details["cut_offs"])
     check_curve(details["risk_coverage"], pooled, details["cut_offs"])
+
+
+def test_a_score_that_equals_a_cut_off_is_not_above_it():
+    risk = RiskCoverage(1)
+    at = np.array([[CUT_OFFS[10]], [0.9999]], np.float32)  # 0.5, and above all
+    risk.add(at, np.ones([2, 1], bool), np.array([[False], [True]]))
+    curve = risk.pooled()
+    assert curve["coverage"] == [1.0] * 10 + [0.5] * (len(CUT_OFFS) - 10)
+    assert curve["accuracy"] == [0.5] * 10 + [1.0] * (len(CUT_OFFS) - 10)
 
 
 def check_curve(curve, rows, cut_offs):

@@ -42,6 +42,24 @@ def test_figures_equal_a_slow_loop_that_leaves_missing_labels_out(samples, schem
         assert measured["mean"][ours] == pytest.approx(mean, abs=1e-5)
 
 
+def test_per_value_figures_equal_a_slow_loop_that_leaves_missing_labels_out(partly_missing, schema):
+    logits, labels, _ = partly_missing
+    measured, details = measure_both(partly_missing, schema, 7)
+    chosen = contender(schema).answers.chosen(tf.sigmoid(logits)).numpy()
+    for name, where in schema.slices.items():
+        f1 = []
+        for v, row in enumerate(details["attributes"][name]["values"].values(), where.start):
+            pairs = [(y, c) for y, c in zip(labels[:, v], chosen[:, v]) if y != -1]
+            hits, support = sum(y and c for y, c in pairs), sum(y for y, _ in pairs)
+            predicted = sum(c for _, c in pairs)
+            assert (row["support"], row["predicted"]) == (support, predicted)
+            assert row["precision"] == pytest.approx(hits / predicted, abs=1e-5)
+            assert row["recall"] == pytest.approx(hits / support, abs=1e-5)
+            f1.append(2 * hits / (support + predicted))
+            assert row["f1"] == pytest.approx(f1[-1], abs=1e-5)
+        assert measured["attributes"][name]["macro_f1"] == pytest.approx(np.mean(f1), abs=1e-5)
+
+
 def complete(made_up, schema):
     """Without a missing label."""
     logits, labels, products = made_up
