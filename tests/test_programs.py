@@ -29,6 +29,7 @@ def test_the_programs_of_the_design_are_there():
         "build_tfrecords",
         "train",
         "evaluate",
+        "calibrate",
         "export_savedmodel",
         "predict",
     }
@@ -130,9 +131,9 @@ def untrained(built, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["evaluate", "export_savedmodel"])
+@pytest.mark.parametrize("name", ["evaluate", "calibrate", "export_savedmodel"])
 def test_a_run_must_be_one_and_trained(name, untrained, tmp_path):
-    more = [] if name == "evaluate" else [f"--output_dir={tmp_path / 'models'}"]
+    more = [f"--output_dir={tmp_path / 'models'}"] if name == "export_savedmodel" else []
     result = run_tool(name, f"--run_dir={tmp_path}", *more)
     require_bad_input(result, f"{tmp_path}: not a run directory: it has no config.yaml")
     result = run_tool(name, f"--run_dir={untrained}", *more)

@@ -4,8 +4,10 @@ One pass counts, for each of them, what would be answered and how much of that w
 the choice is exact among them and memory does not grow with the split. It is cautious:
 
 - of thresholds that do equally well the highest is taken;
-- precision is counted as if one more answer had been given, a wrong one, so that 19 right answers
-  are the fewest that reach 0.95, and the lowest threshold that reaches the floor is taken;
+- a precision floor is reached where answers as good as those seen would come about in 1 of 20
+  splits at most if the precision were the floor (Clopper and Pearson's bound, as in Geifman and
+  El-Yaniv, "Selective Classification for Deep Neural Networks", 2017): 59 right ones and no wrong
+  one for 0.95. Of such thresholds the one with the most answers is taken;
 - below MIN_PRESENT labels, or below what a floor needs even of a model without mistakes, nothing
   is chosen: a value takes its attribute's threshold, an attribute the schema's, and under a floor
   it gives no answers (threshold 1).
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.labels import MISSING, PRESENT
@@ -25,6 +28,7 @@ from attr_extractor.schema import Schema
 
 GRID = np.round(np.linspace(0.0, 1.0, 1001), 3).astype(np.float32)
 MIN_PRESENT = 10  # labels
+CHANCE = 0.05  # that answers reach a precision floor by luck
 NO_ANSWERS = 1.0  # no score is above it
 GOALS = ("f1", "equation_2", "precision")
 
@@ -59,7 +63,8 @@ class Goal:
     @property
     def min_present(self) -> int:
         """Present labels without which nothing is chosen."""
-        return max(MIN_PRESENT, math.ceil(round(self.floor / (1 - self.floor), 6)))
+        by_luck = math.log(CHANCE) / math.log(self.floor) if self.floor else 0
+        return max(MIN_PRESENT, math.ceil(by_luck))
 
 
 def parse_goals(texts: Sequence[str], schema: Schema, per_value: bool) -> dict[str, Goal]:
@@ -160,16 +165,16 @@ def choose(
     """
     if present < goal.min_present:
         return None
-    if goal.name == "precision":
-        reached = right >= goal.floor * (answered + 1) - 1e-9
-        return _number(np.argmax(reached)) if reached.any() else NO_ANSWERS
-    benefit = 2 * right / (answered + present) if goal.name == "f1" else agreement
-    assert benefit is not None
-    return _number(np.flatnonzero(benefit == benefit.max())[-1])
-
-
-def _number(index: int | np.intp) -> float:
-    return round(float(GRID[index]), 3)
+    if goal.name == "f1":
+        benefit = 2 * right / (answered + present)
+    elif goal.name == "precision":
+        reached = stats.binom.sf(right - 1, answered, goal.floor) <= CHANCE
+        benefit = np.where(reached, answered, 0)  # nothing reached: the last of equals is 1
+    else:
+        assert agreement is not None
+        benefit = agreement
+    highest = np.flatnonzero(benefit == benefit.max())[-1]
+    return round(float(GRID[highest]), 3)
 
 
 def _per_threshold(above: np.ndarray, marked: np.ndarray) -> np.ndarray:

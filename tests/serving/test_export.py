@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 from tensorflow.core.protobuf import saved_model_pb2
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import network
 from attr_extractor.model.answers import Answers
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.serving import export, model_dir
@@ -55,14 +57,17 @@ def keras_scores(shop) -> np.ndarray:
     return np.concatenate([outputs[name] for name in run.schema.names], axis=1)
 
 
-def by_hand(schema: Schema, scores: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
+def by_hand(
+    schema: Schema, scores: np.ndarray, threshold: float | np.ndarray
+) -> dict[str, np.ndarray]:
     """The contract's answers in Python: threshold, best of an exclusive attribute, 5 at most."""
     answers: dict[str, list] = {}
     for attribute in schema.attributes:
         size = 1 if attribute.exclusive else min(5, len(attribute.values))
         words, numbers = [], []
         for row in scores[:, schema.slices[attribute.name]]:
-            above = [(-score, i) for i, score in enumerate(row) if score > threshold]
+            limits = np.broadcast_to(threshold, schema.num_values)[schema.slices[attribute.name]]
+            above = [(-score, i) for i, score in enumerate(row) if score > limits[i]]
             kept = sorted(above)[:size]
             padding = size - len(kept)
             words.append([attribute.values[i].encode() for _, i in kept] + [b""] * padding)
@@ -244,26 +249,68 @@ def test_assets_hold_the_schema_and_what_a_client_needs(exported):
     assert facts["fingerprint"] == schema.fingerprint == expected.fingerprint
     assert schema == expected
     assert (facts["photo_short_side"], facts["image_size"], facts["square"]) == (64, 32, "squeeze")
-    assert facts["thresholds"] == {name: 0.5 for name in schema.names}
+    assert facts["thresholds"] == Thresholds.of_schema(schema).model_dump()
 
 
-def test_the_runs_thresholds_and_the_next_version_are_exported(exported, tmp_path):
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_runs_temperatures_thresholds_and_next_version_are_exported(
+    exported, tmp_path, softmax
+):
     shutil.copytree(exported.run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    limits = {"category": 0.5, "neck_type": 0.99, "color": 0.05, "closure": 0.0}
-    (tmp_path / "run" / "thresholds.json").write_text(json.dumps(limits), encoding="utf-8")
+    schema = RunDir.read(exported.run).schema
+    if softmax:
+        config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+        config = config.replace("exclusive_output: sigmoid", "exclusive_output: softmax")
+        (tmp_path / "run" / "config.yaml").write_text(config, encoding="utf-8")
+    plain = RunDir.read(tmp_path / "run").load_network()
+    temperatures = {"category": 0.7, "neck_type": 1.0, "color": 3.0, "closure": 1.9}
+    limits = {"category": 0.5, "neck_type": 0.99, "color": 0.4, "closure": 0.0}
+    content = {
+        "fingerprint": schema.fingerprint,
+        "attributes": {
+            name: {"threshold": limit, "temperature": temperatures[name]}
+            for name, limit in limits.items()
+        },
+    }
+    content["attributes"]["color"]["values"] = {"green": 1.0}
+    (tmp_path / "run" / "thresholds.json").write_text(json.dumps(content), encoding="utf-8")
     for version in ("9", "2", "notes"):
         (tmp_path / "models" / version).mkdir(parents=True)
     written = export.export(tmp_path / "run", tmp_path / "models")
     assert written == tmp_path / "models" / "10"
     model = model_dir.load(tmp_path / "models")
     assert model.path == written  # the highest by number, not by spelling
-    scores = keras_scores(exported)
+    photos = np.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
+    logits = plain.logits(photos, training=False).numpy()
+    parts = {name: logits[:, w] / temperatures[name] for name, w in schema.slices.items()}
+    scores = np.concatenate(
+        [
+            special.softmax(z, axis=1) if softmax and schema[name].exclusive else special.expit(z)
+            for name, z in parts.items()
+        ],
+        axis=1,
+    )
+    per_value = np.repeat(list(limits.values()), schema.sizes)
+    per_value[schema.slices["color"].start + 1] = 1.0  # green
     found = model.signatures["serving_default"](image_bytes=tf.constant(photo_bytes(exported)))
-    expected = {}
-    for name, limit in limits.items():
-        answers = by_hand(model.schema, scores, limit)
-        expected.update({name: answers[name], f"{name}_score": answers[f"{name}_score"]})
-    require_answers(found, expected)
+    require_answers(found, by_hand(schema, scores, per_value))
+    assert found["color"].numpy().any() and b"green" not in found["color"].numpy()
+    # the same in Python, and in the Keras model with an output per attribute
+    run = RunDir.read(tmp_path / "run")
+    network = run.load_network()
+    np.testing.assert_allclose(network.flat_scores(photos), scores, atol=1e-5)
+    outputs = network.scores(photos, training=False)
+    np.testing.assert_allclose(np.concatenate(list(outputs.values()), 1), scores, atol=1e-5)
+    answers = run.answers()
+    ours = answers.strings(tf.constant(scores), answers.chosen(scores))
+    require_answers(found, {name: answer.numpy() for name, answer in ours.items()})
+    np.testing.assert_array_equal(model.answers.thresholds, answers.thresholds)
+    # a threshold per request takes the place of all of them
+    low = tf.zeros([len(photos)])
+    found = model.signatures["with_threshold"](
+        image_bytes=tf.constant(photo_bytes(exported)), threshold=low
+    )
+    require_answers(found, by_hand(schema, scores, 0.0))
 
 
 def test_an_existing_version_is_refused_and_stays(exported, tmp_path):
