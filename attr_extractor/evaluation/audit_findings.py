@@ -97,8 +97,8 @@ def find(thresholds: Thresholds, chances: np.ndarray, codes: np.ndarray) -> Iter
     A filled cell is probably wrong where the heads find another answer more probable and give the
     seller's less than LOW of its threshold. Its score is 1 - probability / threshold of the
     seller's answer, of the worst value where there are several. An empty cell could be filled
-    where a value reaches its threshold and is likely. Its score is the probability of the proposed value, of
-    the least sure one where there are several. Only values that SEEN products have are proposed.
+    where a value reaches its threshold and is LIKELY. Its score is the probability of the proposed
+    value, of the least sure one where there are several. Only values that SEEN products have are proposed.
 
     Args:
       chances: float32 [R, V], of `probabilities`.
