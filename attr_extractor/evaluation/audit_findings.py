@@ -98,7 +98,8 @@ def find(thresholds: Thresholds, chances: np.ndarray, codes: np.ndarray) -> Iter
     seller's less than LOW of its threshold. Its score is 1 - probability / threshold of the
     seller's answer, of the worst value where there are several. An empty cell could be filled
     where a value reaches its threshold and is LIKELY. Its score is the probability of the proposed
-    value, of the least sure one where there are several. Only values that SEEN products have are proposed.
+    value, of the least sure one where there are several. Only values that SEEN products have are
+    proposed.
 
     Args:
       chances: float32 [R, V], of `probabilities`.
