@@ -157,6 +157,11 @@ def test_evaluate_names_the_split_that_was_meant(trained):
     require_bad_input(result, "there is no split 'tset'; did you mean 'test'?", "validation")
 
 
+def test_calibrate_says_which_goals_there_are(trained):
+    result = run_tool("calibrate", f"--run_dir={trained.run}", "--goal=precison:0.9")
+    require_bad_input(result, "none of f1, equation_2, precision:0.95", "mean 'precision'?")
+
+
 @pytest.fixture
 def table(shop, tmp_path) -> Path:
     return write_table(tmp_path / "new.csv", [{"product_id": "a", "image": "a.jpg"}])

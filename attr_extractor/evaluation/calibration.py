@@ -99,9 +99,9 @@ class Reliability:
         where = marked & (labels != MISSING)
         owner = np.broadcast_to(self.schema.attribute_of_value, scores.shape)[where]
         scores, right = scores[where], labels[where] == PRESENT
-        place = (owner, np.minimum((scores * BINS).astype(np.int64), BINS - 1))
-        for total, weight in ((self.count, 1.0), (self.score, scores), (self.right, right)):
-            np.add.at(total, place, weight)
+        place = owner * BINS + np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+        for total, weight in ((self.count, None), (self.score, scores), (self.right, right)):
+            total += np.bincount(place, weight, total.size).reshape(total.shape)
 
     def expected_error(self) -> np.ndarray:
         """float64 [T], expected calibration error: mean over scores of |share right - mean score|.

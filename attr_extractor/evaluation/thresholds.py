@@ -129,7 +129,9 @@ class Counts:
             self.agreement[t] += agreement[known_t.any(axis=1)].sum(axis=0)
         if len(self._seen):
             for total, marked in ((self._seen, known), (self._seen_present, present)):
-                np.add.at(total, (np.nonzero(marked)[1], above[marked]), 1)
+                place = np.nonzero(marked)[1] * total.shape[1] + above[marked]
+                # flat, and of one dtype: an order of magnitude faster
+                np.add.at(total.reshape(-1), place, np.int32(1))
 
     def of_attribute(self, name: str, goal: Goal) -> float | None:
         """The threshold of an attribute; None where it has too few labels to choose one."""
@@ -179,9 +181,9 @@ def choose(
 
 def _per_threshold(above: np.ndarray, marked: np.ndarray) -> np.ndarray:
     """int64 [B, K]: marked values of each sample whose score is above each threshold."""
-    counts = np.zeros([len(above), len(GRID) + 1], np.int64)
-    np.add.at(counts, (np.nonzero(marked)[0], above[marked]), 1)
-    return _exceeding(counts)
+    shape = (len(above), len(GRID) + 1)
+    place = np.nonzero(marked)[0] * shape[1] + above[marked]
+    return _exceeding(np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape))
 
 
 def _exceeding(counts: np.ndarray) -> np.ndarray:
