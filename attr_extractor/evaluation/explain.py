@@ -102,7 +102,7 @@ class Explainer:
         ]
 
     def _on_photo(self, heat: np.ndarray, photo: np.ndarray) -> np.ndarray:
-        return heat_map.on_photo(heat, *photo.shape[:2], self.run.config.data.square)
+        return heat_map.on_photo(heat, photo.shape[:2], self.run.config.data.square)
 
     def _pixels(self, batch: Sequence[np.ndarray]) -> tf.Tensor:
         data = self.run.config.data

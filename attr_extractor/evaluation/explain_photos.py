@@ -63,7 +63,7 @@ def explain_photos(
         names = images[start : start + BATCH]
         batch = [read_photo(name, run.origin.photo_short_side) for name in names]
         explained = explainer.explain(batch, attribute, value)
-        heads = explainer.attended(batch) if explainer.has_attention else [None] * len(batch)
+        attended = explainer.attended(batch) if explainer.has_attention else []
         for i, (name, photo) in enumerate(zip(names, batch)):
             prefix = f"{start + i + 1:03d}-{_plain(Path(name).stem)}"
             figures = [_figure(_jpeg(Image.fromarray(photo)), "the photo")]
@@ -74,10 +74,10 @@ def explain_photos(
                 _write(folder / f"{prefix}.{each.attribute}.{which}.jpg", picture)
                 text = f"{of.title()}: {each.value}, {each.score:.3f}{_remark(each)}"
                 figures.append(_figure(_jpeg(picture), text))
-            if heads[i] is not None:
-                page = _heads(photo, heads[i])
+            for heads in attended[i : i + 1]:
+                page = _heads(photo, heads)
                 _write(folder / f"{prefix}.attention.jpg", page)
-                text = f"Attention: how much each of {len(heads[i])} heads looks at a place"
+                text = f"Attention: how much each of {len(heads)} heads looks at a place"
                 figures.append(_figure(_jpeg(page), text, " class=wide"))
             body = Markup("".join(figures))
             sections.append(f"<h2>{escape(name)}</h2><div class=photos>{body}</div>")

@@ -17,17 +17,18 @@ WIDTH = 240  # least width of a captioned picture, in pixels; narrower ones are 
 FONT_SIZE, LINE, MARGIN = 13, 17, 4  # pixels
 
 
-def on_photo(heat: np.ndarray, height: int, width: int, square: Square) -> np.ndarray:
+def on_photo(heat: np.ndarray, shape: Sequence[int], square: Square) -> np.ndarray:
     """Heat of the model's square pixels -> of the photo they were made from.
 
     Args:
       heat: float [h, w], 0 or more.
-      height: of the photo, as `width`.
+      shape: the photo's height and width.
       square: how `pixels.to_model_size` made the photo square; what it cropped away has no heat.
 
     Returns:
-      float32 [height, width] in 0 .. 1: 1 is the photo's hottest place; all 0 where nothing is hot.
+      float32 of that shape in 0 .. 1: 1 is the photo's hottest place; all 0 where nothing is hot.
     """
+    height, width = shape
     if square == "squeeze":
         placed = _resize(heat, height, width)
     elif square == "pad":

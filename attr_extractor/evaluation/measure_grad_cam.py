@@ -114,7 +114,7 @@ def _heats(
     best = tf.argmax(network.flat_scores(tf.stack(prepared))[:, where], 1, tf.int32) + where.start
     heats = grad_cam.heats(tf.stack(prepared), best).numpy()  # [B, h, w]
     return [
-        heat_map.on_photo(heat, *drawn.photo.shape[:2], data.square)
+        heat_map.on_photo(heat, drawn.photo.shape[:2], data.square)
         for heat, drawn in zip(heats, batch)
     ]
 

@@ -85,7 +85,9 @@ def test_heat_is_the_equation_with_gradients_by_finite_differences(value, mean_w
 
     def target(feature_map: np.ndarray) -> float:
         (kernel1, _), (kernel2, _) = hidden.get_weights(), last.get_weights()
-        logits = np.tanh((feature_map * place_weights).sum((0, 1)) @ kernel1.astype(float)) @ kernel2.astype(float)
+        logits = np.tanh(
+            (feature_map * place_weights).sum((0, 1)) @ kernel1.astype(float)
+        ) @ kernel2.astype(float)
         if value == 1:  # exclusive: against both other categories
             return logits[1] - np.log(np.exp(logits[0]) + np.exp(logits[2]))
         return logits[value]
@@ -109,12 +111,14 @@ def test_the_shares_of_maps_of_two_resolutions_add_up_to_a_linear_logit():
     layer.set_weights([np.abs(layer.get_weights()[0]), np.zeros(6)])  # no heat is cut off at 0
     built, photos = tiny([layer], maps=2), np.full([1, GRID, GRID, 3], 90, np.uint8)
     maps = keras.Model(built.logits.inputs, built.maps)(photos)
-    alone = [GradCam(built, [each]).heats(photos, tf.constant([RED])).numpy() for each in built.maps]
+    alone = [
+        GradCam(built, [each]).heats(photos, tf.constant([RED])).numpy() for each in built.maps
+    ]
     both = GradCam(built).heats(photos, tf.constant([RED])).numpy()
     np.testing.assert_allclose(both, sum(alone), rtol=1e-4)
     # the first map leads to the second: it holds its own share and, as far as tanh is linear, that
-    direct = (maps[0].numpy().mean((0, 1, 2)) @ layer.get_weights()[0][:4, RED])
-    indirect = (maps[1].numpy().mean((0, 1, 2)) @ layer.get_weights()[0][4:, RED])
+    direct = maps[0].numpy().mean((0, 1, 2)) @ layer.get_weights()[0][:4, RED]
+    indirect = maps[1].numpy().mean((0, 1, 2)) @ layer.get_weights()[0][4:, RED]
     assert alone[1].mean() == pytest.approx(indirect, rel=1e-4)
     assert direct < alone[0].mean() < direct + indirect
 

@@ -18,7 +18,7 @@ def test_heat_lies_where_the_photo_is_whose_pixels_it_was_made_of(square, height
     seen = pixels.to_model_size(photo, 48, square).numpy()[..., 0].astype(np.float32)
     if square == "pad":  # white as well
         seen[pixels.to_model_size(0 * photo, 48, square).numpy()[..., 0] == 255] = 0
-    heat = heat_map.on_photo(seen, height, width, square)
+    heat = heat_map.on_photo(seen, (height, width), square)
     assert heat.shape == (height, width) and heat.dtype == np.float32
     assert heat[32:43, 27:38].min() > 0.7
     far = heat.copy()
@@ -27,15 +27,15 @@ def test_heat_lies_where_the_photo_is_whose_pixels_it_was_made_of(square, height
 
 
 def test_what_was_cropped_away_has_no_heat():
-    heat = heat_map.on_photo(np.ones([4, 4]), 20, 30, "crop")
+    heat = heat_map.on_photo(np.ones([4, 4]), (20, 30), "crop")
     assert (heat[:, 5:25] == 1).all() and not heat[:, :5].any() and not heat[:, 25:].any()
 
 
 def test_the_hottest_place_is_one_and_no_heat_stays_none():
     heat = np.zeros([4, 4], np.float32)
-    assert not heat_map.on_photo(heat, 9, 9, "squeeze").any()
+    assert not heat_map.on_photo(heat, (9, 9), "squeeze").any()
     heat[1, 2] = 1e-6
-    placed = heat_map.on_photo(heat, 40, 40, "squeeze")
+    placed = heat_map.on_photo(heat, (40, 40), "squeeze")
     assert placed.max() == 1 and placed.min() == 0
     assert np.unravel_index(placed.argmax(), placed.shape) == pytest.approx((14, 24), abs=2)
 
