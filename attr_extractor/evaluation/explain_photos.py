@@ -28,7 +28,8 @@ BATCH = 16  # photos
 HEADS_PER_ROW = 4
 JPEG_QUALITY = 90
 STYLE = """
-.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
+h2 { overflow-wrap: anywhere }
+.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 15rem)); gap: 1rem }
 figure { margin: 0 } figure img { width: 100%; border-radius: .3rem }
 figure.wide { grid-column: 1 / -1; max-width: 62rem } figcaption { overflow-wrap: anywhere }
 """

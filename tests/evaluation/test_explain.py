@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -43,15 +44,24 @@ def test_the_scores_are_those_of_the_exported_model(explainer, exported):
             assert (found.attribute, found.value) == (attribute.name, value)
 
 
-def test_without_a_value_what_is_answered_is_explained_and_else_the_best(explainer, batch):
+def test_without_an_attribute_every_answered_value_is_explained(explainer, batch):
     scores = explainer._network.flat_scores(explainer._pixels(batch))
     answered = explainer.run.answers().chosen(scores).numpy()
     found = explainer.explain(batch)
     assert [len(of_photo) for of_photo in found] == answered.sum(1).tolist()
-    where = explainer.schema.slices["closure"]
-    for of_photo, row in zip(explainer.explain(batch, "closure"), scores.numpy()):
-        best = explainer.schema["closure"].values[row[where].argmax()]
-        assert [each.value for each in of_photo] == [best]
+
+
+def test_where_nothing_is_answered_an_attributes_best_value_is_explained(trained, tmp_path, batch):
+    shutil.copytree(trained.run, tmp_path / "run")
+    thresholds = json.dumps(dict.fromkeys(RunDir.read(trained.run).schema.names, 1.0))
+    (tmp_path / "run" / "thresholds.json").write_text(thresholds, encoding="utf-8")
+    strict = Explainer(RunDir.read(tmp_path / "run"))
+    assert strict.explain(batch) == [[], [], []]
+    closure = strict.schema["closure"]
+    by_value = [strict.explain(batch, "closure", value) for value in closure.values]
+    for i, of_photo in enumerate(strict.explain(batch, "closure")):
+        best = np.argmax([explained[i][0].score for explained in by_value])
+        assert [each.value for each in of_photo] == [closure.values[best]]
 
 
 def test_heat_is_of_the_photos_size_and_does_not_depend_on_the_batch(explainer, batch):
