@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attr_extractor import files, storage
 from attr_extractor.evaluation import (
     compare,
     gates,
+    heat_map,
     learning_curve,
     model_card,
     most_frequent,
@@ -17,7 +20,9 @@ from attr_extractor.evaluation import (
     scores,
 )
 from attr_extractor.evaluation.confused_photos import ConfusedPhotos
+from attr_extractor.evaluation.explain import Explainer
 from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.report_photos import DrawHeat
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
@@ -83,13 +88,23 @@ def evaluate(
         measured["failed_requirements"] = failed
     files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
-    found = report.Found(shown, confused)
+    found = report.Found(shown, confused, heat=_draw_heat(run))
     if not records:
-        found = report.Found(shown, confused, _calibration(run, split), learning_curve.read(run))
+        curve = learning_curve.read(run)
+        found = found._replace(calibration=_calibration(run, split), learning_curve=curve)
     page = report.render(run.config.name, run.schema, measured, details, found)
     (run.path / f"report{suffix}.html").write_text(page, encoding="utf-8")
     model_card.write(run)
     return measured
+
+
+def _draw_heat(run: RunDir) -> DrawHeat:
+    explainer = Explainer(run)
+
+    def draw(photo: np.ndarray, attribute: str, value: str) -> np.ndarray:
+        return heat_map.overlay(photo, explainer.heat(photo, attribute, value))
+
+    return draw
 
 
 def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:

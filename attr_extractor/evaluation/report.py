@@ -99,8 +99,4 @@ def _without(block: dict[str, Any]) -> tuple[str, str]:
     if mean["score"] is None:
         return "none", f"{text}: no known value is left"
     low, high = mean["interval"]
-    return (
-        f"{mean['score']:.3f}",
-        f"{text}, 95 % interval {low:.3f} to {high:.3f}; most frequent value "
-        f"{mean['most_frequent']:.3f}",
-    )
+    return f"{mean['score']:.3f}", f"{text}, {low:.3f} to {high:.3f}"

@@ -15,7 +15,8 @@ from attr_extractor.schema import Schema
 DrawHeat = Callable[[np.ndarray, str, str], np.ndarray]
 
 SIDE, HEAT_SIDE = 224, 160  # pixels of a photo, at most
-HEATED, HEATS = 12, 3  # photos with heat maps, and how many each has
+HEATED, HEATS = 12, 2  # photos with heat maps, and how many each has
+OPEN = 12  # photos that show without a click
 ROWS = 9  # attributes of a photo that show without a click
 MARKS = {"right": "\N{CHECK MARK}", "wrong": "\N{BALLOT X}", "partly right": "\N{ALMOST EQUAL TO}"}
 ORDER = ("wrong", "partly right", "no answer", "right", "unknown")
@@ -24,9 +25,10 @@ STYLE = """
 .photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem;
   align-items: start }
 .photos figure { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem }
-.photos img { width: 100%; border-radius: .3rem; display: block }
+.photos img { width: 100%; border-radius: .3rem; display: block; max-width: 14rem; margin: 0 auto }
 .photos td { padding: .1rem .3rem; border: 0 } .photos td:first-child { min-width: 1rem }
-.heats { display: grid; grid-template-columns: repeat(3, 1fr); gap: .4rem; margin: .4rem 0 }
+.photos td:nth-child(2) { overflow-wrap: break-word; width: 40% }
+.heats { display: grid; grid-template-columns: repeat(2, 1fr); gap: .4rem; margin: .4rem 0 }
 .heats div { font-size: .75rem; line-height: 1.25; overflow-wrap: anywhere }
 .photos details { border: 0; padding: 0 }
 """
@@ -50,7 +52,11 @@ def photos(schema: Schema, samples: list[Sample], heat: DrawHeat | None) -> Mark
     for i, sample in enumerate(samples):
         heats = _heats(schema, sample, heat, drawn) if heat is not None and i < HEATED else ""
         cards.append(_card(schema, sample, heats))
-    return Markup(f"{text}<div class=photos>{''.join(cards)}</div>")
+    text += f"<div class=photos>{''.join(cards[:OPEN])}</div>"
+    if more := cards[OPEN:]:
+        text += f"<details><summary>{len(more)} more photos</summary><div class=photos>"
+        text += f"{''.join(more)}</div></details>"
+    return Markup(text)
 
 
 def _heats(schema: Schema, sample: Sample, heat: DrawHeat, drawn: Counter[str]) -> str:
@@ -85,9 +91,9 @@ def _card(schema: Schema, sample: Sample, heats: str) -> str:
 
 def _row(schema: Schema, row: Row) -> str:
     verdict = row.verdict
-    answered = escape(", ".join(row.answered)) or "<span class=muted>no answer</span>"
+    answered = "<span class=muted>no answer</span>"
     if row.answered:
-        answered += f" <span class=muted>{row.score:.2f}</span>"
+        answered = f"{escape(', '.join(row.answered))} <span class=muted>{row.score:.2f}</span>"
     if verdict in ("wrong", "partly right", "no answer"):
         labelled = ", ".join(row.labelled or []) or "does not apply"
         answered += f" [{escape(labelled)}]"
