@@ -68,7 +68,12 @@ button { font: inherit; font-size: .82rem; cursor: pointer; padding: .1rem .7rem
 code { background: var(--card); border-radius: .2rem; padding: 0 .25rem; overflow-wrap: anywhere }
 svg { display: block; width: 100%; max-width: 34rem; height: auto; margin: .4rem 0;
   font: 10px system-ui, sans-serif } svg text { fill: var(--soft) } svg rect { fill: var(--bar) }
-svg line { stroke: var(--line) }
+svg line { stroke: var(--line) } svg circle { fill: var(--bar) }
+svg polyline { fill: none; stroke: var(--bar); stroke-width: 1.7 }
+svg .before { stroke: var(--half) } svg .dashed { stroke-dasharray: 4 3 }
+.multiples { display: grid; gap: .8rem; margin: .6rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)) }
+figure { margin: 0 } figcaption { font-size: .84rem; line-height: 1.35; overflow-wrap: anywhere }
 """
 
 SCRIPT = """
@@ -204,6 +209,11 @@ def search(root: str, what: str) -> Markup:
     )
 
 
+def searched(root: str, what: str, content: Markup) -> Markup:
+    """Content whose tables a box above it searches; `root` is an id that the page has once."""
+    return Markup(f"{search(root, what)}<div id={root}>{content}</div>")
+
+
 def histogram(counts: Sequence[int], edges: Sequence[str], title: str) -> Markup:
     """Upright bars as SVG.
 
@@ -224,6 +234,49 @@ def histogram(counts: Sequence[int], edges: Sequence[str], title: str) -> Markup
         x = 10 + i * width
         parts.append(f"<text x='{x:.1f}' y=128 text-anchor=middle>{html.escape(edge)}</text>")
     return Markup("".join(parts) + f"<line x1=0 x2=400 y1={height + 16} y2={height + 16} /></svg>")
+
+
+def line_chart(
+    lines: Iterable[tuple[str, Sequence[tuple[float, float]]]],
+    title: str,
+    x_ticks: Sequence[tuple[float, str]],
+    y_ticks: Sequence[tuple[float, str]],
+    dots: Sequence[tuple[float, float]] = (),
+) -> Markup:
+    """Lines as SVG; the axes reach from their first tick to their last.
+
+    Args:
+      lines: of each the CSS class ("" for the plain colour) and its points (x, y).
+      x_ticks: values with their texts, rising; as `y_ticks`.
+      dots: points that are marked.
+    """
+    left, right, top, bottom = 34, 252, 8, 152
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_ticks[0][0]) / (x_ticks[-1][0] - x_ticks[0][0])
+        up = (y - y_ticks[0][0]) / (y_ticks[-1][0] - y_ticks[0][0])
+        return left + across * (right - left), bottom - up * (bottom - top)
+
+    parts = [f"<svg viewBox='0 0 260 170' role=img aria-label='{html.escape(title)}'>"]
+    for x, text in x_ticks:
+        at = place(x, y_ticks[0][0])[0]
+        parts.append(
+            f"<line x1='{at:.1f}' x2='{at:.1f}' y1={top} y2={bottom} />"
+            f"<text x='{at:.1f}' y={bottom + 14} text-anchor=middle>{html.escape(text)}</text>"
+        )
+    for y, text in y_ticks:
+        at = place(x_ticks[0][0], y)[1]
+        parts.append(
+            f"<line x1={left} x2={right} y1='{at:.1f}' y2='{at:.1f}' />"
+            f"<text x={left - 4} y='{at + 3.5:.1f}' text-anchor=end>{html.escape(text)}</text>"
+        )
+    for css, points in lines:
+        kind = f" class='{css}'" if css else ""
+        path = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in points)
+        parts.append(f"<polyline{kind} points='{path}' />")
+    for point in dots:
+        parts.append("<circle cx='{:.1f}' cy='{:.1f}' r=2.2 />".format(*place(*point)))
+    return Markup("".join(parts) + "</svg>")
 
 
 def data_url(jpeg: bytes) -> str:

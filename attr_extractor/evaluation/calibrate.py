@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files
-from attr_extractor.evaluation import calibration
+from attr_extractor.evaluation import calibration, model_card
 from attr_extractor.evaluation import thresholds as choosing
 from attr_extractor.labels import MISSING
 from attr_extractor.model import metrics
@@ -86,6 +86,7 @@ def calibrate(
     files.write_json(run.path / "thresholds.json", chosen.model_dump())
     section = {"thresholds": chosen.model_dump(), **measured}
     run.update_metrics("calibration", section)
+    model_card.write(run)
     return section
 
 

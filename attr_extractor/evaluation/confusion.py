@@ -30,17 +30,19 @@ class Confusions:
 
     def add(self, labels: np.ndarray, chosen: np.ndarray) -> None:
         """Adds int8 [B, V] labels and bool [B, V] answered values."""
-        true = self._value_of_attribute(labels == PRESENT)
-        answered = self._value_of_attribute(chosen)
-        wrong = (true >= 0) & (answered >= 0) & (true != answered)
-        keys, counts = np.unique(
-            true[wrong] * self.schema.num_values + answered[wrong], return_counts=True
-        )
+        keys, counts = np.unique(self.pairs(labels, chosen)[1], return_counts=True)
         self.counts.update(dict(zip(keys.tolist(), counts.tolist())))
         if len(self.counts) > MAX_PAIRS:
             rarest = self.counts.most_common(MAX_PAIRS + 1)[-1][1]
             self.counts = Counter({k: n - rarest for k, n in self.counts.items() if n > rarest})
             self.missed += rarest
+
+    def pairs(self, labels: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [P] twice, of every confusion in a batch: its row, and true x V + answered."""
+        true = self._value_of_attribute(labels == PRESENT)
+        answered = self._value_of_attribute(chosen)
+        wrong = (true >= 0) & (answered >= 0) & (true != answered)
+        return np.nonzero(wrong)[0], true[wrong] * self.schema.num_values + answered[wrong]
 
     def most_confused(self) -> dict[str, list[dict[str, str | int]]]:
         """Per attribute the SHOWN most frequent pairs: `true`, `answered` and `count`."""

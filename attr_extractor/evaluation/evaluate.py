@@ -5,9 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attr_extractor import files, storage
-from attr_extractor.evaluation import compare, gates, most_frequent, report, samples, scores
+from attr_extractor.evaluation import (
+    compare,
+    gates,
+    heat_map,
+    learning_curve,
+    model_card,
+    most_frequent,
+    report,
+    samples,
+    scores,
+)
+from attr_extractor.evaluation.confused_photos import ConfusedPhotos
+from attr_extractor.evaluation.explain import Explainer
 from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.report_photos import DrawHeat
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
@@ -58,7 +73,8 @@ def evaluate(
         batches, key = compare.batches(folder, manifest, data, other.config.data, split)
         theirs = Contender(other.load_network().flat_scores, other.answers(), key)
     with dataset.readable(folder):
-        measured, details = scores.measure(ours, batches, usual, similar, theirs)
+        confused = ConfusedPhotos(run.schema)
+        measured, details = scores.measure(ours, batches, usual, similar, theirs, confused)
         shown = samples.collect(ours.model, batches, ours.answers)
 
     suffix = f"_{folder.resolve().name}" if records else ""
@@ -72,9 +88,32 @@ def evaluate(
         measured["failed_requirements"] = failed
     files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
-    page = report.render(run.config.name, run.schema, measured, shown)
+    found = report.Found(shown, confused, heat=_draw_heat(run))
+    if not records:
+        curve = learning_curve.read(run)
+        found = found._replace(calibration=_calibration(run, split), learning_curve=curve)
+    page = report.render(run.config.name, run.schema, measured, details, found)
     (run.path / f"report{suffix}.html").write_text(page, encoding="utf-8")
+    model_card.write(run)
     return measured
+
+
+def _draw_heat(run: RunDir) -> DrawHeat:
+    explainer = Explainer(run)
+
+    def draw(photo: np.ndarray, attribute: str, value: str) -> np.ndarray:
+        return heat_map.overlay(photo, explainer.heat(photo, attribute, value))
+
+    return draw
+
+
+def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
+    """What calibrate.py found, on this split where it looked at it; None before it has run."""
+    section = run.metrics().get("calibration")
+    if section is None:
+        return None
+    split = split if split in section else section["thresholds"]["split"]
+    return {"thresholds": section["thresholds"], "split": split, "measured": section[split]}
 
 
 def _similar(

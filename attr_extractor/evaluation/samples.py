@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from attr_extractor.labels import MISSING, decode
 from attr_extractor.model.answers import Answers
@@ -81,3 +83,12 @@ def _rows(
         unjudged = frozenset(v for v, y in zip(values, labels[where]) if y == MISSING)
         rows.append(Row(name, answered[name] or [], labelled[name], best, unjudged))
     return rows
+
+
+def jpeg(pixels: np.ndarray, side: int, quality: int = 80) -> bytes:
+    """uint8 [H, W, 3] as a JPEG file of at most `side` pixels a side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, optimize=True)
+    return out.getvalue()

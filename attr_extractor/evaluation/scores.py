@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.evaluation import bootstrap, by_category, compare
+from attr_extractor.evaluation.confused_photos import ConfusedPhotos
 from attr_extractor.evaluation.confusion import Confusions
 from attr_extractor.evaluation.most_frequent import MostFrequent
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
@@ -119,6 +120,7 @@ def measure(
     usual: MostFrequent,
     near_duplicates: Collection[tuple[str, int]] | None = None,
     other: Contender | None = None,
+    confused: ConfusedPhotos | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures of a model over batches, also without the photos that resemble a training photo.
 
@@ -126,6 +128,7 @@ def measure(
       usual: the guesses it is compared with, on the same rows.
       near_duplicates: product and `image_index` of those photos; None where that is not known.
       other: another model, compared with on the same photos.
+      confused: gets photos of the model's confusions.
 
     Returns:
       The figures and the details: long tables by value and category.
@@ -148,11 +151,11 @@ def measure(
         draws = bootstrap.weights(products)
         guesses = _guesses(usual, category_of(labels, schema))
         photos = [(p.decode(), i) for p, i in zip(products, batch["image_index"].numpy().tolist())]
-        measurement.add(
-            look(batch, labels, guesses, draws),
-            photos,
-            look_other(batch, labels, guesses, draws) if look_other else None,
-        )
+        seen = look(batch, labels, guesses, draws)
+        seen_by_other = look_other(batch, labels, guesses, draws) if look_other else None
+        measurement.add(seen, photos, seen_by_other)
+        if confused is not None:
+            confused.add(batch, labels, seen.chosen)
     return measurement.result()
 
 

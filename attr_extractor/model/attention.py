@@ -80,21 +80,37 @@ class TransformerBlock(keras.layers.Layer):
         reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
         return hidden + self.feed_forward_scale * reduced  # [B, N, D]
 
+    def attention(self, inputs: tf.Tensor) -> tf.Tensor:
+        """How much each position attends to each other one, per head.
+
+        Args:
+          inputs: [B, N, D], what the layer is called on.
+
+        Returns:
+          float32 [B, h, N, N]: of the query's position (third axis) over all positions; sums to 1.
+        """
+        if self.learned_positions:
+            inputs = inputs + self.positions
+        normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
+        query, key, _ = self._query_key_value(normal)
+        return _softmax(query, key)
+
     def _attend(self, inputs: tf.Tensor) -> tf.Tensor:
         positions = int(inputs.shape[1])
+        query, key, value = self._query_key_value(inputs)
+        mixed = tf.matmul(tf.cast(_softmax(query, key), value.dtype), value)  # [B, h, N, d]
+        mixed = tf.transpose(mixed, [0, 2, 1, 3])  # [B, N, h, d]
+        mixed = tf.reshape(mixed, [-1, positions, self.num_heads * self.key_dim])  # [B, N, h*d]
+        return _dense(mixed, self.output_kernel, self.output_bias)  # [B, N, D]
+
+    def _query_key_value(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """[B, N, D] -> three times [B, h, N, d]; the query is scaled by 1 / sqrt(d)."""
         heads, width = self.num_heads, self.key_dim
         qkv = _dense(inputs, self.qkv_kernel, self.qkv_bias)  # [B, N, 3*h*d]
-        qkv = tf.reshape(qkv, [-1, positions, 3, heads, width])
+        qkv = tf.reshape(qkv, [-1, int(inputs.shape[1]), 3, heads, width])
         qkv = tf.transpose(qkv, [2, 0, 3, 1, 4])  # [3, B, h, N, d]
         query, key, value = tf.unstack(qkv)
-        query = query * tf.cast(width**-0.5, query.dtype)
-        scores = tf.matmul(query, key, transpose_b=True)  # [B, h, N, N]
-        # softmax in float32: in half precision its sums lose what separates two positions
-        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), value.dtype)
-        mixed = tf.matmul(weights, value)  # [B, h, N, d]
-        mixed = tf.transpose(mixed, [0, 2, 1, 3])  # [B, N, h, d]
-        mixed = tf.reshape(mixed, [-1, positions, heads * width])  # [B, N, h*d]
-        return _dense(mixed, self.output_kernel, self.output_bias)  # [B, N, D]
+        return query * tf.cast(width**-0.5, query.dtype), key, value
 
     def _kernel(self, name: str, shape: list[int], fan_out: int | None = None) -> tf.Variable:
         # query, key and value share one product but start as three Glorot matrices of their own
@@ -117,6 +133,13 @@ class TransformerBlock(keras.layers.Layer):
             "initial_scale": self.initial_scale,
             "learned_positions": self.learned_positions,
         }
+
+
+def _softmax(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """[B, h, N, d] twice -> float32 [B, h, N, N]."""
+    scores = tf.matmul(query, key, transpose_b=True)  # [B, h, N, N]
+    # softmax in float32: in half precision its sums lose what separates two positions
+    return tf.nn.softmax(tf.cast(scores, tf.float32))
 
 
 def _dense(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tensor:

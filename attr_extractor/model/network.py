@@ -41,6 +41,7 @@ class Network:
     logits: Any  # keras.Model: uint8 [B, H, W, 3] -> float32 [B, V]
     scores: Any  # keras.Model: the same -> dict of T outputs, float32 [B, V_t] in 0 .. 1
     trunk: list[Any]  # the layers that come before the attention block
+    maps: list[Any]  # symbolic [B, h, w, D]: each resolution's last, the finest first
     schema: Schema
     softmax: np.ndarray  # bool [V]: where a score is a softmax over its attribute's values
     temperatures: np.ndarray  # float32 [V], equal within an attribute: what scores divide logits by
@@ -83,7 +84,8 @@ def build(
     softmax = softmax_values(schema, config.model)
     model, size = config.model, image_size or config.data.image_size
     base = trunk.build(model, size, fused=config.train.xla != "off")
-    pixels, stages = base.inputs[0], _stages(base, model.fuse_stages)
+    resolutions = _resolutions(base, model.fuse_stages)
+    pixels, stages = base.inputs[0], resolutions[-model.fuse_stages :]
     channels = int(stages[-1].shape[-1])
     positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(stages[-1])  # [B, N, D]
     if model.attention.enabled:
@@ -131,6 +133,7 @@ def build(
         logits=keras.Model(pixels, logits, name="logits"),
         scores=keras.Model(pixels, outputs, name="scores"),
         trunk=list(base.layers),
+        maps=resolutions,
         schema=schema,
         softmax=softmax,
         temperatures=temperatures,
@@ -143,8 +146,8 @@ def softmax_values(schema: Schema, config: Model) -> np.ndarray:
     return np.repeat([softmax and a.exclusive for a in schema.attributes], schema.sizes)
 
 
-def _stages(base: Any, count: int) -> list[Any]:
-    """The last outputs of a trunk at each of its `count` lowest resolutions, highest first."""
+def _resolutions(base: Any, count: int) -> list[Any]:
+    """The last outputs of a trunk at each of its resolutions, highest first; at least `count`."""
     lowest = int(base.output.shape[1])
     last: dict[int, Any] = {}  # by height
     for layer in base.layers:
@@ -153,7 +156,7 @@ def _stages(base: Any, count: int) -> list[Any]:
             last[int(shape[1])] = layer.output
     if count > len(last):
         raise InputError(f"model.fuse_stages: {count}, but the trunk has {len(last)} resolutions")
-    return [last[height] for height in sorted(last, reverse=True)[-count:-1]] + [base.output]
+    return [last[height] for height in sorted(last, reverse=True)[:-1]] + [base.output]
 
 
 def _pads(layer: Any) -> bool:

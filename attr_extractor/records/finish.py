@@ -97,7 +97,7 @@ def finish(
         photos={"written": len(products), "rejected": len(of_photos)},
         label_issues=dict(rows.findings.issues.most_common()),
         near_duplicates=dict(Counter(found.split for found in similar)),
-        splits={s: _split(schema, facts[s]) for s in SPLITS},
+        splits={s: split_of(schema, facts[s]) for s in SPLITS},
     )
     page = report.render(schema, manifest, rows.findings, listed, rejects, similar, records)
     storage.write(storage.join(records, report.FILE), page.encode())
@@ -170,7 +170,8 @@ def _remove_strangers(records: str, shards: list[str]) -> None:
                 storage.remove(storage.join(folder, name))
 
 
-def _split(schema: Schema, facts: Mapping[str, index.Facts]) -> Split:
+def split_of(schema: Schema, facts: Mapping[str, index.Facts]) -> Split:
+    """What a manifest says of a split, from the facts of its shards by file name."""
     present = np.zeros(schema.num_values, np.int64)
     states = np.zeros([len(schema.attributes), 3], np.int64)
     for fact in facts.values():

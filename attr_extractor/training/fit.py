@@ -19,7 +19,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.model import network, trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.training import projector, schedule, strategy
+from attr_extractor.training import hardware, projector, schedule, strategy
 from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
 from attr_extractor.training.nan_stop import StopAtNaN
@@ -218,6 +218,7 @@ def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: 
             "images_per_second": round(photos / trained.seconds, 1),
             "parameters": int(built.logits.count_params()),
             "tensorflow": tf.__version__,
+            "hardware": hardware.describe(),
         },
     )
     if manifest.splits["validation"].photos:

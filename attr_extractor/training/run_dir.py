@@ -147,8 +147,11 @@ class RunDir:
         limits = (thresholds or self.thresholds()).per_value(self.schema)
         return Answers(self.schema, limits, self.config.answers.gate_by_category)
 
+    def metrics(self) -> dict[str, Any]:
+        """The sections of metrics.json; none where there is no such file yet."""
+        path = self.path / "metrics.json"
+        return files.read_json(path, "the run's metrics") if path.is_file() else {}
+
     def update_metrics(self, section: str, content: Any) -> None:
         """Replaces one section of metrics.json, leaving the others."""
-        path = self.path / "metrics.json"
-        metrics = files.read_json(path, "the run's metrics") if path.is_file() else {}
-        files.write_json(path, {**metrics, section: content})
+        files.write_json(self.path / "metrics.json", {**self.metrics(), section: content})

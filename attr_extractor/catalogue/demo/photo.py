@@ -31,7 +31,7 @@ _DRAWINGS = {
 _TOP_FRAME = (-34.0, -15.0, 34.0, 59.0)
 _FULL_FRAME = (-42.0, -13.0, 42.0, 96.0)
 _LOWER_FRAME = (-29.0, 22.0, 29.0, 97.0)
-_FRAMES = {
+FRAMES = {
     **dict.fromkeys(("t-shirt", "shirt", "jacket"), _TOP_FRAME),
     **dict.fromkeys(("dress", "kurta", "sari"), _FULL_FRAME),
     **dict.fromkeys(("jeans", "skirt", "pyjamas"), _LOWER_FRAME),
@@ -74,7 +74,7 @@ def draw_photo(values: Mapping[str, tuple[str, ...]], look: Look, scene: Scene) 
     worn = {name: drawn[0] for name, drawn in DRAWN_VALUES.items()}
     worn.update((name, cell[0]) for name, cell in values.items() if cell)
     category = worn["category"]
-    frame = _FRAMES[category]
+    frame = FRAMES[category]
     if category == "shoes":  # wider than high
         scene = dataclasses.replace(scene, size=scene.size[::-1])
     # Only shoes may face either way: a flipped shirt would show its text mirrored.
@@ -102,17 +102,17 @@ def _put_on(pen: Pen, category: str, scene: Scene, look: Look) -> Wear:
     bare = Wear(spread=scene.spread, skin=None, word=look.pattern_variant)
     if category == "shoes":
         return bare
-    if _FRAMES[category] == _TOP_FRAME and scene.presence > 0.65:
+    if FRAMES[category] == _TOP_FRAME and scene.presence > 0.65:
         if scene.presence > 0.82:
             body.draw_hanger(pen)
         return bare
-    if _FRAMES[category] == _LOWER_FRAME:
+    if FRAMES[category] == _LOWER_FRAME:
         body.draw_legs(pen, skin)
         body.draw_waist(pen, skin)
     else:
         body.draw_legs(pen, skin)
         body.draw_neck_and_torso(pen, skin)
-        if _FRAMES[category] == _TOP_FRAME:
+        if FRAMES[category] == _TOP_FRAME:
             body.draw_trousers(pen)
         body.draw_arms(pen, skin, scene.spread)
         if skin == person:

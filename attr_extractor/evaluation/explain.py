@@ -1,0 +1,151 @@
+"""A trained run's answers for photos, explained: heat of every asked value, and attention maps.
+
+The network is the one that `RunDir.load_network` gives the exporter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.evaluation import heat_map
+from attr_extractor.evaluation.attention_maps import AttentionMaps
+from attr_extractor.evaluation.grad_cam import GradCam
+from attr_extractor.model.answers import MAX_ANSWERS
+from attr_extractor.records import pixels
+from attr_extractor.schema import Schema
+from attr_extractor.training.run_dir import RunDir
+
+PAIRS_PER_CALL = 32  # of a photo and a value
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a value has its score in one photo."""
+
+    attribute: str
+    value: str
+    score: float
+    heat: np.ndarray  # float32 [H, W] of the photo, 0 .. 1
+
+
+class Explainer:
+    """Explains any value of any photo by a run's network."""
+
+    def __init__(self, run: RunDir):
+        self.run = run
+        self._network = run.load_network()
+        possible = AttentionMaps.is_possible(self._network)
+        self._attention = AttentionMaps(self._network) if possible else None
+        self._grad_cam = GradCam(self._network)
+        self._answers = run.answers()
+
+    @property
+    def schema(self) -> Schema:
+        """The schema the run answers in."""
+        return self.run.schema
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether the network has a transformer block, so `attended` can be asked."""
+        return self._attention is not None
+
+    def heat(self, photo: np.ndarray, attribute: str, value: str) -> np.ndarray:
+        """Heat float32 [H, W] in 0 .. 1 of one value in one photo, uint8 [H, W, 3].
+
+        Raises:
+          InputError: no such attribute or value.
+        """
+        return self.explain([photo], attribute, value)[0][0].heat
+
+    def explain(
+        self, batch: Sequence[np.ndarray], attribute: str | None = None, value: str | None = None
+    ) -> list[list[Explanation]]:
+        """Explanations of each photo, in the schema's order.
+
+        Args:
+          batch: stored photos, uint8 [H, W, 3], of any sizes.
+          attribute: without it, every attribute's answered values.
+          value: without it, the attribute's answered values, or its best one where none is.
+
+        Raises:
+          InputError: no such attribute or value.
+        """
+        asked = find_value(self.schema, attribute, value)
+        prepared = self._pixels(batch)
+        scores = self._network.flat_scores(prepared)  # [B, V]
+        pairs = self._pairs(scores, attribute, asked)  # [P, 2]: photo, value
+        found: list[list[Explanation]] = [[] for _ in batch]
+        for (row, v), heat in zip(pairs, self._heats(prepared, pairs)):
+            of = self.schema.attributes[self.schema.attribute_of_value[v]]
+            text = of.values[v - self.schema.slices[of.name].start]
+            placed = self._on_photo(heat, batch[row])
+            found[row].append(Explanation(of.name, text, float(scores[row, v]), placed))
+        return found
+
+    def attended(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Of each photo float32 [heads, H, W] in 0 .. 1: how much each head looks at a place.
+
+        Raises:
+          InputError: the run's network has no attention.
+        """
+        if self._attention is None:
+            raise InputError(f"{self.run.path}: its network has no attention (model.attention)")
+        heads = self._attention.attended(self._pixels(batch)).numpy()  # [B, heads, h, w]
+        return [
+            np.stack([self._on_photo(each, photo) for each in of_photo])
+            for photo, of_photo in zip(batch, heads)
+        ]
+
+    def _on_photo(self, heat: np.ndarray, photo: np.ndarray) -> np.ndarray:
+        return heat_map.on_photo(heat, photo.shape[:2], self.run.config.data.square)
+
+    def _pixels(self, batch: Sequence[np.ndarray]) -> tf.Tensor:
+        data = self.run.config.data
+        return tf.stack([pixels.to_model_size(p, data.image_size, data.square) for p in batch])
+
+    def _pairs(self, scores: tf.Tensor, attribute: str | None, asked: int | None) -> np.ndarray:
+        """int32 [P, 2]: the photos and values to explain, each attribute's best value first."""
+        if asked is not None:
+            return np.array([[row, asked] for row in range(len(scores))], np.int32)
+        chosen = self._answers.chosen(scores, always=attribute is not None).numpy()
+        pairs = []
+        for row, of_row in enumerate(chosen):
+            for name, where in self.schema.slices.items():
+                if attribute in (None, name):
+                    kept = where.start + np.flatnonzero(of_row[where])
+                    best_first = kept[np.argsort(-scores.numpy()[row, kept], kind="stable")]
+                    pairs += [[row, v] for v in best_first[:MAX_ANSWERS]]
+        return np.array(pairs, np.int32).reshape(-1, 2)
+
+    def _heats(self, prepared: tf.Tensor, pairs: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(pairs), PAIRS_PER_CALL):
+            rows, values = pairs[start : start + PAIRS_PER_CALL].T
+            of_pairs = tf.gather(prepared, rows)  # [P, H, W, 3]
+            yield from self._grad_cam.heats(of_pairs, tf.constant(values)).numpy()
+
+
+def find_value(schema: Schema, attribute: str | None, value: str | None) -> int | None:
+    """A value's place among the V; None where no value is asked for.
+
+    Raises:
+      InputError: no such attribute or value, or a value without its attribute.
+    """
+    if attribute is None:
+        if value is not None:
+            raise InputError(f"the value {value!r} needs its attribute: name it with --attribute")
+        return None
+    if attribute not in schema.names:
+        hint = did_you_mean(attribute, schema.names)
+        raise InputError(f"schema {schema.name!r}: no attribute {attribute!r}{hint}")
+    if value is None:
+        return None
+    position = schema[attribute].value_of(value)
+    if position is None:
+        hint = did_you_mean(value, schema[attribute].values)
+        raise InputError(f"schema {schema.name!r}: {attribute} has no value {value!r}{hint}")
+    return schema.slices[attribute].start + position

@@ -1,0 +1,139 @@
+"""Whether heat lies where it should: on drawn garments, whose necks and arms are known.
+
+The heat of the best value is asked of photos that the run cannot have seen, beside chance, the
+region's share of the photo, and beside the heat of the other attribute in the same photo, which
+would lie in the region as often if heat only followed the garment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.catalogue.demo import products
+from attr_extractor.catalogue.demo.photo import draw_photo
+from attr_extractor.catalogue.demo.regions import regions
+from attr_extractor.catalogue.demo.scene import Scene
+from attr_extractor.errors import InputError
+from attr_extractor.evaluation import heat_map
+from attr_extractor.evaluation.grad_cam import GradCam
+from attr_extractor.model.network import Network
+from attr_extractor.records import pixels
+from attr_extractor.schema import Schema
+from attr_extractor.training.run_dir import RunDir
+
+ATTRIBUTES = ("neck_type", "sleeve_length")
+SEED = 10**6  # of the drawn photos; a demo catalogue's own is small
+BATCH = 25
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn photo uint8 [H, W, 3] and where its attributes are, bool [H, W] each."""
+
+    photo: np.ndarray
+    regions: dict[str, np.ndarray]
+
+
+def report(run_dir: str | Path, count: int) -> str:
+    """Places of the heat as it is, and of other ways to make it, as a table.
+
+    Raises:
+      InputError: no trained run there, or its schema is not the demo's.
+    """
+    run = RunDir.read(run_dir)
+    products.require_drawable(run.schema)
+    for name in ATTRIBUTES:
+        if name not in run.schema.names:
+            raise InputError(f"{run_dir}: its schema has no {name}, whose place would be known")
+    network = run.load_network()
+    photos = list(draw(run.schema, count))
+    lines = [
+        f"{count} drawn photos of seed {SEED}; hottest: share of photos whose hottest place is in "
+        "the region; heat: share of the heat there;",
+        "chance: the region's share of the photo; other: hottest place of the other attribute's "
+        "heat in this region",
+        f"{'':50} {'attribute':14} hottest   heat  chance  other",
+    ]
+    for name, grad_cam in _ways(network).items():
+        for attribute, row in measure(run, network, grad_cam, photos).items():
+            figures = "  ".join(
+                f"{row[key]:6.3f}" for key in ("hottest", "heat", "chance", "other")
+            )
+            lines.append(f"{name:50} {attribute:14} {figures}")
+    return "\n".join(lines)
+
+
+def draw(schema: Schema, count: int) -> Iterator[Drawn]:
+    """The first drawn products of SEED that have a neckline and sleeves."""
+    index = 0
+    while count:
+        product = products.draw_product(schema, SEED, index)
+        index += 1
+        if all(product.values[name] for name in ATTRIBUTES):
+            scene = Scene.random(products.stream(SEED, product.index, products.STREAM_PHOTOS, 1))
+            photo = np.asarray(draw_photo(product.values, product.look, scene))
+            yield Drawn(photo, regions(product.values, scene))
+            count -= 1
+
+
+def measure(
+    run: RunDir, network: Network, grad_cam: GradCam, photos: list[Drawn]
+) -> dict[str, dict[str, float]]:
+    """Of each attribute the means over photos of `hottest`, `heat`, `chance` and `other`."""
+    rows: dict[str, list[list[float]]] = {name: [] for name in ATTRIBUTES}
+    for start in range(0, len(photos), BATCH):
+        batch = photos[start : start + BATCH]
+        heats = {name: _heats(run, network, grad_cam, batch, name) for name in ATTRIBUTES}
+        for name, other in (ATTRIBUTES, ATTRIBUTES[::-1]):
+            for drawn, own, others in zip(batch, heats[name], heats[other]):
+                region = drawn.regions[name]
+                inside = float((own * region).sum() / max(own.sum(), 1e-9))
+                hits = [
+                    _hottest_in(region, own),
+                    inside,
+                    region.mean(),
+                    _hottest_in(region, others),
+                ]
+                rows[name].append(hits)
+    keys = ("hottest", "heat", "chance", "other")
+    return {name: dict(zip(keys, np.mean(of, axis=0).tolist())) for name, of in rows.items()}
+
+
+def _heats(
+    run: RunDir, network: Network, grad_cam: GradCam, batch: list[Drawn], attribute: str
+) -> list[np.ndarray]:
+    """Heat [H, W] of the attribute's best value in each photo."""
+    data, where = run.config.data, run.schema.slices[attribute]
+    prepared = [pixels.to_model_size(d.photo, data.image_size, data.square) for d in batch]
+    best = tf.argmax(network.flat_scores(tf.stack(prepared))[:, where], 1, tf.int32) + where.start
+    heats = grad_cam.heats(tf.stack(prepared), best).numpy()  # [B, h, w]
+    return [
+        heat_map.on_photo(heat, drawn.photo.shape[:2], data.square)
+        for heat, drawn in zip(heats, batch)
+    ]
+
+
+def _hottest_in(region: np.ndarray, heat: np.ndarray) -> float:
+    return float(heat.any() and region.flat[heat.argmax()])
+
+
+def _ways(network: Network) -> dict[str, GradCam]:
+    layers: Any = network.logits.get_layer
+    last = network.maps[-1]
+    ways = {
+        "as shipped": GradCam(network),
+        "mean gradients, as in the paper of Grad-CAM": GradCam(network, mean_weights=True),
+        "last map": GradCam(network, [last]),
+        "last map, mean gradients": GradCam(network, [last], mean_weights=True),
+    }
+    if any(layer.name == "transformer-block" for layer in network.logits.layers):
+        after = [layers("transformer-block").output]
+        ways["after the transformer block"] = GradCam(network, after)
+        ways["after the transformer block, mean gradients"] = GradCam(network, after, True)
+    return ways

@@ -1,0 +1,137 @@
+"""Values: which are taken for which, with photos, and how well each one is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attr_extractor.evaluation.confused_photos import ConfusedPhotos, Photo
+from attr_extractor.evaluation.report_scores import figure
+from attr_extractor.html_page import Markup, data_url, escape, searched, table, track
+from attr_extractor.schema import Schema
+
+MOST_CONFUSED = 15  # pairs of all attributes together that show without a click
+WITH_PHOTOS = 5  # pairs of each attribute
+MOST_BYTES = 2_500_000  # of all photos of confusions
+MOST_VALUES = 2000  # of an attribute
+OPEN_UP_TO = 12  # attributes whose values show without a click
+
+STYLE = """
+.photo { display: inline-block; width: 72px; height: 72px; margin: 0 3px 0 0; border-radius: .2rem;
+  background: #fff center / contain no-repeat; border: 1px solid var(--line) }
+.pictures td:first-child { width: 14rem } .pictures td:last-child { min-width: 15.2rem }
+@media (max-width: 40rem) { .photo { width: 54px; height: 54px }
+  .pictures td:last-child { min-width: 11.6rem } }
+.values td:nth-child(2) { width: 22% } .values .track { height: .6rem; margin-top: .35rem }
+"""
+Pictures = dict[tuple[str, str, str], list[tuple[str, Photo]]]  # CSS class and photo of a pair
+
+
+def choose(details: dict[str, Any], photos: ConfusedPhotos) -> Pictures:
+    """Photos of attribute, true and answered value: the most frequent pairs of each attribute."""
+    pictures: Pictures = {}
+    size = 0
+    for rank in range(WITH_PHOTOS):
+        for name, attribute in details["attributes"].items():
+            for pair in attribute["most_confused"][rank : rank + 1]:
+                found = photos.of(name, pair["true"], pair["answered"])
+                size += sum(len(photo.jpeg) for photo in found)
+                if size > MOST_BYTES:
+                    return pictures
+                key = (name, pair["true"], pair["answered"])
+                pictures[key] = [(f"c{len(pictures)}-{i}", p) for i, p in enumerate(found)]
+    return pictures
+
+
+def style(pictures: Pictures) -> str:
+    """CSS that gives each photo's class its picture, so that each is in the page once."""
+    rules = [
+        f".{css}{{background-image:url({data_url(photo.jpeg)})}}"
+        for found in pictures.values()
+        for css, photo in found
+    ]
+    return "\n".join([STYLE, *rules])
+
+
+def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> Markup:
+    """The most frequent confusions of all attributes, then of each attribute."""
+    pairs = [
+        (name, pair) for name, a in details["attributes"].items() for pair in a["most_confused"]
+    ]
+    if not pairs:
+        return Markup()
+    pairs.sort(key=lambda item: -item[1]["count"])
+    head = ("Attribute", "Seller wrote", "Answered", "Photos", "Of the seller's", "")
+    kinds = "---nn-"
+
+    def rows(listed: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[Any, ...]]:
+        return [_pair(schema, details, pictures, name, pair) for name, pair in listed]
+
+    parts = [
+        "<p>Of attributes with one value: another one was answered than the seller wrote. Some of "
+        "these are the seller's mistakes: look at the photos (as the model sees them; the product "
+        "shows under the pointer). Of the seller's: of all photos with that value.</p>",
+        table(head, rows(pairs[:MOST_CONFUSED]), "sortable pictures", kinds),
+    ]
+    by_attribute = []
+    for name in schema.names:
+        own = [(name, pair) for pair in details["attributes"][name]["most_confused"]]
+        if own:
+            count = sum(pair["count"] for _, pair in own)
+            summary = f"{len(own)} most frequent confusions, {count:,} photos"
+            inner = table(head[1:], [row[1:] for row in rows(own)], "sortable pictures", kinds[1:])
+            by_attribute.append(_folded(schema[name].title(), summary, inner, False))
+    parts.append(searched("confusions-rows", "Search confusions", Markup("".join(by_attribute))))
+    if missed := details["confusion_counts_too_low_by_at_most"]:
+        parts.append(f"<p class=muted>A count may be too low, by {missed:,} at most.</p>")
+    return Markup("".join(parts))
+
+
+def _pair(
+    schema: Schema, details: dict[str, Any], pictures: Pictures, name: str, pair: dict[str, Any]
+) -> tuple[Any, ...]:
+    true, answered, count = pair["true"], pair["answered"], pair["count"]
+    support = details["attributes"][name]["values"][true]["support"]
+    photos = "".join(
+        f"<i class='photo {css}' role=img title='{escape(photo.product_id)}'></i>"
+        for css, photo in pictures.get((name, true, answered), [])
+    )
+    share = f"{100 * count / support:.0f} %"
+    return schema[name].title(), true, answered, count, share, Markup(photos)
+
+
+def values(schema: Schema, details: dict[str, Any]) -> Markup:
+    """How well each value that occurs is answered, by attribute."""
+    head = ("Value", "", "F1", "Precision", "Recall", "Average precision", "Photos", "Answered")
+    text = (
+        "<p>Over known labels of this split, the most frequent values first. No answer: photos "
+        "with the value for whose attribute nothing was answered.</p>"
+    )
+    by_attribute = []
+    for name in schema.names:
+        counted = details["attributes"][name]["values"]
+        seen = [(v, f) for v, f in counted.items() if f["support"] or f["predicted"]]
+        seen.sort(key=lambda item: (-item[1]["support"], item[0]))
+        rows = [
+            (
+                value,
+                track([("", found["f1"] or 0.0)]),
+                *(figure(found[k]) for k in ("f1", "precision", "recall", "average_precision")),
+                *(found[key] for key in ("support", "predicted", "no_answer")),
+            )
+            for value, found in seen[:MOST_VALUES]
+        ]
+        summary = f"{len(seen):,} of {len(counted):,} values occur"
+        if len(seen) > MOST_VALUES:
+            summary += f", the {MOST_VALUES:,} most frequent are shown"
+        inner = table((*head, "No answer"), rows, "sortable values", "--nnnnnnn")
+        opened = len(schema.names) <= OPEN_UP_TO and len(seen) <= OPEN_UP_TO
+        by_attribute.append(_folded(schema[name].title(), summary, inner, opened))
+    return Markup(text) + searched("values-rows", "Search values", Markup("".join(by_attribute)))
+
+
+def _folded(title: str, summary: str, inner: Markup, opened: bool) -> str:
+    return (
+        f"<details{' open' * opened}><summary>{escape(title)} <span class=muted>{summary}</span>"
+        f"</summary>{inner}</details>"
+    )

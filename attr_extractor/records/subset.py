@@ -1,0 +1,104 @@
+"""Records with a part of the training products, for learning curves.
+
+Whether a product is kept is a hash of its group, so a smaller part lies within a larger one, and
+sellers, where they are the groups, come and go whole. Photos are copied as they are stored, shard
+by shard; validation is whole, and there is no test split: one measures on that of the whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import tensorflow as tf
+
+from attr_extractor import storage
+from attr_extractor.catalogue.splits import SPLITS, uniform
+from attr_extractor.errors import InputError
+from attr_extractor.records import dataset, index, shard
+from attr_extractor.records.finish import split_of
+from attr_extractor.records.manifest import FILE, Manifest
+
+
+def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
+    """Writes the part, or what is not written of it yet.
+
+    Args:
+      fraction: the share of groups that is kept, above 0 and below 1.
+
+    Raises:
+      InputError: no finished records there, a fraction out of range, or an output folder with
+        something else.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"a fraction of {fraction:g}: it must lie above 0 and below 1")
+    records, output = str(records), str(output)
+    whole = Manifest.read(records)
+    made_of = f"{fraction!r} of {whole.digest}"
+    if storage.exists(storage.join(output, FILE)):
+        found = Manifest.read(output)
+        for held in found.splits["train"].shards:
+            if index.require_facts(output, held.name).made_of != made_of:
+                raise InputError(f"{output}: holds other records; name another folder")
+        return found
+    storage.make_folder(storage.join(output, index.FOLDER))
+    facts: dict[str, dict[str, index.Facts]] = {split: {} for split in SPLITS}
+    for split, share in (("train", fraction), ("validation", 1.0)):
+        for held in whole.splits[split].shards:
+            of_shard = _copy(whole, records, output, held.name, share, made_of)
+            if of_shard.records:
+                facts[split][held.name] = of_shard
+    splits = {split: split_of(whole.schema, facts[split]) for split in SPLITS}
+    if not splits["train"].photos:
+        raise InputError(f"{records}: a share of {fraction:g} of its training products is none")
+    products, photos = (sum(getattr(s, k) for s in splits.values()) for k in ("products", "photos"))
+    part = whole.model_copy(
+        update={
+            "rows": {"read": products, "written": products, "already there": 0, "rejected": 0},
+            "photos": {"written": photos, "rejected": 0},
+            "label_issues": {},
+            "near_duplicates": {},
+            "splits": splits,
+        }
+    )
+    part.write(output)
+    return Manifest.read(output)  # a copy would carry the digest of the whole
+
+
+def _copy(
+    whole: Manifest, records: str, output: str, name: str, share: float, made_of: str
+) -> index.Facts:
+    """Writes what is kept of a shard and its index, unless that was done before."""
+    there = index.read_facts(output, name)
+    if there is not None and there.made_of == made_of:
+        return there
+    photos = index.read(records, [name])
+    products = photos["product_id"].to_pylist()
+    kept = [uniform("part", group) < share for group in photos["group"].to_pylist()]
+    codes: list[bytes] = []
+    source, target = storage.join(records, name), storage.join(output, name)
+    with (
+        dataset.readable(source),
+        storage.whole(target) as temporary,
+        tf.io.TFRecordWriter(temporary) as writer,
+    ):
+        for i, serialized in enumerate(tf.data.TFRecordDataset(source).as_numpy_iterator()):
+            features = tf.train.Example.FromString(serialized).features.feature
+            listed_here = products[i].encode() if i < len(products) else None
+            if features["product_id"].bytes_list.value[0] != listed_here:
+                raise InputError(f"{source}: record {i} is not the product that its index names")
+            if kept[i]:
+                writer.write(serialized)
+                codes.append(features["labels"].bytes_list.value[0])
+    listed = photos.filter(pa.array(kept))
+    facts = index.Facts(
+        made_of=made_of,
+        fingerprint=whole.fingerprint,
+        records=len(codes),
+        bytes=storage.size(target),
+        products=len(listed["product_id"].unique()),
+        rejects=[],
+        **shard.counts(codes, whole.schema.sizes),
+    )
+    index.write(output, name, listed, facts)
+    return facts
