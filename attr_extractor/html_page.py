@@ -71,14 +71,19 @@ svg { display: block; width: 100%; max-width: 34rem; height: auto; margin: .4rem
 svg line { stroke: var(--line) } svg circle { fill: var(--bar) }
 svg polyline { fill: none; stroke: var(--bar); stroke-width: 1.7 }
 svg .before { stroke: var(--half) } svg .dashed { stroke-dasharray: 4 3 }
+svg .aim { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3 }
+svg.lines { max-width: 27rem; font-size: 7px } .multiples svg.lines { font-size: 14px; margin: 0 }
 .multiples { display: grid; gap: .8rem; margin: .6rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)) }
+  grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)) }
 figure { margin: 0 } figcaption { font-size: .84rem; line-height: 1.35; overflow-wrap: anywhere }
 """
 
 SCRIPT = """
 const all = (query, root = document) => [...root.querySelectorAll(query)];
-const number = text => parseFloat(text.replace(/[, ]/g, '')) || (text.trim()[0] === '0' ? 0 : -1);
+const number = text => {
+  const found = parseFloat(text.replace(/[, ]/g, ''));
+  return isNaN(found) ? -Infinity : found;
+};
 all('table.sortable').forEach(table => all('th', table).forEach((head, column) => head.onclick =
   () => {
   const down = head.ariaSort !== 'descending', numeric = head.className === 'num';
@@ -250,19 +255,20 @@ def line_chart(
       x_ticks: values with their texts, rising; as `y_ticks`.
       dots: points that are marked.
     """
-    left, right, top, bottom = 34, 252, 8, 152
+    left, right, top, bottom = 38, 252, 8, 152
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_ticks[0][0]) / (x_ticks[-1][0] - x_ticks[0][0])
         up = (y - y_ticks[0][0]) / (y_ticks[-1][0] - y_ticks[0][0])
         return left + across * (right - left), bottom - up * (bottom - top)
 
-    parts = [f"<svg viewBox='0 0 260 170' role=img aria-label='{html.escape(title)}'>"]
-    for x, text in x_ticks:
+    parts = [f"<svg class=lines viewBox='0 0 260 170' role=img aria-label='{html.escape(title)}'>"]
+    anchors = ["start", *["middle"] * (len(x_ticks) - 2), "end"]
+    for (x, text), anchor in zip(x_ticks, anchors):
         at = place(x, y_ticks[0][0])[0]
         parts.append(
             f"<line x1='{at:.1f}' x2='{at:.1f}' y1={top} y2={bottom} />"
-            f"<text x='{at:.1f}' y={bottom + 14} text-anchor=middle>{html.escape(text)}</text>"
+            f"<text x='{at:.1f}' y={bottom + 15} text-anchor={anchor}>{html.escape(text)}</text>"
         )
     for y, text in y_ticks:
         at = place(x_ticks[0][0], y)[1]

@@ -128,22 +128,27 @@ def power_law(
     if None in found or 0 in labels or len(set(labels)) < 3:
         return None
     errors = np.maximum(1 - np.array(found, np.float64), 0.5 / np.array(photos))
-    line = stats.linregress(np.log(labels), np.log(errors))
-    wide = stats.t.ppf((1 + CONFIDENCE) / 2, len(labels) - 2) * line.stderr
-    error = float(np.exp(line.intercept + line.slope * np.log(labels[-1])))
+    x, y = np.log(labels), np.log(errors)
+    x_around = x - x.mean()
+    slope = float((x_around * y).sum() / (x_around**2).sum())
+    residuals = y - y.mean() - slope * x_around
+    variance = (residuals**2).sum() / (len(x) - 2) / (x_around**2).sum()
+    wide = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * np.sqrt(variance))
+    error = float(np.exp(y.mean() + slope * x_around[-1]))
 
     def gain(more: int, exponent: float) -> float:
-        return round(error * (1 - (1 + more / labels[-1]) ** -exponent), 5)
+        gained = error * (1 - (1 + more / labels[-1]) ** -exponent)
+        return round(max(gained, error - 1), 5)  # no score is below 0
 
     def gains(more: int) -> dict[str, Any] | None:
         if more > labels[-1]:
             return None
-        low, high = (gain(more, -line.slope + end) for end in (-wide, wide))
-        return {"labels": more, "gain": gain(more, -line.slope), "interval": [low, high]}
+        low, high = (gain(more, -slope + end) for end in (-wide, wide))
+        return {"labels": more, "gain": gain(more, -slope), "interval": [low, high]}
 
     return {
-        "exponent": round(-line.slope, 5),
-        "interval": [round(-line.slope - wide, 5), round(-line.slope + wide, 5)],
+        "exponent": round(-slope, 5),
+        "interval": [round(-slope - wide, 5), round(-slope + wide, 5)],
         "error": round(error, 5),
         "gains": {"twice": gains(int(labels[-1])), "thousand": gains(THOUSAND)},
     }

@@ -9,6 +9,7 @@ from attr_extractor.html_page import Markup, escape, line_chart, searched, table
 from attr_extractor.schema import Schema
 
 OPEN_UP_TO = 12  # attributes whose diagrams show without a click
+MIN_PHOTOS = 5  # of a bin that is drawn
 TICKS = [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]
 
 
@@ -55,13 +56,15 @@ def calibration(schema: Schema, section: dict[str, Any] | None) -> Markup:
         + f"<details{opened}><summary>Reliability diagrams</summary><p>Share right over score, "
         "before <i class=key style='background:var(--half)'></i> and after "
         "<i class=key style='background:var(--bar)'></i>: on the dashed line a score is what it "
-        f"says.</p><div class=multiples>{''.join(diagrams)}</div></details>"
+        f"says. Bins of fewer than {MIN_PHOTOS} photos are not drawn.</p>"
+        f"<div class=multiples>{''.join(diagrams)}</div></details>"
     )
 
 
 def _diagram(a: dict[str, Any], title: str) -> Markup:
-    lines = [("dashed", [(0.0, 0.0), (1.0, 1.0)])]
+    lines = [("aim", [(0.0, 0.0), (1.0, 1.0)])]
     for key, css in (("before", "before"), ("after", "")):
         diagram = a[key]["reliability"]
-        lines.append((css, list(zip(diagram["score"], diagram["right"]))))
+        bins = zip(diagram["score"], diagram["right"], diagram["count"])
+        lines.append((css, [(x, y) for x, y, count in bins if count >= MIN_PHOTOS]))
     return line_chart(lines, title, TICKS, TICKS, lines[-1][1])

@@ -9,6 +9,7 @@ from attr_extractor.html_page import Markup, escape, line_chart, searched, table
 from attr_extractor.schema import Schema
 
 TARGETS = (0.9, 0.95, 0.98)  # accuracies of what is answered
+OPEN_UP_TO = 12  # attributes whose curves show without a click
 COVERAGE_TICKS = [(0.0, "0"), (0.5, "50 % answered"), (1.0, "100 %")]
 
 
@@ -75,24 +76,26 @@ def learning(schema: Schema, curve: dict[str, Any] | None) -> Markup:
         title = schema[name].title()
         gains = [_gain(a["fit"]["gains"][key]) for key in ("twice", "thousand")]
         cells = (a["labels"][-1], f"{a['score'][-1]:.3f}")
-        rows.append((a["fit"]["gains"]["twice"]["gain"], (title, *cells, *gains)))
+        rows.append((a["fit"]["gains"]["twice"]["gain"], (title, *gains, *cells)))
         charts.append(
             f"<figure>{_learning_chart(a, title)}<figcaption>{escape(title)}</figcaption></figure>"
         )
     rows.sort(key=lambda row: -row[0])
-    head = ("Attribute", "Labels", "Score", "Twice as many labels buy", "1,000 more labels buy")
+    head = ("Attribute", "Twice the labels", "1,000 labels more", "Labels now", "Score now")
     found = table(head, [cells for _, cells in rows], numbers="-nnnn")
     parts = ", ".join(f"{point['photos']:,}" for point in curve["points"])
+    opened = " open" * (len(charts) <= OPEN_UP_TO)
     left_out = len(curve["attributes"]) - len(rows)
     note = f" {left_out} attributes have too few labels for a curve." if left_out else ""
     return Markup(
         f"<p>The same recipe trained on parts of the training products ({parts} photos), measured "
-        "on the same photos with the thresholds of the schema. The error falls as a power of the "
-        "number of labels; how it goes on is a guess from few points, in brackets its 95 % "
-        "interval, and no guess is made beyond twice the labels. A part has fewer steps, too, so "
-        f"some of the gain may be that of training longer.{note}</p>"
+        "on the same photos with the thresholds of the schema. What more labels would add to the "
+        "score, in points of 0.01, if the error goes on to fall as a power of their number: a "
+        "guess from few points, in brackets its 95 % interval, and none beyond twice the labels. A "
+        f"part has fewer steps, too, so some of it may be that of training longer.{note}</p>"
         + searched("labels-rows", "Search attributes", found)
-        + f"<div class=multiples>{''.join(charts)}</div>"
+        + f"<details{opened}><summary>A curve per attribute</summary>"
+        f"<div class=multiples>{''.join(charts)}</div></details>"
     )
 
 
@@ -100,7 +103,7 @@ def _gain(found: dict[str, Any] | None) -> str:
     if found is None:
         return "-"
     low, high = (100 * end for end in found["interval"])
-    return f"{100 * found['gain']:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return f"{100 * found['gain']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _learning_chart(a: dict[str, Any], title: str) -> Markup:
@@ -112,7 +115,7 @@ def _learning_chart(a: dict[str, Any], title: str) -> Markup:
     scores = [*a["score"], *(y for _, y in fitted)]
     low = max(0.0, math.floor(20 * min(scores)) / 20)
     high = min(1.0, math.ceil(20 * max(scores) + 1e-9) / 20)
-    x_ticks = [(math.log(n), f"{n:,}") for n in (labels[0], labels[-1], ends[1])]
+    x_ticks = [(math.log(n), f"{n:,}") for n in ends]
     y_ticks = [(y, f"{y:.2f}") for y in (low, high)]
     lines = [("before dashed", fitted[len(known) - 1 :]), ("before", known)]
     points = list(zip(map(math.log, labels), a["score"]))

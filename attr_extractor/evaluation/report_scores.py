@@ -97,8 +97,8 @@ def compared(schema: Schema, measured: dict[str, Any]) -> Markup:
             f"{other['mean']['score']:.3f}, difference {other['mean']['difference']:+.3f}, 95 % "
             f"interval {low:+.3f} to {high:+.3f}."
         )
-    head = ("Attribute", "", "This", "Other", "Difference", "95 % interval", "", "Photos")
-    listed = table(head, rows, "sortable bars", "--nnnn-n")
+    head = ("Attribute", "", "Difference", "95 % interval", "", "This", "Other", "Photos")
+    listed = table(head, rows, "sortable bars", "--nn-nnn")
     return Markup(
         "<p>Figure 5 of the paper: the score of this run <i class=key "
         "style='background:var(--bar)'></i> and of <i class=key style='background:var(--half)'></i>"
@@ -113,11 +113,11 @@ def _compared(a: dict[str, Any], b: dict[str, Any]) -> tuple[Any, ...]:
     bars = _bar(a["score"], a["interval"]) + _bar(b["score"], b["interval"], css=" other")
     return (
         bars,
-        figure(a["score"]),
-        figure(b["score"]),
         f"{b['difference']:+.3f}",
         f"{low:+.3f} to {high:+.3f}",
         Markup(f"<span class='{verdict}'>{verdict}</span>"),
+        figure(a["score"]),
+        figure(b["score"]),
         a["applicable"],
     )
 

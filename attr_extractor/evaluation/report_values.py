@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from attr_extractor.evaluation.confused_photos import ConfusedPhotos, Photo
@@ -19,28 +19,40 @@ OPEN_UP_TO = 12  # attributes whose values show without a click
 STYLE = """
 .photo { display: inline-block; width: 72px; height: 72px; margin: 0 3px 0 0; border-radius: .2rem;
   background: #fff center / contain no-repeat; border: 1px solid var(--line) }
-.pictures td:first-child { width: 14rem } .pictures td:last-child { min-width: 15.2rem }
-@media (max-width: 40rem) { .photo { width: 54px; height: 54px }
-  .pictures td:last-child { min-width: 11.6rem } }
+.pictures td { overflow-wrap: break-word } .pictures td:first-child { min-width: 15.5rem }
+@media (max-width: 40rem) { .photo { width: 46px; height: 46px }
+  .pictures td:first-child { min-width: 10.2rem } }
 .values td:nth-child(2) { width: 22% } .values .track { height: .6rem; margin-top: .35rem }
 """
 Pictures = dict[tuple[str, str, str], list[tuple[str, Photo]]]  # CSS class and photo of a pair
 
 
 def choose(details: dict[str, Any], photos: ConfusedPhotos) -> Pictures:
-    """Photos of attribute, true and answered value: the most frequent pairs of each attribute."""
+    """Photos of attribute, true and answered value: the most frequent pairs, then by attribute."""
+    of_rank = [
+        (name, pair)
+        for rank in range(WITH_PHOTOS)
+        for name, a in details["attributes"].items()
+        for pair in a["most_confused"][rank : rank + 1]
+    ]
     pictures: Pictures = {}
     size = 0
-    for rank in range(WITH_PHOTOS):
-        for name, attribute in details["attributes"].items():
-            for pair in attribute["most_confused"][rank : rank + 1]:
-                found = photos.of(name, pair["true"], pair["answered"])
-                size += sum(len(photo.jpeg) for photo in found)
-                if size > MOST_BYTES:
-                    return pictures
-                key = (name, pair["true"], pair["answered"])
-                pictures[key] = [(f"c{len(pictures)}-{i}", p) for i, p in enumerate(found)]
+    for name, pair in [*_pairs(details)[:MOST_CONFUSED], *of_rank]:
+        key = (name, pair["true"], pair["answered"])
+        if key in pictures:
+            continue
+        found = photos.of(*key)
+        size += sum(len(photo.jpeg) for photo in found)
+        if size > MOST_BYTES:
+            break
+        pictures[key] = [(f"c{len(pictures)}-{i}", photo) for i, photo in enumerate(found)]
     return pictures
+
+
+def _pairs(details: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Attribute and pair of all confusions, the most frequent first."""
+    pairs = [(n, pair) for n, a in details["attributes"].items() for pair in a["most_confused"]]
+    return sorted(pairs, key=lambda item: -item[1]["count"])
 
 
 def style(pictures: Pictures) -> str:
@@ -55,23 +67,21 @@ def style(pictures: Pictures) -> str:
 
 def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> Markup:
     """The most frequent confusions of all attributes, then of each attribute."""
-    pairs = [
-        (name, pair) for name, a in details["attributes"].items() for pair in a["most_confused"]
-    ]
+    pairs = _pairs(details)
     if not pairs:
         return Markup()
-    pairs.sort(key=lambda item: -item[1]["count"])
-    head = ("Attribute", "Seller wrote", "Answered", "Photos", "Of the seller's", "")
-    kinds = "---nn-"
+    head = ("Seller wrote", "Answered", "Photos", "Of the seller's")
 
-    def rows(listed: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[Any, ...]]:
-        return [_pair(schema, details, pictures, name, pair) for name, pair in listed]
+    def listed(some: Sequence[tuple[str, dict[str, Any]]], named: bool) -> Markup:
+        rows = [_pair(schema, details, pictures, *pair, named) for pair in some]
+        heads = (*["Attribute"] * named, *head)
+        return table(heads, rows, "sortable pictures", "-" * named + "--nn")
 
     parts = [
         "<p>Of attributes with one value: another one was answered than the seller wrote. Some of "
         "these are the seller's mistakes: look at the photos (as the model sees them; the product "
         "shows under the pointer). Of the seller's: of all photos with that value.</p>",
-        table(head, rows(pairs[:MOST_CONFUSED]), "sortable pictures", kinds),
+        listed(pairs[:MOST_CONFUSED], named=True),
     ]
     by_attribute = []
     for name in schema.names:
@@ -79,7 +89,7 @@ def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> M
         if own:
             count = sum(pair["count"] for _, pair in own)
             summary = f"{len(own)} most frequent confusions, {count:,} photos"
-            inner = table(head[1:], [row[1:] for row in rows(own)], "sortable pictures", kinds[1:])
+            inner = listed(own, named=False)
             by_attribute.append(_folded(schema[name].title(), summary, inner, False))
     parts.append(searched("confusions-rows", "Search confusions", Markup("".join(by_attribute))))
     if missed := details["confusion_counts_too_low_by_at_most"]:
@@ -88,16 +98,23 @@ def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> M
 
 
 def _pair(
-    schema: Schema, details: dict[str, Any], pictures: Pictures, name: str, pair: dict[str, Any]
+    schema: Schema,
+    details: dict[str, Any],
+    pictures: Pictures,
+    name: str,
+    pair: dict[str, Any],
+    named: bool,
 ) -> tuple[Any, ...]:
+    """A row, its photos below the first cell so that a narrow screen has them."""
     true, answered, count = pair["true"], pair["answered"], pair["count"]
     support = details["attributes"][name]["values"][true]["support"]
     photos = "".join(
         f"<i class='photo {css}' role=img title='{escape(photo.product_id)}'></i>"
         for css, photo in pictures.get((name, true, answered), [])
     )
-    share = f"{100 * count / support:.0f} %"
-    return schema[name].title(), true, answered, count, share, Markup(photos)
+    cells = [*[schema[name].title()] * named, true, answered]
+    first = Markup(f"{escape(cells[0])}<br>{photos}")
+    return first, *cells[1:], count, f"{100 * count / support:.0f} %"
 
 
 def values(schema: Schema, details: dict[str, Any]) -> Markup:

@@ -1,24 +1,19 @@
-"""Claims about `evaluation/evaluate.py` and `report.py`: what a person is shown."""
+"""Claims about `evaluation/evaluate.py` and the table of scores."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import re
 import shutil
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from attr_extractor.config import Data
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import evaluate, report, table
-from attr_extractor.evaluation.samples import Row, Sample
+from attr_extractor.evaluation import evaluate, table
+from attr_extractor.evaluation.samples import Row
 from attr_extractor.records import dataset, pixels
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
@@ -181,64 +176,11 @@ def test_a_damaged_list_is_bad_input(listed):
         evaluate.evaluate(listed.run)
 
 
-def test_with_all_photos_left_out_no_score_is_shown(schema, measured):
+def test_with_all_photos_left_out_no_score_is_shown(measured):
     nothing = {**measured["mean"], "score": None, "interval": None}
     block = {"photos": 0, "left_out": measured["photos"], "mean": nothing}
-    without = {**measured, "without_near_duplicates": block}
-    assert table.scores(without).endswith("training photo: nothing left to measure")
-    assert "no known value is left" in report.render("name", schema, without, [])
-
-
-# The report
-
-
-class Page(HTMLParser):
-    """Collects what a page refers to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images: list[str] = []
-        self.outside: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
-        if tag == "img":
-            self.images.append(values["src"])
-        for name in ("src", "href"):
-            if name in values and not values[name].startswith("data:"):
-                self.outside.append(values[name])
-        if tag in ("script", "link", "iframe"):
-            self.outside.append(tag)
-
-
-def test_the_report_is_self_contained_with_photos_that_open(trained, measured):
-    text = (trained.run / "report.html").read_text()
-    page = Page()
-    page.feed(text)
-    assert page.outside == [] and "http" not in text
-    assert 0 < len(page.images) <= 24
-    photo = Image.open(io.BytesIO(base64.b64decode(page.images[0].split(",")[1])))
-    assert photo.size == (32, 32)
-    assert "width=device-width" in text
-
-
-def test_the_chart_is_sorted_by_score_and_shows_the_baseline(trained, measured, schema):
-    text = (trained.run / "report.html").read_text()
-    shown = re.findall(r"<div class=name>([^<]+)</div>", text)
-    scores = {schema[n].title(): a["score"] or 0.0 for n, a in measured["attributes"].items()}
-    assert [scores[name] for name in shown] == sorted(scores.values(), reverse=True)
-    assert text.count("class=mark") == sum(
-        a["score"] is not None for a in measured["attributes"].values()
-    )
-
-
-def test_names_and_values_from_a_catalogue_cannot_inject_html(schema, measured):
-    rows = [Row("color", ["<script>x</script>"], ["<b>"], 0.9)]
-    sample = Sample("<img src=x>", np.zeros([4, 4, 3], np.uint8), rows)
-    text = report.render("<i>name</i>", schema, measured, [sample])
-    for raw in ("<script>", "<i>", "<b>&", "<img src=x"):
-        assert raw not in text.replace("<b>0", "").replace("<b>1", "")
+    shown = table.scores({**measured, "without_near_duplicates": block})
+    assert shown.endswith("training photo: nothing left to measure")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""Claims about the model card: what the run says, and what a person wrote, both kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from attr_extractor.errors import InputError
+from attr_extractor.evaluation import calibrate, evaluate, model_card
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.training.run_dir import RunDir
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(trained.run, path, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    (path / model_card.PAGE).unlink(missing_ok=True)
+    (path / model_card.CARD).unlink(missing_ok=True)
+    return path
+
+
+def card_of(path):
+    return json.loads((path / model_card.CARD).read_text()), (path / model_card.PAGE).read_text()
+
+
+def test_the_card_says_what_run_and_records_say(run, trained, schema):
+    measured = evaluate.evaluate(run)
+    card, page = card_of(run)
+    manifest = Manifest.read(trained.records)
+    assert card["schema"]["fingerprint"] == schema.fingerprint and schema.fingerprint in page
+    assert {n: s["photos"] for n, s in card["data"]["splits"].items()} == {
+        n: s.photos for n, s in manifest.splits.items()
+    }
+    assert card["recipe"] == RunDir.read(run).config.model_dump(mode="json")
+    assert card["training"]["seconds"] > 0
+    assert "CPU cores" in card["training"]["hardware"]
+    assert card["training"]["hardware"] in page
+    mean = card["scores"]["test"]["mean"]
+    assert mean["score"] == measured["mean"]["score"]
+    assert mean["interval"] == measured["mean"]["interval"]
+    assert f"| mean | {mean['score']:.3f} |" in page
+    for name, a in measured["attributes"].items():
+        assert card["scores"]["test"]["attributes"][name]["interval"] == a["interval"]
+
+
+def test_calibrate_refreshes_the_card(run):
+    evaluate.evaluate(run)
+    assert "Not calibrated" in card_of(run)[1] or card_of(run)[0]["calibration"]
+    section = calibrate.calibrate(run)
+    card, page = card_of(run)
+    assert card["thresholds"] == section["thresholds"]
+    assert card["calibration"]["validation"] == section["validation"]["mean"]
+    assert "Chosen on validation" in page
+    assert card["scores"]["test"]["photos"] > 0  # those of the evaluation stay
+
+
+def test_what_a_person_wrote_survives_and_the_same_run_gives_the_same_card(run):
+    opened = RunDir.read(run)
+    model_card.write(opened)
+    page = run / model_card.PAGE
+    assert page.read_text().count(model_card.model_card_text.EMPTY) == len(model_card.ENTRIES)
+    licence = "CC BY 4.0, see\n\n| a | table |\n| --- | --- |\nand <b>this</b>"
+    asked = "<!-- entry: licence_of_photos -->\n"
+    text = page.read_text().replace(f"{asked}_to fill in_", f"{asked}{licence}")
+    page.write_text(text)
+    for _ in range(2):
+        card = model_card.write(opened)
+        assert card["entries"]["licence_of_photos"] == licence
+        assert card["entries"]["contact"] == ""
+        assert page.read_text() == text
+    page.unlink()  # the card has it as well
+    model_card.write(opened)
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("<!-- end -->", "", 1),
+        lambda text: text.replace("<!-- entry: contact -->", ""),
+        lambda text: text.replace("entry: contact", "entry: contacts"),
+    ],
+)
+def test_damaged_marks_are_bad_input_and_nothing_is_lost(run, damage):
+    opened = RunDir.read(run)
+    model_card.write(opened)
+    page = run / model_card.PAGE
+    damaged = damage(page.read_text())
+    page.write_text(damaged)
+    with pytest.raises(InputError, match="marks .* are damaged"):
+        model_card.write(opened)
+    assert page.read_text() == damaged
+
+
+def test_where_the_records_are_gone_the_card_keeps_what_it_said_of_them(run, tmp_path):
+    before = model_card.write(RunDir.read(run))
+    origin = json.loads((run / "records.json").read_text())
+    (run / "records.json").write_text(json.dumps({**origin, "records": str(tmp_path / "gone")}))
+    assert model_card.write(RunDir.read(run))["data"] == before["data"]
+    (run / model_card.CARD).unlink()
+    assert "no longer there" in (model_card.write(RunDir.read(run)) and card_of(run)[1])

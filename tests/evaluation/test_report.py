@@ -1,0 +1,266 @@
+"""Claims about report.html: all figures are there, safe, in one small file, of 1,900 values too."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from attr_extractor.evaluation import (
+    calibrate,
+    evaluate,
+    learning_curve,
+    report,
+    report_curves,
+    report_photos,
+    report_values,
+    samples,
+    scores,
+)
+from attr_extractor.evaluation.confused_photos import ConfusedPhotos
+from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.samples import Row, Sample
+from attr_extractor.html_page import Markup
+from attr_extractor.model.answers import Answers, default_thresholds
+from attr_extractor.schema import Schema
+from tests.conftest import ROOT, SCHEMA
+from tests.evaluation.by_hand import measure_both
+
+EVIL = "<script>alert('1')</script>"
+
+
+class Page(HTMLParser):
+    """What a page refers to, its ids, and the text of its tables by section."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.outside: list[str] = []
+        self.ids: list[str] = []
+        self.rows: dict[str, list[list[str]]] = {}
+        self.section = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids += filter(None, [values.get("id")])
+        if tag == "img":
+            self.images.append(values["src"])
+        for name in ("src", "href"):
+            if name in values and not values[name].startswith(("data:", "#")):
+                self.outside.append(values[name])
+        if tag in ("link", "iframe"):
+            self.outside.append(tag)
+        if tag == "section":
+            self.section = values["id"]
+        elif tag == "tr":
+            self.rows.setdefault(self.section, []).append([])
+        elif tag == "td":
+            self.rows[self.section][-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag == "table":  # what follows is in none of its cells
+            self.rows[self.section].append([])
+
+    def handle_data(self, data):
+        if self.rows.get(self.section, [[]])[-1]:
+            self.rows[self.section][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def found(made_up, schema):
+    """Figures and details of made-up samples."""
+    measured, details = measure_both(made_up, schema)
+    return {"split": "test", **measured}, details
+
+
+def render(schema, found, shown=(), **more):
+    return report.render("n", schema, *found, report.Found(shown, ConfusedPhotos(schema), **more))
+
+
+def test_the_report_of_a_run_is_one_file_with_photos_that_open(trained):
+    measured = evaluate.evaluate(trained.run, "test")
+    text = (trained.run / "report.html").read_text()
+    page = Page(text)
+    assert page.outside == [] and "http" not in text
+    assert 24 < len(page.images) <= 24 + report_photos.HEATED * report_photos.HEATS
+    photo = Image.open(io.BytesIO(base64.b64decode(page.images[0].split(",")[1])))
+    assert photo.size == (32, 32)
+    assert "width=device-width" in text
+    assert len(set(page.ids)) == len(page.ids)
+    assert f"{measured['mean']['score']:.3f}</b>mean score" in text
+
+
+def test_scores_are_sorted_and_stand_beside_both_guesses(found, schema):
+    measured, _ = found
+    page = Page(render(schema, found))
+    rows = [row for row in page.rows["scores"] if len(row) == 8]
+    attributes = {schema[n].title(): a for n, a in measured["attributes"].items()}
+    scored = [attributes[row[0]] for row in rows]
+    assert [a["score"] for a in scored] == sorted((a["score"] for a in scored), reverse=True)
+    for row, a in zip(rows, scored):
+        ends = "{:.3f} to {:.3f}".format(*a["interval"])
+        known = [f"{a['score']:.3f}", ends, f"{a['most_frequent']:.3f}"]
+        assert row[2:5] == known and row[-1] == str(a["applicable"])
+
+
+def test_an_attribute_without_a_known_value_is_named_and_has_no_bar(found, schema):
+    measured, details = found
+    nothing = dict.fromkeys(measured["attributes"]["color"])
+    measured = {**measured, "attributes": {**measured["attributes"], "color": nothing}}
+    rows = Page(render(schema, (measured, details))).rows["scores"]
+    assert [row[1] for row in rows if row and row[0] == "color"] == ["no known value"]
+
+
+def test_two_runs_are_told_apart_by_the_interval_of_their_difference(found, schema):
+    measured, details = found
+    names = list(schema.names)
+    ends = dict(zip(names, ([0.01, 0.2], [-0.3, -0.1], [-0.1, 0.1], [0.0, 0.2])))
+    other = {
+        n: {"score": 0.4, "interval": [0.3, 0.5], "difference": 0.1, "difference_interval": e}
+        for n, e in ends.items()
+    }
+    comparison = {"run": EVIL, "mean": other[names[0]], "attributes": other}
+    text = render(schema, ({**measured, "comparison": comparison}, details))
+    rows = {row[0]: row for row in Page(text).rows["compared"] if row}
+    told = [rows[schema[n].title()][4] for n in names]
+    assert told == ["better", "worse", "not sure", "not sure"]
+    assert EVIL not in text
+    assert "compared" not in Page(render(schema, found)).rows
+
+
+def test_the_share_answered_at_a_target_is_that_of_the_lowest_cut_off_that_reaches_it():
+    curve = {"coverage": [1.0, 0.8, 0.5, 0.0], "accuracy": [0.7, 0.92, 0.96, None]}
+    cells = report_curves._targets(curve, [0.0, 0.3, 0.6, 0.9])
+    assert cells == ["70.0 %", "80.0 % (0.3)", "50.0 % (0.6)", "never"]
+
+
+def test_confusions_show_their_photos_once_each(schema):
+    labels = np.zeros([6, schema.num_values], np.int8)
+    v_neck, round_neck = (schema.slices["neck_type"].start + i for i in (0, 1))
+    labels[:, v_neck] = 1
+    chosen = np.zeros(labels.shape, bool)
+    chosen[:, round_neck] = True
+    photos = ConfusedPhotos(schema)
+    batch = {
+        "pixels": tf.zeros([6, 8, 8, 3], tf.uint8),
+        "product_id": tf.constant([f"p{i}" for i in range(6)]),
+    }
+    photos.add(batch, labels, chosen)
+    pair = {"true": "v-neck", "answered": "round neck", "count": 6}
+    counted = {v: {"support": 12} for v in schema["neck_type"].values}
+    nothing = {"most_confused": [], "values": {}}
+    details = {
+        "confusion_counts_too_low_by_at_most": 0,
+        "attributes": {
+            **dict.fromkeys(schema.names, nothing),
+            "neck_type": {"most_confused": [pair], "values": counted},
+        },
+    }
+    pictures = report_values.choose(details, photos)
+    text = report_values.confusions(schema, details, pictures)
+    assert "50 %" in text
+    for i in range(6):
+        assert f"title='p{i}'" in text if i < 3 else f"title='p{i}'" not in text
+    assert report_values.style(pictures).count("data:image/jpeg") == 3
+
+
+def test_heat_is_drawn_for_answered_values_and_every_attribute_has_its_turn(schema):
+    asked = []
+
+    def heat(photo, attribute, value):
+        asked.append((attribute, value))
+        return 255 - photo
+
+    rows = [Row(n, [schema[n].values[0]], None, 0.9) for n in schema.names]
+    rows[-1] = Row(schema.names[-1], [], ["x"], 0.0)
+    shown = [Sample(f"p{i}", np.zeros([8, 8, 3], np.uint8), rows) for i in range(3)]
+    text = report_photos.photos(schema, shown, heat)
+    assert len(asked) == 3 * report_photos.HEATS == text.count("<img") - 3
+    assert {name for name, _ in asked} == set(schema.names[:-1])
+    assert all(value == schema[name].values[0] for name, value in asked)
+
+
+def test_names_and_values_from_a_catalogue_cannot_inject_html(made_up, found):
+    evil = Schema.parse(SCHEMA.replace("[red, green, blue]", f'[red, green, "{EVIL}"]'), "evil")
+    measured, details = measure_both(made_up, evil)
+    rows = [Row("color", [EVIL], [EVIL + "2"], 0.9), Row("color", [], [EVIL], 0.0)]
+    shown = [Sample(EVIL, np.zeros([4, 4, 3], np.uint8), rows)]
+    text = render(evil, ({"split": "test", **measured}, details), shown)
+    assert EVIL not in text
+    assert "&lt;span" not in text  # our own markup is not escaped
+    assert isinstance(report_values.values(evil, details), Markup)
+
+
+def test_calibration_shows_both_errors_and_thresholds(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    section = calibrate.calibrate(run)
+    evaluate.evaluate(run)
+    rows = Page((run / "report.html").read_text()).rows["calibration"]
+    told = {row[0]: row for row in rows if row}
+    chosen = section["thresholds"]["attributes"]
+    for name, found in section["test"]["attributes"].items():
+        row = told[name]
+        assert row[1:3] == [f"{found[k]['ece']:.3f}" for k in ("before", "after")]
+        assert row[4] == f"{chosen[name]['threshold']:.3f}"
+
+
+@pytest.fixture(scope="module")
+def large():
+    """49 attributes, 1,900 values, 100 photos with random scores."""
+    schema = Schema.read(ROOT / "configs" / "schemas" / "flipkart49.yaml")
+    generator, count = np.random.default_rng(0), 100
+    labels = np.zeros([count, schema.num_values], np.int8)
+    for where in schema.slices.values():
+        value = generator.integers(where.start, where.stop, count)
+        labels[np.arange(count), value] = 1
+    logits = generator.normal(-3, 2, labels.shape) + 2 * labels
+    batch = {
+        "pixels": tf.constant(generator.integers(0, 255, [count, 96, 96, 3]), tf.uint8),
+        "logits": tf.constant(logits, tf.float32),
+        "labels": tf.constant(labels),
+        "product_id": tf.constant([f"p{i}" for i in range(count)]),
+        "image_index": tf.zeros([count], tf.int64),
+    }
+    answers = Answers(schema, default_thresholds(schema))
+    usual = MostFrequent(np.array([w.start for w in schema.slices.values()], np.int32))
+    photos = ConfusedPhotos(schema)
+    contender = scores.Contender(tf.sigmoid, answers, "logits")
+    found = scores.measure(contender, [batch], usual, confused=photos)
+    shown = samples.collect(lambda _: tf.sigmoid(batch["logits"]), [batch], answers)
+    return schema, found, photos, shown
+
+
+def test_a_page_of_1900_values_stays_small_and_folds_what_is_long(large):
+    schema, (measured, details), photos, shown = large
+    curve = learning_curve.power_law([100, 200, 400], [0.5, 0.6, 0.7], [100] * 3)
+    of_attribute = {"labels": [100, 200, 400], "score": [0.5, 0.6, 0.7], "fit": curve}
+    learned = {
+        "points": [{"photos": n} for n in (100, 200, 400)],
+        "attributes": dict.fromkeys(schema.names, of_attribute),
+    }
+    found = report.Found(shown, photos, learning_curve=learned)
+    text = report.render("name", schema, {"split": "test", **measured}, details, found)
+    assert len(text) < 8e6  # noise is the worst a JPEG can have
+    page = Page(text)
+    listed = sum(len(row) == 9 for row in page.rows["values"])
+    occurring = [
+        f["support"] or f["predicted"]
+        for a in details["attributes"].values()
+        for f in a["values"].values()
+    ]
+    assert listed == np.count_nonzero(occurring) > 1500
+    assert len(set(page.ids)) == len(page.ids)
+    opened = re.findall(r"<details open>", text)
+    assert opened == []
+    photos_in_page = re.findall(r"background-image:url\(data:image/jpeg;base64,([^)]*)", text)
+    assert len(photos_in_page) > 100
+    assert sum(map(len, photos_in_page)) < 1.4 * report_values.MOST_BYTES
