@@ -19,6 +19,7 @@ flags.DEFINE_integer("grpc_port", None, "gRPC. Default: none.", 0, 65535)
 flags.DEFINE_integer("batch_size", 32, "Photos of one run, and at most of one request.", 1)
 flags.DEFINE_float("batch_delay_ms", 2.0, "How long a photo waits for others.", 0.0)
 flags.DEFINE_integer("max_waiting", 1024, "Photos that may wait; then 429.", 1)
+flags.DEFINE_float("max_megapixels", 25.0, "Of one photo.", 0.01)
 flags.DEFINE_integer("max_body_mb", 64, "Of one request.", 1)
 flags.DEFINE_float("poll_seconds", 1.0, "Between looks for a new version.", 0.05)
 
@@ -28,7 +29,7 @@ def main() -> None:
         from attr_extractor.serving import batching, server
     options = server.Options(
         *(F.model, F.name, F.host, F.port, F.grpc_port),
-        limits=batching.Limits(F.batch_size, F.batch_delay_ms / 1e3, F.max_waiting),
+        batching.Limits(F.batch_size, F.batch_delay_ms / 1e3, F.max_waiting, F.max_megapixels),
         max_body_bytes=F.max_body_mb * 2**20,
         poll_seconds=F.poll_seconds,
     )

@@ -26,11 +26,12 @@ Outputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Limits:
-    """How requests are batched."""
+    """How requests are batched, and what is refused."""
 
     batch_size: int = 32  # rows of one run of the graph, and of one request
     delay: float = 0.002  # seconds that the first row of a batch waits for more
     waiting_rows: int = 1024  # over all queues
+    megapixels: float = 25.0  # of one photo; decoding takes 36 bytes a pixel
     parallel: int = 2  # runs at a time: photos of one are decoded while another is in the network
 
 

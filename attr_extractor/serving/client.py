@@ -22,6 +22,7 @@ _RETRIES = 4  # after the first try; gRPC allows no more
 _FIRST_WAIT = 0.25  # seconds, doubled each time; with some chance in it
 _PASSING_HTTP = (429, 502, 503, 504)
 _PASSING_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_BROKEN_GRPC = ("INTERNAL", "UNKNOWN", "DATA_LOSS")  # HTTP's other 5xx
 _LARGEST = 2**28  # bytes of a message
 Answers = dict[str, np.ndarray]
 Inputs = Mapping[str, Sequence]  # an array is one too
@@ -73,6 +74,7 @@ class Client:
         Raises:
           InputError: there are no rows, or the server refuses the request.
           TemporaryError: it cannot be reached, or is too busy, after all retries.
+          RuntimeError: it failed.
         """
         rows = len(next(iter(inputs.values())))
         if not rows:
@@ -83,6 +85,10 @@ class Client:
         ]
         answers = list(self._threads.map(lambda request: self._ask(request, signature), requests))
         return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+
+
+def _kind(passing: bool, broken: bool) -> type[Exception]:
+    return TemporaryError if passing else RuntimeError if broken else InputError
 
 
 def _rest(address: str, model: str, version: int | None, timeout: float, parallel: int) -> Ask:
@@ -108,8 +114,8 @@ def _rest(address: str, model: str, version: int | None, timeout: float, paralle
         except urllib3.exceptions.HTTPError as error:
             raise TemporaryError(f"{url}: no answer: {error}") from error
         if response.status != 200:
-            kind = TemporaryError if response.status in _PASSING_HTTP else InputError
-            raise kind(f"{url}: {response.status}: {_reason(response.data)}")
+            passing, broken = response.status in _PASSING_HTTP, response.status >= 500
+            raise _kind(passing, broken)(f"{url}: {response.status}: {_reason(response.data)}")
         found = json.loads(response.data)["outputs"]
         return {name: _from_json(values) for name, values in found.items()}
 
@@ -172,9 +178,11 @@ def _grpc(address: str, model: str, version: int | None, timeout: float, _parall
         try:
             response = service.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
-            passing = error.code().name in (*_PASSING_GRPC, "DEADLINE_EXCEEDED")
-            kind = TemporaryError if passing else InputError
-            raise kind(f"{address}: {error.code().name}: {error.details()}") from error
+            code = error.code().name
+            passing = code in (*_PASSING_GRPC, "DEADLINE_EXCEEDED")
+            raise _kind(passing, code in _BROKEN_GRPC)(
+                f"{address}: {code}: {error.details()}"
+            ) from error
         return {name: _from_proto(tf.make_ndarray(p)) for name, p in response.outputs.items()}
 
     return ask

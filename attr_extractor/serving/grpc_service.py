@@ -14,7 +14,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from attr_extractor.serving import model_info, tensors
+from attr_extractor.serving import model_info, photo_sizes, tensors
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Workers
 from attr_extractor.serving.loaded import DEFAULT
@@ -82,8 +82,9 @@ class Services(
             for output in request.output_filter:
                 if output not in signature.outputs:
                     raise invalid(f"output tensor alias not found in signature: {output}")
-            limit = self._workers.limits.batch_size
-            inputs = tensors.from_protos(request.inputs, signature.inputs, limit)
+            limits = self._workers.limits
+            inputs = tensors.from_protos(request.inputs, signature.inputs, limits.batch_size)
+            photo_sizes.check(inputs, limits.megapixels)
             rows = len(next(iter(inputs.values())))
             outputs = await version.queues[asked].submit(inputs, rows)
             response = predict_pb2.PredictResponse()

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import tensorflow as tf
 from aiohttp import web
 
-from attr_extractor.serving import json_answers, json_requests, model_info, tensors
+from attr_extractor.serving import json_answers, json_requests, model_info, photo_sizes, tensors
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Workers
 from attr_extractor.serving.status import Code, ServingError, invalid
@@ -98,6 +98,7 @@ class Rest:
             inputs = json_requests.tensors(body, signature.inputs)
             shapes = {name: array.shape for name, array in inputs.items()}
             rows = tensors.count_rows(shapes, signature.inputs, self._workers.limits.batch_size)
+            photo_sizes.check(inputs, self._workers.limits.megapixels)
             outputs = await version.queues[signature.name].submit(inputs, rows)
             in_rows = json_requests.row_format(body)
         return _json(

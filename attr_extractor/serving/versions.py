@@ -73,7 +73,8 @@ class Versions:
         await self._look()
         if self._current is None:
             errors = "; ".join(f"{n}: {state.error}" for n, state in self.states.items())
-            raise InputError(f"{self._folder}: no version could be loaded: {errors}")
+            none = "there is no folder with a number and a saved_model.pb in it"
+            raise InputError(f"{self._folder}: no version could be loaded: {errors or none}")
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def stop(self) -> None:
