@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,6 +82,17 @@ def make_folder(path: str | Path, what: str) -> Path:
     except OSError as error:
         raise InputError(f"{path}: {what} cannot be made: {error.strerror}") from error
     return path
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Around imports of what only an extra installs; a module that is absent: how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed: pip install 'attr-extractor[{name}]'"
+        ) from error
 
 
 def run_program(main: Callable[[], None]) -> None:

@@ -1,0 +1,171 @@
+"""Dynamic batching: rows of several requests, over REST and gRPC, answered in one run of the graph.
+
+Each signature of each version has a queue; all share the threads that run graphs and one limit on
+waiting rows, beyond which a request is refused at once instead of waiting ever longer. While all
+threads are busy the queues fill, so batches grow with the load by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.serving.loaded import Signature
+from attr_extractor.serving.metrics import Metrics
+from attr_extractor.serving.status import Code, ServingError
+from attr_extractor.serving.tensors import Arrays
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How requests are batched, and what is refused."""
+
+    batch_size: int = 32  # rows of one run of the graph, and of one request
+    delay: float = 0.002  # seconds that the first row of a batch waits for more
+    waiting_rows: int = 1024  # over all queues
+    megapixels: float = 25.0  # of one photo; decoding takes 36 bytes a pixel
+    parallel: int = 2  # runs at a time: photos of one are decoded while another is in the network
+
+
+class Workers:
+    """What all queues share; to be made within the event loop."""
+
+    def __init__(self, limits: Limits, metrics: Metrics):
+        self.limits = limits
+        self.metrics = metrics
+        self.slots = asyncio.Semaphore(limits.parallel)
+        self.threads = ThreadPoolExecutor(limits.parallel, "graph")
+        self.waiting_rows = 0
+
+    def admit(self, rows: int) -> None:
+        """Counts rows as waiting; raises ServingError where too many are."""
+        if self.waiting_rows + rows > self.limits.waiting_rows:
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED,
+                f"the queue is full: {self.waiting_rows} rows are waiting; try again later",
+            )
+        self.count(rows)
+
+    def count(self, rows: int) -> None:
+        """Adds to the waiting rows."""
+        self.waiting_rows += rows
+        self.metrics.waiting_rows.set(self.waiting_rows)
+
+
+@dataclass(frozen=True)
+class _Request:
+    inputs: Arrays
+    rows: int
+    arrived: float  # event loop's seconds
+    outputs: asyncio.Future[Outputs]
+
+
+class Queue:
+    """The queue of one signature."""
+
+    def __init__(self, signature: Signature, workers: Workers):
+        self._signature = signature
+        self._workers = workers
+        self._waiting: deque[_Request] = deque()
+        self._rows = 0
+        self._arrived = asyncio.Event()
+        self._collecting: asyncio.Task | None = None
+        self._running: set[asyncio.Task] = set()
+
+    async def submit(self, inputs: Arrays, rows: int) -> Outputs:
+        """The outputs of these rows, at most `batch_size` of them.
+
+        Raises:
+          ServingError: the queue is full.
+          tf.errors.OpError: the graph refuses these inputs.
+        """
+        self._workers.admit(rows)
+        loop = asyncio.get_running_loop()
+        request = _Request(inputs, rows, loop.time(), loop.create_future())
+        self._waiting.append(request)
+        self._rows += rows
+        self._arrived.set()
+        if self._collecting is None or self._collecting.done():
+            self._collecting = loop.create_task(self._collect())
+        return await request.outputs
+
+    async def _collect(self) -> None:
+        while self._waiting:
+            await self._fill()
+            await self._workers.slots.acquire()
+            task = asyncio.get_running_loop().create_task(self._run_slot(self._take()))
+            self._running.add(task)  # the loop itself keeps no tasks alive
+            task.add_done_callback(self._running.discard)
+
+    async def _fill(self) -> None:
+        """Waits until a batch is full or its first row has waited long enough."""
+        limits, loop = self._workers.limits, asyncio.get_running_loop()
+        until = self._waiting[0].arrived + limits.delay
+        while self._rows < limits.batch_size and loop.time() < until:
+            self._arrived.clear()
+            waiting = asyncio.ensure_future(self._arrived.wait())
+            await asyncio.wait([waiting], timeout=until - loop.time())
+            waiting.cancel()
+
+    async def _run_slot(self, batch: Sequence[_Request]) -> None:
+        try:
+            if batch:
+                await self._answer(batch)
+        finally:
+            self._workers.slots.release()
+
+    def _take(self) -> list[_Request]:
+        batch: list[_Request] = []
+        rows = 0
+        while self._waiting and rows + self._waiting[0].rows <= self._workers.limits.batch_size:
+            request = self._waiting.popleft()
+            self._rows -= request.rows
+            self._workers.count(-request.rows)
+            if not request.outputs.done():  # its sender may have gone
+                batch.append(request)
+                rows += request.rows
+        return batch
+
+    async def _answer(self, batch: Sequence[_Request]) -> None:
+        found = (await asyncio.gather(self._run(batch), return_exceptions=True))[0]
+        if isinstance(found, tf.errors.OpError) and len(batch) > 1:
+            for request in batch:  # what one of them is refused for spoils no neighbour
+                await self._answer([request])
+            return
+        start = 0
+        for request in batch:
+            rows = slice(start, start + request.rows)
+            start += request.rows
+            if request.outputs.done():
+                continue
+            if isinstance(found, BaseException):
+                request.outputs.set_exception(found)
+            else:
+                request.outputs.set_result({name: a[rows] for name, a in found.items()})
+
+    async def _run(self, batch: Sequence[_Request]) -> Outputs:
+        rows = sum(request.rows for request in batch)
+        inputs = batch[0].inputs
+        if len(batch) > 1:
+            inputs = {
+                name: np.concatenate([request.inputs[name] for request in batch])  # [B, ...]
+                for name in self._signature.inputs
+            }
+        with self._workers.metrics.batch(self._signature.name, rows):
+            outputs = await asyncio.get_running_loop().run_in_executor(
+                self._workers.threads, self._signature.run, inputs
+            )
+        for name, array in outputs.items():
+            if array.shape[:1] != (rows,):
+                raise ServingError(
+                    Code.INTERNAL, f"output {name} has the shape {array.shape} for {rows} rows"
+                )
+        return outputs

@@ -1,0 +1,194 @@
+"""Asking a served model, over REST or gRPC: TF Serving's or serve.py's.
+
+Retries and their waits are urllib3's and gRPC's own; only statuses that pass are retried (the
+queue is full, the server is starting or ending, the connection broke), since asking twice changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import urllib3
+
+from attr_extractor.errors import InputError, TemporaryError
+
+_RETRIES = 4  # after the first try; gRPC allows no more
+_FIRST_WAIT = 0.25  # seconds, doubled each time; with some chance in it
+_PASSING_HTTP = (429, 502, 503, 504)
+_PASSING_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_BROKEN_GRPC = ("INTERNAL", "UNKNOWN", "DATA_LOSS")  # HTTP's other 5xx
+_LARGEST = 2**28  # bytes of a message
+Answers = dict[str, np.ndarray]
+Inputs = Mapping[str, Sequence]  # an array is one too
+Ask = Callable[[Inputs, str], Answers]
+
+
+class Client:
+    """One model behind one address; any number of threads may share it.
+
+    Rows are sent in requests of at most `batch_size`, several at a time, and come back in order:
+    text as str, numbers as arrays, rows first.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None = None,
+        batch_size: int = 32,
+        parallel: int = 2,
+        timeout: float = 60.0,
+    ):
+        """
+        Args:
+          address: `http://host:8501` for REST, `grpc://host:8500` for gRPC.
+          model: its name; `version`: one instead of the newest.
+          parallel: requests of one call that are under way at a time.
+          timeout: seconds of one try (REST) or of all (gRPC).
+
+        Raises:
+          InputError: an address of another kind.
+        """
+        kind, _, place = address.rstrip("/").partition("://")
+        if kind not in ("http", "https", "grpc") or not place:
+            raise InputError(f"{address}: is no address of a model; http://HOST:PORT or grpc://...")
+        make = _grpc if kind == "grpc" else _rest
+        target = place if kind == "grpc" else f"{kind}://{place}"
+        self._ask = make(target, model, version, timeout, parallel)
+        self._batch_size = batch_size
+        self._threads = ThreadPoolExecutor(parallel, "client")
+
+    def photos(self, photos: Sequence[bytes], signature: str = "serving_default") -> Answers:
+        """The answers for encoded photos; see `predict`."""
+        return self.predict({"image_bytes": photos}, signature)
+
+    def predict(self, inputs: Inputs, signature: str = "serving_default") -> Answers:
+        """The outputs of a signature of at least two, as all of this package are.
+
+        Raises:
+          InputError: there are no rows, or the server refuses the request.
+          TemporaryError: it cannot be reached, or is too busy, after all retries.
+          RuntimeError: it failed.
+        """
+        rows = len(next(iter(inputs.values())))
+        if not rows:
+            raise InputError("a request needs one row at least")
+        requests = [
+            {name: values[start : start + self._batch_size] for name, values in inputs.items()}
+            for start in range(0, rows, self._batch_size)
+        ]
+        answers = list(self._threads.map(lambda request: self._ask(request, signature), requests))
+        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+
+
+def _kind(passing: bool, broken: bool) -> type[Exception]:
+    return TemporaryError if passing else RuntimeError if broken else InputError
+
+
+def _rest(address: str, model: str, version: int | None, timeout: float, parallel: int) -> Ask:
+    retries = urllib3.Retry(
+        _RETRIES,
+        allowed_methods=None,  # a POST too
+        status_forcelist=_PASSING_HTTP,
+        backoff_factor=_FIRST_WAIT,
+        backoff_jitter=_FIRST_WAIT,
+        raise_on_status=False,
+    )
+    pool = urllib3.PoolManager(maxsize=parallel, retries=retries, timeout=timeout)
+    of_version = "" if version is None else f"/versions/{version}"
+    url = f"{address}/v1/models/{model}{of_version}:predict"
+
+    def ask(inputs: Inputs, signature: str) -> Answers:
+        columns = {name: _to_json(values) for name, values in inputs.items()}
+        body = json.dumps({"signature_name": signature, "inputs": columns})
+        try:
+            response = pool.request(
+                "POST", url, body=body.encode(), headers={"Content-Type": "application/json"}
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise TemporaryError(f"{url}: no answer: {error}") from error
+        if response.status != 200:
+            passing, broken = response.status in _PASSING_HTTP, response.status >= 500
+            raise _kind(passing, broken)(f"{url}: {response.status}: {_reason(response.data)}")
+        found = json.loads(response.data)["outputs"]
+        return {name: _from_json(values) for name, values in found.items()}
+
+    return ask
+
+
+def _to_json(values: Sequence) -> list:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    return [
+        {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+        for value in values
+    ]
+
+
+def _from_json(values: list) -> np.ndarray:
+    array = np.array(values)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):  # of something between us and the server
+        return body[:200].decode(errors="replace")
+
+
+def _grpc(address: str, model: str, version: int | None, timeout: float, _parallel: int) -> Ask:
+    import tensorflow as tf  # REST does without
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    policy = {
+        "maxAttempts": _RETRIES + 1,
+        "initialBackoff": f"{_FIRST_WAIT}s",
+        "maxBackoff": "10s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": list(_PASSING_GRPC),
+    }
+    options = [
+        (
+            "grpc.service_config",
+            json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]}),
+        ),
+        ("grpc.per_rpc_retry_buffer_size", _LARGEST),  # a request beyond it is tried once
+        ("grpc.max_receive_message_length", _LARGEST),
+        ("grpc.max_send_message_length", _LARGEST),
+    ]
+    service = prediction_service_pb2_grpc.PredictionServiceStub(
+        grpc.insecure_channel(address, options)
+    )
+
+    def ask(inputs: Inputs, signature: str) -> Answers:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = model
+        request.model_spec.signature_name = signature
+        if version is not None:
+            request.model_spec.version.value = version
+        for name, values in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        try:
+            response = service.Predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            code = error.code().name
+            passing = code in (*_PASSING_GRPC, "DEADLINE_EXCEEDED")
+            raise _kind(passing, code in _BROKEN_GRPC)(
+                f"{address}: {code}: {error.details()}"
+            ) from error
+        return {name: _from_proto(tf.make_ndarray(p)) for name, p in response.outputs.items()}
+
+    return ask
+
+
+def _from_proto(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object:
+        return array
+    return np.array([text.decode() for text in array.ravel()]).reshape(array.shape)

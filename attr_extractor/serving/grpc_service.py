@@ -1,0 +1,116 @@
+"""PredictionService and ModelService on grpc.aio, through tensorflow-serving-api's stubs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from attr_extractor.serving import model_info, photo_sizes, tensors
+from attr_extractor.serving.admission import PendingBytes
+from attr_extractor.serving.batching import Workers
+from attr_extractor.serving.loaded import DEFAULT
+from attr_extractor.serving.status import Code, ServingError, invalid
+from attr_extractor.serving.versions import Versions
+
+
+class Services(
+    prediction_service_pb2_grpc.PredictionServiceServicer,
+    model_service_pb2_grpc.ModelServiceServicer,
+):
+    """Both services around one model's versions; what they do not offer is UNIMPLEMENTED."""
+
+    def __init__(self, versions: Versions, workers: Workers, pending: PendingBytes):
+        self._versions = versions
+        self._workers = workers
+        self._pending = pending
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Registers both."""
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, server)
+
+    async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802
+        """See TF Serving's prediction_service.proto."""
+        return await self._answer(self._predict, request, context)
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """See TF Serving's prediction_service.proto."""
+        return await self._answer(self._metadata, request, context)
+
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """See TF Serving's model_service.proto."""
+        return await self._answer(self._status, request, context)
+
+    async def _not_offered(self, request: Any, context: Any) -> Any:
+        return await self._answer(_refuse, request, context)
+
+    Classify = Regress = MultiInference = HandleReloadConfigRequest = _not_offered
+
+    async def _answer(
+        self, make: Callable[[Any], Awaitable[Any]], request: Any, context: Any
+    ) -> Any:
+        start, code = time.perf_counter(), Code.UNKNOWN
+        try:
+            response = await make(request)
+            code = Code.OK
+            return response
+        except (ServingError, tf.errors.OpError) as raised:
+            error = raised if isinstance(raised, ServingError) else ServingError.of_graph(raised)
+            code = error.code
+            return await context.abort(code, error.message)
+        finally:
+            self._workers.metrics.request("grpc", code.name, time.perf_counter() - start)
+
+    async def _predict(self, request: Any) -> Any:
+        name, number = _model(request)
+        with self._versions.use(name, number) as version, self._pending.hold(request.ByteSize()):
+            asked = request.model_spec.signature_name or DEFAULT
+            if asked not in version.queues:
+                raise ServingError(
+                    Code.FAILED_PRECONDITION, f'Serving signature key "{asked}" not found.'
+                )
+            signature = version.signature(asked)
+            for output in request.output_filter:
+                if output not in signature.outputs:
+                    raise invalid(f"output tensor alias not found in signature: {output}")
+            limits = self._workers.limits
+            inputs = tensors.from_protos(request.inputs, signature.inputs, limits.batch_size)
+            photo_sizes.check(inputs, limits.megapixels)
+            rows = len(next(iter(inputs.values())))
+            outputs = await version.queues[asked].submit(inputs, rows)
+            response = predict_pb2.PredictResponse()
+            response.model_spec.name = name
+            response.model_spec.signature_name = asked
+            response.model_spec.version.value = version.number
+        for output in set(request.output_filter) or outputs:
+            response.outputs[output].CopyFrom(tensors.to_proto(outputs[output]))
+        return response
+
+    async def _metadata(self, request: Any) -> Any:
+        return model_info.metadata(self._versions, *_model(request), request.metadata_field)
+
+    async def _status(self, request: Any) -> Any:
+        return model_info.status(self._versions, *_model(request))
+
+
+async def _refuse(_request: Any) -> NoReturn:
+    raise ServingError(Code.UNIMPLEMENTED, "this server answers Predict alone")
+
+
+def _model(request: Any) -> tuple[str, int | None]:
+    """Name and version asked for."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    spec = request.model_spec
+    if spec.version_label:
+        raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+    return spec.name, spec.version.value if spec.HasField("version") else None

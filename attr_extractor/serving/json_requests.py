@@ -1,0 +1,159 @@
+"""A predict request's JSON -> tensors, by the rules of TF Serving's util/json_tensor.cc.
+
+Rows (`instances`) hold one value or object per row, columns (`inputs`) one nested list per tensor.
+Text is UTF-8, or `{"b64": ...}` for bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.serving.loaded import DEFAULT
+from attr_extractor.serving.status import invalid
+from attr_extractor.serving.tensors import Arrays, Spec, in_range
+
+ROWS, COLUMNS = "instances", "inputs"
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """A request's JSON object; raises ServingError where it is none."""
+    try:
+        request = json.loads(body.decode())
+    except RecursionError as error:
+        raise invalid("JSON Parse error: nested too deeply") from error
+    except ValueError as error:
+        raise invalid(f"JSON Parse error: {error}") from error
+    if not isinstance(request, dict):
+        raise invalid(f"JSON Value: {_shown(request)} Is not object")
+    return request
+
+
+def signature_name(request: Mapping[str, Any]) -> str:
+    """The signature asked for."""
+    name = request.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid("'signature_name' key must be a string value.")
+    return name or DEFAULT
+
+
+def row_format(request: Mapping[str, Any]) -> bool:
+    """Whether a request is one of rows, not of columns."""
+    found = [key for key in (ROWS, COLUMNS) if key in request]
+    if len(found) == 2:
+        raise invalid("expecting only one of 'inputs' or 'instances' keys to exist")
+    if not found:
+        raise invalid("Missing 'inputs' or 'instances' key")
+    return found == [ROWS]
+
+
+def tensors(request: Mapping[str, Any], specs: Mapping[str, Spec]) -> Arrays:
+    """The request's tensors, rows first, of the types that the signature wants.
+
+    Raises:
+      ServingError: values that are no tensors, or of another type.
+    """
+    columns = _columns_of_rows(request, specs) if row_format(request) else _columns(request, specs)
+    return {name: _tensor(columns[name], specs[name]) for name in specs}
+
+
+def _columns_of_rows(request: Mapping[str, Any], specs: Mapping[str, Spec]) -> dict[str, list]:
+    rows = request[ROWS]
+    if not isinstance(rows, list):
+        raise invalid(f"Expecting '{ROWS}' to be a list/array")
+    if not rows:
+        raise invalid(f"No values in '{ROWS}' array")
+    named = _is_named(rows[0])
+    for i, row in enumerate(rows):
+        if _is_named(row) != named:
+            raise invalid(f"item {i} of '{ROWS}': objects and plain values are mixed")
+        if named and set(row) != set(specs):
+            raise invalid(
+                f"Failed to process element: {i} of '{ROWS}' list. JSON object: {_shown(row)} "
+                f"keys must be equal to: {','.join(sorted(specs))}"
+            )
+    if named:
+        return {name: [row[name] for row in rows] for name in specs}
+    return {_only_input(specs, ROWS): rows}
+
+
+def _columns(request: Mapping[str, Any], specs: Mapping[str, Spec]) -> dict[str, Any]:
+    columns = request[COLUMNS]
+    if not _is_named(columns):
+        return {_only_input(specs, COLUMNS): columns}
+    for name in specs:
+        if name not in columns:
+            raise invalid(f"Missing named input: {name} in '{COLUMNS}' object.")
+    return columns
+
+
+def _only_input(specs: Mapping[str, Spec], key: str) -> str:
+    if len(specs) > 1:
+        raise invalid(
+            f"{key} is plain, but expecting objects as multiple inputs are required: "
+            f"{','.join(sorted(specs))}"
+        )
+    return next(iter(specs))
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not _is_base64(value)
+
+
+def _is_base64(value: dict) -> bool:
+    return len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _tensor(value: Any, spec: Spec) -> np.ndarray:
+    """A dense tensor; its shape is that of the first element at each depth."""
+    shape: list[int] = []
+    flat, first = [value], value
+    while isinstance(first, list):
+        size = len(first)
+        if any(type(part) is not list or len(part) != size for part in flat):
+            raise invalid(f"input {spec.name}: its lists are not all of one size at one depth")
+        shape.append(size)
+        flat = list(chain.from_iterable(flat))
+        first = first[0] if first else None
+    kinds = _kinds(spec)
+    if not set(map(type, flat)) <= kinds:
+        wrong = next(part for part in flat if type(part) not in kinds)
+        raise invalid(f"JSON Value: {_shown(wrong)} is not of expected type: {spec.dtype.name}")
+    try:
+        if spec.dtype == tf.string:
+            return np.array([_bytes(text) for text in flat], object).reshape(shape)
+        widest = np.float64 if spec.dtype.is_floating else np.int64
+        numbers = np.array(flat, bool if spec.dtype == tf.bool else widest)
+    except OverflowError as error:
+        raise invalid(f"input {spec.name}: a number beyond {spec.dtype.name}") from error
+    except ValueError as error:  # of base64, and of half a surrogate pair
+        raise invalid(f"input {spec.name}: Unable to decode: {error}") from error
+    return in_range(numbers, spec).reshape(shape)
+
+
+def _kinds(spec: Spec) -> set[type]:
+    if spec.dtype == tf.string:
+        return {str, dict}
+    if spec.dtype == tf.bool:
+        return {bool}
+    return {int, float} if spec.dtype.is_floating else {int}
+
+
+def _bytes(value: str | dict) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if not _is_base64(value):
+        raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
+    text = "".join(value["b64"].split())  # absl's decoder takes blanks, and needs no padding
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

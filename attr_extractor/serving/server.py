@@ -1,0 +1,143 @@
+"""The local server: TF Serving's REST and gRPC APIs for machines without TF Serving.
+
+SIGTERM drains: no new connection is taken, what was accepted is answered, then the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import grpc
+import tensorflow as tf
+from aiohttp import web
+
+from attr_extractor.errors import InputError
+from attr_extractor.serving.admission import PendingBytes
+from attr_extractor.serving.batching import Limits, Workers
+from attr_extractor.serving.grpc_service import Services
+from attr_extractor.serving.metrics import Metrics
+from attr_extractor.serving.rest import Rest
+from attr_extractor.serving.versions import Versions
+
+_MB = 2**20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served, where, and how much of it at once."""
+
+    model: str | Path  # a folder of version folders
+    name: str = ""  # default: the folder's name
+    host: str = "127.0.0.1"
+    port: int = 8501  # 0: any that is free
+    grpc_port: int | None = None  # None: no gRPC
+    limits: Limits = field(default_factory=Limits)
+    max_body_bytes: int = 64 * _MB
+    max_pending_bytes: int = 512 * _MB
+    poll_seconds: float = 1.0  # between looks for a new version
+    drain_seconds: float = 60.0  # at most, for the requests under way at the end
+
+
+class Server:
+    """One model behind both ways in; to be started and stopped within one event loop."""
+
+    def __init__(self, options: Options):
+        """Raises InputError where there is no folder of versions."""
+        self.options = options
+        self.port = self.grpc_port = 0
+        self._folder = _folder(Path(options.model))
+        self._grpc: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Loads the model, then listens.
+
+        Raises:
+          InputError: no version can be loaded, or a port is taken.
+        """
+        options, metrics = self.options, Metrics()
+        workers = Workers(options.limits, metrics)
+        pending = PendingBytes(options.max_pending_bytes, metrics)
+        name = options.name or self._folder.name
+        self.versions = Versions(name, self._folder, workers, options.poll_seconds)
+        await self.versions.start()
+        self._rest = Rest(self.versions, workers, pending, options.max_body_bytes)
+        self._runner = web.AppRunner(
+            self._rest.application(),
+            access_log=None,
+            handler_cancellation=True,  # whoever hangs up is not answered
+            shutdown_timeout=options.drain_seconds,
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, options.host, options.port).start()
+            self.port = self._runner.addresses[0][1]
+            if options.grpc_port is not None:
+                await self._start_grpc(Services(self.versions, workers, pending))
+        except (OSError, RuntimeError) as error:  # of aiohttp; of gRPC
+            await self.stop()
+            raise InputError(f"cannot listen on {options.host}: {error}") from error
+
+    async def _start_grpc(self, services: Services) -> None:
+        options = self.options
+        self._grpc = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", options.max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a twin
+            ]
+        )
+        services.add_to(self._grpc)
+        self.grpc_port = self._grpc.add_insecure_port(f"{options.host}:{options.grpc_port}")
+        await self._grpc.start()
+
+    async def stop(self) -> None:
+        """Answers what was accepted, takes nothing new, and gives the model back."""
+        self._rest.draining = True
+        stopping = [self._runner.cleanup()]
+        if self._grpc is not None:
+            stopping.append(self._grpc.stop(self.options.drain_seconds))
+        await asyncio.gather(*stopping)
+        await self.versions.stop()
+
+
+_say = partial(print, flush=True)  # a pipe would keep the lines until the end
+
+
+def run(options: Options, say: Callable[[str], None] = _say) -> None:
+    """Serves until SIGTERM or SIGINT; `say` is told the addresses once requests are taken.
+
+    Raises:
+      InputError: nothing to serve, or a port is taken.
+    """
+    tf.get_logger().setLevel("ERROR")  # the Session's loader is announced as deprecated
+    asyncio.run(_run(Server(options), say))
+
+
+async def _run(server: Server, say: Callable[[str], None]) -> None:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await server.start()
+    host = server.options.host
+    say(f"REST: http://{host}:{server.port}/v1/models/{server.versions.name}")
+    if server.grpc_port:
+        say(f"gRPC: {host}:{server.grpc_port}")
+    await stopped.wait()
+    say("draining")
+    await server.stop()
+    say("drained")
+
+
+def _folder(path: Path) -> Path:
+    if (path / "saved_model.pb").is_file():
+        raise InputError(f"{path}: is one version; name the folder of versions, {path.parent}")
+    if not path.is_dir():
+        raise InputError(
+            f"{path}: the model's folder does not exist; export_savedmodel.py makes it"
+        )
+    return path.resolve()

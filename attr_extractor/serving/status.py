@@ -1,0 +1,45 @@
+"""Why a request is refused: gRPC's status codes, and the HTTP ones that TF Serving maps them to."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from grpc import StatusCode as Code
+
+# TF Serving's ToHTTPStatusCode (model_servers/http_server.cc)
+HTTP = {
+    Code.CANCELLED: 499,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.UNAUTHENTICATED: 401,
+}
+_BY_NUMBER = {code.value[0]: code for code in Code}
+_LONGEST = 500  # characters of a message: a graph's names its nodes and their Python lines
+
+
+class ServingError(Exception):
+    """A request that gets no answer, with the reason that its sender is told."""
+
+    def __init__(self, code: Code, message: str, http: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."
+        self.http = http or HTTP.get(code, 500)
+
+    @classmethod
+    def of_graph(cls, error: tf.errors.OpError) -> ServingError:
+        """What the graph itself refused, with the code it gave."""
+        return cls(_BY_NUMBER[error.error_code], error.message.splitlines()[0])
+
+
+def invalid(message: str) -> ServingError:
+    """The commonest refusal: the request itself is wrong."""
+    return ServingError(Code.INVALID_ARGUMENT, message)

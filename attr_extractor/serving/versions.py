@@ -1,0 +1,193 @@
+"""The versions of one model: the newest is loaded and warmed before the one that answers goes.
+
+A request holds its version until it has its answer, so a version is closed when nobody needs it
+any more. A version that cannot be loaded changes nothing; it is tried again once its folder's
+files have changed, being copied perhaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from absl import logging
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
+
+from attr_extractor.errors import InputError
+from attr_extractor.serving.batching import Queue, Workers
+from attr_extractor.serving.loaded import LoadedModel, Signature
+from attr_extractor.serving.status import Code, ServingError, invalid
+
+_REMEMBERED = 20  # versions that are gone and still have a status
+
+
+@dataclass
+class Version:
+    """A loaded version with the queues of its signatures."""
+
+    number: int
+    model: LoadedModel
+    queues: dict[str, Queue]
+    users: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def signature(self, name: str) -> Signature:
+        """A signature by name; raises ServingError in TF Serving's words."""
+        if name not in self.queues:
+            raise invalid(f'Serving signature name: "{name}" not found in signature def')
+        return self.model.signatures[name]
+
+
+@dataclass(frozen=True)
+class State:
+    """What GetModelStatus says of a version."""
+
+    state: int  # of ModelVersionStatus.State
+    error: str = ""
+
+
+class Versions:
+    """Watches a folder of version folders; to be used within one event loop."""
+
+    def __init__(self, name: str, folder: Path, workers: Workers, poll_seconds: float):
+        self.name = name
+        self.states: dict[int, State] = {}
+        self._folder = folder
+        self._workers = workers
+        self._poll_seconds = poll_seconds
+        self._current: Version | None = None
+        self._failed: dict[int, list] = {}  # their files when they failed
+        self._closing: set[asyncio.Task] = set()
+        self._watching: asyncio.Task | None = None
+
+    async def start(self) -> None:
+        """Loads the newest version and goes on watching.
+
+        Raises:
+          InputError: no version there can be loaded.
+        """
+        await self._look()
+        if self._current is None:
+            errors = "; ".join(f"{n}: {state.error}" for n, state in self.states.items())
+            none = "there is no folder with a number and a saved_model.pb in it"
+            raise InputError(f"{self._folder}: no version could be loaded: {errors or none}")
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Waits for the last users, then gives all memory back."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._replace(None)
+        await asyncio.gather(*self._closing)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a version answers."""
+        return self._current is not None
+
+    @contextmanager
+    def use(self, name: str, number: int | None) -> Iterator[Version]:
+        """The version of this number, or the newest; it stays as long as it is in use.
+
+        Raises:
+          ServingError: there is none.
+        """
+        version = self._current
+        if name != self.name or version is None or number not in (None, version.number):
+            which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {which}")
+        version.users += 1
+        try:
+            yield version
+        finally:
+            version.users -= 1
+            version.left.set()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Loads the highest version that can be; those below the current one stay alone."""
+        try:
+            on_disk = await asyncio.to_thread(_version_folders, self._folder)
+        except OSError as error:  # a file that went while it was looked at, a network drive
+            logging.warning("%s is looked at again later: %s", self._folder, error)
+            return
+        for number in sorted(on_disk, reverse=True):
+            if self._current is not None and number == self._current.number:
+                return
+            if self._failed.get(number) == on_disk[number]:
+                continue
+            if await self._load(number):
+                self._failed.clear()
+                return
+            self._failed[number] = on_disk[number]
+
+    async def _load(self, number: int) -> bool:
+        self._set(number, Status.LOADING)
+        loaded = asyncio.to_thread(self._loaded, self._folder / str(number))
+        model = (await asyncio.gather(loaded, return_exceptions=True))[0]
+        if isinstance(model, BaseException):
+            logging.error("version %d of %s cannot be loaded: %s", number, self.name, model)
+            self._set(number, Status.END, f"{type(model).__name__}: {model}")
+            self._workers.metrics.loads.labels("failed").inc()
+            return False
+        queues = {
+            name: Queue(signature, self._workers) for name, signature in model.signatures.items()
+        }
+        self._set(number, Status.AVAILABLE)
+        self._replace(Version(number, model, queues))
+        self._workers.metrics.loads.labels("ok").inc()
+        self._workers.metrics.version.set(number)
+        logging.info("version %d of %s answers", number, self.name)
+        return True
+
+    def _loaded(self, path: Path) -> LoadedModel:
+        model = LoadedModel(path)
+        try:
+            model.warm_up(self._workers.limits.batch_size)
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+    def _replace(self, version: Version | None) -> None:
+        old, self._current = self._current, version
+        if old is not None:
+            self._set(old.number, Status.UNLOADING)
+            task = asyncio.get_running_loop().create_task(self._close(old))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _close(self, version: Version) -> None:
+        while version.users:
+            version.left.clear()
+            await version.left.wait()
+        await asyncio.to_thread(version.model.close)
+        self._set(version.number, Status.END)
+        version.queues.clear()
+        await asyncio.to_thread(gc.collect)  # graphs are full of cycles
+
+    def _set(self, number: int, state: int, error: str = "") -> None:
+        self.states[number] = State(state, error)
+        gone = [n for n in sorted(self.states) if self.states[n].state == Status.END]
+        for old in gone[:-_REMEMBERED]:
+            del self.states[old]
+
+
+def _version_folders(folder: Path) -> dict[int, list]:
+    """By number, the files of every version folder that holds a model: names, sizes, times."""
+    found = {}
+    for path in folder.iterdir():
+        number = int(path.name) if path.name.isdecimal() else -1
+        if path.name == str(number) and (path / "saved_model.pb").is_file():
+            files = [(str(file), file.stat()) for file in sorted(path.rglob("*"))]
+            found[number] = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    return found

@@ -1,0 +1,134 @@
+"""Claims about the queue: who shares a batch, who is refused, and that nobody spoils another's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.serving.batching import Limits, Queue, Workers
+from attr_extractor.serving.loaded import Signature
+from attr_extractor.serving.metrics import Metrics
+from attr_extractor.serving.status import Code, ServingError
+from attr_extractor.serving.tensors import Spec
+
+X = Spec("x", "x:0", tf.float32, ())
+Y = Spec("y", "y:0", tf.float32, ())
+
+
+class Doubles:
+    """y = 2 x; a negative x is an error of the whole batch, as tf.io.parse_example's are."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
+        self.batches.append(x.tolist())
+        assert self.goes_on.wait(30)
+        if (x < 0).any():
+            raise tf.errors.InvalidArgumentError(None, None, "negative")
+        return [2 * x]
+
+
+def serve(scenario, function=None, **limits):
+    """Runs `scenario(submit, function, workers)` in a loop of its own."""
+    function = function or Doubles()
+
+    async def main():
+        workers = Workers(Limits(**{"parallel": 1, "delay": 0.05, **limits}), Metrics())
+        queue = Queue(Signature("double", {"x": X}, {"y": Y}, function), workers)
+
+        def submit(*values: float):
+            return asyncio.ensure_future(
+                queue.submit({"x": np.array(values, np.float32)}, len(values))
+            )
+
+        return await scenario(submit, function, workers)
+
+    return asyncio.run(main())
+
+
+def test_requests_that_arrive_together_share_a_batch_and_get_their_own_rows():
+    async def scenario(submit, function, _workers):
+        found = await asyncio.gather(submit(1), submit(2, 3), submit(4))
+        assert [answer["y"].tolist() for answer in found] == [[2], [4, 6], [8]]
+        assert function.batches == [[1, 2, 3, 4]]
+
+    serve(scenario)
+
+
+def test_a_batch_never_exceeds_its_size_and_keeps_the_order():
+    async def scenario(submit, function, _workers):
+        await asyncio.gather(*(submit(i, i) for i in range(5)))
+        assert function.batches == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
+
+    serve(scenario, batch_size=3)
+
+
+def test_what_the_graph_refuses_for_one_spoils_no_neighbour():
+    async def scenario(submit, _function, _workers):
+        found = await asyncio.gather(submit(1), submit(-1), submit(3), return_exceptions=True)
+        assert isinstance(found[1], tf.errors.InvalidArgumentError)
+        assert [found[i]["y"].tolist() for i in (0, 2)] == [[2], [6]]
+
+    serve(scenario)
+
+
+def test_a_full_queue_refuses_at_once_and_recovers():
+    async def scenario(submit, function, workers):
+        function.goes_on.clear()
+        running = submit(1)
+        await asyncio.sleep(0.3)  # it has left the queue
+        waiting = [submit(2), submit(3)]
+        with pytest.raises(ServingError) as refused:
+            await submit(4)
+        assert (refused.value.code, refused.value.http) == (Code.RESOURCE_EXHAUSTED, 429)
+        function.goes_on.set()
+        assert len(await asyncio.gather(running, *waiting)) == 3
+        assert (await submit(5))["y"].tolist() == [10]
+        assert workers.waiting_rows == 0
+
+    serve(scenario, waiting_rows=2)
+
+
+def test_whoever_hangs_up_is_not_computed_and_shifts_no_rows():
+    async def scenario(submit, function, _workers):
+        function.goes_on.clear()
+        first = submit(1)
+        await asyncio.sleep(0.3)
+        gone, stays = submit(2), submit(3)
+        await asyncio.sleep(0)
+        gone.cancel()
+        function.goes_on.set()
+        assert (await stays)["y"].tolist() == [6]
+        await first
+        assert function.batches == [[1], [3]]
+
+    serve(scenario)
+
+
+def test_one_that_hangs_up_while_its_batch_runs_shifts_no_rows():
+    async def scenario(submit, function, _workers):
+        function.goes_on.clear()
+        gone, stays = submit(1), submit(2)
+        while not function.batches:
+            await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        function.goes_on.set()
+        assert (await stays)["y"].tolist() == [4]
+
+    serve(scenario)
+
+
+def test_an_output_without_its_rows_is_an_error_not_a_wrong_answer():
+    async def scenario(submit, _function, _workers):
+        with pytest.raises(ServingError, match="output y has the shape"):
+            await submit(1, 2)
+
+    serve(scenario, function=lambda x: [x[:1]])

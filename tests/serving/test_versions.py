@@ -1,0 +1,180 @@
+"""Claims about versions: swapped under load without a failed request, and never for the worse."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.serving.client import Client
+from tests.conftest import ROOT, require_bad_input, run_tool
+from tests.serving.running import add_version, expected, photos, running
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    path = tmp_path / "shop"
+    path.mkdir()
+    add_version(exported, path, 1)
+    return path
+
+
+def states(server) -> dict[int, str]:
+    """Of every version, asked over REST."""
+    response = httpx.get(f"http://127.0.0.1:{server.port}/v1/models/shop", timeout=60)
+    found = response.json()["model_version_status"]
+    return {int(each["version"]): each["state"] for each in found}
+
+
+def wait_for(server, number: int, state: str) -> None:
+    end = time.monotonic() + 60
+    while states(server).get(number) != state:
+        assert time.monotonic() < end, states(server)
+        time.sleep(0.05)
+
+
+def require_right(found: dict, answers: dict) -> None:
+    for name, values in answers.items():
+        if values.dtype == object:
+            np.testing.assert_array_equal(found[name], np.vectorize(bytes.decode)(values), name)
+        else:
+            np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
+
+
+def test_versions_are_swapped_under_load_without_a_failed_request(folder, exported):
+    files = photos(exported)
+    answers = expected(exported, files)
+    over = threading.Event()
+
+    def ask(address: str) -> int:
+        client, count = Client(address, "shop"), 0
+        while not over.is_set():
+            require_right(client.photos(files), answers)
+            count += 1
+        return count
+
+    with running(folder) as server, ThreadPoolExecutor(4) as pool:
+        addresses = [f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}"]
+        asking = [pool.submit(ask, address) for address in addresses * 2]
+        for number in (2, 10):
+            add_version(exported, folder, number)
+            wait_for(server, number, "AVAILABLE")
+            wait_for(server, {2: 1, 10: 2}[number], "END")
+        over.set()
+        assert all(each.result(60) > 0 for each in asking)
+        assert states(server) == {10: "AVAILABLE", 2: "END", 1: "END"}
+
+
+def test_a_version_that_cannot_be_loaded_changes_nothing_until_it_is_mended(folder, exported):
+    with running(folder) as server:
+        client = Client(f"http://127.0.0.1:{server.port}", "shop")
+        broken = folder / "2"
+        broken.mkdir()
+        (broken / "saved_model.pb").write_bytes(b"half a file")
+        wait_for(server, 2, "END")
+        url = f"http://127.0.0.1:{server.port}/v1/models/shop/versions/2"
+        status = httpx.get(url).json()["model_version_status"][0]["status"]
+        assert status["error_code"] == "UNKNOWN" and status["error_message"]
+        assert len(client.photos(photos(exported))["error"]) == 5
+        shutil.copytree(exported.model / "1", broken, dirs_exist_ok=True)
+        wait_for(server, 2, "AVAILABLE")
+
+
+def test_removing_the_newest_goes_back_and_removing_all_keeps_the_last(folder, exported):
+    add_version(exported, folder, 2)
+    with running(folder) as server:
+        assert states(server) == {2: "AVAILABLE"}
+        shutil.rmtree(folder / "2")
+        wait_for(server, 1, "AVAILABLE")
+        shutil.rmtree(folder / "1")
+        time.sleep(0.5)
+        answers = Client(f"http://127.0.0.1:{server.port}", "shop").photos(photos(exported))
+        assert answers["error"].tolist() == [""] * 5
+
+
+def test_the_versions_own_warm_up_requests_are_run(folder, exported):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    def write(signature: str) -> None:
+        log = prediction_log_pb2.PredictionLog()
+        request = log.predict_log.request
+        request.model_spec.signature_name = signature
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(photos(exported)))
+        extra = folder / "2" / "assets.extra"
+        extra.mkdir(exist_ok=True)
+        with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+            writer.write(log.SerializeToString())
+
+    with running(folder) as server:
+        shutil.copytree(exported.model / "1", folder / ".2")
+        (folder / ".2").rename(folder / "2")
+        wait_for(server, 2, "AVAILABLE")
+    write("scores")
+    with running(folder) as server:
+        assert states(server) == {2: "AVAILABLE"}
+    write("unknown")  # a version that refuses its own requests does not answer others
+    with running(folder) as server:
+        assert states(server) == {2: "END", 1: "AVAILABLE"}
+
+
+def start(folder, *flags: str) -> tuple[subprocess.Popen, str]:
+    """serve.py in a process of its own, and its REST address."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools/serve.py"), f"--model={folder}", "--port=0", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    line = process.stdout.readline()
+    assert line.startswith("REST: http://127.0.0.1:"), line
+    return process, line.split()[1].split("/v1")[0]
+
+
+def test_sigterm_answers_what_was_accepted_and_ends_well(folder, exported):
+    process, address = start(folder)
+    files = photos(exported)
+    answers = expected(exported, files)
+    client = Client(address, "shop", batch_size=1, parallel=16)
+
+    def ask(_) -> str:
+        try:
+            require_right(client.photos(files), answers)
+        except Exception as error:  # noqa: BLE001 - counted below
+            return repr(error)
+        return "right"
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, i) for i in range(8)]
+        while "pending_bytes 0.0" in httpx.get(f"{address}/metrics", timeout=60).text:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        found = [each.result(120) for each in asked]
+    # those of its 8 x 5 requests that it had not accepted were refused a connection, none cut off
+    assert all(each == "right" or "Connection refused" in each for each in found), found
+    assert process.wait(60) == 0
+    assert process.stdout.read().split() == ["draining", "drained"]
+
+
+def test_what_cannot_be_served_is_said_in_one_line(folder, tmp_path, exported):
+    missing = tmp_path / "nowhere"
+    require_bad_input(run_tool("serve", f"--model={missing}"), f"{missing}", "does not exist")
+    one = folder / "1"
+    require_bad_input(run_tool("serve", f"--model={one}"), "name the folder of versions")
+    (tmp_path / "empty").mkdir()
+    empty = run_tool("serve", f"--model={tmp_path / 'empty'}")
+    require_bad_input(empty, "no version could be loaded", "saved_model.pb")
+    process, address = start(folder)
+    taken = run_tool("serve", f"--model={folder}", f"--port={address.split(':')[-1]}")
+    process.terminate()
+    assert process.wait(60) == 0
+    require_bad_input(taken, "cannot listen on 127.0.0.1", "in use")
