@@ -29,6 +29,11 @@ def optimizer_options() -> dict[str, Any]:
     return {} if KERAS_3 else {"jit_compile": False}
 
 
+def trains_on_several_workers() -> bool:
+    """Whether Keras' `fit` works under MultiWorkerMirroredStrategy."""
+    return not KERAS_3
+
+
 def slot(optimizer: Any, variable: Any) -> int:
     """Where a variable stands among those that an optimizer was built on, and so its moments."""
     if KERAS_3:

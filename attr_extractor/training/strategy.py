@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, TemporaryError
-from attr_extractor.model.keras_versions import KERAS_3
+from attr_extractor.model import keras_versions
 from attr_extractor.records.dataset import WHOLE, Share
 
 EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -108,7 +108,7 @@ def _mirrored() -> Devices:
 
 
 def _multi_worker() -> Devices:
-    if KERAS_3:
+    if not keras_versions.trains_on_several_workers():
         raise InputError(
             "train.strategy: multi_worker needs Keras 2 (Python 3.9 to 3.11): Keras 3 has no "
             "multi-worker training on TensorFlow; use mirrored"

@@ -19,6 +19,7 @@ def network_of(schema: Schema, softmax: bool) -> Network:
         logits=lambda pixels, training: pixels,
         scores=None,
         trunk=[],
+        maps=[],
         schema=schema,
         softmax=exclusive & softmax,
         temperatures=np.ones(schema.num_values, np.float32),

@@ -52,7 +52,8 @@ def tiny(head: list, maps: int = 1, place_weights: np.ndarray | None = None) -> 
         logits = layer(logits)
     softmax = np.zeros(SCHEMA.num_values, bool)
     model = keras.Model(pixels, logits)
-    return Network(model, model, list(model.layers), found, SCHEMA, softmax)
+    ones = np.ones(SCHEMA.num_values, np.float32)
+    return Network(model, model, list(model.layers), found, SCHEMA, softmax, ones)
 
 
 def dense(inputs: int, units: int, seed: int, activation: str | None = None) -> keras.layers.Layer:
