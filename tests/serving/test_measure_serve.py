@@ -27,7 +27,7 @@ def test_wrong_answers_and_errors_count_as_failed():
 def test_the_slope_of_memory_leaves_the_beginning_out():
     growing = [float(i) for i in range(180)]
     assert "+60.0 MiB a minute" in measure_serve._slope([0.0] * 90 + growing)
-    assert "+0.0 MiB a minute" in measure_serve._slope(growing[:60] + [60.0] * 120)
+    assert "60 MiB, then 60;" in measure_serve._slope(growing[:60] + [60.0] * 120)
 
 
 def test_photos_and_a_model_are_needed(exported, tmp_path):
