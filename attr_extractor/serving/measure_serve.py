@@ -1,0 +1,233 @@
+"""serve.py under load for minutes: mixed requests, bad ones among them, a new version every minute.
+
+The server is a process of its own; the clients share its machine. Reports good requests that
+failed (there should be none), how long answers took beside the bare forward pass, and whether
+memory grows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import urllib3
+
+from attr_extractor.errors import InputError
+from attr_extractor.serving.client import Answers, Client
+from attr_extractor.serving.loaded import LoadedModel
+
+_PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "serve.py"
+_PHOTOS = 64  # different ones, asked again and again
+_QUIET = 100  # requests of one client alone
+_TOLERANCE = 1e-4  # between scores of batches of different sizes
+_BAD = (b"{", b'{"instances": []}', b'{"instances": [{"b64": "!"}]}', b'{"inputs": [1]}')
+
+
+@dataclass
+class _Seen:
+    """What the clients have seen."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # by what was asked
+    outcomes: Counter = field(default_factory=Counter)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self, kind: str, call: Callable[[], str]) -> None:
+        """Counts one request's outcome and time."""
+        start = time.perf_counter()
+        try:
+            outcome = call()
+        except Exception as error:  # noqa: BLE001 - counted by its text, and reported
+            outcome = repr(error)
+        self.seconds.setdefault(kind, []).append(time.perf_counter() - start)
+        self.outcomes[outcome] += 1
+
+
+def report(
+    model: str | Path, photos: str | Path, minutes: float, swap_seconds: float, clients: int = 4
+) -> tuple[str, int]:
+    """Runs it; a table of what was seen, and how many good requests failed.
+
+    Args:
+      model: a folder of version folders; copies of its highest version are what is served.
+      photos: a folder with JPEG files.
+      clients: that ask for one photo after the other, half of them over gRPC. One more asks for
+        32 at a time, and one sends bad requests.
+
+    Raises:
+      InputError: no model or no photos there.
+    """
+    tf.get_logger().setLevel("ERROR")  # the Session's loader is announced as deprecated
+    version, files = _version(Path(model)), _files(Path(photos))
+    seen = _Seen()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        _add_version(version, folder, 1)
+        with _server(folder) as (process, addresses):
+            expected = Client(addresses[0], "model").photos(files)
+            for address in addresses:
+                client = Client(address, "model")
+                for i in range(_QUIET):
+                    seen.ask(f"alone, {address[:4]}", _one(client, files, expected, i))
+            threads = _clients(seen, addresses, files, expected, clients)
+            memory = _swap_versions(version, folder, process.pid, minutes * 60, swap_seconds)
+            seen.over.set()
+            for thread in threads:
+                thread.join()
+    outcomes = seen.outcomes
+    failed = sum(n for what, n in outcomes.items() if what not in ("right", "refused"))
+    lines = [*_table(seen, minutes), f"outcomes: {dict(outcomes.most_common())}"]
+    lines += [f"good requests that failed: {failed}", _slope(memory), *_bare(version, files)]
+    return "\n".join(lines), failed
+
+
+def _clients(
+    seen: _Seen, addresses: Sequence[str], files: list[bytes], expected: Answers, count: int
+) -> list[threading.Thread]:
+    def loop(kind: str, calls: Iterator[Callable[[], str]], pause: float = 0.0) -> None:
+        while not seen.over.wait(pause):
+            seen.ask(kind, next(calls))
+
+    work: list[tuple[str, Iterator[Callable[[], str]], float]] = []
+    for i in range(count):
+        address = addresses[i % len(addresses)]
+        client = Client(address, "model")
+        calls = (_one(client, files, expected, i + k) for k in itertools.count())
+        work.append((f"under load, {address[:4]}", calls, 0.0))
+    batches = Client(addresses[1], "model")
+    work.append(("under load, 32 photos", itertools.repeat(_half(batches, files, expected)), 1.0))
+    url = f"{addresses[0]}/v1/models/model:predict"
+    work.append(("bad requests", (_bad(url, body) for body in itertools.cycle(_BAD)), 0.2))
+    threads = [threading.Thread(target=loop, args=each) for each in work]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _one(client: Client, files: list[bytes], expected: Answers, i: int) -> Callable[[], str]:
+    i %= len(files)
+    return lambda: _compared(client.photos(files[i : i + 1]), expected, slice(i, i + 1))
+
+
+def _half(client: Client, files: list[bytes], expected: Answers) -> Callable[[], str]:
+    return lambda: _compared(client.photos(files[:32]), expected, slice(0, 32))
+
+
+def _bad(url: str, body: bytes) -> Callable[[], str]:
+    def call() -> str:
+        status = urllib3.request("POST", url, body=body).status
+        return "refused" if 400 <= status < 500 else f"a bad request got {status}"
+
+    return call
+
+
+def _compared(found: Answers, expected: Answers, rows: slice) -> str:
+    for name, values in expected.items():
+        if values.dtype == np.float32:
+            same = np.allclose(found[name], values[rows], atol=_TOLERANCE)
+        else:
+            same = np.array_equal(found[name], values[rows])
+        if not same:
+            return f"{name} differs"
+    return "right"
+
+
+def _swap_versions(
+    version: Path, folder: Path, pid: int, seconds: float, swap_seconds: float
+) -> list[float]:
+    """A new version ever so often; MiB of the server, every second."""
+    memory: list[float] = []
+    start, newest = time.monotonic(), 1
+    while (elapsed := time.monotonic() - start) < seconds:
+        if elapsed >= newest * swap_seconds:
+            newest += 1
+            _add_version(version, folder, newest)
+            shutil.rmtree(folder / str(newest - 2), ignore_errors=True)
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)  # of KiB
+        time.sleep(1)
+    return memory
+
+
+def _table(seen: _Seen, minutes: float) -> list[str]:
+    lines = [f"{'':26}{'requests':>10}{'a second':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
+    for kind, seconds in seen.seconds.items():
+        time_taken = sum(seconds) if kind.startswith("alone") else minutes * 60
+        quantiles = "".join(f"{q * 1e3:7.1f} ms" for q in np.percentile(seconds, [50, 95, 99]))
+        lines.append(f"{kind:26}{len(seconds):10,}{len(seconds) / time_taken:10.1f}{quantiles}")
+    return lines
+
+
+def _slope(memory: list[float]) -> str:
+    settled = memory[len(memory) // 3 :]  # a few versions in, the allocator has what it keeps
+    slope = np.polyfit(np.arange(len(settled)) / 60, settled, 1)[0]
+    third = max(1, len(settled) // 3)
+    start, end = (np.median(part) for part in (settled[:third], settled[-third:]))
+    return f"memory: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB a minute"
+
+
+def _bare(version: Path, files: list[bytes]) -> list[str]:
+    """The network alone and with decoding, by itself in this process."""
+    model = LoadedModel(version)
+    lines = []
+    for rows in (1, 8, 32):
+        spec = model.signatures["pixels"].inputs["pixels"]
+        pixels = {"pixels": np.zeros([rows, *spec.row_shape], np.uint8)}
+        encoded = {"image_bytes": np.array(files[:rows], object)}
+        times = []
+        for name, inputs in (("pixels", pixels), ("serving_default", encoded)):
+            seconds = []
+            for _ in range(22):
+                start = time.perf_counter()
+                model.signatures[name].run(inputs)
+                seconds.append(time.perf_counter() - start)
+            times.append(np.median(seconds[2:]) * 1e3)
+        lines.append(f"bare, batch {rows}: network {times[0]:.1f} ms, with decoding {times[1]:.1f}")
+    model.close()
+    return lines
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[tuple[subprocess.Popen, list[str]]]:
+    """serve.py, once it takes requests; its REST and its gRPC address."""
+    command = [sys.executable, str(_PROGRAM), f"--model={folder}", "--port=0", "--grpc_port=0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        rest, grpc = (process.stdout.readline().split()[1] for _ in range(2))
+        yield process, [rest.split("/v1/")[0], f"grpc://{grpc}"]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _add_version(version: Path, folder: Path, number: int) -> None:
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f".{number}"
+    shutil.copytree(version, temporary)
+    temporary.rename(folder / str(number))
+
+
+def _version(model: Path) -> Path:
+    versions = [path for path in model.glob("*") if path.name.isdecimal()]
+    if not versions:
+        raise InputError(f"{model}: holds no version folders; export_savedmodel.py makes them")
+    return max(versions, key=lambda path: int(path.name))
+
+
+def _files(photos: Path) -> list[bytes]:
+    found = sorted(photos.glob("*.jp*g"))[:_PHOTOS]
+    if len(found) < _PHOTOS:
+        raise InputError(f"{photos}: holds {len(found)} JPEG files; {_PHOTOS} are needed")
+    return [path.read_bytes() for path in found]
