@@ -1,4 +1,4 @@
-"""A trained run on a split: metrics.json and the details beside it, and report.html."""
+"""A trained run on a split: metrics.json and its details, report.html, the model card."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def evaluate(
     other_dir: str | Path | None = None,
     require: str = "",
 ) -> dict[str, Any]:
-    """Measures a run on a split and writes metrics and `report.html` into the run.
+    """Measures a run on a split; writes metrics, `report.html` and the model card into the run.
 
     `metrics.json` gets the figures; `metrics_SPLIT_details.json` the long tables by value and
     category (`scores.measure` says what is in each).
@@ -78,7 +78,8 @@ def evaluate(
         shown = samples.collect(ours.model, batches, ours.answers)
 
     suffix = f"_{folder.resolve().name}" if records else ""
-    measured = {"split": split, "records": str(folder), **measured}
+    with_thresholds = run.thresholds().digest
+    measured = {"split": split, "records": str(folder), "thresholds": with_thresholds, **measured}
     measured["details"] = f"metrics_{split}{suffix}_details.json"
     if other is not None:
         measured["comparison"] = {"run": str(other.path), **measured["comparison"]}

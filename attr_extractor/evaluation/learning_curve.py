@@ -2,9 +2,11 @@
 
 The error of an attribute, 1 minus its headline score, is taken to fall as a power of the number of
 its labels (Hestness et al., "Deep Learning Scaling is Predictable, Empirically", 2017): a straight
-line in logarithms, whose slope has a t interval from how the points scatter around it. A floor that
-the error cannot pass is not fitted, four points would not show it; so nothing is said beyond twice
-the labels. A part has fewer steps as well, so what longer training alone would buy counts too.
+line in logarithms. Its slope has the wider of two intervals: Student's t from how the points
+scatter around it, which four points may do little by luck, and what the number of photos leaves
+open, as if each point had been measured on photos of its own. A floor that the error cannot pass is
+not fitted, four points would not show it; so nothing is said beyond twice the labels. A part has
+fewer steps as well, so what longer training alone would buy counts too.
 """
 
 from __future__ import annotations
@@ -132,8 +134,13 @@ def power_law(
     x_around = x - x.mean()
     slope = float((x_around * y).sum() / (x_around**2).sum())
     residuals = y - y.mean() - slope * x_around
-    variance = (residuals**2).sum() / (len(x) - 2) / (x_around**2).sum()
-    wide = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * np.sqrt(variance))
+    scatter = (residuals**2).sum() / (len(x) - 2) / (x_around**2).sum()
+    # of a logarithm; a score in 0 .. 1 varies no more than one that is 0 or 1
+    of_points = (1 - errors) / (errors * np.array(photos))
+    sampling = (x_around**2 * of_points).sum() / (x_around**2).sum() ** 2
+    upper = (1 + CONFIDENCE) / 2
+    t, normal = stats.t.ppf(upper, len(x) - 2), stats.norm.ppf(upper)
+    wide = float(max(t * np.sqrt(scatter), normal * np.sqrt(sampling)))
     error = float(np.exp(y.mean() + slope * x_around[-1]))
 
     def gain(more: int, exponent: float) -> float:

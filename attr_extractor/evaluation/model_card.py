@@ -100,6 +100,7 @@ def _scores(run: RunDir, section: dict[str, Any]) -> dict[str, Any]:
     found = {
         "split": section["split"],
         "photos": section["photos"],
+        "thresholds_since_changed": section.get("thresholds") != run.thresholds().digest,
         "mean": mean,
         "attributes": {
             name: {**{key: a.get(key) for key in keys}, "photos": a["applicable"]}

@@ -94,7 +94,9 @@ def _scores(name: str, found: Mapping[str, Any], schema: Schema) -> str:
     parts = [
         f"### {name}: {found['photos']:,} photos",
         "Score: intersection over union of answered and true values (equation 2 of the paper) over "
-        "photos to which the attribute applies and whose label is known.",
+        "photos to which the attribute applies and whose label is known."
+        + " Measured with other thresholds than those below: run evaluate.py again."
+        * found["thresholds_since_changed"],
         _table((*head, "Answered", "Macro F1", "Photos"), lines),
     ]
     if "without_near_duplicates" in found:

@@ -14,7 +14,7 @@ STYLE = """
 .track .range { top: 42%; height: 16%; background: var(--text); opacity: .75 }
 .track .mark { top: 0; bottom: 0; width: 3px; background: var(--half) }
 .track .mark.given { background: var(--bad) } .bars td:nth-child(2) { width: 34% }
-.bars td:first-child { overflow-wrap: break-word }
+td:first-child { overflow-wrap: break-word }
 .key { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem;
   vertical-align: -.05rem; margin-left: .5rem }
 .right, .better { color: var(--good) } .wrong, .worse { color: var(--bad) }

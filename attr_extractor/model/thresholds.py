@@ -6,6 +6,7 @@ exported model carries the same content in its model.json.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Dict, Optional
 
@@ -56,6 +57,11 @@ class Thresholds(yaml_files.Model):
             raise InputError(f"{error}; calibrate.py writes the file anew") from error
         found.check(schema, str(path))
         return found
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits: other temperatures or thresholds, another digest."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def check(self, schema: Schema, origin: str) -> None:
         """Raises InputError naming `origin` where attributes or values are not the schema's."""

@@ -1,7 +1,8 @@
 """The run directory: everything that a training run leaves, and how later programs read it.
 
 config.yaml, schema.yaml, records.json (where, fingerprint), checkpoints/, logs/, weights.npz
-(arrays by layer name), thresholds.json, metrics.json, report.html.
+(arrays by layer name), thresholds.json, metrics.json, report.html, model_card.md and .json,
+learning_curve.json.
 """
 
 from __future__ import annotations

@@ -54,10 +54,10 @@ def test_without_an_attribute_every_answered_value_is_explained(explainer, batch
 def test_where_nothing_is_answered_an_attributes_best_value_is_explained(trained, tmp_path, batch):
     shutil.copytree(trained.run, tmp_path / "run")
     path = tmp_path / "run" / "thresholds.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    for attribute in content["attributes"].values():
-        attribute["threshold"] = 1.0
-    path.write_text(json.dumps(content), encoding="utf-8")
+    thresholds = json.loads(path.read_text(encoding="utf-8"))
+    for attribute in thresholds["attributes"].values():
+        attribute.update(threshold=1.0, values={})
+    path.write_text(json.dumps(thresholds), encoding="utf-8")
     strict = Explainer(RunDir.read(tmp_path / "run"))
     assert strict.explain(batch) == [[], [], []]
     closure = strict.schema["closure"]

@@ -15,9 +15,9 @@ from attr_extractor.training.run_dir import RunDir
 from tests.conftest import require_bad_input, run_tool
 
 
-def test_an_exact_power_law_is_found_with_no_doubt():
+def test_an_exact_power_law_measured_on_many_photos_is_found_with_no_doubt():
     labels = [100, 200, 400, 800]
-    fit = learning_curve.power_law(labels, [1 - 2 * n**-0.4 for n in labels], [10**6] * 4)
+    fit = learning_curve.power_law(labels, [1 - 2 * n**-0.4 for n in labels], [10**12] * 4)
     assert fit["exponent"] == pytest.approx(0.4, abs=1e-4)
     assert fit["interval"] == pytest.approx([0.4, 0.4], abs=1e-4)
     twice = fit["gains"]["twice"]
@@ -28,7 +28,7 @@ def test_an_exact_power_law_is_found_with_no_doubt():
 
 def test_the_interval_is_students_on_the_slope_in_logarithms():
     labels, found = [500, 1000, 2000, 4000], [0.5, 0.62, 0.66, 0.75]
-    fit = learning_curve.power_law(labels, found, [1000] * 4)
+    fit = learning_curve.power_law(labels, found, [10**5] * 4)
     x, y = np.log(labels), np.log(1 - np.array(found))
     slope, intercept = np.polyfit(x, y, 1)
     residual = y - slope * x - intercept
@@ -38,6 +38,17 @@ def test_the_interval_is_students_on_the_slope_in_logarithms():
     at_last = np.exp(intercept + slope * x[-1])
     expected = [at_last * (1 - (5000 / 4000) ** -e) for e in (-slope - wide, -slope + wide)]
     assert fit["gains"]["thousand"]["interval"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_points_on_a_line_are_no_surer_than_the_photos_that_they_were_measured_on():
+    """The interval holds 95 % of the exponents that redrawn photos give, or more."""
+    labels, photos = np.array([100, 200, 400, 800]), 300
+    errors = 2 * labels**-0.4
+    fit = learning_curve.power_law(labels, (1 - errors).tolist(), [photos] * 4)
+    drawn = np.random.default_rng(0).binomial(photos, errors, [2000, 4]) / photos
+    slopes = np.polyfit(np.log(labels), np.log(drawn).T, 1)[0]
+    low, high = fit["interval"]
+    assert ((low < -slopes) & (-slopes < high)).mean() == pytest.approx(0.95, abs=0.015)
 
 
 def test_scores_that_do_not_rise_leave_it_open_whether_labels_buy_anything():
