@@ -1,8 +1,7 @@
 r"""Measures a part of the work by itself, beside what others do where that can be had here.
 
 Example:
-  python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10
-"""
+  python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10"""
 
 from absl import flags
 
@@ -13,7 +12,7 @@ from attr_extractor.records import measure_build, measure_input
 from attr_extractor.training import measure, measure_growth, measure_step
 
 F = flags.FLAGS
-BENCHES = {  # photos, rows, batches or steps if --count is not given, and what measures so many
+BENCHES = {  # --count by default, and what measures so many photos, rows, batches or steps
     "records": (8000, lambda c, n: measure_build.measure_photos(n)),
     "table": (10**6, lambda c, n: measure_build.measure_table(schema.Schema.read(F.schema), n)),
     "input": (200, lambda c, n: measure_input.table(measure_input.measure(F.records, c.data, n))),
