@@ -172,8 +172,8 @@ class Versions:
             await version.left.wait()
         await asyncio.to_thread(version.model.close)
         self._set(version.number, Status.END)
-        version.queues.clear()
-        await asyncio.to_thread(gc.collect)  # graphs are full of cycles
+        del version  # the last reference: graphs are full of cycles, which the collector breaks
+        await asyncio.to_thread(gc.collect)
 
     def _set(self, number: int, state: int, error: str = "") -> None:
         self.states[number] = State(state, error)
