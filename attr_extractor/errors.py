@@ -74,6 +74,16 @@ def require_new_folder(path: str | Path, what: str) -> Path:
     return make_folder(path, what)
 
 
+def require_new_file(path: str | Path, flag: str) -> Path:
+    """An output file that is not there yet, in a folder that is; `flag` names it in the error."""
+    path = Path(path)
+    if path.exists():
+        raise InputError(f"{path}: exists already; name a new file or remove it")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: the folder of {flag} does not exist")
+    return path
+
+
 def make_folder(path: str | Path, what: str) -> Path:
     """Creates a folder where there is none yet; raises InputError where it cannot be made."""
     path = Path(path)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from attr_extractor import labels
 from attr_extractor.catalogue import boxes, photos, table
-from attr_extractor.errors import InputError, require_folder
+from attr_extractor.errors import InputError, require_folder, require_new_file
 from attr_extractor.model.answers import MAX_ANSWERS
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
 from attr_extractor.serving.model_dir import ExportedModel, load
@@ -58,11 +58,7 @@ def fill(
     Raises:
       InputError: the model, the table or the output cannot be used.
     """
-    output = Path(output)
-    if output.exists():
-        raise InputError(f"{output}: exists already; name a new file or remove it")
-    if not output.parent.is_dir():
-        raise InputError(f"{output.parent}: the folder of --output does not exist")
+    output = require_new_file(output, "--output")
     model = load(model_path)
     schema = model.schema
     rows = table.read_catalogue(catalogue, schema, require_all=False)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from attr_extractor import storage
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, require_new_file
 from attr_extractor.evaluation import audit_features, audit_findings, audit_heads
 from attr_extractor.evaluation.audit_features import Products
 from attr_extractor.labels import PRESENT
@@ -161,9 +161,6 @@ def _text(values: list[str], chosen: np.ndarray) -> str:
 
 def _require_writable(output: Path) -> None:
     """Raises InputError now, not after minutes of work."""
-    if output.exists():
-        raise InputError(f"{output}: exists already; name a new file or remove it")
-    if not output.parent.is_dir():
-        raise InputError(f"{output.parent}: the folder of --output does not exist")
+    require_new_file(output, "--output")
     if not os.access(output.parent, os.W_OK):
         raise InputError(f"{output.parent}: nothing can be written there")

@@ -4,8 +4,7 @@ Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Un
 Dataset Labels", 2021): a class's threshold is the mean probability that it gets among the products
 labelled with it, so a class that heads are seldom sure of is held to its own standard. A cell
 is judged by how its value's probability compares with that value's threshold. Their further
-condition, that the other class reaches its own threshold, decides about empty cells only: asked of
-filled ones it lost planted errors (BUILD_NOTES).
+condition, that the other class reaches its own threshold, decides about empty cells only.
 
 An exclusive attribute is one choice between classes, its values. Of any other attribute each value
 is a choice of its own between present and absent. Missing labels count nowhere.

@@ -17,6 +17,7 @@ import tensorflow as tf
 from attr_extractor import files
 from attr_extractor.evaluation import calibration, model_card
 from attr_extractor.evaluation import thresholds as choosing
+from attr_extractor.evaluation.totals import number
 from attr_extractor.labels import MISSING
 from attr_extractor.model import metrics
 from attr_extractor.model.answers import Answers
@@ -162,13 +163,13 @@ def measure(
         name: {
             **{
                 key: {
-                    "ece": _number(errors[key][0][t]),
-                    "ece_all_values": _number(errors[key][1][t]),
+                    "ece": number(errors[key][0][t]),
+                    "ece_all_values": number(errors[key][1][t]),
                     "reliability": best[key].diagram(name),
                 }
                 for key in networks
             },
-            **{key: _number(value[t]) for key, value in worth.items()},
+            **{key: number(value[t]) for key, value in worth.items()},
             "known": int(totals["known"][t]),
             "present": int(totals["present"][t]),
         }
@@ -224,12 +225,7 @@ def _notes(chosen: dict[str, Any], found: dict[str, Any]) -> str:
     return "".join(f"  ({note})" for note in notes)
 
 
-def _number(value: Any) -> float | None:
-    """A JSON number; None where nothing was measured."""
-    return round(float(value), 5) if np.isfinite(value) else None
-
-
 def _mean(values: np.ndarray) -> float | None:
     """The mean over attributes that were measured."""
     seen = values[np.isfinite(values)]
-    return _number(seen.mean()) if len(seen) else None
+    return number(seen.mean()) if len(seen) else None

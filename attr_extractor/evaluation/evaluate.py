@@ -66,7 +66,8 @@ def evaluate(
     requirements = gates.parse(require, gates.figures(nothing))
 
     usual = _given_category(run, folder, manifest, usual)
-    ours = Contender(run.load_network().flat_scores, run.answers())
+    network = run.load_network()
+    ours = Contender(network.flat_scores, run.answers())
     data, theirs = run.config.data, None
     batches = dataset.evaluation_batches(folder, manifest, data, split)
     if other is not None:
@@ -89,7 +90,7 @@ def evaluate(
         measured["failed_requirements"] = failed
     files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
-    found = report.Found(shown, confused, heat=_draw_heat(run))
+    found = report.Found(shown, confused, heat=_draw_heat(Explainer(run, network)))
     if not records:
         curve = learning_curve.read(run)
         found = found._replace(calibration=_calibration(run, split), learning_curve=curve)
@@ -99,9 +100,7 @@ def evaluate(
     return measured
 
 
-def _draw_heat(run: RunDir) -> DrawHeat:
-    explainer = Explainer(run)
-
+def _draw_heat(explainer: Explainer) -> DrawHeat:
     def draw(photo: np.ndarray, attribute: str, value: str) -> np.ndarray:
         return heat_map.overlay(photo, explainer.heat(photo, attribute, value))
 

@@ -16,6 +16,7 @@ from attr_extractor.evaluation import heat_map
 from attr_extractor.evaluation.attention_maps import AttentionMaps
 from attr_extractor.evaluation.grad_cam import GradCam
 from attr_extractor.model.answers import MAX_ANSWERS
+from attr_extractor.model.network import Network
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
@@ -34,11 +35,11 @@ class Explanation:
 
 
 class Explainer:
-    """Explains any value of any photo by a run's network."""
+    """Explains any value of any photo by a run's network, loaded here unless it is given."""
 
-    def __init__(self, run: RunDir):
+    def __init__(self, run: RunDir, network: Network | None = None):
         self.run = run
-        self._network = run.load_network()
+        self._network = network or run.load_network()
         possible = AttentionMaps.is_possible(self._network)
         self._attention = AttentionMaps(self._network) if possible else None
         self._grad_cam = GradCam(self._network)

@@ -57,6 +57,8 @@ def explain_photos(
     """
     run = RunDir.read(run_dir)
     find_value(run.schema, attribute, value)  # before the network is built
+    if not images:
+        raise InputError("no photo is named")
     explainer = Explainer(run)
     folder = make_folder(output_dir or run.path / "explain", "the folder of the pictures")
     sections, count = [], 0

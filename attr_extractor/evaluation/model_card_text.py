@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from attr_extractor.evaluation.words import figure, interval
 from attr_extractor.schema import Schema
 
 EMPTY = "_to fill in_"
@@ -83,9 +84,9 @@ def _scores(name: str, found: Mapping[str, Any], schema: Schema) -> str:
     lines = [
         (
             _cell(title),
-            _number(a["score"]),
-            _interval(a["interval"]),
-            *(_number(a[k]) for k in ("most_frequent", "accuracy", "coverage", "macro_f1")),
+            figure(a["score"]),
+            interval(a["interval"]),
+            *(figure(a[k]) for k in ("most_frequent", "accuracy", "coverage", "macro_f1")),
             _count(a.get("photos")),
         )
         for title, a in [*named, ("mean", {**found["mean"], "photos": found["photos"]})]
@@ -103,16 +104,16 @@ def _scores(name: str, found: Mapping[str, Any], schema: Schema) -> str:
         block = found["without_near_duplicates"]
         parts.append(
             f"Without the {block['left_out']:,} photos that resemble a training photo: "
-            f"{_number(block['score'])} ({_interval(block['interval'])})."
+            f"{figure(block['score'])} ({interval(block['interval'])})."
         )
     if found["worst_categories"]:
         worst = [
             (
                 _cell(c["category"]),
-                _number(c["score"]),
+                figure(c["score"]),
                 _count(c["photos"]),
                 ", ".join(
-                    f"{_cell(schema[n].title())} {_number(a['score'])} ({a['photos']:,})"
+                    f"{_cell(schema[n].title())} {figure(a['score'])} ({a['photos']:,})"
                     for n, a in c.get("weakest", {}).items()
                 ),
             )
@@ -128,7 +129,7 @@ def _thresholds(card: Mapping[str, Any], schema: Schema) -> list[str]:
     text = "Not calibrated: temperature 1 and the thresholds of the schema."
     if errors is not None:
         found = "; ".join(
-            f"on {split} {_number(mean['ece_before'])} before, {_number(mean['ece_after'])} after"
+            f"on {split} {figure(mean['ece_before'])} before, {figure(mean['ece_after'])} after"
             for split, mean in errors.items()
         )
         text = f"Chosen on {chosen['split']}. Expected calibration error, mean: {found}."
@@ -185,16 +186,8 @@ def _cell(text: str) -> str:
     return " ".join(text.split())
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _time(seconds: float | None) -> str:

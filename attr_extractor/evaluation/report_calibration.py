@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attr_extractor.evaluation.report_scores import figure
+from attr_extractor.evaluation.words import figure
 from attr_extractor.html_page import Markup, escape, line_chart, searched, table
 from attr_extractor.schema import Schema
 

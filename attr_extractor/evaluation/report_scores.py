@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attr_extractor.evaluation.words import figure, interval, verdict
 from attr_extractor.html_page import Markup, escape, searched, table
 from attr_extractor.schema import Schema
 
@@ -109,27 +110,17 @@ def compared(schema: Schema, measured: dict[str, Any]) -> Markup:
 
 def _compared(a: dict[str, Any], b: dict[str, Any]) -> tuple[Any, ...]:
     low, high = b["difference_interval"]
-    verdict = "better" if low > 0 else "worse" if high < 0 else "not sure"
+    found = verdict(b["difference_interval"])
     bars = _bar(a["score"], a["interval"]) + _bar(b["score"], b["interval"], css=" other")
     return (
         bars,
         f"{b['difference']:+.3f}",
         f"{low:+.3f} to {high:+.3f}",
-        Markup(f"<span class='{verdict}'>{verdict}</span>"),
+        Markup(f"<span class='{found}'>{found}</span>"),
         figure(a["score"]),
         figure(b["score"]),
         a["applicable"],
     )
-
-
-def figure(value: float | None) -> str:
-    """Three decimals; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def interval(ends: list[float] | None) -> str:
-    """Both ends of an interval."""
-    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _bar(share: float, ends: list[float], marks: str = "", css: str = "") -> Markup:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attr_extractor.evaluation.confused_photos import ConfusedPhotos, Photo
-from attr_extractor.evaluation.report_scores import figure
+from attr_extractor.evaluation.words import figure
 from attr_extractor.html_page import Markup, data_url, escape, searched, table, track
 from attr_extractor.schema import Schema
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attr_extractor.evaluation.words import figure, verdict
+
 WIDTH = 100  # columns, at most
 _MEAN = "mean over attributes"
 _COLUMNS = (
@@ -59,10 +61,10 @@ def comparison(measured: dict[str, Any]) -> str:
         rows.append((_MEAN, measured["mean"], compared["mean"]))
     for name, a, b in rows:
         low, high = b["difference_interval"]
-        verdict = "better" if low > 0 else "worse" if high < 0 else "not sure"
         lines.append(
             f"{_shortened(name, width):{width}}  {_figure(a['score'])}  {_figure(b['score'])}  "
-            f"{b['difference']:+10.3f}  [{low:+.3f}, {high:+.3f}]  {verdict}"
+            f"{b['difference']:+10.3f}  [{low:+.3f}, {high:+.3f}]  "
+            f"{verdict(b['difference_interval'])}"
         )
     return "\n".join([f"this run beside {compared['run']}, the same photos and draws:", *lines])
 
@@ -99,7 +101,7 @@ def _figures(block: dict[str, Any], beats: str) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return f"{'-':>5}" if value is None else f"{value:.3f}"
+    return f"{figure(value):>5}"
 
 
 def _interval(ends: list[float]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,6 +156,28 @@ def readable(records: str | Path) -> Iterator[None]:
     except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
         detail = error.message.splitlines()[0]
         raise InputError(f"{records}: a shard is damaged: {detail}; build it again") from error
+
+
+def indexed_examples(path: str, products: Sequence[str]) -> Iterator[tf.train.Example]:
+    """The Examples of a shard, one by one.
+
+    Args:
+      products: of every Example, as the shard's index names them.
+
+    Raises:
+      InputError: the shard is damaged, or holds other Examples than its index has rows.
+    """
+    number = 0
+    with readable(path):
+        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            record = tf.train.Example.FromString(serialized)
+            listed = products[number].encode() if number < len(products) else None
+            if record.features.feature["product_id"].bytes_list.value[0] != listed:
+                raise InputError(f"{path}: record {number} is not the product that its index names")
+            number += 1
+            yield record
+    if number != len(products):
+        raise InputError(f"{path}: it has {number} records, its index {len(products)} rows")
 
 
 def _runs(

@@ -77,23 +77,15 @@ def write(task_path: str) -> None:
     codes: list[bytes] = []
     products, given = (listed[c].to_pylist() for c in ("product_id", "labels"))
     with (
-        dataset.readable(path),
         storage.whole(path, workers=True) as temporary,
         tf.io.TFRecordWriter(temporary) as writer,
     ):
-        for i, serialized in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
-            record = tf.train.Example.FromString(serialized)
-            features = record.features.feature
-            listed_here = products[i].encode() if i < len(products) else None
-            if features["product_id"].bytes_list.value[0] != listed_here:
-                raise InputError(f"{path}: record {i} is not the product that its index names")
-            kept = features["labels"].bytes_list
+        for i, record in enumerate(dataset.indexed_examples(path, products)):
+            kept = record.features.feature["labels"].bytes_list
             if given[i] is not None:
                 kept.value[0] = given[i]
             codes.append(kept.value[0])
             writer.write(record.SerializeToString(deterministic=True))
-        if len(codes) != len(products):
-            raise InputError(f"{path}: it has {len(codes)} records, its index {len(products)} rows")
     facts = index.Facts(
         made_of=task["made_of"],
         fingerprint=task["fingerprint"],

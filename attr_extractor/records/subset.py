@@ -78,18 +78,13 @@ def _copy(
     codes: list[bytes] = []
     source, target = storage.join(records, name), storage.join(output, name)
     with (
-        dataset.readable(source),
         storage.whole(target) as temporary,
         tf.io.TFRecordWriter(temporary) as writer,
     ):
-        for i, serialized in enumerate(tf.data.TFRecordDataset(source).as_numpy_iterator()):
-            features = tf.train.Example.FromString(serialized).features.feature
-            listed_here = products[i].encode() if i < len(products) else None
-            if features["product_id"].bytes_list.value[0] != listed_here:
-                raise InputError(f"{source}: record {i} is not the product that its index names")
-            if kept[i]:
-                writer.write(serialized)
-                codes.append(features["labels"].bytes_list.value[0])
+        for record, is_kept in zip(dataset.indexed_examples(source, products), kept):
+            if is_kept:
+                writer.write(record.SerializeToString(deterministic=True))
+                codes.append(record.features.feature["labels"].bytes_list.value[0])
     listed = photos.filter(pa.array(kept))
     facts = index.Facts(
         made_of=made_of,

@@ -24,7 +24,7 @@ from attr_extractor.errors import InputError, make_folder
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.network import Network
 from attr_extractor.serving import raw_photos
-from attr_extractor.serving.model_dir import Facts
+from attr_extractor.serving.model_dir import Facts, versions
 from attr_extractor.training.run_dir import RunDir
 
 TOLERANCE = 1e-5  # between the reloaded model's scores and the trained model's
@@ -100,9 +100,9 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
     output_dir = Path(output_dir)
     if output_dir.is_file():
         raise InputError(f"{output_dir}: is a file; name a folder for the model's versions")
-    existing = [int(p.name) for p in output_dir.glob("*") if p.name.isdigit()]
+    existing = versions(output_dir)
     version = max(existing, default=0) + 1 if version is None else version
-    if version in existing:
+    if version in existing or (output_dir / str(version)).exists():
         raise InputError(f"{output_dir / str(version)}: this version exists; name another")
     thresholds = run.thresholds()
     network = run.load_network(thresholds)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
-import tensorflow as tf
 from tensorflow_serving.apis import (
     model_service_pb2_grpc,
     predict_pb2,
@@ -18,7 +17,7 @@ from attr_extractor.serving import model_info, photo_sizes, tensors
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Workers
 from attr_extractor.serving.loaded import DEFAULT
-from attr_extractor.serving.status import Code, ServingError, invalid
+from attr_extractor.serving.status import REFUSALS, Code, ServingError, invalid
 from attr_extractor.serving.versions import Versions
 
 
@@ -63,8 +62,8 @@ class Services(
             response = await make(request)
             code = Code.OK
             return response
-        except (ServingError, tf.errors.OpError) as raised:
-            error = raised if isinstance(raised, ServingError) else ServingError.of_graph(raised)
+        except REFUSALS as raised:
+            error = ServingError.of(raised)
             code = error.code
             return await context.abort(code, error.message)
         finally:

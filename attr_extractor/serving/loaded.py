@@ -1,7 +1,7 @@
 """One version of a model in memory: a SavedModel in a Session, as TF Serving holds it.
 
-Not tf.saved_model.load: its objects and functions stay in TensorFlow's global context, some 4 MiB
-for every version that was ever loaded, where a closed Session gives everything back.
+Not tf.saved_model.load: its objects and functions stay in TensorFlow's global context, those of
+every version that was ever loaded, where a closed Session gives everything back.
 """
 
 from __future__ import annotations

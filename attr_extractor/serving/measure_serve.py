@@ -27,6 +27,7 @@ import urllib3
 from attr_extractor.errors import InputError
 from attr_extractor.serving.client import Answers, Client
 from attr_extractor.serving.loaded import LoadedModel
+from attr_extractor.serving.model_dir import versions
 
 _PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "serve.py"
 _PHOTOS = 64  # different ones, asked again and again
@@ -220,10 +221,10 @@ def _add_version(version: Path, folder: Path, number: int) -> None:
 
 
 def _version(model: Path) -> Path:
-    versions = [path for path in model.glob("*") if path.name.isdecimal()]
-    if not versions:
+    existing = versions(model)
+    if not existing:
         raise InputError(f"{model}: holds no version folders; export_savedmodel.py makes them")
-    return max(versions, key=lambda path: int(path.name))
+    return existing[max(existing)]
 
 
 def _files(photos: Path) -> list[bytes]:

@@ -43,6 +43,12 @@ class ExportedModel:
         return self.answers.schema
 
 
+def versions(folder: Path) -> dict[int, Path]:
+    """The version folders in a model's folder, by number."""
+    found = (path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
+    return {int(path.name): path for path in found}
+
+
 def load(path: str | Path) -> ExportedModel:
     """Loads a version folder, or the highest version in a folder of them.
 
@@ -50,9 +56,9 @@ def load(path: str | Path) -> ExportedModel:
       InputError: no SavedModel of this package there.
     """
     path = Path(path)
-    versions = [p for p in path.glob("*") if p.name.isdigit() and p.is_dir()]
-    if not (path / "saved_model.pb").is_file() and versions:
-        path = max(versions, key=lambda p: int(p.name))
+    existing = versions(path)
+    if not (path / "saved_model.pb").is_file() and existing:
+        path = existing[max(existing)]
     if not (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: not a SavedModel: it has no saved_model.pb")
     description = path / "assets" / "model.json"

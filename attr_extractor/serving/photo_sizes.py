@@ -1,7 +1,7 @@
 """The server's own limit on a photo's pixels, from its header, before the graph decodes it.
 
-The graph refuses more than 100 million; just below that a PNG of 95 KB still takes 3.5 GB and half
-a minute to decode, which a training run may afford and a server may not.
+The graph refuses more than 100 million; just below that a PNG of a few kilobytes still takes
+gigabytes to decode, which a training run may afford and a server may not.
 """
 
 from __future__ import annotations

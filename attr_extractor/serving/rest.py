@@ -11,13 +11,12 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
-import tensorflow as tf
 from aiohttp import web
 
 from attr_extractor.serving import json_answers, json_requests, model_info, photo_sizes, tensors
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Workers
-from attr_extractor.serving.status import Code, ServingError, invalid
+from attr_extractor.serving.status import REFUSALS, Code, ServingError, invalid
 from attr_extractor.serving.versions import Versions
 
 _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
@@ -56,8 +55,8 @@ class Rest:
             response = await handler(request)
             code = Code.OK
             return response
-        except (ServingError, tf.errors.OpError) as raised:
-            error = raised if isinstance(raised, ServingError) else ServingError.of_graph(raised)
+        except REFUSALS as raised:
+            error = ServingError.of(raised)
             code = error.code
             return _json(json_answers.error(error.message), error.http)
         except web.HTTPException as error:  # aiohttp's own: unknown paths and methods

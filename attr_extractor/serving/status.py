@@ -35,9 +35,14 @@ class ServingError(Exception):
         self.http = http or HTTP.get(code, 500)
 
     @classmethod
-    def of_graph(cls, error: tf.errors.OpError) -> ServingError:
-        """What the graph itself refused, with the code it gave."""
-        return cls(_BY_NUMBER[error.error_code], error.message.splitlines()[0])
+    def of(cls, refusal: ServingError | tf.errors.OpError) -> ServingError:
+        """A refusal as it is; of the graph's own, with the code it gave."""
+        if isinstance(refusal, ServingError):
+            return refusal
+        return cls(_BY_NUMBER[refusal.error_code], refusal.message.splitlines()[0])
+
+
+REFUSALS = (ServingError, tf.errors.OpError)
 
 
 def invalid(message: str) -> ServingError:

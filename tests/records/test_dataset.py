@@ -15,7 +15,7 @@ import tensorflow as tf
 from attr_extractor import labels
 from attr_extractor.config import Data
 from attr_extractor.errors import InputError
-from attr_extractor.records import dataset, pixels
+from attr_extractor.records import dataset, index, pixels
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from tests.conftest import ROOT, Shop
@@ -225,3 +225,20 @@ def test_the_products_of_a_step_are_those_of_its_batch(built, manifest, steps):
     for step in (0, 1, steps - 1, steps, steps + 2):
         found = dataset.product_ids(built.records, manifest, DATA, 4, step)
         assert found == [product.decode() for product in stream[step]["product_id"]]
+
+
+def test_the_examples_of_a_shard_are_those_of_its_index_or_bad_input(built):
+    manifest = Manifest.read(built.records)
+    name = manifest.splits["train"].shards[0].name
+    path = str(built.records / name)
+    products = index.read(str(built.records), [name])["product_id"].to_pylist()
+    raw = [record.numpy() for record in tf.data.TFRecordDataset(path)]
+    found = list(dataset.indexed_examples(path, products))
+    assert [e.SerializeToString(deterministic=True) for e in found] == raw
+    for listed, words in (
+        (products[:-1], f"record {len(products) - 1} is not the product"),
+        ([*products, "more"], f"it has {len(products)} records, its index {len(products) + 1}"),
+        ([products[0], "other", *products[2:]], "record 1 is not the product"),
+    ):
+        with pytest.raises(InputError, match=words):
+            list(dataset.indexed_examples(path, listed))

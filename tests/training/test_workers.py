@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -104,6 +105,23 @@ def test_a_worker_that_dies_ends_the_other_and_the_restart_ends_with_the_same_we
     assert set(whole) == set(killed)
     for name in whole:
         np.testing.assert_allclose(killed[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+@needs_keras_2
+@pytest.mark.slow
+def test_a_worker_that_falls_silent_ends_the_other(built, tmp_path):
+    chief, other = train(built, tmp_path / "run", "train.epochs=10000")
+    while not list((tmp_path / "run").glob("checkpoints/step-*.index")):
+        assert chief.poll() is None
+        time.sleep(0.05)
+    other.send_signal(signal.SIGSTOP)
+    try:
+        text = chief.communicate(timeout=300)[1]
+    finally:
+        other.kill()
+        other.communicate()
+    assert chief.returncode == 75, text
+    assert "another of the 2 workers has stopped" in text and "Traceback" not in text
 
 
 @needs_keras_2
