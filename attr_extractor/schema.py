@@ -206,6 +206,11 @@ class Schema(yaml_files.Model):
         return sum(self.sizes)
 
     @functools.cached_property
+    def value_names(self) -> list[str]:
+        """`<attribute>=<value>`, V of them in schema order."""
+        return [f"{a.name}={value}" for a in self.attributes for value in a.values]
+
+    @functools.cached_property
     def slices(self) -> dict[str, slice]:
         """Where each attribute's values stand among the V."""
         ends = np.cumsum(self.sizes).tolist()

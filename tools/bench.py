@@ -1,7 +1,5 @@
 r"""Measures a part of the work by itself, beside what others do where that can be had here.
-
-Example:
-  python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10"""
+Example: python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10"""
 
 from absl import flags
 
@@ -9,6 +7,7 @@ from attr_extractor import config, errors, schema
 from attr_extractor.evaluation import measure_audit, measure_grad_cam
 from attr_extractor.model import measure_augmentation
 from attr_extractor.records import measure_build, measure_input
+from attr_extractor.serving import measure_export
 from attr_extractor.training import measure, measure_growth, measure_step
 
 F = flags.FLAGS
@@ -19,6 +18,7 @@ BENCHES = {  # --count by default, and what measures so many photos, rows, batch
     "step": (21, lambda c, n: measure_step.report(c, schema.Schema.read(F.schema), n, F.records)),
     "augment": (20, lambda c, n: measure_augmentation.measure(c, n, F.records)),
     "growth": (5, lambda c, n: measure_growth.table(measure_growth.measure(c, n))),
+    "export": (30, lambda c, n: measure_export.report(c, schema.Schema.read(F.schema), n)),
     "audit": (0, lambda c, n: measure_audit.measure(c, F.records)),
     "grad_cam": (200, lambda c, n: measure_grad_cam.report(F.run_dir, n)),
 }
@@ -26,7 +26,7 @@ flags.DEFINE_enum("what", None, list(BENCHES), "What to measure.", required=True
 flags.DEFINE_integer("count", None, str({k: v[0] for k, v in BENCHES.items()}), lower_bound=1)
 flags.DEFINE_string("config", "configs/modern.yaml", "The experiment: YAML.")
 flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
-flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table and step: YAML.")
+flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table, step, export: YAML.")
 flags.DEFINE_string("records", "", "For input, audit; step adds the loop, augment its photos.")
 flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue.")
 

@@ -115,7 +115,7 @@ def _scored(
 
         def read(start: int) -> list[tuple[int, bytes, str]]:
             batch = records[start : start + ROWS_PER_BATCH]
-            return _read_photos(batch, root, model.photo_short_side, box)
+            return _read_photos(batch, root, model.facts.photo_short_side, box)
 
         # not pool.map: it would read the whole table's photos ahead of the model, into memory
         ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])

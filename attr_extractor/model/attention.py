@@ -71,14 +71,28 @@ class TransformerBlock(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        hidden, expanded = self._before_reduce(inputs)
+        reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
+        return hidden + self.feed_forward_scale * reduced  # [B, N, D]
+
+    def pooled(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[B, N, D] -> [B, D]: the mean over the positions of what the layer gives.
+
+        The last product is linear, so it comes after the mean: a photo's N rows become one.
+        """
+        hidden, expanded = self._before_reduce(inputs)
+        expanded = tf.reduce_mean(expanded, axis=1)  # [B, F]
+        reduced = tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
+        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced  # [B, D]
+
+    def _before_reduce(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, N, D], the sum after the attention, and [B, N, F], the hidden layer behind it."""
         if self.learned_positions:
             inputs = inputs + self.positions
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
         hidden = inputs + self.attention_scale * self._attend(normal)  # [B, N, D]
         normal = _normalize(hidden, self.norm2_scale, self.norm2_offset)  # [B, N, D]
-        expanded = tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))  # [B, N, F]
-        reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
-        return hidden + self.feed_forward_scale * reduced  # [B, N, D]
+        return hidden, tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))
 
     def attention(self, inputs: tf.Tensor) -> tf.Tensor:
         """How much each position attends to each other one, per head.

@@ -37,6 +37,17 @@ def serialize(values: dict[str, Any]) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
+def photo(serialized: bytes) -> bytes:
+    """The JPEG of one serialized Example, read in Python.
+
+    Raises:
+      google.protobuf.message.DecodeError: it is not an Example.
+      LookupError: one without a photo.
+    """
+    features = tf.train.Example.FromString(serialized).features.feature
+    return features["image/encoded"].bytes_list.value[0]
+
+
 def parse(serialized: tf.Tensor, names: Iterable[str] = tuple(FEATURES)) -> dict[str, tf.Tensor]:
     """The raw features of one serialized Example (string scalar), those of FEATURES named."""
     return tf.io.parse_single_example(serialized, {name: FEATURES[name] for name in names})

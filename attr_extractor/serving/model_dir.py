@@ -33,9 +33,10 @@ class ExportedModel:
     """A loaded SavedModel with its post-processing and photo policy."""
 
     path: Path
+    facts: Facts
     answers: Answers
-    photo_short_side: int
     signatures: Any
+    network: Any  # pixels uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D]
 
     @property
     def schema(self) -> Schema:
@@ -67,9 +68,11 @@ def load(path: str | Path) -> ExportedModel:
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
     facts.thresholds.check(schema, str(description))
+    loaded = tf.saved_model.load(str(path))
     return ExportedModel(
         path=path,
+        facts=facts,
         answers=Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category),
-        photo_short_side=facts.photo_short_side,
-        signatures=tf.saved_model.load(str(path)).signatures,
+        signatures=loaded.signatures,
+        network=loaded.network,
     )

@@ -10,22 +10,34 @@ import io
 import math
 import warnings
 
+from google.protobuf.message import DecodeError
 from PIL import Image
 
+from attr_extractor.records import example
 from attr_extractor.serving.status import invalid
 from attr_extractor.serving.tensors import Arrays
 
 PHOTOS = "image_bytes"  # what every signature that reads files calls them
+EXAMPLES = "examples"  # and that which reads the records' own form
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP")  # that the graph decodes
 
 
 def check(inputs: Arrays, megapixels: float) -> None:
     """Raises ServingError where a photo has more pixels; what has no size is left to the graph."""
-    for i, photo in enumerate(inputs.get(PHOTOS, ())):
+    photos = [*inputs.get(PHOTOS, ()), *map(_photo, inputs.get(EXAMPLES, ()))]
+    for i, photo in enumerate(photos):
         size = _size(photo)
         if math.prod(size) > megapixels * 1e6:
             sides = f"{size[0]} x {size[1]} pixels"
             raise invalid(f"photo {i} is {sides}; at most {megapixels:g} million are read")
+
+
+def _photo(serialized: bytes) -> bytes:
+    """The photo in an Example, empty where there is none: the graph says what it lacks."""
+    try:
+        return example.photo(serialized)
+    except (DecodeError, LookupError):
+        return b""
 
 
 def _size(photo: bytes) -> tuple[int, int]:

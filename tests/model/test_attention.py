@@ -114,3 +114,8 @@ def test_with_learned_positions_the_order_of_the_positions_matters(inputs):
     layer.positions.assign(np.random.default_rng(3).normal(size=[POSITIONS, CHANNELS]))
     order = np.random.default_rng(2).permutation(POSITIONS)
     assert np.abs(layer(inputs[:, order]) - layer(inputs).numpy()[:, order]).max() > 0.1
+
+
+def test_pooled_is_the_mean_over_the_positions(block, inputs):
+    expected = block_in_numpy(block, inputs.astype(np.float64)).mean(axis=1)
+    np.testing.assert_allclose(block.pooled(inputs), expected, rtol=1e-4, atol=1e-4)

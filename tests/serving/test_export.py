@@ -22,7 +22,7 @@ from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
-from attr_extractor.serving import export, model_dir
+from attr_extractor.serving import export, model_dir, served_model
 from attr_extractor.training.run_dir import RunDir
 
 NAMES = ["001_0.jpg", "002_0.jpg", "003_0.jpg", "010_1.jpg"]
@@ -135,10 +135,11 @@ def test_saved_model_cli_runs_the_default_signature(exported, tmp_path):
 
 
 def test_signatures_have_the_names_dtypes_and_shapes_of_the_contract(served, schema):
-    assert set(served) == {"serving_default", "with_threshold", "pixels", "scores"}
     files = {"image_bytes": (tf.string, [None])}
     inputs = {
         "serving_default": files,
+        "tf_example": {"examples": (tf.string, [None])},
+        "embedding": files,
         "with_threshold": {**files, "threshold": (tf.float32, [None])},
         "pixels": {"pixels": (tf.uint8, [None, 32, 32, 3])},
         "scores": files,
@@ -147,12 +148,15 @@ def test_signatures_have_the_names_dtypes_and_shapes_of_the_contract(served, sch
     for name, size in {"category": 1, "neck_type": 1, "color": 3, "closure": 1}.items():
         answers[name] = (tf.string, [None, size])
         answers[f"{name}_score"] = (tf.float32, [None, size])
-    scores = {"scores": (tf.float32, [None, 11]), "error": (tf.string, [None])}
+    error = {"error": (tf.string, [None])}
+    scores = {"scores": (tf.float32, [None, 11]), "names": (tf.string, [None, 11]), **error}
+    embedding = {"embedding": (tf.float32, [None, 160]), **error}
+    assert set(served) == set(inputs)
     for name, signature in served.items():
         taken = signature.structured_input_signature[1]
         given = signature.structured_outputs
         assert {k: (v.dtype, v.shape.as_list()) for k, v in taken.items()} == inputs[name]
-        expected = scores if name == "scores" else answers
+        expected = {"scores": scores, "embedding": embedding}.get(name, answers)
         assert {k: (v.dtype, v.shape.as_list()) for k, v in given.items()} == expected
 
 
@@ -162,6 +166,37 @@ def test_the_scores_and_pixels_signatures_agree_with_keras(exported, served, sch
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     photos = tf.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
     require_answers(served["pixels"](pixels=photos), by_hand(schema, expected, 0.5))
+
+
+def test_scores_stand_beside_their_names_in_every_row(served, exported, schema):
+    names = served["scores"](image_bytes=tf.constant(photo_bytes(exported)))["names"].numpy()
+    assert names.shape == (4, 11)
+    expected = [f"{a.name}={value}".encode() for a in schema.attributes for value in a.values]
+    assert (names == np.array(expected)).all()
+
+
+def test_an_embedding_is_the_pooled_features_at_length_1(exported, served):
+    found = served["embedding"](image_bytes=tf.constant(photo_bytes(exported)))["embedding"]
+    logits = RunDir.read(exported.run).load_network().logits
+    # by hand, from what the attention block gives for each position
+    photos = tf.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
+    last = logits.get_layer("transformer-block").output
+    features = tf.keras.Model(logits.inputs, last)(photos, training=False).numpy().mean(axis=1)
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+def test_the_records_own_examples_get_the_answers_of_their_photos(exported, served):
+    shards = sorted((exported.path / "records").glob("**/*test*.tfrecord*"))
+    examples = [e.numpy() for e in tf.data.TFRecordDataset([str(s) for s in shards]).take(3)]
+    parsed = [tf.train.Example.FromString(e).features.feature for e in examples]
+    photos = [feature["image/encoded"].bytes_list.value[0] for feature in parsed]
+    found = served["tf_example"](examples=tf.constant(examples))
+    expected = served["serving_default"](image_bytes=tf.constant(photos))
+    assert len(photos) and set(found) == set(expected)
+    for name, answer in expected.items():
+        np.testing.assert_array_equal(found[name], answer, err_msg=name)
 
 
 def test_a_threshold_per_request_holds_for_its_photo_alone(exported, served, schema):
@@ -210,6 +245,7 @@ def test_the_graph_holds_no_python_and_no_op_of_another_library(exported):
     )
     known = dict(zip(sorted(ops), json.loads(listed.stdout.splitlines()[-1])))
     assert [op for op in ops if not known[op]] == []
+    assert not [node.name for node in nodes if node.attr["_XlaMustCompile"].b]
     for part in ("pyfunc", "addons>", "decodebase64", ">"):
         assert [op for op in ops if part in op.lower()] == []
 
@@ -233,7 +269,7 @@ def test_an_attribute_of_many_values_gives_its_five_best_first(quantile):
     scores = tf.sigmoid(built.logits(photos, training=False)).numpy()
     limit = float(np.quantile(scores[:, 2:], quantile)) - 1e-3 * (not quantile)
     answers = Answers(wide, np.full(wide.num_values, limit, np.float32))
-    served = export.ServedModel(built, answers, config.data, [])
+    served = served_model.ServedModel(built, answers, config.data, [])
     found = served.signatures()["pixels"](pixels=tf.constant(photos))
     assert found["occasion"].shape == [3, 5]
     above = (scores[:, 2:] > limit).sum(axis=1)
@@ -327,20 +363,89 @@ def test_a_failed_export_leaves_nothing_behind(exported, tmp_path, monkeypatch):
         assert (path / "saved_model.pb").is_file()  # there was something half finished
         raise RuntimeError("scores differ")
 
-    monkeypatch.setattr(export, "_verify", disagree)
+    monkeypatch.setattr(export.verify, "verify", disagree)
     with pytest.raises(RuntimeError, match="scores differ"):
         export.export(exported.run, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_model_whose_scores_changed_on_the_way_is_not_exported(exported, tmp_path, monkeypatch):
-    scores = export.ServedModel._scores
+    scores = served_model.ServedModel._scores
 
     def disturbed(served, image_bytes):
         found = scores(served, image_bytes)
-        return {**found, "scores": found["scores"] + 1e-4}
+        return {**found, "scores": found["scores"] + 2e-4}
 
-    monkeypatch.setattr(export.ServedModel, "_scores", disturbed)
+    monkeypatch.setattr(served_model.ServedModel, "_scores", disturbed)
     with pytest.raises(RuntimeError, match="scores differ"):
         export.export(exported.run, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("signature", ["embedding", "tf_example", "pixels", "with_threshold"])
+def test_every_signature_is_held_to_the_network_before_it_is_exported(
+    exported, tmp_path, monkeypatch, signature
+):
+    name = {
+        "embedding": "_embedding",
+        "tf_example": "_from_examples",
+        "pixels": "_from_pixels",
+        "with_threshold": "_with_threshold",
+    }[signature]
+    whole = getattr(served_model.ServedModel, name)
+
+    def disturbed(served, *inputs):
+        outputs = whole(served, *inputs)
+        key = "embedding" if signature == "embedding" else "color_score"
+        return {**outputs, key: outputs[key] + 2e-4}
+
+    monkeypatch.setattr(served_model.ServedModel, name, disturbed)
+    with pytest.raises(RuntimeError, match="the exported model's"):
+        export.export(exported.run, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_graph_with_python_inside_is_not_exported(exported, tmp_path, monkeypatch):
+    read = served_model.ServedModel._read
+
+    def through_python(served, image_bytes):
+        same = tf.numpy_function(lambda x: x, [image_bytes], tf.string)
+        return read(served, tf.ensure_shape(same, [None]))
+
+    monkeypatch.setattr(served_model.ServedModel, "_read", through_python)
+    with pytest.raises(RuntimeError, match="TF Serving does not run PyFunc"):
+        export.export(exported.run, tmp_path / "models")
+
+
+def test_two_exports_into_one_folder_do_not_meet_and_what_a_killed_one_left_is_swept(
+    exported, tmp_path
+):
+    models = tmp_path / "models"
+    (models / ".7.tmp" / "version").mkdir(parents=True)
+    holder = subprocess.Popen(
+        [
+            *[sys.executable, "-c"],
+            "import fcntl, os, sys, time; f = os.open(sys.argv[1], os.O_RDONLY);"
+            "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)",
+            str(models),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match="another export is writing there"):
+        export.export(exported.run, models)
+    assert [path.name for path in models.iterdir()] == [".7.tmp"]
+    holder.kill()
+    holder.wait()
+    assert export.export(exported.run, models).name == "1"
+    assert sorted(path.name for path in models.iterdir()) == ["1", "deployment"]
+
+
+def test_the_model_card_goes_along_where_the_run_has_one(exported, tmp_path):
+    shutil.copytree(exported.run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (tmp_path / "run" / "model_card.md").write_text("# shop", encoding="utf-8")
+    (tmp_path / "run" / "model_card.json").write_text("{}", encoding="utf-8")
+    path = export.export(tmp_path / "run", tmp_path / "models")
+    assert (path / "assets" / "model_card.md").read_text(encoding="utf-8") == "# shop"
+    assert (path / "assets" / "model_card.json").is_file()

@@ -1,0 +1,153 @@
+"""An exported model in other forms, each held to it on real photos of the records.
+
+<output_dir>/<form's file>                  see forms.py
+<output_dir>/schema.yaml, model.json        what reading the scores needs
+<output_dir>/conversion.json                agreement, size and time of each form
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attr_extractor import files
+from attr_extractor.config import Data
+from attr_extractor.errors import InputError, make_folder
+from attr_extractor.records import dataset
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.serving import model_dir
+from attr_extractor.serving.forms import FORMS, Form, Run, scores_of
+
+_CALIBRATION = 200  # photos that show int8 the range of every tensor
+_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a form gives, beside the SavedModel on the same photos."""
+
+    form: str
+    mib: float
+    agreement: float  # share of (photo, attribute) with the same answer
+    largest_difference: float  # of a score
+    ms_batch_1: float  # median
+    ms_batch_32: float  # TFLite: one photo after the other
+
+
+def convert(
+    model: str | Path, records: str | Path, output_dir: str | Path, names: Sequence[str], count: int
+) -> list[Converted]:
+    """Writes the named forms of an exported model.
+
+    Args:
+      records: of the model's schema; calibration photos come from its training split, those that
+        agreement is counted on from its test split.
+      count: photos to compare on.
+
+    Raises:
+      InputError: no exported model or records of its schema, an extra that is not installed.
+      RuntimeError: a form in float32 whose scores are not the SavedModel's.
+    """
+    exported = model_dir.load(model)
+    manifest = Manifest.read(records, exported.schema)
+    data = Data(image_size=exported.facts.image_size, square=exported.facts.square)
+    calibration = _pixels(records, manifest, data, "train", _CALIBRATION)
+    photos = _pixels(records, manifest, data, "test", count)
+    function = scores_of(exported.network)
+    served: Run = lambda pixels: function(pixels)["scores"].numpy()  # noqa: E731
+    output_dir = make_folder(output_dir, "the folder of the converted model")
+    for asset in ("schema.yaml", "model.json"):
+        shutil.copy(exported.path / "assets" / asset, output_dir / asset)
+    expected = in_batches(served, photos)
+    report = [_measured("SavedModel", exported.path, served, photos, expected, exported)]
+    for name in names:
+        form = FORMS[name]
+        path = output_dir / form.file
+        form.write(function, path, calibration)
+        row = _measured(name, path, form.open(path), photos, expected, exported)
+        _require_close(row, form)
+        report.append(row)
+    lines = [dataclasses.asdict(row) for row in report]
+    content = {"photos": len(photos), "fingerprint": exported.schema.fingerprint, "forms": lines}
+    files.write_json(output_dir / "conversion.json", content)
+    return report
+
+
+def table(rows: Sequence[Converted]) -> str:
+    """A line for each form."""
+    lines = [f"{'':16}{'MiB':>8}{'agreement':>12}{'difference':>12}{'batch 1':>12}{'batch 32':>12}"]
+    lines += [
+        f"{row.form:16}{row.mib:8.1f}{row.agreement:12.4f}{row.largest_difference:12.1e}"
+        f"{row.ms_batch_1:9.1f} ms{row.ms_batch_32:9.1f} ms"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def in_batches(run: Run, pixels: np.ndarray, size: int = 32) -> np.ndarray:
+    """float32 [N, V]: the scores of all photos."""
+    return np.concatenate([run(pixels[i : i + size]) for i in range(0, len(pixels), size)])
+
+
+def median_ms(run: Run, pixels: np.ndarray, rounds: int = _ROUNDS) -> float:
+    """Milliseconds of one batch."""
+    seconds = []
+    for _ in range(2 + rounds):  # the first two lay out memory
+        start = time.perf_counter()
+        run(pixels)
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[2:]) * 1e3)
+
+
+def _measured(
+    name: str, path: Path, run: Run, photos: np.ndarray, expected: np.ndarray, exported: Any
+) -> Converted:
+    scores = in_batches(run, photos)
+    chosen, before = (exported.answers.chosen(s).numpy() for s in (scores, expected))
+    starts = [where.start for where in exported.schema.slices.values()]
+    same = np.logical_and.reduceat(chosen == before, starts, axis=1)  # [N, T]
+    return Converted(
+        form=name,
+        mib=_size(path) / 2**20,
+        agreement=float(same.mean()),
+        largest_difference=float(np.abs(scores - expected).max()),
+        ms_batch_1=median_ms(run, photos[:1]),
+        ms_batch_32=median_ms(run, np.resize(photos, [32, *photos.shape[1:]])),
+    )
+
+
+def _require_close(row: Converted, form: Form) -> None:
+    if form.tolerance is not None and not row.largest_difference <= form.tolerance:
+        raise RuntimeError(
+            f"{row.form}: scores differ from the SavedModel's by {row.largest_difference}"
+        )
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, with those of OpenVINO's weights beside it, or of a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    weights = path.with_suffix(".bin")
+    return path.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)
+
+
+def _pixels(
+    records: str | Path, manifest: Manifest, data: Data, split: str, count: int
+) -> np.ndarray:
+    """uint8 [N, H, W, 3]: the first photos of a split, N at most count."""
+    found: list[np.ndarray] = []
+    with dataset.readable(records):
+        for batch in dataset.evaluation_batches(records, manifest, data, split):
+            found.append(batch["pixels"].numpy())
+            if sum(map(len, found)) >= count:
+                break
+    if not found:
+        raise InputError(f"{records}: its {split} split has no photos")
+    return np.concatenate(found)[:count]

@@ -1,0 +1,165 @@
+"""The network as it is served: fewer and larger operations, the same scores within float error.
+
+A convolution followed by batch normalisation is one convolution once the statistics are fixed
+(Jacob et al. 2018, equation 14): with g = gamma / sqrt(variance + epsilon), its kernel is w * g
+and its bias (b - mean) * g + beta, computed here in float64. What TensorFlow's graph optimiser
+fuses on a CPU decides the rest: kernels of convolutions are constants, SiLU is sigmoid(x) * x,
+and the transformer block's last product comes after the mean over the positions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.model.attention import TransformerBlock
+from attr_extractor.model.network import POOLED, Network
+
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+
+def fold(network: Network) -> Any:
+    """A copy of the network for inference alone.
+
+    Returns:
+      keras.Model: uint8 [B, H, W, 3] -> logits float32 [B, V], pooled features float32 [B, D].
+    """
+    model = network.logits
+    normalized = _normalized_convolutions(model)  # batch normalisation by convolution
+    followed = {norm.name for norm in normalized.values()}
+    pooled = _pooled_blocks(model)  # pooling layer by block
+    identities = followed | set(pooled.values())
+    copied: list[Any] = []
+
+    def ours(layer: Any) -> Any:
+        settings = layer.get_config()
+        if layer.name in identities:
+            return keras.layers.Activation("linear", name=layer.name)
+        if layer.name in normalized or (isinstance(layer, _CONVOLUTIONS) and _is_plain(layer)):
+            return _Convolution(layer, normalized.get(layer.name))
+        if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
+            return keras.layers.Activation(_silu, name=layer.name)
+        copied.append(layer)
+        if layer.name in pooled:
+            return _PooledBlock.from_config(settings)
+        return layer.__class__.from_config(settings)
+
+    features = model.get_layer(POOLED).output
+    both = keras.Model(model.inputs, [model.outputs[0], features])
+    served = keras.models.clone_model(both, clone_function=ours)
+    for layer in copied:
+        served.get_layer(layer.name).set_weights(layer.get_weights())
+    return served
+
+
+_SILU = ("silu", "swish")
+
+
+def _silu(x: tf.Tensor) -> tf.Tensor:
+    return tf.sigmoid(x) * x  # the two operations that are fused into the convolution before them
+
+
+_ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid}
+_ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
+
+
+def _normalized_convolutions(model: Any) -> dict[str, Any]:
+    """The batch normalisation right behind a convolution that nothing else reads, by its name."""
+    readers: dict[str, list[Any]] = {}
+    for layer in model.layers:
+        for tensor in tf.nest.flatten(layer.input):
+            readers.setdefault(_source(tensor).name, []).append(layer)
+    return {
+        layer.name: readers[layer.name][0]
+        for layer in model.layers
+        if isinstance(layer, _CONVOLUTIONS)
+        and _is_plain(layer)
+        and layer.get_config()["activation"] == "linear"
+        and [type(reader) for reader in readers[layer.name]] == [keras.layers.BatchNormalization]
+    }
+
+
+def _pooled_blocks(model: Any) -> dict[str, str]:
+    """The name of the mean over the positions that reads a transformer block, by the block's."""
+    return {
+        _source(layer.input).name: layer.name
+        for layer in model.layers
+        if isinstance(layer, keras.layers.GlobalAveragePooling1D)
+        and isinstance(_source(layer.input), TransformerBlock)
+    }
+
+
+def _source(tensor: Any) -> Any:
+    """The layer that a symbolic tensor comes from."""
+    return tensor._keras_history[0]
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether `_Convolution` can take the layer's place."""
+    groups = layer.get_config().get("groups", 1)
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) or _is_depthwise(layer)
+    return (
+        (groups == 1 or depthwise)
+        and layer.data_format == "channels_last"
+        and layer.get_config()["activation"] in _ACTIVATIONS
+    )
+
+
+def _is_depthwise(layer: Any) -> bool:
+    """Whether a grouped convolution has one kernel for each channel, ConvNeXt's form of it."""
+    settings = layer.get_config()
+    channels = int(layer.input.shape[-1])
+    return settings.get("groups", 1) == channels == settings.get("filters")
+
+
+class _Convolution(keras.layers.Layer):
+    """A convolution with the batch normalisation behind it, if any, folded into it."""
+
+    def __init__(self, layer: Any, norm: Any | None):
+        super().__init__(name=layer.name)
+        settings = layer.get_config()
+        kernel, *bias = (array.astype(np.float64) for array in layer.get_weights())
+        self._depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        if _is_depthwise(layer):
+            self._depthwise, kernel = True, kernel.transpose(0, 1, 3, 2)  # [h, w, 1, C]
+        shape = kernel.shape[2:]
+        channels = shape[0] * shape[1] if self._depthwise else shape[1]
+        offset = bias[0] if bias else np.zeros(channels)  # [C]
+        if norm is not None:
+            gain, mean, beta = _affine(norm, channels)
+            # a depthwise kernel's channels are its last two axes
+            kernel = kernel * (gain.reshape(shape) if self._depthwise else gain)
+            offset = (offset - mean) * gain + beta
+        self._kernel = kernel.astype(np.float32)
+        # a row, not a vector: Keras 2 would show a vector's layer as the convolution's own
+        self._offset = tf.Variable(offset.astype(np.float32), trainable=False)
+        self._strides = [1, *settings["strides"], 1]
+        self._padding = settings["padding"].upper()
+        self._dilations = settings["dilation_rate"]
+        self._activation = _ACTIVATIONS[settings["activation"]]
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        convolve = tf.nn.depthwise_conv2d if self._depthwise else tf.nn.conv2d
+        outputs = convolve(
+            inputs, self._kernel, self._strides, self._padding, dilations=self._dilations
+        )
+        return self._activation(tf.nn.bias_add(outputs, self._offset))
+
+
+class _PooledBlock(TransformerBlock):
+    """The transformer block and the mean over its positions: [B, N, D] -> [B, D]."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self.pooled(inputs)
+
+
+def _affine(norm: Any, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gain, mean and offset [C] of a batch normalisation, float64."""
+    arrays = iter(array.astype(np.float64) for array in norm.get_weights())
+    gamma = next(arrays) if norm.scale else np.ones(channels)
+    beta = next(arrays) if norm.center else np.zeros(channels)
+    mean, variance = arrays
+    return gamma / np.sqrt(variance + norm.epsilon), mean, beta

@@ -1,0 +1,105 @@
+"""What a SavedModel holds: decoding, network and post-processing, behind named signatures.
+
+  serving_default  image_bytes string [B]                     -> answers
+  with_threshold   image_bytes, threshold float32 [B]         -> answers
+  tf_example       examples string [B], Examples of records   -> answers
+  pixels           pixels uint8 [B, H, W, 3]                  -> answers
+  scores           image_bytes        -> scores float32 [B, V], names string [B, V], error
+  embedding        image_bytes        -> embedding float32 [B, D] of length 1, error
+Answers: per attribute `<name>` string [B, K] and `<name>_score` float32 [B, K], and `error`
+string [B].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from attr_extractor.config import Data
+from attr_extractor.model.answers import Answers
+from attr_extractor.model.network import Network
+from attr_extractor.records import example
+from attr_extractor.serving import fold, raw_photos
+
+
+class ServedModel(tf.Module):
+    """The folded network and its post-processing; `network` is the pixels' way alone."""
+
+    def __init__(self, network: Network, answers: Answers, data: Data, assets: list[Path]):
+        super().__init__()
+        size = data.image_size
+        self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
+        self._answers = answers
+        self._data = data
+        self._pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
+        folded = fold.fold(network)
+
+        def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits, features = folded(pixels, training=False)
+            return network.scores_of(logits), tf.math.l2_normalize(features, axis=1)
+
+        # one function for all signatures: its constants, the kernels, are in the file once
+        # uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D]
+        self.network = tf.function(forward, input_signature=[self._pixels])
+
+    def signatures(self) -> dict[str, Any]:
+        """The concrete functions by signature name."""
+        image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
+        threshold = tf.TensorSpec([None], tf.float32, "threshold")
+        examples = tf.TensorSpec([None], tf.string, "examples")
+        specs = {
+            "serving_default": (self._from_files, [image_bytes]),
+            "with_threshold": (self._with_threshold, [image_bytes, threshold]),
+            "tf_example": (self._from_examples, [examples]),
+            "pixels": (self._from_pixels, [self._pixels]),
+            "scores": (self._scores, [image_bytes]),
+            "embedding": (self._embedding, [image_bytes]),
+        }
+        functions = {
+            name: tf.function(function).get_concrete_function(*inputs)
+            for name, (function, inputs) in specs.items()
+        }
+        # TensorFlow's variables, not the Keras model: nobody who serves it reads Keras' metadata,
+        # and a Session, TF Serving's too, would leave Keras 3's own variables without values
+        self.weights = functions["pixels"].variables
+        return functions
+
+    def _from_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, error = self._read(image_bytes)
+        return self._answer(pixels, error)
+
+    def _with_threshold(self, image_bytes: tf.Tensor, threshold: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, error = self._read(image_bytes)
+        return self._answer(pixels, error, threshold[:, tf.newaxis])
+
+    def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        photo = {"image/encoded": example.FEATURES["image/encoded"]}
+        return self._from_files(tf.io.parse_example(examples, photo)["image/encoded"])
+
+    def _from_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._answer(pixels, tf.fill([tf.shape(pixels)[0]], ""))
+
+    def _scores(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, error = self._read(image_bytes)
+        scores, _ = self.network(pixels)
+        # a row of names for each photo: every output of a signature has the same rows
+        names = tf.broadcast_to(self._answers.schema.value_names, tf.shape(scores))
+        return {"scores": scores, "names": names, "error": error}
+
+    def _embedding(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, error = self._read(image_bytes)
+        _, embedding = self.network(pixels)
+        return {"embedding": embedding, "error": error}
+
+    def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return raw_photos.read_batch(image_bytes, self._data.image_size, self._data.square)
+
+    def _answer(
+        self, pixels: tf.Tensor, error: tf.Tensor, threshold: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        scores, _ = self.network(pixels)  # [B, V]
+        chosen = self._answers.chosen(scores, threshold)  # [B, V]
+        chosen &= tf.equal(error, "")[:, tf.newaxis]
+        return {**self._answers.strings(scores, chosen), "error": error}

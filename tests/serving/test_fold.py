@@ -1,0 +1,130 @@
+"""Claims about `serving/fold.py`: the scores of the network as it was, from fewer operations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.config import Config
+from attr_extractor.model import network, noise
+from attr_extractor.schema import Schema
+from attr_extractor.serving.fold import fold
+
+SCHEMA = Schema.parse(
+    """
+    name: small
+    category: kind
+    attributes:
+      - {name: kind, values: [a, b, c]}
+      - {name: colour, exclusive: false, values: [red, green]}
+    """,
+    "test",
+)
+
+
+def photos_of(size: int, count: int = 4, seed: int = 1) -> np.ndarray:
+    """uint8 [count, size, size, 3], smooth and unlike each other."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, [count, 4, 4, 3]).astype(np.uint8)
+    return tf.cast(tf.image.resize(coarse, [size, size]), tf.uint8).numpy()
+
+
+def build(trunk: str, size: int = 64, **model) -> network.Network:
+    """A network whose every weight differs from what layers begin with, as after training."""
+    keras.utils.set_random_seed(0)
+    model = {"trunk": trunk, "batch_norm_momentum": 0.01, **model}
+    settings = {"name": "t", "data": {"image_size": size}, "model": model}
+    built = network.build(SCHEMA, Config.model_validate(settings))
+    generator = np.random.default_rng(0)
+    for layer in built.logits.layers:
+        if isinstance(layer, (keras.layers.BatchNormalization, network.TransformerBlock)):
+            arrays = layer.get_weights()
+            layer.set_weights([generator.normal(array, 0.1) for array in arrays[:-2]] + arrays[-2:])
+    with noise.keyed(tf.constant([0, 0])):
+        built.logits(photos_of(size, 16, seed=2), training=True)  # the statistics follow
+    return built
+
+
+def nodes(function) -> list:
+    graph = function.get_concrete_function(tf.TensorSpec([None, 64, 64, 3], tf.uint8)).graph
+    definition = graph.as_graph_def()
+    return [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "size"),
+    [
+        ("efficientnetb0", 64),
+        ("efficientnetv2b0", 64),
+        ("resnet50", 64),
+        ("mobilenetv3small", 64),
+        ("inceptionv3", 96),
+        ("small_resnet", 64),
+        ("convnexttiny", 64),
+        ("vgg16", 64),
+    ],
+)
+def test_the_folded_network_gives_the_logits_and_features_of_the_network(trunk, size):
+    built = build(trunk, size)
+    photos = photos_of(size)
+    served = fold(built)
+    logits, features = (tensor.numpy() for tensor in served(photos, training=False))
+    expected = built.logits(photos, training=False).numpy()
+    pooled = keras.Model(built.logits.inputs, built.logits.get_layer(network.POOLED).output)
+    scale = np.abs(expected).max()
+    differences = np.abs(expected[0] - expected[1]).max()
+    assert differences > 0.01 * scale  # the photos matter
+    np.testing.assert_allclose(logits, expected, atol=1e-3 * differences)
+    expected = pooled(photos, training=False).numpy()
+    np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in served.layers)
+
+
+def test_a_served_efficientnet_has_no_normalisation_and_no_convolution_with_a_variable_kernel():
+    served = fold(build("efficientnetb0"))
+    graph = tf.function(lambda pixels: served(pixels, training=False))
+    found = nodes(graph)
+    by_name = {node.name: node for node in found}
+    ops = [node.op for node in found]
+    assert not [op for op in ops if op.startswith("FusedBatchNorm")]
+    convolutions = [n for n in found if n.op in ("Conv2D", "DepthwiseConv2dNative")]
+    assert len(convolutions) == 81  # 1 stem, 16 blocks of 3 or 4 and 32 of the gates, 1 top
+    for node in convolutions:
+        assert by_name[node.input[1]].op == "Const", node.name
+
+
+def test_a_normalisation_whose_convolution_has_another_reader_stays():
+    built = build("small_resnet")
+    model = built.logits
+    convolution = next(layer for layer in model.layers if layer.name == "stem1_conv")
+    norm = model.get_layer("stem1_bn")
+    pixels = keras.Input([8, 8, 3])
+    x = convolution.__class__.from_config(convolution.get_config())(pixels)
+    both = keras.layers.Add()([norm.__class__.from_config(norm.get_config())(x), x])
+    features = keras.layers.GlobalAveragePooling2D(name=network.POOLED)(both)
+    logits = keras.layers.Dense(5)(features)
+    odd = dataclasses.replace(built, logits=keras.Model(pixels, logits))
+    for layer in odd.logits.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([np.full_like(a, 0.5) for a in layer.get_weights()])
+    photos = np.random.default_rng(2).normal(size=[2, 8, 8, 3]).astype(np.float32)
+    served = fold(odd)
+    found = served(photos, training=False)[0]
+    np.testing.assert_allclose(found, odd.logits(photos, training=False), atol=1e-5)
+    assert any(isinstance(layer, keras.layers.BatchNormalization) for layer in served.layers)
+
+
+def test_the_network_itself_is_left_as_it_was():
+    built = build("small_resnet")
+    before = network.layer_arrays(built.logits)
+    fold(built)
+    after = network.layer_arrays(built.logits)
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+    # one inbound node: of two Keras would not know which is meant
+    assert built.logits.get_layer("stem1_conv").output.shape[-1] == 32
