@@ -18,7 +18,7 @@ BENCHES = {  # --count by default, and what measures so many photos, rows, batch
     "step": (21, lambda c, n: measure_step.report(c, schema.Schema.read(F.schema), n, F.records)),
     "augment": (20, lambda c, n: measure_augmentation.measure(c, n, F.records)),
     "growth": (5, lambda c, n: measure_growth.table(measure_growth.measure(c, n))),
-    "export": (30, lambda c, n: measure_export.report(c, schema.Schema.read(F.schema), n)),
+    "export": (8, lambda c, n: measure_export.report(c, schema.Schema.read(F.schema), n)),
     "audit": (0, lambda c, n: measure_audit.measure(c, F.records)),
     "grad_cam": (200, lambda c, n: measure_grad_cam.report(F.run_dir, n)),
 }

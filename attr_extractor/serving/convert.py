@@ -134,8 +134,8 @@ def _size(path: Path) -> int:
     """Bytes of a file, with those of OpenVINO's weights beside it, or of a folder."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    weights = path.with_suffix(".bin")
-    return path.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)
+    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    return sum(part.stat().st_size for part in parts)
 
 
 def _pixels(

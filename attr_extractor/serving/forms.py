@@ -37,7 +37,8 @@ def scores_of(network: Any) -> Any:
     Returns:
       A tf.function uint8 [B, H, W, 3] -> dict of `scores`.
     """
-    spec = network.input_signature[0]
+    pixels = network.inputs[0]
+    spec = tf.TensorSpec(pixels.shape, pixels.dtype, "pixels")
     return tf.function(lambda pixels: {"scores": network(pixels)[0]}, input_signature=[spec])
 
 
@@ -117,7 +118,7 @@ def _open_tflite(path: Path) -> Run:
 
 FORMS = {
     "onnx": Form("model.onnx", _write_onnx, _open_onnx, 1e-3),
-    "openvino": Form("model.xml", _write_openvino, _open_openvino, 1e-3),
+    "openvino": Form("openvino.xml", _write_openvino, _open_openvino, 1e-3),
     "tflite_float16": Form("model_float16.tflite", _write_float16, _open_tflite, None),
     "tflite_int8": Form("model_int8.tflite", _write_int8, _open_tflite, None),
 }

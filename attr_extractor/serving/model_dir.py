@@ -35,13 +35,28 @@ class ExportedModel:
     path: Path
     facts: Facts
     answers: Answers
-    signatures: Any
-    network: Any  # pixels uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D]
+    module: Any  # what is loaded; its functions live as long as it does
 
     @property
     def schema(self) -> Schema:
         """The schema the model answers in."""
         return self.answers.schema
+
+    @property
+    def signatures(self) -> Any:
+        """The functions of `ServedModel.signatures` by name."""
+        return self.module.signatures
+
+    @property
+    def network(self) -> Any:
+        """uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D].
+
+        Raises:
+          InputError: the model was exported by a version of this package that did not keep it.
+        """
+        if not hasattr(self.module, "network"):
+            raise InputError(f"{self.path}: an older export; export the run again")
+        return self.module.network
 
 
 def versions(folder: Path) -> dict[int, Path]:
@@ -68,11 +83,9 @@ def load(path: str | Path) -> ExportedModel:
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
     facts.thresholds.check(schema, str(description))
-    loaded = tf.saved_model.load(str(path))
     return ExportedModel(
         path=path,
         facts=facts,
         answers=Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category),
-        signatures=loaded.signatures,
-        network=loaded.network,
+        module=tf.saved_model.load(str(path)),
     )

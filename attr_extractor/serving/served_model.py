@@ -40,9 +40,12 @@ class ServedModel(tf.Module):
             logits, features = folded(pixels, training=False)
             return network.scores_of(logits), tf.math.l2_normalize(features, axis=1)
 
-        # one function for all signatures: its constants, the kernels, are in the file once
         # uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D]
-        self.network = tf.function(forward, input_signature=[self._pixels])
+        # one concrete function for all signatures: its constants, the kernels, are stored once
+        self.network = tf.function(forward).get_concrete_function(self._pixels)
+        # TensorFlow's variables, not the Keras model: nobody who serves it reads Keras' metadata,
+        # and a Session, TF Serving's too, would leave Keras 3's own variables without values
+        self.weights = self.network.variables
 
     def signatures(self) -> dict[str, Any]:
         """The concrete functions by signature name."""
@@ -57,14 +60,10 @@ class ServedModel(tf.Module):
             "scores": (self._scores, [image_bytes]),
             "embedding": (self._embedding, [image_bytes]),
         }
-        functions = {
+        return {
             name: tf.function(function).get_concrete_function(*inputs)
             for name, (function, inputs) in specs.items()
         }
-        # TensorFlow's variables, not the Keras model: nobody who serves it reads Keras' metadata,
-        # and a Session, TF Serving's too, would leave Keras 3's own variables without values
-        self.weights = functions["pixels"].variables
-        return functions
 
     def _from_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, error = self._read(image_bytes)
