@@ -12,7 +12,8 @@ import pyarrow as pa
 AGREED, CONTRADICTED, DOUBTFUL = "agreed", "contradicted", "doubtful"
 # what the seller left empty
 FILLED, UNANSWERED = "filled", "unanswered"
-VERDICTS = (AGREED, CONTRADICTED, DOUBTFUL, FILLED, UNANSWERED)
+UNSEEN = "unseen"  # either, where no photo could be read
+VERDICTS = (AGREED, CONTRADICTED, DOUBTFUL, FILLED, UNANSWERED, UNSEEN)
 
 SCHEMA = pa.schema(
     [

@@ -1,229 +1,237 @@
-"""A table's empty cells, filled by an exported model; what the seller wrote stays as it is.
+"""Rows of a table and their scores -> the rows filled, and what seller and model say of each cell.
 
-Every input column is kept. Per attribute `<name>_confidence` and `<name>_source` are added, and
-`error`: why a row's photos could not be read.
+What the seller wrote stays as it is. Per attribute `<name>_confidence` and `<name>_source` are
+added, and `error`: why a row's photos could not be read.
 """
 
 from __future__ import annotations
 
-import csv
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, TextIO
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import tensorflow as tf
-from tqdm import tqdm
 
 from attr_extractor import labels
-from attr_extractor.catalogue import boxes, photos, table
-from attr_extractor.errors import InputError, require_folder, require_new_file
-from attr_extractor.model.answers import MAX_ANSWERS
+from attr_extractor.catalogue import table
+from attr_extractor.enrichment import cells
+from attr_extractor.errors import InputError
+from attr_extractor.model.answers import MAX_ANSWERS, Answers
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
-from attr_extractor.serving.model_dir import ExportedModel, load
 
-ROWS_PER_BATCH = 32
-READ_AHEAD = 3  # batches
 ERROR = "error"
 SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not applicable"
 
 
-@dataclass
-class Summary:
-    """What came of a table."""
+@dataclass(frozen=True)
+class Filled:
+    """A run of rows."""
 
-    rows: int = 0
-    rows_with_error: int = 0
-    cells: Counter[str] = field(default_factory=Counter)  # by source
+    columns: dict[str, list[str]]  # by our name, in the order of the header
+    cells: pa.Table  # of the form cells.SCHEMA
+    sources: Counter[str]  # cells by source
+    rows_with_error: int
 
 
-def fill(
-    model_path: str | Path,
-    catalogue: str | Path,
-    output: str | Path,
-    image_root: str | Path | None = None,
-    answer: Literal["threshold", "best"] = "threshold",
-    box_columns: Sequence[str] = (),
-) -> Summary:
-    """Writes the filled table, in the order of the input.
+@dataclass(frozen=True)
+class _Cell:
+    """What becomes of one cell."""
+
+    text: str
+    confidence: float  # lowest score of its values, NaN where it has none
+    source: str
+    verdict: str = ""
+    given: str = ""
+    given_score: float | None = None
+    answer: str = ""
+
+
+def header(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, str]:
+    """Our name of every output column -> the name it is written under.
 
     Args:
-      answer: `threshold` leaves a cell empty where no score is above the threshold; `best` always
-        gives the best value.
+      columns: of the table as it was read with the schema.
 
     Raises:
-      InputError: the model, the table or the output cannot be used.
+      InputError: the table has a column of a name that is added.
     """
-    output = require_new_file(output, "--output")
-    model = load(model_path)
-    schema = model.schema
-    rows = table.read_catalogue(catalogue, schema, require_all=False)
-    root = require_folder(image_root or Path(catalogue).parent, "the image root")
-    header = _header(rows, schema, catalogue)
-    box = boxes.columns(box_columns, rows.columns, schema, catalogue)
-
-    summary = Summary()
-    temporary = output.with_name(output.name + ".tmp")
-    with _writable(temporary) as file:
-        writer = csv.DictWriter(file, list(header.values()), lineterminator="\n")
-        writer.writeheader()
-        progress = tqdm(total=len(rows), unit="row", desc="filling")
-        for batch, scores, errors in _scored(model, rows, root, box):
-            for row in _filled(model, batch, scores, errors, answer, summary):
-                writer.writerow({header[name]: cell for name, cell in row.items()})
-            progress.update(len(batch))
-        progress.close()
-    temporary.replace(output)
-    return summary
-
-
-def _writable(path: Path) -> TextIO:
-    try:
-        return open(path, "w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: the output cannot be written: {error.strerror}") from error
-
-
-def _header(rows: pd.DataFrame, schema: Schema, catalogue: str | Path) -> dict[str, str]:
-    """Our name of every output column -> the name it is written under."""
-    names = [*rows.columns, *(name for name in schema.names if name not in rows.columns)]
+    names = [*columns, *(name for name in schema.names if name not in columns)]
     added = [f"{name}_{what}" for name in schema.names for what in ("confidence", "source")]
-    columns = [schema.column(name) for name in names]
+    written = [schema.column(name) for name in names]
     for name in [*added, ERROR]:
-        if name in columns or name in names:
+        if name in written or name in names:
             raise InputError(
                 f"{catalogue}: the column {name!r} is one that the filled table adds; rename it"
             )
-    return dict(zip(names, columns)) | {n: n for n in [*added, ERROR]}
+    return dict(zip(names, written)) | {n: n for n in [*added, ERROR]}
 
 
-def _scored(
-    model: ExportedModel, rows: pd.DataFrame, root: Path, box: Sequence[str]
-) -> Iterator[tuple[list[dict[str, str]], np.ndarray, list[str]]]:
-    """Batches of rows with pooled scores float32 [rows, V] and what was wrong with their photos.
+class Filler:
+    """Fills rows by one model's post-processing."""
 
-    Photos of one product are pooled by the mean of their scores. The next batches are read from
-    disk while the model works on this one.
-    """
-    records = table.cells_of(rows)
-    starts = range(0, len(records), ROWS_PER_BATCH)
-    with ThreadPoolExecutor(max_workers=READ_AHEAD) as pool:
+    def __init__(self, answers: Answers, always: bool, sure: float, seller: str = ""):
+        """Settings.
 
-        def read(start: int) -> list[tuple[int, bytes, str]]:
-            batch = records[start : start + ROWS_PER_BATCH]
-            return _read_photos(batch, root, model.facts.photo_short_side, box)
+        Args:
+          always: answer the best allowed value where none is above its threshold.
+          sure: the score from which on the model contradicts a seller, whose own value has then
+            at most 1 - sure.
+          seller: column whose cells become `seller` in the table of cells.
+        """
+        self._answers, self._schema = answers, answers.schema
+        self._always, self._sure, self._seller = always, sure, seller
+        self._given = functools.lru_cache(maxsize=200_000)(self._parse)
 
-        # not pool.map: it would read the whole table's photos ahead of the model, into memory
-        ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])
-        for i, start in enumerate(starts):
-            found = ahead.popleft().result()
-            ahead.extend(pool.submit(read, s) for s in starts[i + READ_AHEAD : i + READ_AHEAD + 1])
-            batch = records[start : start + ROWS_PER_BATCH]
-            yield (batch, *_pool(model, len(batch), found))
+    def fill(
+        self, rows: Mapping[str, list[str]], first: int, scores: np.ndarray, errors: list[str]
+    ):
+        """The rows filled.
 
-
-def _read_photos(
-    batch: list[dict[str, str]], root: Path, short_side: int, box: Sequence[str]
-) -> list[tuple[int, bytes, str]]:
-    """(row in the batch, stored photo, "") or (row, b"", reason) of every photo listed."""
-    found = []
-    for i, row in enumerate(batch):
-        paths = table.image_paths(row[table.IMAGE])
-        if not paths:
-            found.append((i, b"", "no image named"))
-        of_photos = boxes.of_photos(boxes.join([row[column] for column in box]), len(paths))
-        for path, cells in zip(paths, of_photos):
-            try:
-                raw = photos.read_raw(root, path)
-                photo = photos.store(raw, short_side, photos.parse_box(cells))
-                found.append((i, photo.encoded, ""))
-            except photos.PhotoError as error:
-                found.append((i, b"", f"{path}: {error}"))
-    return found
-
-
-def _pool(
-    model: ExportedModel, size: int, found: list[tuple[int, bytes, str]]
-) -> tuple[np.ndarray, list[str]]:
-    """Mean scores float32 [size, V], NaN for a row without a readable photo; errors per row."""
-    stored = [(i, encoded) for i, encoded, _ in found if encoded]
-    reasons = [(i, reason) for i, _, reason in found if reason]
-    pooled = np.full([size, model.schema.num_values], np.nan, np.float32)
-    if stored:
-        result = model.signatures["scores"](image_bytes=tf.constant([e for _, e in stored]))
-        refused = [error.decode() for error in result["error"].numpy()]
-        reasons += [(i, error) for (i, _), error in zip(stored, refused) if error]
-        by_row: dict[int, list[np.ndarray]] = defaultdict(list)
-        for (i, _), scores, error in zip(stored, result["scores"].numpy(), refused):
-            if not error:
-                by_row[i].append(scores)
-        for i, of_photos in by_row.items():
-            pooled[i] = np.mean(of_photos, axis=0)
-    return pooled, ["; ".join(reason for j, reason in reasons if j == i) for i in range(size)]
-
-
-def _filled(
-    model: ExportedModel,
-    batch: list[dict[str, str]],
-    scores: np.ndarray,
-    errors: list[str],
-    answer: str,
-    summary: Summary,
-) -> Iterator[dict[str, str]]:
-    """The rows of a batch with their cells filled, in order; counts them in the summary."""
-    schema = model.schema
-    given = [labels.encode_category(schema, row.get(schema.category, ""))[0] for row in batch]
-    chosen = model.answers.chosen(
-        tf.constant(np.nan_to_num(scores)),
-        category=tf.constant([-1 if c is None else c for c in given]),
-        always=answer == "best",
-    ).numpy()
-    chosen &= np.isfinite(scores)  # a row without a readable photo has no answer
-    for row, category, row_scores, row_chosen, error in zip(batch, given, scores, chosen, errors):
-        filled = dict(row)
+        Args:
+          rows: cells by column, the table's columns.
+          first: number of the first row in the table, from 1.
+          scores: float32 [R, V], NaN where no photo could be read.
+          errors: why photos could not be read, by row.
+        """
+        schema, size = self._schema, len(errors)
+        blank = [""] * size
+        words = rows.get(schema.category, blank)
+        known = [labels.encode_category(schema, cell)[0] for cell in words]
+        category = np.array([-1 if c is None else c for c in known], np.int32)  # [R]
+        chosen = self._answers.chosen(
+            tf.constant(np.nan_to_num(scores)), category=tf.constant(category), always=self._always
+        ).numpy()
+        chosen &= np.isfinite(scores)  # a row without a readable photo has no answer
+        allowed = schema.allowed[category] | (category < 0)[:, np.newaxis]  # bool [R, V]
+        columns = {name: list(column) for name, column in rows.items()}
+        columns.update({name: blank for name in schema.names if name not in rows})
+        sources: Counter[str] = Counter()
+        tables = []
         for attribute in schema.attributes:
             name, where = attribute.name, schema.slices[attribute.name]
-            cell, confidence, source = _cell(
-                schema, attribute, row.get(name, ""), category, row_scores[where], row_chosen[where]
-            )
-            filled[name] = cell
-            filled[f"{name}_confidence"] = f"{confidence:.4f}" if np.isfinite(confidence) else ""
-            filled[f"{name}_source"] = source
-            summary.cells[source] += 1
-        filled[ERROR] = error
-        summary.rows += 1
-        summary.rows_with_error += bool(error)
-        yield filled
+            part = scores[:, where], allowed[:, where]
+            found = list(self._cells(attribute, columns[name], chosen[:, where], *part))
+            columns[name] = [cell.text for cell in found]
+            columns[f"{name}_confidence"] = [
+                f"{cell.confidence:.4f}" if np.isfinite(cell.confidence) else "" for cell in found
+            ]
+            columns[f"{name}_source"] = [cell.source for cell in found]
+            sources.update(columns[f"{name}_source"])
+            tables.append(self._table(attribute, rows, first, known, errors, found, *part))
+        columns[ERROR] = errors
+        return Filled(
+            columns,
+            pa.concat_tables(tables).combine_chunks().sort_by("row"),
+            sources,
+            sum(map(bool, errors)),
+        )
+
+    def _parse(self, name: str, cell: str) -> tuple[int, ...] | None:
+        """Positions of the values that a cell lists, () where one is unknown; None: missing."""
+        if self._schema.is_missing(cell):
+            return None
+        return tuple(labels.parse(self._schema[name], cell, self._schema)[0])
+
+    def _cells(
+        self,
+        attribute: Attribute,
+        texts: list[str],
+        chosen: np.ndarray,
+        scores: np.ndarray,
+        allowed: np.ndarray,
+    ) -> Iterator[_Cell]:
+        """One attribute's cells; chosen and allowed bool, scores float32 [R, V_t]."""
+        order = np.argsort(-scores, axis=1, kind="stable")
+        best = np.take_along_axis(chosen, order, axis=1)
+        applies, readable = allowed.any(axis=1), np.isfinite(scores[:, 0])
+        for i, text in enumerate(texts):
+            given = self._given(attribute.name, text)
+            answered = order[i][best[i]][:MAX_ANSWERS].tolist()
+            answer = _words(attribute, answered)
+            if given is not None:
+                least = float(scores[i, list(given)].min()) if given else np.nan
+                yield _Cell(
+                    text,
+                    least,
+                    SELLER,
+                    self._verdict(attribute, given, answered, scores[i], allowed[i], readable[i]),
+                    _words(attribute, given),
+                    least if np.isfinite(least) else None,
+                    answer,
+                )
+            elif not applies[i]:
+                yield _Cell(text, np.nan, NOT_APPLICABLE)
+            elif not answered:
+                verdict = cells.UNANSWERED if readable[i] else cells.UNSEEN
+                yield _Cell(text, np.nan, NO_ANSWER, verdict)
+            else:
+                least = float(scores[i, answered[-1]])
+                yield _Cell(answer, least, MODEL, cells.FILLED, answer=answer)
+
+    def _verdict(
+        self,
+        attribute: Attribute,
+        given: tuple[int, ...],
+        answered: list[int],
+        scores: np.ndarray,
+        allowed: np.ndarray,
+        readable: bool,
+    ) -> str:
+        """What the model says of the seller's values."""
+        if not readable:
+            return cells.UNSEEN
+        if not given:
+            return cells.DOUBTFUL
+        agrees = set(given) == set(answered) if attribute.exclusive else set(given) <= set(answered)
+        if agrees:
+            return cells.AGREED
+        others = np.where(allowed, scores, -1.0)
+        others[list(given)] = -1.0
+        contradicted = others.max() >= self._sure and scores[list(given)].min() <= 1.0 - self._sure
+        return cells.CONTRADICTED if contradicted else cells.DOUBTFUL
+
+    def _table(
+        self,
+        attribute: Attribute,
+        rows: Mapping[str, list[str]],
+        first: int,
+        category: list[int | None],
+        errors: list[str],
+        found: list[_Cell],
+        scores: np.ndarray,
+        allowed: np.ndarray,
+    ) -> pa.Table:
+        """One attribute's part of the table of cells; those that do not apply are left out."""
+        masked = np.where(allowed & np.isfinite(scores), scores, -1.0)
+        order = np.argsort(-masked, axis=1, kind="stable")[:, :MAX_ANSWERS]
+        values = np.take_along_axis(masked, order, axis=1)
+        keep = [i for i, cell in enumerate(found) if cell.verdict]
+        proposed = [order[i][values[i] >= 0] for i in keep]
+        names = self._schema[self._schema.category].values
+        numbers = [category[i] for i in keep]
+        columns = {
+            "row": [first + i for i in keep],
+            "product_id": [rows[table.PRODUCT_ID][i] for i in keep],
+            "seller": [rows[self._seller][i] if self._seller else "" for i in keep],
+            "category": ["" if c is None else names[c] for c in numbers],
+            "attribute": [attribute.name] * len(keep),
+            "given": [found[i].given for i in keep],
+            "given_score": [found[i].given_score for i in keep],
+            "answer": [found[i].answer for i in keep],
+            "proposed": [[attribute.values[v] for v in each] for each in proposed],
+            "proposed_scores": [values[i][values[i] >= 0].tolist() for i in keep],
+            "verdict": pa.DictionaryArray.from_arrays(
+                pa.array([cells.VERDICTS.index(found[i].verdict) for i in keep], pa.int32()),
+                pa.array(cells.VERDICTS),
+            ),
+            "image": [rows[table.IMAGE][i] for i in keep],
+            "error": [errors[i] for i in keep],
+        }
+        return pa.table(columns, schema=cells.SCHEMA)
 
 
-def _cell(
-    schema: Schema,
-    attribute: Attribute,
-    cell: str,
-    category: int | None,
-    scores: np.ndarray,
-    chosen: np.ndarray,
-) -> tuple[str, float, str]:
-    """Text, confidence and source of one cell.
-
-    The confidence is the lowest score among the cell's values, NaN where there is none: a cell is
-    no surer than its least sure value.
-
-    Args:
-      scores: float32 [V_t], NaN where no photo could be read.
-      chosen: bool [V_t].
-    """
-    if not schema.is_missing(cell):
-        values = labels.parse(attribute, cell, schema)[0]
-        return cell, float(scores[values].min()) if values else np.nan, SELLER
-    if category is not None and not schema.allowed[category, schema.slices[attribute.name]].any():
-        return cell, np.nan, NOT_APPLICABLE
-    best_first = [v for v in np.argsort(-scores, kind="stable") if chosen[v]][:MAX_ANSWERS]
-    if not best_first:
-        return cell, np.nan, NO_ANSWER
-    text = SEPARATOR.join(attribute.values[v] for v in best_first)
-    return text, float(scores[best_first[-1]]), MODEL
+def _words(attribute: Attribute, values: Sequence[int]) -> str:
+    return SEPARATOR.join(attribute.values[v] for v in values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections import Counter
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from attr_extractor import storage
 from attr_extractor.catalogue import photos
+from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
 from attr_extractor.records import index, near_duplicates, report
@@ -119,7 +119,7 @@ def write_label_issues(records: str, scratch: Path) -> None:
 def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Writes a list as CSV, whole or not at all."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     writer.writerow(header)
     writer.writerows(rows)
     storage.write(path, text.getvalue().encode())

@@ -6,7 +6,6 @@ attributes stay far below a GiB of memory. Every contradiction is known before a
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from attr_extractor import labels, storage
 from attr_extractor.catalogue import boxes, table
+from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.schema import SEPARATOR, Schema
 
 Reject = Tuple[int, str, str, str]  # row number, product, image, reason
@@ -99,7 +99,7 @@ def read(
         open(scratch / "label_issues.csv", "w", newline="", encoding="utf-8") as issues_file,
         tqdm(unit="row", desc="reading the table") as progress,
     ):
-        issues = csv.writer(issues_file, lineterminator="\n")
+        issues = CsvWriter(issues_file)
         issues.writerow(ISSUES)
         for chunk in table.chunks(catalogue, schema):
             group, split = (

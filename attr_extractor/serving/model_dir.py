@@ -29,18 +29,24 @@ class Facts(yaml_files.Model):
 
 
 @dataclass(frozen=True)
-class ExportedModel:
-    """A loaded SavedModel with its post-processing and photo policy."""
+class Description:
+    """What an exported model's assets say; nothing is loaded for it."""
 
     path: Path
     facts: Facts
     answers: Answers
-    module: Any  # what is loaded; its functions live as long as it does
 
     @property
     def schema(self) -> Schema:
         """The schema the model answers in."""
         return self.answers.schema
+
+
+@dataclass(frozen=True)
+class ExportedModel(Description):
+    """A loaded SavedModel with its post-processing and photo policy."""
+
+    module: Any  # what is loaded; its functions live as long as it does
 
     @property
     def signatures(self) -> Any:
@@ -65,8 +71,8 @@ def versions(folder: Path) -> dict[int, Path]:
     return {int(path.name): path for path in found}
 
 
-def load(path: str | Path) -> ExportedModel:
-    """Loads a version folder, or the highest version in a folder of them.
+def describe(path: str | Path) -> Description:
+    """Reads the assets of a version folder, or of the highest version in a folder of them.
 
     Raises:
       InputError: no SavedModel of this package there.
@@ -83,9 +89,12 @@ def load(path: str | Path) -> ExportedModel:
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
     facts.thresholds.check(schema, str(description))
-    return ExportedModel(
-        path=path,
-        facts=facts,
-        answers=Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category),
-        module=tf.saved_model.load(str(path)),
-    )
+    answers = Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category)
+    return Description(path, facts, answers)
+
+
+def load(path: str | Path) -> ExportedModel:
+    """Loads what `describe` describes; raises as it does."""
+    found = describe(path)
+    module = tf.saved_model.load(str(found.path))
+    return ExportedModel(found.path, found.facts, found.answers, module)

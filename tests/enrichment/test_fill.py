@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 
 from attr_extractor.catalogue import photos
-from attr_extractor.enrichment import fill
+from attr_extractor.enrichment import predict, scoring
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
 
@@ -49,8 +49,9 @@ def filled(exported, root: Path, folder: Path, rows: list[dict[str, str]], **opt
         writer.writeheader()
         writer.writerows(rows)
     model = options.pop("model", exported.model)
-    fill.fill(model, folder / "table.csv", folder / "out.csv", root, **options)
-    assert not (folder / "out.csv.tmp").exists()
+    chosen = predict.Options(**options)
+    predict.predict(model, folder / "table.csv", folder / "out.csv", root, chosen)
+    assert not list(folder.glob("out.csv.*"))
     with open(folder / "out.csv", newline="", encoding="utf-8") as file:
         header = next(csv.reader(file))
     with open(folder / "out.csv", newline="", encoding="utf-8") as file:
@@ -97,7 +98,7 @@ def test_every_input_column_and_cell_is_kept_in_order(exported, root, tmp_path):
             "Größe": "007",
             "_score": "1e5",
         }
-        for i in reversed(range(fill.ROWS_PER_BATCH + 9))
+        for i in reversed(range(scoring.BATCH + 9))
     ]
     out, header = filled(exported, root, tmp_path, rows)
     added = [f"{name}_{what}" for name in ATTRIBUTES for what in ("confidence", "source")]
@@ -248,31 +249,32 @@ def test_unusable_tables_and_outputs_are_refused(exported, root, tmp_path):
     table = tmp_path / "table.csv"
     for output in (table, tmp_path):
         with pytest.raises(InputError, match="exists already"):
-            fill.fill(exported.model, table, output, root)
+            predict.predict(exported.model, table, output, root)
     with pytest.raises(InputError, match="the folder of --output does not exist"):
-        fill.fill(exported.model, table, tmp_path / "new" / "out.csv", root)
+        predict.predict(exported.model, table, tmp_path / "new" / "out.csv", root)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv"]
 
 
 def test_the_summary_counts_rows_and_cells(exported, root, tmp_path):
     rows = [row(0, category="jeans", closure="zip", color="red"), row(1, "gone.jpg")]
     filled(exported, root, tmp_path, rows)
-    summary = fill.fill(exported.model, tmp_path / "table.csv", tmp_path / "again.csv", root)
+    summary = predict.predict(exported.model, tmp_path / "table.csv", tmp_path / "again.csv", root)
     assert (summary.rows, summary.rows_with_error) == (2, 1)
     assert summary.cells == {"seller": 3, "not applicable": 1, "no answer": 4}
 
 
 def test_photos_are_not_read_far_ahead_of_a_slow_model(exported, root, tmp_path, monkeypatch):
     started, behind = [], []
-    read, pool = fill._read_photos, fill._pool
+    read, pool = scoring.Reader.read, scoring._pool
 
     def slow_pool(*arguments):
         time.sleep(0.03)
         behind.append(len(started) - len(behind))
         return pool(*arguments)
 
-    monkeypatch.setattr(fill, "ROWS_PER_BATCH", 1)
-    monkeypatch.setattr(fill, "_read_photos", lambda *a: started.append(0) or read(*a))
-    monkeypatch.setattr(fill, "_pool", slow_pool)
+    monkeypatch.setattr(scoring, "BATCH", 1)
+    monkeypatch.setattr(scoring, "READ_AHEAD", 3)
+    monkeypatch.setattr(scoring.Reader, "read", lambda *a: started.append(0) or read(*a))
+    monkeypatch.setattr(scoring, "_pool", slow_pool)
     filled(exported, root, tmp_path, [row(i, "001_0.jpg") for i in range(20)])
-    assert len(behind) == 20 and max(behind) <= fill.READ_AHEAD + 1
+    assert len(behind) == 20 and max(behind) <= 3 + 1

@@ -1,0 +1,272 @@
+"""A table filled by an exported model, part by part: what was done before a kill is done.
+
+<output>                    the filled table, in the order of the input
+<cells>                     on demand: what seller and model say of each cell (cells.py)
+<output>.parts/job.json     while it is worked on: what is predicted, and by what
+<output>.parts/NNNNNN.*     of each part: its rows, then its rows filled, its cells, its counts
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from tqdm import tqdm
+
+from attr_extractor import files, storage
+from attr_extractor.catalogue import boxes, table
+from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor.enrichment import cells, scoring
+from attr_extractor.enrichment.fill import Filler, header
+from attr_extractor.errors import InputError, require_folder, require_new_file
+from attr_extractor.records.runner import Runner
+from attr_extractor.serving import model_dir
+
+ROWS_PER_PART = 2048
+JOB = "job.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is answered, and how sure the model must be to contradict a seller."""
+
+    answer: str = "threshold"  # or best: always the best value
+    box_columns: tuple[str, ...] = ()
+    seller_column: str = ""
+    sure: float = 0.9
+    server: str = ""  # grpc://HOST:PORT/MODEL, instead of the model in memory
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.sure <= 1:
+            raise InputError(f"--sure={self.sure}: a score above 0.5, at most 1")
+
+
+@dataclass
+class Summary:
+    """What came of a table."""
+
+    rows: int = 0
+    rows_with_error: int = 0
+    cells: Counter[str] = field(default_factory=Counter)  # by source
+
+    def add(self, counts: dict[str, Any]) -> None:
+        """Adds a part's counts."""
+        self.rows += counts["rows"]
+        self.rows_with_error += counts["rows_with_error"]
+        self.cells.update(counts["sources"])
+
+
+def predict(
+    model: str | Path,
+    catalogue: str | Path,
+    output: str | Path,
+    image_root: str | Path | None = None,
+    options: Options | None = None,
+    cells_output: str | Path | None = None,
+    runner: Runner | None = None,
+) -> Summary:
+    """Writes the filled table. The same call goes on where a killed one stopped.
+
+    Args:
+      model: a version folder, or a folder of them.
+      cells_output: a Parquet file for what seller and model say of each cell.
+      runner: who does the parts; by default this process, one after the other.
+
+    Raises:
+      InputError: the model, the table or an output cannot be used, or another prediction was left
+        half done in the place of this one.
+    """
+    options = options or Options()
+    output = require_new_file(output, "--output")
+    if cells_output is not None:
+        cells_output = require_new_file(cells_output, "--cells")
+    described = model_dir.describe(model)
+    root = str(image_root or Path(catalogue).parent)
+    if not storage.is_remote(root):
+        require_folder(root, "the image root")
+    folder = output.with_name(output.name + ".parts")
+    job = {
+        "model": str(described.path.resolve()),
+        "weights": _digest(described.path / "saved_model.pb"),
+        "fingerprint": described.facts.fingerprint,
+        "catalogue": _digest(catalogue),
+        "image_root": root,
+        "with_cells": cells_output is not None,
+        "options": asdict(options),
+    }
+    names, rows = _prepare(folder, job, catalogue, described, options)
+    parts = [str(path) for path in sorted(folder.glob("*.rows.parquet"))]
+    todo = [part for part in parts if not _done(part)]
+    if runner is None:
+        there = rows - sum(pq.read_metadata(part).num_rows for part in todo)
+        with tqdm(total=rows, initial=there, unit="row", desc="filling") as bar:
+            for part in todo:
+                work(part, bar.update)
+    else:
+        runner.run(work, todo, "filling")
+    return _join(parts, names, output, cells_output, folder)
+
+
+def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
+    """Fills one part's rows and writes its files; the counts, which come last, say it is done."""
+    folder = Path(part).parent
+    job = files.read_json(folder / JOB, "the prediction's job")
+    options = Options(**{**job["options"], "box_columns": tuple(job["options"]["box_columns"])})
+    described, score = _scorer(job["model"], options.server)
+    reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
+    filler = Filler(described.answers, options.answer == "best", options.sure, job["seller"])
+    # columns by position: a table may have two without a name, or none of Parquet's liking
+    *arrays, numbers = pq.read_table(part).columns
+    columns = dict(zip(job["columns"], (array.to_pylist() for array in arrays)))
+    first = numbers[0].as_py()
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    lines, tables = io.StringIO(newline=""), []
+    writer, start = CsvWriter(lines), 0
+    sources: Counter[str] = Counter()
+    failed = 0
+    scored = scoring.pooled(rows, reader, score, described.schema.num_values)
+    for scores, errors in scored:
+        end = start + len(errors)
+        batch = {name: column[start:end] for name, column in columns.items()}
+        filled = filler.fill(batch, first + start, scores, errors)
+        writer.writerows(zip(*(filled.columns[name] for name in job["header"])))
+        tables.append(filled.cells)
+        sources += filled.sources
+        failed += filled.rows_with_error
+        start = end
+        progress(len(errors))
+    storage.write(_beside(part, "filled.csv"), lines.getvalue().encode(), workers=True)
+    if job["with_cells"]:
+        with storage.whole(_beside(part, "cells.parquet"), workers=True) as temporary:
+            pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+    counts = {"rows": len(rows), "rows_with_error": failed, "sources": sources}
+    storage.write(_beside(part, "counts.json"), json.dumps(counts).encode(), workers=True)
+
+
+@functools.lru_cache(maxsize=1)  # once in each process that works
+def _scorer(model: str, server: str) -> tuple[model_dir.Description, scoring.Scorer]:
+    if server:
+        described = model_dir.describe(model)
+        return described, scoring.remote(server, described.schema)
+    loaded = model_dir.load(model)
+    return loaded, scoring.local(loaded)
+
+
+def _prepare(
+    folder: Path,
+    job: dict[str, Any],
+    catalogue: str | Path,
+    described: model_dir.Description,
+    options: Options,
+) -> tuple[list[str], int]:
+    """Cuts the table into parts, unless that was done; the output's header and number of rows."""
+    if (folder / JOB).is_file():
+        found = files.read_json(folder / JOB, "the prediction's job")
+        differ = [name for name, value in _plain(job).items() if found.get(name) != value]
+        if differ:
+            raise InputError(
+                f"{folder}: holds a half-done prediction of another {differ[0].replace('_', ' ')}; "
+                "finish that one, or remove the folder"
+            )
+        return list(found["written"]), found["rows"]
+    shutil.rmtree(folder, ignore_errors=True)  # cut short before its job was written
+    storage.make_folder(folder)
+    try:
+        written = _cut(folder, catalogue, described, options)
+    except InputError:
+        shutil.rmtree(folder)
+        raise
+    storage.write(folder / JOB, json.dumps({**job, **written}).encode())
+    return written["written"], written["rows"]
+
+
+def _cut(
+    folder: Path, catalogue: str | Path, described: model_dir.Description, options: Options
+) -> dict[str, Any]:
+    """Writes the rows of every part; what the job says of the table's columns."""
+    schema = described.schema
+    rows, names, columns, box, seller = 0, {}, [], [], ""
+    for number, chunk in enumerate(table.chunks(catalogue, schema, False, ROWS_PER_PART)):
+        if not number:
+            columns = list(chunk.columns)
+            names = header(columns, schema, str(catalogue))
+            box = boxes.columns(options.box_columns, columns, schema, catalogue)
+            seller = options.seller_column
+            seller = seller and table.require_column(seller, columns, schema, str(catalogue))
+        _write_rows(folder / f"{number:06}.rows.parquet", chunk)
+        rows += len(chunk)
+    return {
+        "rows": rows,
+        "columns": columns,
+        "header": list(names),
+        "written": list(names.values()),
+        "box": box,
+        "seller": seller,
+    }
+
+
+def _write_rows(path: Path, chunk: pd.DataFrame) -> None:
+    """The cells and, last, the row numbers."""
+    arrays = [pa.array(chunk.iloc[:, i], pa.string()) for i in range(chunk.shape[1])]
+    arrays.append(pa.array(chunk.index, pa.int64()))
+    with storage.whole(path) as temporary:
+        pq.write_table(pa.table(arrays, [str(i) for i in range(len(arrays))]), temporary)
+
+
+def _join(
+    parts: Sequence[str],
+    names: list[str],
+    output: Path,
+    cells_output: str | Path | None,
+    folder: Path,
+) -> Summary:
+    """The parts in one file each, the filled table last: once it is there, all is done."""
+    summary = Summary()
+    for part in parts:
+        summary.add(files.read_json(_beside(part, "counts.json"), "a part's counts"))
+    if cells_output is not None:
+        write = functools.partial(pq.ParquetWriter, schema=cells.SCHEMA, compression="zstd")
+        with storage.whole(cells_output) as temporary, write(temporary) as writer:
+            for part in parts:
+                writer.write_table(pq.read_table(_beside(part, "cells.parquet")))
+    with storage.whole(output) as temporary, open(temporary, "wb") as file:
+        first = io.StringIO(newline="")
+        CsvWriter(first).writerow(names)
+        file.write(first.getvalue().encode())
+        for part in parts:
+            with open(_beside(part, "filled.csv"), "rb") as lines:
+                shutil.copyfileobj(lines, file)
+    shutil.rmtree(folder)
+    return summary
+
+
+def _beside(part: str, what: str) -> str:
+    return part.replace(".rows.parquet", f".{what}")
+
+
+def _done(part: str) -> bool:
+    return storage.exists(_beside(part, "counts.json"))
+
+
+def _plain(job: dict[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    return dict(json.loads(json.dumps(job)))
+
+
+def _digest(path: str | Path) -> str:
+    hashed = xxhash.xxh3_128()
+    with storage.open_read(path) as file:
+        while block := file.read(2**20):
+            hashed.update(block)
+    return hashed.hexdigest()

@@ -1,0 +1,133 @@
+"""The photos of a table's rows -> pooled scores, by a model in memory or by a server.
+
+Photos are read and stored as records store them, ahead of the model and in threads: Pillow lets
+go of the interpreter while it decodes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor.catalogue import boxes, photos, table
+from attr_extractor.errors import InputError, extra
+from attr_extractor.schema import Schema
+from attr_extractor.serving.model_dir import ExportedModel
+
+BATCH = 32  # photos the model sees at once, rows that are read at once
+READ_AHEAD = max(3, os.cpu_count() or 1)  # batches of rows
+
+# stored photos -> scores float32 [N, V], and why each could not be read, "" where it was
+Scorer = Callable[[Sequence[bytes]], "tuple[np.ndarray, list[str]]"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the photos of a row are read."""
+
+    root: str
+    short_side: int  # pixels of a stored photo
+    box: tuple[str, ...] = ()  # columns
+
+    def read(self, rows: Sequence[dict[str, str]]) -> list[tuple[int, bytes, str]]:
+        """(row, stored photo, "") or (row, b"", reason) of every photo that the rows list."""
+        found = []
+        for i, row in enumerate(rows):
+            paths = table.image_paths(row[table.IMAGE])
+            if not paths:
+                found.append((i, b"", "no image named"))
+            cells = boxes.join([row[column] for column in self.box])
+            for path, box in zip(paths, boxes.of_photos(cells, len(paths))):
+                try:
+                    raw = photos.read_raw(self.root, path)
+                    photo = photos.store(raw, self.short_side, photos.parse_box(box))
+                    found.append((i, photo.encoded, ""))
+                except photos.PhotoError as error:
+                    found.append((i, b"", f"{path}: {error}"))
+        return found
+
+
+def local(model: ExportedModel) -> Scorer:
+    """The `scores` signature of a loaded model."""
+    signature = model.signatures["scores"]
+
+    def score(stored: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
+        outputs = signature(image_bytes=tf.constant(stored))
+        return outputs["scores"].numpy(), [error.decode() for error in outputs["error"].numpy()]
+
+    return score
+
+
+def remote(address: str, schema: Schema) -> Scorer:
+    """The `scores` signature of a server.
+
+    Args:
+      address: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.
+
+    Raises:
+      InputError: not such an address. Its calls raise InputError, too, where the server's model
+        has other values than the schema, and as `Client.predict` does.
+    """
+    with extra("serving"):
+        from attr_extractor.serving.client import Client
+    place, _, model = address.rpartition("/")
+    if not model or "://" not in place:
+        raise InputError(f"--server={address}: write grpc://HOST:PORT/MODEL")
+    client = Client(place, model, batch_size=BATCH)
+
+    def score(stored: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
+        outputs = client.photos(stored, "scores")
+        if list(outputs["names"][0]) != schema.value_names:
+            raise InputError(f"{address}: serves a model of another schema")
+        return outputs["scores"], list(outputs["error"])
+
+    return score
+
+
+def pooled(
+    rows: Sequence[dict[str, str]], reader: Reader, score: Scorer, num_values: int
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Batches of rows in order: mean scores float32 [rows, V] over a row's photos, NaN where none
+    could be read, and what was wrong with its photos."""
+    starts = range(0, len(rows), BATCH)
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+
+        def read(start: int) -> list[tuple[int, bytes, str]]:
+            return reader.read(rows[start : start + BATCH])
+
+        # not pool.map: it would read all rows' photos ahead of the model, into memory
+        ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])
+        for i, start in enumerate(starts):
+            found = ahead.popleft().result()
+            ahead.extend(pool.submit(read, s) for s in starts[i + READ_AHEAD : i + READ_AHEAD + 1])
+            yield _pool(found, len(rows[start : start + BATCH]), score, num_values)
+
+
+def _pool(
+    found: Sequence[tuple[int, bytes, str]], size: int, score: Scorer, num_values: int
+) -> tuple[np.ndarray, list[str]]:
+    reasons: list[list[str]] = [[] for _ in range(size)]
+    for i, _, reason in found:
+        if reason:
+            reasons[i].append(reason)
+    stored = [(i, encoded) for i, encoded, _ in found if encoded]
+    sums = np.zeros([size, num_values], np.float64)
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(stored), BATCH):  # a row may list any number of photos
+        part = stored[start : start + BATCH]
+        scores, errors = score([encoded for _, encoded in part])
+        for (i, _), row, error in zip(part, scores, errors):
+            if error:
+                reasons[i].append(error)
+            else:
+                sums[i] += row
+                counts[i] += 1
+    means = sums / np.where(counts, counts, 1)[:, np.newaxis]
+    means[counts == 0] = np.nan
+    return means.astype(np.float32), ["; ".join(each) for each in reasons]
