@@ -34,6 +34,11 @@ def trains_on_several_workers() -> bool:
     return not KERAS_3
 
 
+def operations(model: Any) -> list[Any]:
+    """What a functional model does, step by step; of Keras 3 not every step is a layer."""
+    return list(model.operations if KERAS_3 else model.layers)
+
+
 def slot(optimizer: Any, variable: Any) -> int:
     """Where a variable stands among those that an optimizer was built on, and so its moments."""
     if KERAS_3:

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor.model import keras_versions
 from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.network import POOLED, Network
 
@@ -37,12 +38,13 @@ def fold(network: Network) -> Any:
     def ours(layer: Any) -> Any:
         settings = layer.get_config()
         if layer.name in identities:
-            return keras.layers.Activation("linear", name=layer.name)
+            return _Identity(name=layer.name)
         if layer.name in normalized or (isinstance(layer, _CONVOLUTIONS) and _is_plain(layer)):
             return _Convolution(layer, normalized.get(layer.name))
         if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
             return keras.layers.Activation(_silu, name=layer.name)
-        copied.append(layer)
+        if isinstance(layer, keras.layers.Layer):  # of Keras 3 not every step is one
+            copied.append(layer)
         if layer.name in pooled:
             return _PooledBlock.from_config(settings)
         return layer.__class__.from_config(settings)
@@ -69,9 +71,9 @@ _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 def _normalized_convolutions(model: Any) -> dict[str, Any]:
     """The batch normalisation right behind a convolution that nothing else reads, by its name."""
     readers: dict[str, list[Any]] = {}
-    for layer in model.layers:
-        for tensor in tf.nest.flatten(layer.input):
-            readers.setdefault(_source(tensor).name, []).append(layer)
+    for step in keras_versions.operations(model):
+        for tensor in tf.nest.flatten(step.input):
+            readers.setdefault(_source(tensor).name, []).append(step)
     return {
         layer.name: readers[layer.name][0]
         for layer in model.layers
@@ -148,6 +150,13 @@ class _Convolution(keras.layers.Layer):
             inputs, self._kernel, self._strides, self._padding, dilations=self._dilations
         )
         return self._activation(tf.nn.bias_add(outputs, tf.reshape(self._offset, [-1])))
+
+
+class _Identity(keras.layers.Layer):
+    """In the place of a layer whose work another one has taken over."""
+
+    def call(self, inputs: tf.Tensor, **_arguments: Any) -> tf.Tensor:
+        return inputs  # Keras 3 also passes what the layer before was called with, a mask say
 
 
 class _PooledBlock(TransformerBlock):

@@ -57,17 +57,19 @@ def _contenders(built: Any, config: Config, folder: Path) -> tuple[dict[str, Run
     tf.saved_model.save(served, str(folder / "ours"), signatures=served.signatures())
     with contextlib.redirect_stdout(io.StringIO()):  # it tells its endpoints
         built.logits.export(str(folder / "keras"))
-    # both are kept by name: a loaded module's functions live as long as it does
+    # a loaded module's functions live as long as it does, so the runs below keep both
     ours, flat = (tf.saved_model.load(str(folder / name)) for name in ("ours", "keras"))
     function, plain = scores_of(ours.network), flat.signatures["serving_default"]
     key = next(iter(plain.structured_outputs))
     given = next(iter(plain.structured_input_signature[1]))
-    runs: dict[str, Run] = {
-        "ours": lambda pixels, _ours=ours: function(pixels)["scores"].numpy(),
-        "as Keras exports it": lambda pixels, _flat=flat: tf.sigmoid(
-            plain(**{given: tf.constant(pixels)})[key]
-        ).numpy(),
-    }
+
+    def run_ours(pixels: np.ndarray, _keep: Any = ours) -> np.ndarray:
+        return function(pixels)["scores"].numpy()
+
+    def run_plain(pixels: np.ndarray, _keep: Any = flat) -> np.ndarray:
+        return tf.sigmoid(plain(**{given: tf.constant(pixels)})[key]).numpy()
+
+    runs: dict[str, Run] = {"ours": run_ours, "as Keras exports it": run_plain}
     absent = []
     for name in _FORMS:
         path = folder / FORMS[name].file
