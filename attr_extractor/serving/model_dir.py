@@ -49,8 +49,8 @@ def versions(folder: Path) -> dict[int, Path]:
     return {int(path.name): path for path in found}
 
 
-def load(path: str | Path) -> ExportedModel:
-    """Loads a version folder, or the highest version in a folder of them.
+def describe(path: str | Path) -> tuple[Path, Schema, Facts]:
+    """The version folder, and what its assets say, of one or of the highest of a folder of them.
 
     Raises:
       InputError: no SavedModel of this package there.
@@ -67,6 +67,16 @@ def load(path: str | Path) -> ExportedModel:
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
     facts.thresholds.check(schema, str(description))
+    return path, schema, facts
+
+
+def load(path: str | Path) -> ExportedModel:
+    """Loads a version folder, or the highest version in a folder of them.
+
+    Raises:
+      InputError: no SavedModel of this package there.
+    """
+    path, schema, facts = describe(path)
     return ExportedModel(
         path=path,
         answers=Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category),
