@@ -64,7 +64,7 @@ class Access:
             given = request.query.get("token")
             cookie = request.cookies.get(COOKIE, "")
             digest = cookie if given is None else _digest(given)
-            if not hmac.compare_digest(digest.encode(), self._digest.encode()):
+            if not hmac.compare_digest(_bytes(digest), _bytes(self._digest)):
                 raise web.HTTPUnauthorized(reason=_NO_TOKEN)
         elif not is_loopback(_host_of(f"//{request.host}")):
             raise web.HTTPForbidden(reason="ask for this page by the name localhost or 127.0.0.1")
@@ -97,4 +97,8 @@ def _host_of(address: str) -> str:
 
 def _digest(token: str) -> str:
     """What the cookie holds: safe in a header whatever the token is made of."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(_bytes(token)).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")  # a header may hold any byte

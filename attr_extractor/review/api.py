@@ -72,7 +72,7 @@ class _Next(_Body):
 
 
 class _Step(_Next):
-    item: int
+    item: int = pydantic.Field(ge=1, le=2**31)
 
 
 class _Decide(_Step):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,15 @@ from attr_extractor.review.decisions_file import DecisionsFile
 from attr_extractor.review.read_cells import CellsFile
 from attr_extractor.schema import Schema
 
-_TEXTS = ("attribute", "category", "verdict", "seller", "product_id", "given", "answer", "image")
-_INSERT = (
-    "INSERT INTO items (attribute, category, verdict, seller, product_id, given, answer, image,"
-    " error, row, given_score, proposed, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TEXTS = (
+    *("attribute", "category", "verdict", "seller", "product_id"),
+    *("given", "answer", "image", "error"),
 )
+_INSERT = (
+    f"INSERT INTO items ({', '.join(_TEXTS)}, row, given_score, proposed, id)"
+    f" VALUES ({', '.join('?' * (len(_TEXTS) + 4))})"
+)
+_CELLS_AT_ONCE = 4096
 CELLS, SCHEMA = "cells", "schema"  # facts: fingerprints
 
 
@@ -80,12 +85,11 @@ def _fill(file: DecisionsFile, found: Candidates, source: CellsFile, fingerprint
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    number = 0
-    for batch in table.to_batches(max_chunksize=4096):
+    """The parameters of _INSERT for each cell, numbered from 1."""
+    numbers = itertools.count(1)
+    for batch in table.to_batches(max_chunksize=_CELLS_AT_ONCE):
         for cell in batch.to_pylist():
-            number += 1
-            scores = (round(score, 4) for score in cell["proposed_scores"])
+            scores = [round(score, 4) for score in cell["proposed_scores"]]
             proposed = json.dumps(list(zip(cell["proposed"], scores)), ensure_ascii=False)
-            texts = (cell[name] for name in _TEXTS if name != "image")
-            image, error = cell["image"] or "", cell["error"] or ""
-            yield (*texts, image, error, cell["row"], cell["given_score"], proposed, number)
+            texts = [cell[name] or "" for name in _TEXTS]
+            yield (*texts, cell["row"], cell["given_score"], proposed, next(numbers))

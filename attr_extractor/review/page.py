@@ -26,12 +26,12 @@ progress { width: 100%; height: .3rem; display: block; border: 0; margin: 0; app
   background: var(--faint) } progress::-webkit-progress-bar { background: var(--faint) }
 progress::-webkit-progress-value { background: var(--good) }
 progress::-moz-progress-bar { background: var(--good) }
-#filters { border: 0; margin: .2rem 0 .6rem; font-size: .87rem }
+#filters { border: 0; margin: .2rem 0 0; font-size: .87rem }
 #filters form { display: grid; gap: .5rem .8rem; padding: .4rem 0; align-items: end;
   grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)) }
 label { font-size: .8rem; color: var(--soft); display: block }
 select, input, input[type=search] { font: inherit; font-size: .95rem; width: 100%;
-  padding: .35rem .5rem; color: var(--text); background: var(--card);
+  height: 2.3rem; padding: .3rem .5rem; color: var(--text); background: var(--card);
   border: 1px solid var(--line); border-radius: .4rem }
 button { font-size: .95rem; padding: .4rem .7rem; line-height: 1.3 }
 button:hover:enabled { border-color: var(--bar) } button:disabled { opacity: .5; cursor: default }
@@ -58,7 +58,7 @@ ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .35rem }
 .answer .value { overflow-wrap: anywhere } .answer .score { text-align: right; color: var(--soft);
   font-variant-numeric: tabular-nums; font-size: .87rem }
 .answer .track { grid-column: 2 / 4; height: .25rem } .answer .track i { height: 100% }
-.answer[aria-pressed=true] { border-color: var(--good); box-shadow: inset 0 0 0 1px var(--good) }
+[aria-pressed=true] { border-color: var(--good); box-shadow: inset 0 0 0 1px var(--good) }
 .tag { font-size: .75rem; color: var(--soft); border: 1px solid var(--line); white-space: nowrap;
   border-radius: .3rem; padding: 0 .3rem; margin-left: .4rem }
 #save { border-color: var(--good); margin-top: .4rem; width: 100%; overflow-wrap: anywhere }
@@ -71,7 +71,7 @@ ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .35rem }
 #message { border: 1px solid var(--bad); border-left-width: .35rem; border-radius: .4rem;
   padding: .5rem .8rem; margin: .6rem 0; overflow-wrap: anywhere } #message p { margin: 0 0 .4rem }
 #status { color: var(--soft); font-size: .87rem; min-height: 1.5em; overflow-wrap: anywhere;
-  margin: .5rem 0 0 }
+  margin: 0 0 .5rem }
 #empty { padding: 2rem 0; text-align: center } #empty p { margin: .4rem auto }
 dialog { color: inherit; background: var(--paper); border: 1px solid var(--line);
   border-radius: .6rem; padding: 1.2rem; width: min(24rem, 92vw) }
@@ -80,10 +80,11 @@ dialog button { margin-top: .7rem } .unseen { position: absolute; width: 1px; he
   overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 @media (max-width: 46rem) { body { padding: .7rem .7rem 1rem } #work { gap: .6rem;
   grid-template-columns: minmax(0, 1fr) } #photos { position: static }
-  #photo { height: min(46vh, 22rem) } #filters form { grid-template-columns: 1fr 1fr }
+  #photo { height: min(38vh, 20rem) } h1 { display: none }
+  #filters form { grid-template-columns: 1fr 1fr }
   .actions { position: sticky; bottom: 0; background: var(--paper); padding: .5rem 0;
   margin-top: .6rem; border-top: 1px solid var(--line) } }
-@media (hover: none) { kbd { display: none } .answer {
+@media (hover: none) and (pointer: coarse) { kbd { display: none } .answer {
   grid-template-columns: minmax(0, 1fr) 3.2rem } .answer .track { grid-column: 1 / 3 } }
 """
 )
@@ -104,6 +105,7 @@ _BODY = """
 </form></details>
 <div id=message role=alert hidden><p id=message-text></p>
 <button id=go-on type=button>Go on</button></div>
+<p id=status role=status aria-live=polite></p>
 <main>
 <div id=empty hidden><h2 id=empty-title tabindex=-1></h2><p id=empty-text></p>
 <p><button id=again type=button>Look again</button></p></div>
@@ -132,7 +134,6 @@ _BODY = """
 <button id=skip type=button aria-keyshortcuts=Space>Skip <kbd aria-hidden=true>space</kbd></button>
 <button id=undo type=button aria-keyshortcuts=u>Undo <kbd aria-hidden=true>u</kbd></button></div>
 </section></div></main>
-<p id=status role=status aria-live=polite></p>
 <dialog id=name-dialog aria-labelledby=name-title><form id=name-form method=dialog>
 <h2 id=name-title>Who is reviewing?</h2>
 <label for=name>Your name, as it stands beside your decisions</label>

@@ -113,7 +113,7 @@ function showHeatChoice() {
 }
 
 function showPhoto() {
-  const {id, photos, product_id} = state.item, image = $('photo');
+  const {id, photos, product_id, error} = state.item, image = $('photo');
   const number = photos > 1 ? ` ${state.photo + 1} of ${photos}` : '';
   const value = $('heat-value').value;
   const heat = state.heat && state.facts.heat && value;
@@ -122,9 +122,10 @@ function showPhoto() {
   $('heat').setAttribute('aria-pressed', state.heat);
   image.alt = `Photo${number} of product ${product_id}` + (heat ? `, heat of ${value}` : '');
   image.hidden = !photos;
-  note(photos ? heat ? 'Heat map is being computed \\u2026' : '' : 'No photo is named', !photos);
-  if (!photos) return;
-  image.onload = () => note(heat ? `Red: where the evidence for ${value} is` : '');
+  const unread = error && `The model could not read: ${error}`;
+  if (!photos) return note('No photo is named', true);
+  note(heat ? 'Heat map is being computed \\u2026' : unread);
+  image.onload = () => note(heat ? `Red: where the evidence for ${value} is` : unread);
   image.onerror = async () => {
     const why = await reason(source);
     if (state.item?.id !== id) return;
