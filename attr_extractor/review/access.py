@@ -101,4 +101,4 @@ def _digest(token: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")  # a header may hold any byte
+    return text.encode("utf-8", "surrogatepass")  # a header may hold any byte

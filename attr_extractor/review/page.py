@@ -78,7 +78,8 @@ dialog { color: inherit; background: var(--paper); border: 1px solid var(--line)
 dialog::backdrop { background: rgb(0 0 0 / .45) } dialog h2 { margin-bottom: .6rem }
 dialog button { margin-top: .7rem } .unseen { position: absolute; width: 1px; height: 1px;
   overflow: hidden; clip-path: inset(50%); white-space: nowrap }
-@media (max-width: 46rem) { body { padding: .7rem .7rem 1rem } #work { gap: .6rem;
+@media (max-width: 46rem) { html { scroll-padding-bottom: 5rem }
+  body { padding: .7rem .7rem 1rem } #work { gap: .6rem;
   grid-template-columns: minmax(0, 1fr) } #photos { position: static }
   #photo { height: min(38vh, 20rem) } h1 { display: none }
   #filters form { grid-template-columns: 1fr 1fr }

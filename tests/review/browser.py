@@ -48,8 +48,9 @@ class Page:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def click(self, css: str) -> None:
-        """A click on what is seen; waits until it can be seen."""
+        """A click on what is seen; waits until it can be seen, and scrolls to it."""
         self.wait(lambda: self.find(css).is_displayed(), css)
+        self.script("arguments[0].scrollIntoView({block: 'center'})", self.find(css))
         self.find(css).click()
 
     def wait(self, holds, what: str = "") -> None:

@@ -101,7 +101,7 @@ def test_every_answer_forbids_other_sources_and_sniffing(server):
 
 def test_the_page_names_nothing_elsewhere_and_runs_nothing_inline():
     html = page.html()
-    assert re.findall(r"(?:src|href)=\W?([^ >'\"]+)", html) == ["/review.css", "/review.js"]
+    assert re.findall(r"(?:src|href)=['\"]?([^ >'\"]+)", html) == ["/review.css", "/review.js"]
     assert not re.search(r"\bon\w+=|style=|<style|javascript:", html)
     assert not re.search(r"https?://|innerHTML|insertAdjacent|document\.write|eval\(", page.SCRIPT)
     assert "url(" not in page.STYLE and "@import" not in page.STYLE
