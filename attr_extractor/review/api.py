@@ -43,6 +43,7 @@ class _Body(pydantic.BaseModel):
 
     reviewer: str = pydantic.Field(min_length=1, max_length=60)
     holder: str = pydantic.Field(pattern=r"^[0-9a-f]{32}$")
+    queue: str
 
     @pydantic.field_validator("reviewer")
     @classmethod
@@ -87,10 +88,14 @@ class Api:
     """The handlers, around a queue and its photos.
 
     Args:
+      queue_id: tells this queue from any other; a page that was opened on another is refused.
       heat: None where there is no run to explain.
     """
 
-    def __init__(self, queue: Queue, schema: Schema, photos: Photos, heat: Heat | None):
+    def __init__(
+        self, queue: Queue, queue_id: str, schema: Schema, photos: Photos, heat: Heat | None
+    ):
+        self._queue_id = queue_id
         self._queue = queue
         self._schema = schema
         self._photos = photos
@@ -144,7 +149,8 @@ class Api:
             else:
                 response = _json({"error": error.reason}, error.status)
         response.headers.update(HEADERS)
-        response.headers.setdefault("Cache-Control", "no-store")
+        # an item's number means another one in another queue
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     async def _facts(self, _request: web.Request) -> web.Response:
@@ -154,27 +160,28 @@ class Api:
             for a in self._schema.attributes
         }
         facts = {"attributes": attributes, "choices": choices, "heat": self._heat is not None}
+        facts["queue"] = self._queue_id
         return _json(facts)
 
     async def _next(self, request: web.Request) -> web.Response:
-        body = await _read(request, _Next)
+        body = await self._read(request, _Next)
         item = await self._run(self._steps, self._queue.next, body.window, _filter(body))
         return await self._progress(body, item)
 
     async def _decide(self, request: web.Request) -> web.Response:
-        body = await _read(request, _Decide)
+        body = await self._read(request, _Decide)
         await self._run(
             *(self._steps, self._queue.decide, body.window, body.item, body.kind, body.values)
         )
         return await self._progress(body, None)
 
     async def _skip(self, request: web.Request) -> web.Response:
-        body = await _read(request, _Step)
+        body = await self._read(request, _Step)
         await self._run(self._steps, self._queue.skip, body.window, body.item)
         return await self._progress(body, None)
 
     async def _undo(self, request: web.Request) -> web.Response:
-        body = await _read(request, _Next)
+        body = await self._read(request, _Next)
         item = await self._run(self._steps, self._queue.undo, body.window)
         return await self._progress(body, item)
 
@@ -219,20 +226,22 @@ class Api:
         item = await self._run(self._steps, self._queue.item, number)
         return item, int(request.match_info["index"])
 
+    async def _read(self, request: web.Request, kind: type[B]) -> B:
+        """The body of a POST; raises ReviewError where it is not what this page sends."""
+        try:
+            body = kind.model_validate(json.loads(await request.read()))
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the body"
+            raise ReviewError(400, f"{where}: {first['msg']}") from error
+        except (ValueError, RecursionError) as error:
+            raise ReviewError(400, f"not a JSON body: {error}") from error
+        if body.queue != self._queue_id:
+            raise ReviewError(409, "the server has another queue by now: load the page again")
+        return body
+
     async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)
-
-
-async def _read(request: web.Request, kind: type[B]) -> B:
-    """The body of a POST; raises ReviewError where it is not what the page sends."""
-    try:
-        return kind.model_validate(json.loads(await request.read()))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise ReviewError(400, f"{where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise ReviewError(400, f"not a JSON body: {error}") from error
 
 
 def _filter(body: _Next) -> Filter:
@@ -255,5 +264,4 @@ def _json(content: Any, status: int = 200) -> web.Response:
 
 
 def _jpeg(picture: bytes) -> web.Response:
-    headers = {"Cache-Control": "private, max-age=300"}
-    return web.Response(body=picture, content_type="image/jpeg", headers=headers)
+    return web.Response(body=picture, content_type="image/jpeg")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _INSERT = (
 )
 _CELLS_AT_ONCE = 4096
 CELLS, SCHEMA = "cells", "schema"  # facts: fingerprints
+QUEUE = "queue"  # fact: what tells this queue from any other
 
 
 def open_queue(
@@ -77,6 +79,7 @@ def _fill(file: DecisionsFile, found: Candidates, source: CellsFile, fingerprint
     summary = f"queue: {len(table):,} of {worth:,} cells that are worth a look ({parts or 'none'}"
     summary += f"; {found.unread:,} of products without a readable photo)"
     facts = {CELLS: fingerprint, SCHEMA: source.schema.fingerprint, "summary": summary}
+    facts[QUEUE] = uuid.uuid4().hex
     with file.transaction() as db:
         if db.execute("SELECT count(*) FROM facts").fetchone()[0]:
             return

@@ -55,7 +55,8 @@ kbd { font: 600 .72rem ui-monospace, monospace; border: 1px solid var(--line); c
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .35rem }
 .answer { display: grid; grid-template-columns: 1.7rem minmax(0, 1fr) 3.2rem; width: 100%;
   gap: .1rem .5rem; align-items: center; text-align: left; min-height: 2.75rem }
-.answer .value { overflow-wrap: anywhere } .answer .score { text-align: right; color: var(--soft);
+.answer kbd { justify-self: start } .answer .value { overflow-wrap: anywhere }
+.answer .score { text-align: right; color: var(--soft);
   font-variant-numeric: tabular-nums; font-size: .87rem }
 .answer .track { grid-column: 2 / 4; height: .25rem } .answer .track i { height: 100% }
 [aria-pressed=true] { border-color: var(--good); box-shadow: inset 0 0 0 1px var(--good) }
@@ -69,7 +70,8 @@ ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .35rem }
 .actions { display: grid; grid-template-columns: 2fr 1fr 1fr; gap: .5rem; margin-top: 1rem }
 .actions button { min-height: 2.75rem }
 #message { border: 1px solid var(--bad); border-left-width: .35rem; border-radius: .4rem;
-  padding: .5rem .8rem; margin: .6rem 0; overflow-wrap: anywhere } #message p { margin: 0 0 .4rem }
+  padding: .5rem .8rem; margin: .6rem 0; overflow-wrap: anywhere } #message p { margin: 0 }
+#message button { margin-top: .4rem }
 #status { color: var(--soft); font-size: .87rem; min-height: 1.5em; overflow-wrap: anywhere;
   margin: 0 0 .5rem }
 #empty { padding: 2rem 0; text-align: center } #empty p { margin: .4rem auto }
@@ -121,8 +123,8 @@ _BODY = """
 <section id=card aria-labelledby=question>
 <p class=facts><span id=verdict class=badge></span> <span id=facts></span></p>
 <h2 id=question tabindex=-1></h2>
-<h3>Seller's value</h3><div id=given></div>
-<h3 id=proposals-title>Model's proposals</h3><ol id=proposals></ol>
+<h3>Seller&rsquo;s value</h3><div id=given></div>
+<h3 id=proposals-title></h3><ol id=proposals></ol>
 <button id=save type=button hidden aria-keyshortcuts=Enter></button>
 <h3><label for=search>Another value <kbd aria-hidden=true>/</kbd></label></h3>
 <input id=search type=text role=combobox aria-expanded=false aria-controls=values

@@ -16,11 +16,12 @@ let reviewer = localStorage.reviewer ?? '';
 const which = () => Object.fromEntries(new FormData($('filter-form')));
 
 async function post(step, content = {}) {
+  const body = {reviewer, holder, queue: state.facts.queue, which: which(), ...content};
   let answer;
   try {
     answer = await fetch(`/api/${step}`, {
       method: 'POST', headers: {'Content-Type': 'application/json'},
-      body: JSON.stringify({reviewer, holder, which: which(), ...content})});
+      body: JSON.stringify(body)});
   } catch {
     throw {error: 'The server does not answer. Nothing was stored; try again.'};
   }

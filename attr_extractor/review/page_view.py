@@ -190,6 +190,7 @@ function showSearch() {
     $('values').append(line);
   }
   $('values').hidden = false;
+  $('values').scrollIntoView({block: 'nearest'});
   $('search').ariaExpanded = true;
   markActive();
 }

@@ -239,12 +239,14 @@ class Queue:
         """Why a window cannot have an item now: it is decided, or somebody else has it."""
         standing = _decision(db, item)
         if standing is not None:
-            return ReviewError(409, _decided_by(standing, window), standing)
+            return ReviewError(409, f"the skipped one: {_decided_by(standing, window)}")
         lease = db.execute(
             "SELECT reviewer FROM leases WHERE item = ? AND until > ? AND holder <> ?",
             (item, self._clock(), window.holder),
         ).fetchone()
-        return lease and ReviewError(409, f"{lease['reviewer']} is looking at the skipped one now")
+        return lease and ReviewError(
+            409, f"the skipped one: {lease['reviewer']} is looking at it now"
+        )
 
     def _lease(self, db: sqlite3.Connection, item: int, window: Window) -> None:
         until = self._clock() + self._lease_seconds

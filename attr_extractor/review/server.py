@@ -19,7 +19,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.review import access
 from attr_extractor.review.api import Api
-from attr_extractor.review.build_queue import open_queue
+from attr_extractor.review.build_queue import QUEUE, open_queue
 from attr_extractor.review.pictures import Photos
 from attr_extractor.review.queue import LEASE_SECONDS, Queue
 from attr_extractor.schema import Schema
@@ -63,8 +63,9 @@ class Server:
         self._file, self.summary = open_queue(
             options.decisions, options.cells, schema, thresholds, options.most
         )
+        self.queue_id = self._file.facts()[QUEUE]
         queue = Queue(self._file, schema, options.lease_seconds)
-        self._api = Api(queue, schema, photos, heat)
+        self._api = Api(queue, self.queue_id, schema, photos, heat)
 
     async def start(self) -> None:
         """Listens; raises InputError where the port is taken."""

@@ -100,6 +100,6 @@ def ask(
 
 def step(server: Server, name: str, who: str = "Ada", **content: Any) -> tuple[int, dict[str, Any]]:
     """Status and content of the answer to a step of a reviewer."""
-    body = {"reviewer": who, "holder": HOLDERS[who], **content}
+    body = {"reviewer": who, "holder": HOLDERS[who], "queue": server.queue_id, **content}
     status, answer, _ = ask(f"{server.address}api/{name}", body)
     return status, json.loads(answer)

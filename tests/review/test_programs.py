@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import signal
@@ -59,7 +60,9 @@ def program(*arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 def decide(address: str, item: int) -> int:
-    body = {"reviewer": "Ada", "holder": HOLDERS["Ada"], "item": item, "kind": "none"}
+    queue = json.loads(ask(f"{address}api/facts")[1])["queue"]
+    body = {"reviewer": "Ada", "holder": HOLDERS["Ada"], "queue": queue}
+    body.update(item=item, kind="none")
     return ask(f"{address}api/decide", body)[0]
 
 
@@ -138,12 +141,14 @@ def test_bad_files_are_said_in_one_line(shop, tmp_path):
 def test_without_model_and_run_no_tensorflow_is_loaded(shop, tmp_path):
     script = (
         "import sys; from attr_extractor.review import server\n"
-        f"server.Server(server.Options({str(tmp_path / 'cells.parquet')!r},"
-        f" {str(tmp_path / 'decisions.sqlite')!r}, {str(shop.path)!r}, {str(shop.schema_file)!r}))\n"
+        "server.Server(server.Options(*sys.argv[1:]))\n"
         "sys.exit('tensorflow' in sys.modules)"
     )
     write_cells(tmp_path / "cells.parquet", [cell()])
-    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    paths = (tmp_path / "cells.parquet", tmp_path / "decisions.sqlite")
+    given = [*paths, shop.path, shop.schema_file]
+    command = [sys.executable, "-c", script, *map(str, given)]
+    result = subprocess.run(command, cwd=ROOT, check=False)
     assert result.returncode == 0
 
 

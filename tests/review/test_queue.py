@@ -194,11 +194,10 @@ def test_undoing_a_skip_of_what_somebody_else_has_is_refused(queue):
         queue.skip(ADA, item)
     queue.decide(BEN, 1, "none", [])
     assert product(queue.next(BEN, ALL)) == "p2"
-    with pytest.raises(ReviewError, match="Ben is looking at the skipped one now"):
+    with pytest.raises(ReviewError, match="the skipped one: Ben is looking at it now"):
         queue.undo(ADA)
-    with pytest.raises(ReviewError, match="Ben decided this one meanwhile") as told:
+    with pytest.raises(ReviewError, match="the skipped one: Ben decided this one meanwhile"):
         queue.undo(ADA)
-    assert told.value.decision["kind"] == "none"
 
 
 def test_filters_and_progress_count_the_same_items(schema, tmp_path):

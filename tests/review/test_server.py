@@ -157,6 +157,7 @@ BODY = {"reviewer": "Ada", "holder": "0" * 32}
     ],
 )
 def test_a_body_that_the_page_would_not_send_is_refused(server, name, body, words):
+    body = {"queue": server.queue_id, **body} if isinstance(body, dict) else body
     status, answer, _ = ask(f"{server.address}api/{name}", body)
     assert status == 400 and words in json.loads(answer)["error"]
     assert step(server, "next")[1]["progress"]["done"] == 0
@@ -182,14 +183,15 @@ def test_a_huge_body_and_a_huge_number_are_refused(server):
     ],
 )
 def test_another_site_cannot_take_a_step(server, headers, status):
-    body = json.dumps({"reviewer": "Eve", "holder": "e" * 32}).encode()
+    body = json.dumps({**BODY, "queue": server.queue_id}).encode()
     found, answer, _ = ask(f"{server.address}api/next", body, headers)
     assert found == status, answer
 
 
 def test_the_pages_own_origin_may_take_a_step(server):
     own = {"Origin": server.address.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
-    assert ask(f"{server.address}api/next", BODY, own)[0] == 200
+    body = {**BODY, "queue": server.queue_id}
+    assert ask(f"{server.address}api/next", body, own)[0] == 200
     assert ask(f"{server.address}api/next")[0] == 405  # nothing changes by a GET
 
 
@@ -207,7 +209,8 @@ def test_the_token_lets_in_and_becomes_a_cookie(shop, tmp_path):
         assert QUOTED not in cookie and TOKEN not in cookie
         for path in ("", "review.js", "api/facts", "photo/1/0"):
             assert ask(served.address + path, headers={"Cookie": cookie})[0] == 200
-        assert ask(f"{served.address}api/next", BODY, {"Cookie": cookie})[0] == 200
+        body = {**BODY, "queue": served.queue_id}
+        assert ask(f"{served.address}api/next", body, {"Cookie": cookie})[0] == 200
         for wrong in ("review=", "review=x", f"review={QUOTED}", cookie[:-1], cookie + "é"):
             assert ask(served.address, headers={"Cookie": wrong})[0] == 401
 
@@ -241,6 +244,18 @@ def test_a_late_decision_gets_409_and_the_first_one(shop, tmp_path):
             "item": None,
             "progress": {"done": 1, "left": 0, "mine": 0, "with_others": 0},
         }
+
+
+def test_a_page_of_another_queue_is_refused(shop, tmp_path):
+    """Its items have the same numbers and mean others."""
+    with running(options(shop, tmp_path, [cell(), color(2)])) as served:
+        for name in ("next", "undo", "skip", "decide"):
+            steps = {"item": 1} if name in ("skip", "decide") else {}
+            steps.update({"kind": "none"} if name == "decide" else {})
+            status, content = step(served, name, queue="0" * 32, **steps)
+            assert status == 409 and "load the page again" in content["error"]
+        assert ask(f"{served.address}photo/1/0")[2]["Cache-Control"] == "no-store"
+        assert step(served, "next")[1]["progress"]["done"] == 0
 
 
 def test_a_photo_that_vanished_costs_nobody_the_decision(shop, tmp_path):
