@@ -26,8 +26,9 @@ from attr_extractor.catalogue.table import image_paths
 from attr_extractor.errors import InputError
 from attr_extractor.review import page
 from attr_extractor.review.access import HEADERS, Access, Handler
+from attr_extractor.review.filters import Filter
 from attr_extractor.review.pictures import Photos
-from attr_extractor.review.queue import Filter, Queue, ReviewError, Window
+from attr_extractor.review.queue import Queue, ReviewError, Window
 from attr_extractor.schema import Schema
 
 if TYPE_CHECKING:

@@ -14,16 +14,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from attr_extractor.review import filters
 from attr_extractor.review.decisions_file import DecisionsFile
+from attr_extractor.review.filters import Filter
 from attr_extractor.schema import SEPARATOR, Schema
 
 SELLER, VALUES, NONE = "seller", "values", "none"  # kinds of decision
 LEASE_SECONDS = 600.0
 _DECIDE, _SKIP, _UNDO = "decide", "skip", "undo"  # actions
-_MOST_CHOICES = 500  # of a filter
 _OPEN = (
     "SELECT items.* FROM items WHERE decided = 0 AND {filter} AND NOT EXISTS (SELECT 1 FROM leases"
     " WHERE leases.item = items.id AND until > :now AND holder <> :holder)"
+)
+_OWN = (
+    "SELECT items.* FROM leases JOIN items ON items.id = leases.item"
+    " WHERE holder = :holder AND decided = 0 AND {filter}"
 )
 _NOT_SKIPPED = (
     " AND NOT EXISTS (SELECT 1 FROM skips WHERE skips.item = items.id AND reviewer = :reviewer)"
@@ -42,25 +47,6 @@ class ReviewError(Exception):
         super().__init__(message)
         self.status = status  # of HTTP
         self.decision = decision  # of somebody else
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which items are asked for; an empty text asks for all."""
-
-    attribute: str = ""
-    category: str = ""
-    verdict: str = ""
-    seller: str = ""
-    product: str = ""  # a part of the product id, in upper or lower case
-
-    def sql(self) -> str:
-        """A condition on `items`, for the parameters of `asdict`."""
-        names = ("attribute", "category", "verdict", "seller")
-        conditions = [f"items.{name} = :{name}" for name in names if getattr(self, name)]
-        if self.product:
-            conditions.append("instr(lower(items.product_id), lower(:product)) > 0")
-        return " AND ".join(conditions) or "1"
 
 
 @dataclass(frozen=True)
@@ -92,10 +78,9 @@ class Queue:
         Items that this reviewer skipped come after all others. None where nothing is left.
         """
         asked = {**asdict(which), **asdict(window), "now": self._clock()}
-        query = _OPEN.format(filter=which.sql())
-        own = " AND EXISTS (SELECT 1 FROM leases WHERE item = items.id AND holder = :holder)"
+        own, query = (text.format(filter=which.sql()) for text in (_OWN, _OPEN))
         with self._file.transaction() as db:
-            for text in (query + own, query + _NOT_SKIPPED, _SKIPPED.format(open=query)):
+            for text in (own, query + _NOT_SKIPPED, _SKIPPED.format(open=query)):
                 found = db.execute(text, asked).fetchone()
                 if found:
                     break
@@ -186,35 +171,14 @@ class Queue:
             return _require_item(db, item)
 
     def progress(self, reviewer: str, which: Filter) -> dict[str, int]:
-        """How many items of a filter there are, are decided, and by this reviewer."""
-        asked = {**asdict(which), "reviewer": reviewer, "now": self._clock()}
+        """How many items of a filter are done, left, done by this reviewer, and with others."""
         with self._file.reading() as db:
-            total, done = db.execute(
-                f"SELECT count(*), total(decided) FROM items WHERE {which.sql()}", asked
-            ).fetchone()
-            counts = [
-                db.execute(f"{query} WHERE {which.sql()} AND {condition}", asked).fetchone()[0]
-                for query, condition in (
-                    (_COUNT.format(table="decisions"), "reviewer = :reviewer"),
-                    (_COUNT.format(table="leases"), "until > :now AND reviewer <> :reviewer"),
-                )
-            ]
-        mine, others = counts
-        return {"done": int(done), "left": total - int(done), "mine": mine, "with_others": others}
+            return filters.progress(db, which, reviewer, self._clock())
 
     def choices(self) -> dict[str, list[str]]:
         """What the filters can be set to: of each column of the queue its values, sorted."""
         with self._file.reading() as db:
-            return {
-                column: [
-                    text
-                    for (text,) in db.execute(
-                        f"SELECT DISTINCT {column} FROM items WHERE {column} <> '' ORDER BY 1"
-                        f" LIMIT {_MOST_CHOICES}"
-                    )
-                ]
-                for column in ("attribute", "category", "verdict", "seller")
-            }
+            return filters.choices(db)
 
     def _value(self, item: sqlite3.Row, kind: str, values: Sequence[str]) -> str:
         """The text of a decision; raises ReviewError where it means nothing."""
@@ -271,9 +235,6 @@ class Queue:
             (item, window.reviewer, action, kind, value, self._clock()),
         )
         return int(added.lastrowid or 0)
-
-
-_COUNT = "SELECT count(*) FROM {table} JOIN items ON items.id = {table}.item"
 
 
 def _require_item(db: sqlite3.Connection, item: int) -> sqlite3.Row:

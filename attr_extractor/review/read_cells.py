@@ -108,8 +108,8 @@ class CellsFile:
             if pair in self._seen:
                 continue
             name, _, text = pair.partition(_JOINT)
-            for value in filter(None, text.split(SEPARATOR)):
-                if value not in self.schema[name].values:
+            for value in text.split(SEPARATOR):
+                if value and value not in self.schema[name].values:
                     known = did_you_mean(value, self.schema[name].values)
                     raise self._other_schema(f"{value!r} is no value of {name}{known}")
             self._seen.add(pair)

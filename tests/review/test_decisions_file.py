@@ -12,7 +12,8 @@ from attr_extractor.errors import InputError
 from attr_extractor.review import decisions_file
 from attr_extractor.review.build_queue import open_queue
 from attr_extractor.review.decisions_file import DecisionsFile
-from attr_extractor.review.queue import Filter, Queue, Window
+from attr_extractor.review.filters import Filter
+from attr_extractor.review.queue import Queue, Window
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA
 from tests.review.by_hand import cell, color, write_cells

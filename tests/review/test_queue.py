@@ -13,7 +13,8 @@ import pytest
 from attr_extractor.enrichment import cells
 from attr_extractor.review.build_queue import open_queue
 from attr_extractor.review.decisions_file import DecisionsFile
-from attr_extractor.review.queue import Filter, Queue, ReviewError, Window
+from attr_extractor.review.filters import Filter
+from attr_extractor.review.queue import Queue, ReviewError, Window
 from tests.review.by_hand import cell, color, write_cells
 
 ADA, BEN = Window("Ada", "a" * 32), Window("Ben", "b" * 32)
