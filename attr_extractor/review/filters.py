@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import asdict, dataclass
 
-_MOST_CHOICES = 500  # of a filter
+_MOST_SELLERS = 500  # proposed; any other can be typed
 _DECIDED_BY = (
     "SELECT count(*) FROM decisions JOIN items ON items.id = decisions.item"
     " WHERE {filter} AND reviewer = :reviewer"
@@ -53,6 +53,7 @@ def choices(db: sqlite3.Connection) -> dict[str, list[str]]:
     found = {}
     for column in ("attribute", "category", "verdict", "seller"):
         distinct = f"SELECT DISTINCT {column} FROM items WHERE {column} <> '' ORDER BY 1"
-        rows = db.execute(f"{distinct} LIMIT {_MOST_CHOICES}").fetchall()
+        limit = f" LIMIT {_MOST_SELLERS}" if column == "seller" else ""
+        rows = db.execute(distinct + limit).fetchall()
         found[column] = [text for (text,) in rows]
     return found

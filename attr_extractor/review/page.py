@@ -101,7 +101,8 @@ _BODY = """
 <div><label for=f-attribute>Attribute</label><select id=f-attribute name=attribute></select></div>
 <div><label for=f-category>Category</label><select id=f-category name=category></select></div>
 <div><label for=f-verdict>Verdict</label><select id=f-verdict name=verdict></select></div>
-<div><label for=f-seller>Seller</label><select id=f-seller name=seller></select></div>
+<div><label for=f-seller>Seller</label>
+<input id=f-seller name=seller list=sellers><datalist id=sellers></datalist></div>
 <div><label for=f-product>Product id contains</label>
 <input id=f-product name=product type=search></div>
 <div><button id=clear type=button>Clear filters</button></div>
@@ -114,7 +115,7 @@ _BODY = """
 <p><button id=again type=button>Look again</button></p></div>
 <div id=work hidden>
 <section id=photos aria-label=Photos>
-<img id=photo alt=""><p id=photo-note></p>
+<img id=photo alt=""><p id=photo-note aria-live=polite></p>
 <div class=row id=photo-choice role=group aria-label="Photos of the product"></div>
 <div class=row id=heat-row hidden><button id=heat type=button aria-pressed=false
  aria-keyshortcuts=h>Heat map <kbd aria-hidden=true>h</kbd></button>

@@ -156,14 +156,16 @@ function onSearchKey(event) {
 
 function fillFilters() {
   for (const [name, values] of Object.entries(state.facts.choices)) {
-    const all = element('option', 'all');
-    all.value = '';
-    $(`f-${name}`).replaceChildren(all, ...values.map(value => {
+    const options = values.map(value => {
       const text = name === 'attribute' ? state.facts.attributes[value].title : value;
       const option = element('option', text);
       option.value = value;
       return option;
-    }));
+    });
+    const all = element('option', 'all');
+    all.value = '';
+    if (name === 'seller') $('sellers').replaceChildren(...options);
+    else $(`f-${name}`).replaceChildren(all, ...options);
     $(`f-${name}`).parentElement.hidden = !values.length;
   }
 }

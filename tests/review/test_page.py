@@ -168,7 +168,7 @@ def test_filters_choose_what_is_asked(page, serve):
     page.click("#clear")
     page.wait_for("0 done \u00b7 8 left", "#progress")
     page.find("#f-category").send_keys("shirt")
-    page.find("#f-seller").send_keys("north")
+    page.find("#f-seller").send_keys("north", ENTER)
     page.wait_for("0 done \u00b7 1 left", "#progress")
     assert page.product() == "SKU-77"
     page.find("#f-product").send_keys("nothing like it", ENTER)
