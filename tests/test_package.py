@@ -30,6 +30,7 @@ ROOMS = [
     ("evaluation",),
     ("serving",),
     ("enrichment",),
+    ("review",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -1,0 +1,268 @@
+"""What the page asks for and sends, as JSON over HTTP.
+
+  GET  /                                  the page; /review.css and /review.js beside it
+  GET  /api/facts                         attributes, their values, and what can be filtered by
+  POST /api/next, decide, skip, undo      one step each; the answer holds the progress
+  GET  /photo/{item}/{index}              a JPEG
+  GET  /heat/{item}/{index}?value=        a JPEG: the photo with the heat of a value
+
+A refusal is {"error": why}: 400 for what means nothing, 404 for what is not there, 409 for what
+somebody else decided, with their decision, 503 where the decisions file cannot be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, List, TypeVar
+
+import pydantic
+from aiohttp import web
+
+from attr_extractor.catalogue.photos import PhotoError
+from attr_extractor.catalogue.table import image_paths
+from attr_extractor.errors import InputError
+from attr_extractor.review import page
+from attr_extractor.review.access import HEADERS, Access, Handler
+from attr_extractor.review.filters import Filter
+from attr_extractor.review.pictures import Photos
+from attr_extractor.review.queue import Queue, ReviewError, Window
+from attr_extractor.schema import Schema
+
+if TYPE_CHECKING:
+    from attr_extractor.review.heat import Heat
+
+MAX_BODY = 65_536  # bytes
+_PHOTO_THREADS = 2
+T = TypeVar("T")
+
+
+class _Body(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    reviewer: str = pydantic.Field(min_length=1, max_length=60)
+    holder: str = pydantic.Field(pattern=r"^[0-9a-f]{32}$")
+    queue: str
+
+    @pydantic.field_validator("reviewer")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        name = " ".join(name.split())
+        if not name or not name.isprintable():
+            raise ValueError("a name of printable characters is needed")
+        return name
+
+    @property
+    def window(self) -> Window:
+        return Window(self.reviewer, self.holder)
+
+
+class _Which(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    attribute: str = ""
+    category: str = ""
+    verdict: str = ""
+    seller: str = ""
+    product: str = ""
+
+
+class _Next(_Body):
+    which: _Which = _Which()
+
+
+class _Step(_Next):
+    item: int = pydantic.Field(ge=1, le=2**31)
+
+
+class _Decide(_Step):
+    kind: str = pydantic.Field(pattern="^(seller|values|none)$")
+    values: List[str] = []
+
+
+B = TypeVar("B", bound=_Body)
+
+
+class Api:
+    """The handlers, around a queue and its photos.
+
+    Args:
+      queue_id: tells this queue from any other; a page that was opened on another is refused.
+      heat: None where there is no run to explain.
+    """
+
+    def __init__(
+        self, queue: Queue, queue_id: str, schema: Schema, photos: Photos, heat: Heat | None
+    ):
+        self._queue_id = queue_id
+        self._queue = queue
+        self._schema = schema
+        self._photos = photos
+        self._heat = heat
+        # SQLite's connection and TensorFlow are used by one thread each
+        self._steps = ThreadPoolExecutor(1)
+        self._explaining = ThreadPoolExecutor(1)
+        self._reading = ThreadPoolExecutor(_PHOTO_THREADS)
+
+    def application(self, token: str) -> web.Application:
+        """Routes, rules and limits."""
+        app = web.Application(
+            client_max_size=MAX_BODY, middlewares=[self._answer, Access(token).middleware]
+        )
+        for path, content, kind in (
+            ("/", page.html(), "text/html"),
+            ("/review.css", page.STYLE, "text/css"),
+            ("/review.js", page.SCRIPT, "text/javascript"),
+        ):
+            app.router.add_get(path, _static(content, kind))
+        app.router.add_get("/favicon.ico", _nothing)
+        app.router.add_get("/api/facts", self._facts)
+        app.router.add_post("/api/next", self._next)
+        app.router.add_post("/api/decide", self._decide)
+        app.router.add_post("/api/skip", self._skip)
+        app.router.add_post("/api/undo", self._undo)
+        app.router.add_get(r"/photo/{item:\d{1,9}}/{index:\d{1,4}}", self._photo)
+        app.router.add_get(r"/heat/{item:\d{1,9}}/{index:\d{1,4}}", self._heat_map)
+        return app
+
+    def close(self) -> None:
+        """Ends the threads; a step under way is finished and committed first."""
+        for pool in (self._steps, self._explaining, self._reading):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turns refusals into JSON, and gives every answer the page's headers."""
+        try:
+            response = await handler(request)
+        except ReviewError as refusal:
+            content = {"error": str(refusal), "decision": refusal.decision}
+            response = _json(content, refusal.status)
+        except PhotoError as error:
+            response = _json({"error": str(error)}, 404)
+        except InputError as error:
+            response = _json({"error": str(error)}, 503)
+        except web.HTTPException as error:
+            if request.path == "/":  # somebody reads it
+                response = web.Response(text=f"{error.reason}\n", status=error.status)
+            else:
+                response = _json({"error": error.reason}, error.status)
+        response.headers.update(HEADERS)
+        # an item's number means another one in another queue
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    async def _facts(self, _request: web.Request) -> web.Response:
+        choices = await self._run(self._steps, self._queue.choices)
+        attributes = {
+            a.name: {"title": a.title(), "exclusive": a.exclusive, "values": a.values}
+            for a in self._schema.attributes
+        }
+        facts = {"attributes": attributes, "choices": choices, "heat": self._heat is not None}
+        facts["queue"] = self._queue_id
+        return _json(facts)
+
+    async def _next(self, request: web.Request) -> web.Response:
+        body = await self._read(request, _Next)
+        item = await self._run(self._steps, self._queue.next, body.window, _filter(body))
+        return await self._progress(body, item)
+
+    async def _decide(self, request: web.Request) -> web.Response:
+        body = await self._read(request, _Decide)
+        await self._run(
+            *(self._steps, self._queue.decide, body.window, body.item, body.kind, body.values)
+        )
+        return await self._progress(body, None)
+
+    async def _skip(self, request: web.Request) -> web.Response:
+        body = await self._read(request, _Step)
+        await self._run(self._steps, self._queue.skip, body.window, body.item)
+        return await self._progress(body, None)
+
+    async def _undo(self, request: web.Request) -> web.Response:
+        body = await self._read(request, _Next)
+        item = await self._run(self._steps, self._queue.undo, body.window)
+        return await self._progress(body, item)
+
+    async def _progress(self, body: _Next, item: dict[str, Any] | None) -> web.Response:
+        progress = await self._run(self._steps, self._queue.progress, body.reviewer, _filter(body))
+        return _json({"item": item and self._shown(item), "progress": progress})
+
+    def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An item as the page gets it: how many photos, not where they are; what is allowed."""
+        shown = {name: item[name] for name in item if name not in ("image", "decided")}
+        shown["photos"] = len(image_paths(item["image"]))
+        where = self._schema.slices[item["attribute"]]
+        categories = self._schema[self._schema.category].values
+        values = self._schema[item["attribute"]].values
+        if item["category"] in categories:
+            allowed = self._schema.allowed[categories.index(item["category"]), where]
+            shown["not_allowed"] = [value for value, may in zip(values, allowed) if not may]
+        else:
+            shown["not_allowed"] = []
+        return shown
+
+    async def _photo(self, request: web.Request) -> web.Response:
+        item, index = await self._item(request)
+        return _jpeg(await self._run(self._reading, self._photos.shown, item["image"], index))
+
+    async def _heat_map(self, request: web.Request) -> web.Response:
+        if self._heat is None:
+            raise ReviewError(404, "no heat maps: the page was started without --run_dir")
+        item, index = await self._item(request)
+        value = request.query.get("value", "")
+        if value not in self._schema[item["attribute"]].values:
+            raise ReviewError(400, f"{item['attribute']} has no value {value!r}")
+        picture = await self._run(
+            *(self._explaining, self._heat.drawn, item["image"], index, item["attribute"], value)
+        )
+        if picture is None:
+            raise ReviewError(404, f"no place in the photo speaks for {value!r}")
+        return _jpeg(picture)
+
+    async def _item(self, request: web.Request) -> tuple[Any, int]:
+        number = int(request.match_info["item"])
+        item = await self._run(self._steps, self._queue.item, number)
+        return item, int(request.match_info["index"])
+
+    async def _read(self, request: web.Request, kind: type[B]) -> B:
+        """The body of a POST; raises ReviewError where it is not what this page sends."""
+        try:
+            body = kind.model_validate(json.loads(await request.read()))
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the body"
+            raise ReviewError(400, f"{where}: {first['msg']}") from error
+        except (ValueError, RecursionError) as error:
+            raise ReviewError(400, f"not a JSON body: {error}") from error
+        if body.queue != self._queue_id:
+            raise ReviewError(409, "the server has another queue by now: load the page again")
+        return body
+
+    async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)
+
+
+def _filter(body: _Next) -> Filter:
+    return Filter(**body.which.model_dump())
+
+
+def _static(content: str, kind: str) -> Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=content, content_type=kind, charset="utf-8")
+
+    return answer
+
+
+async def _nothing(_request: web.Request) -> web.Response:
+    return web.Response(status=204)
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return web.json_response(content, status=status)
+
+
+def _jpeg(picture: bytes) -> web.Response:
+    return web.Response(body=picture, content_type="image/jpeg")

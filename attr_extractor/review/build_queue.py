@@ -1,0 +1,98 @@
+"""From a cells file to the queue in the decisions file: once, later starts find it there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from attr_extractor.enrichment.cells import AGREED
+from attr_extractor.errors import InputError
+from attr_extractor.review.candidates import Candidates
+from attr_extractor.review.decisions_file import DecisionsFile
+from attr_extractor.review.read_cells import CellsFile
+from attr_extractor.schema import Schema
+
+_TEXTS = (
+    *("attribute", "category", "verdict", "seller", "product_id"),
+    *("given", "answer", "image", "error"),
+)
+_INSERT = (
+    f"INSERT INTO items ({', '.join(_TEXTS)}, row, given_score, proposed, id)"
+    f" VALUES ({', '.join('?' * (len(_TEXTS) + 4))})"
+)
+_CELLS_AT_ONCE = 4096
+CELLS, SCHEMA = "cells", "schema"  # facts: fingerprints
+QUEUE = "queue"  # fact: what tells this queue from any other
+
+
+def open_queue(
+    decisions: str | Path, cells: str | Path, schema: Schema, thresholds: np.ndarray, most: int
+) -> tuple[DecisionsFile, str]:
+    """The decisions file of a cells file, its queue built where there is none yet.
+
+    Args:
+      thresholds: float32 [V], above which a value is answered.
+      most: how many cells the queue holds, at most.
+
+    Returns:
+      The file, and a line about the queue.
+
+    Raises:
+      InputError: a file cannot be used, or belongs to another cells file or schema.
+    """
+    source = CellsFile(cells, schema)
+    fingerprint = source.fingerprint()
+    file = DecisionsFile(decisions)
+    try:
+        if not file.facts():
+            _fill(file, _candidates(source, thresholds, most), source, fingerprint)
+        file.require_same(CELLS, fingerprint, "cells file")
+        file.require_same(SCHEMA, schema.fingerprint, "schema")
+        return file, file.facts()["summary"]
+    except InputError:
+        file.close()
+        raise
+
+
+def _candidates(source: CellsFile, thresholds: np.ndarray, most: int) -> Candidates:
+    found = Candidates(source.schema, thresholds, most)
+    with tqdm(total=len(source), unit="cell", desc="queueing") as progress:
+        for batch in source.batches():
+            found.add(batch)
+            progress.update(len(batch))
+    return found
+
+
+def _fill(file: DecisionsFile, found: Candidates, source: CellsFile, fingerprint: str) -> None:
+    """Writes the queue, all of it or nothing; leaves one that another program wrote meanwhile."""
+    table = found.table()
+    worth = sum(found.verdicts.values()) - found.verdicts[AGREED] - found.unread
+    parts = ", ".join(f"{count:,} {verdict}" for verdict, count in found.verdicts.most_common())
+    summary = f"queue: {len(table):,} of {worth:,} cells that are worth a look ({parts or 'none'}"
+    summary += f"; {found.unread:,} of products without a readable photo)"
+    facts = {CELLS: fingerprint, SCHEMA: source.schema.fingerprint, "summary": summary}
+    facts[QUEUE] = uuid.uuid4().hex
+    with file.transaction() as db:
+        if db.execute("SELECT count(*) FROM facts").fetchone()[0]:
+            return
+        db.executemany(_INSERT, _rows(table))
+        db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """The parameters of _INSERT for each cell, numbered from 1."""
+    numbers = itertools.count(1)
+    for batch in table.to_batches(max_chunksize=_CELLS_AT_ONCE):
+        for cell in batch.to_pylist():
+            scores = [round(score, 4) for score in cell["proposed_scores"]]
+            proposed = json.dumps(list(zip(cell["proposed"], scores)), ensure_ascii=False)
+            texts = [cell[name] or "" for name in _TEXTS]
+            yield (*texts, cell["row"], cell["given_score"], proposed, next(numbers))

@@ -1,0 +1,148 @@
+"""The SQLite file of a review: the queue, who looks at what, every decision and every step to it.
+
+It belongs to one cells file and one schema. Several programs may use it at once (WAL); what is
+committed survives a power cut (synchronous=FULL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attr_extractor.errors import InputError, require_file
+
+_APPLICATION = 0x41547276  # PRAGMA application_id: a file of ours
+_VERSION = 1
+BUSY_SECONDS = 5.0  # waited for another program's transaction
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- a cell to be looked at; `id` from 1 is its place in the queue
+CREATE TABLE items (
+  id INTEGER PRIMARY KEY, decided INTEGER NOT NULL DEFAULT 0,
+  attribute TEXT NOT NULL, category TEXT NOT NULL, verdict TEXT NOT NULL, seller TEXT NOT NULL,
+  row INTEGER NOT NULL, product_id TEXT NOT NULL, given TEXT NOT NULL, given_score REAL,
+  answer TEXT NOT NULL, proposed TEXT NOT NULL, image TEXT NOT NULL, error TEXT NOT NULL);
+CREATE INDEX open_items ON items (id) WHERE decided = 0;
+CREATE INDEX items_by_row ON items (row);
+-- the standing decision of an item: at most one
+CREATE TABLE decisions (
+  item INTEGER PRIMARY KEY REFERENCES items, reviewer TEXT NOT NULL, kind TEXT NOT NULL,
+  value TEXT NOT NULL, at REAL NOT NULL);
+CREATE INDEX decisions_by_reviewer ON decisions (reviewer);
+-- who looks at an item until when; a holder is one window of a browser
+CREATE TABLE leases (item INTEGER PRIMARY KEY REFERENCES items, holder TEXT NOT NULL,
+  reviewer TEXT NOT NULL, until REAL NOT NULL);
+CREATE INDEX leases_by_holder ON leases (holder);
+CREATE TABLE skips (item INTEGER NOT NULL REFERENCES items, reviewer TEXT NOT NULL,
+  action INTEGER NOT NULL, PRIMARY KEY (item, reviewer)) WITHOUT ROWID;
+-- all that was ever done, in order
+CREATE TABLE actions (
+  id INTEGER PRIMARY KEY, item INTEGER NOT NULL REFERENCES items, reviewer TEXT NOT NULL,
+  action TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, at REAL NOT NULL,
+  undone INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX actions_by_reviewer ON actions (reviewer, id) WHERE undone = 0;
+"""
+
+
+class DecisionsFile:
+    """An open decisions file; to be used by one thread at a time."""
+
+    def __init__(self, path: str | Path, new: bool = True):
+        """Opens a file, or makes one unless `new` is false.
+
+        Raises:
+          InputError: it is no such file, damaged or locked, or cannot be made.
+        """
+        self.path = Path(path)
+        if not new:
+            require_file(path, "the decisions file")
+        elif self.path.is_dir():
+            raise InputError(f"{path}: the decisions file is a folder, a file is needed")
+        elif not self.path.parent.is_dir():
+            raise InputError(f"{self.path.parent}: the folder of --decisions does not exist")
+        with self._told():
+            self._db = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        try:
+            self._open()
+        except InputError:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
+        with self._told():
+            (application,) = self._db.execute("PRAGMA application_id").fetchone()
+            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if application != _APPLICATION and (application or tables):
+                raise InputError(f"{self.path}: an SQLite file, but not one of review.py")
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise InputError(f"{self.path}: a damaged SQLite file: {verdict}")
+            self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.row_factory = sqlite3.Row
+        with self.transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";\n"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {_APPLICATION}")
+                db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise InputError(f"{self.path}: of version {version} of this form, not {_VERSION}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other may write beside; committed at the end, or nothing of it.
+
+        Raises:
+          InputError: the file is locked or damaged, or the disk is full.
+        """
+        with self._told():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to read what is committed; raises InputError as `transaction` does."""
+        with self._told():
+            yield self._db
+
+    def facts(self) -> dict[str, str]:
+        """What the queue was made of; empty before it is."""
+        with self.reading() as db:
+            return dict(db.execute("SELECT name, value FROM facts").fetchall())
+
+    def require_same(self, fact: str, expected: str, what: str) -> None:
+        """Raises InputError where the queue was made of something else; `what` names it."""
+        found = self.facts().get(fact, "")
+        if found != expected:
+            raise InputError(
+                f"{self.path}: decisions about another {what} (fingerprint {found}) than the "
+                f"given one (fingerprint {expected}); name a new file with --decisions"
+            )
+
+    def close(self) -> None:
+        """Ends the connection; what is committed stays."""
+        self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tells in one line what SQLite cannot do."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                why = "is locked by another program; nothing was stored, try again"
+            else:
+                why = f"cannot be used, nothing was stored: {error}"
+            raise InputError(f"{self.path}: the decisions file {why}") from error

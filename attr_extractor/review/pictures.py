@@ -1,0 +1,37 @@
+"""The photos of an item as the page shows them: always a JPEG that was made here, upright."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from attr_extractor.catalogue import photos
+from attr_extractor.catalogue.table import image_paths
+from attr_extractor.errors import require_folder
+
+SHORT_SIDE = 720  # pixels of a photo on the page, at most
+_KEPT = 64  # pictures in memory
+
+
+def photo_of(image: str, index: int) -> str:
+    """The path of one of the photos that an image cell lists; raises PhotoError for no such."""
+    paths = image_paths(image)
+    if not 0 <= index < len(paths):
+        raise photos.PhotoError(photos.NOT_FOUND)
+    return paths[index]
+
+
+class Photos:
+    """Photos below an image root, and of nothing else; PhotoError where one cannot be shown."""
+
+    def __init__(self, image_root: str | Path):
+        """Raises InputError where the root is no folder."""
+        self.root = require_folder(image_root, "the image root")
+        self._shown = functools.lru_cache(_KEPT)(self._show)
+
+    def shown(self, image: str, index: int) -> bytes:
+        """A JPEG of one photo of an image cell, upright, its short side at most SHORT_SIDE."""
+        return self._shown(photo_of(image, index))
+
+    def _show(self, path: str) -> bytes:
+        return photos.store(photos.read_raw(self.root, path), SHORT_SIDE).encoded

@@ -1,0 +1,128 @@
+"""cells.parquet read in pieces, each checked against its form and against the schema."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from attr_extractor.enrichment import cells
+from attr_extractor.errors import InputError, did_you_mean, require_file
+from attr_extractor.schema import SEPARATOR, Schema
+
+CELLS_PER_BATCH = 65_536
+_NOT_NULL = ("row", "product_id", "seller", "category", "attribute", "given", "answer", "verdict")
+_JOINT = "\x1f"  # parts attribute and value; a value that holds it is looked at all the same
+
+
+class CellsFile:
+    """A cells file whose columns are those of `cells.SCHEMA`; their content is checked as read."""
+
+    def __init__(self, path: str | Path, schema: Schema):
+        """Raises InputError where there is no such file or it is not of that form."""
+        self.path = require_file(path, "the cells file")
+        self.schema = schema
+        try:
+            # newer releases would fetch the whole file ahead
+            self._file = pq.ParquetFile(self.path, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            raise self._refusal(f"not a readable Parquet file: {error}") from error
+        found = self._file.schema_arrow
+        for field in cells.SCHEMA:
+            if field.name not in found.names:
+                raise self._refusal(f"the column {field.name!r} is missing")
+            kind = found.field(field.name).type
+            if not (kind == field.type or (field.name == "verdict" and kind == pa.string())):
+                wanted = f"of type {kind}, not {field.type}"
+                raise self._refusal(f"the column {field.name!r} is {wanted}")
+        self._seen: set[str] = set()
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def fingerprint(self) -> str:
+        """32 hex digits over all bytes of the file; a second per gigabyte or so."""
+        digest = hashlib.blake2b(digest_size=16)
+        with open(self.path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All cells in the order of the file, at most CELLS_PER_BATCH at a time.
+
+        Raises:
+          InputError: the file is damaged, or a cell is none of the schema's.
+        """
+        names = cells.SCHEMA.names
+        try:
+            for batch in self._file.iter_batches(CELLS_PER_BATCH, columns=names):
+                columns = {name: batch.column(name) for name in names}
+                columns["verdict"] = columns["verdict"].cast(pa.string())
+                checked = pa.RecordBatch.from_pydict(columns)
+                self._check(checked)
+                yield checked
+        except (pa.ArrowException, OSError) as error:
+            raise self._refusal(f"damaged: {error}") from error
+
+    def _check(self, batch: pa.RecordBatch) -> None:
+        for name in _NOT_NULL:
+            if batch.column(name).null_count:
+                raise self._refusal(f"the column {name!r} has a cell without a value")
+        attribute = batch.column("attribute")
+        for name in pc.unique(attribute).to_pylist():
+            if name not in self.schema.index:
+                known = did_you_mean(name, self.schema.names)
+                raise self._other_schema(f"{name!r} is no attribute of it{known}")
+        for verdict in pc.unique(batch.column("verdict")).to_pylist():
+            if verdict not in cells.VERDICTS:
+                known = ", ".join(cells.VERDICTS)
+                raise self._refusal(f"the verdict {verdict!r} is none of {known}")
+        category = pa.array([self.schema.category] * len(batch), pa.string())
+        self._require_known(category, batch.column("category"))
+        for name in ("given", "answer"):
+            self._require_known(attribute, batch.column(name))
+        lengths = []
+        for name in ("proposed", "proposed_scores"):
+            if batch.column(name).null_count or batch.column(name).flatten().null_count:
+                raise self._refusal(f"the column {name!r} has a cell without a value")
+            lengths.append(pc.list_value_length(batch.column(name)).to_numpy())
+        if (lengths[0] != lengths[1]).any():
+            raise self._refusal("a cell has not as many proposed_scores as proposed values")
+        self._require_known(
+            attribute.take(pc.list_parent_indices(batch.column("proposed"))),
+            batch.column("proposed").flatten(),
+        )
+        for scores in (batch.column("proposed_scores").flatten(), batch.column("given_score")):
+            numbers = pc.drop_null(scores).to_numpy()
+            if not ((numbers >= 0) & (numbers <= 1)).all():  # a NaN is neither
+                raise self._refusal("a score is not between 0 and 1")
+
+    def _require_known(self, attribute: pa.Array, texts: pa.Array) -> None:
+        """Raises InputError where a text lists a value that its attribute does not have."""
+        for pair in pc.unique(pc.binary_join_element_wise(attribute, texts, _JOINT)).to_pylist():
+            if pair in self._seen:
+                continue
+            name, _, text = pair.partition(_JOINT)
+            for value in text.split(SEPARATOR):
+                if value and value not in self.schema[name].values:
+                    known = did_you_mean(value, self.schema[name].values)
+                    raise self._other_schema(f"{value!r} is no value of {name}{known}")
+            self._seen.add(pair)
+
+    def _refusal(self, why: str) -> InputError:
+        return InputError(f"{self.path}: not a cells file as predict.py --cells writes it: {why}")
+
+    def _other_schema(self, why: str) -> InputError:
+        return InputError(
+            f"{self.path}: written with another schema than {self.schema.name!r}: {why}"
+        )
+
+
+def first_of_lists(lists: pa.ListArray) -> pa.Array:
+    """The first entry of each list, none of which is empty."""
+    return lists.values.take(lists.offsets[:-1])

@@ -1,0 +1,137 @@
+"""The review page as a program: what it is made of, where it listens, how it ends.
+
+SIGTERM and SIGINT end it: no new connection is taken, what was accepted is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from aiohttp import web
+
+from attr_extractor.errors import InputError
+from attr_extractor.model.thresholds import Thresholds
+from attr_extractor.review import access
+from attr_extractor.review.api import Api
+from attr_extractor.review.build_queue import QUEUE, open_queue
+from attr_extractor.review.pictures import Photos
+from attr_extractor.review.queue import LEASE_SECONDS, Queue
+from attr_extractor.schema import Schema
+
+MOST = 100_000  # cells in the queue
+_DRAIN_SECONDS = 10.0  # at most, for the requests under way at the end
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is reviewed, and where the page is."""
+
+    cells: str | Path
+    decisions: str | Path
+    image_root: str | Path
+    schema: str | Path | None = None  # or `model`
+    model: str | Path | None = None  # an exported one, whose schema and thresholds count
+    run_dir: str | Path | None = None  # for heat maps
+    host: str = "127.0.0.1"
+    port: int = 8600  # 0: any that is free
+    token: str = ""
+    most: int = MOST
+    lease_seconds: float = LEASE_SECONDS
+
+
+class Server:
+    """A page that can be started and stopped within one event loop."""
+
+    def __init__(self, options: Options):
+        """Builds the queue or finds it built; raises InputError where something given is wrong."""
+        access.require_safe(options.host, options.token)
+        self.options = options
+        self.port = 0
+        schema, thresholds = _schema(options)
+        photos = Photos(options.image_root)
+        heat = None
+        if options.run_dir is not None:
+            from attr_extractor.review.heat import Heat  # TensorFlow, only where it is needed
+
+            heat = Heat(options.run_dir, schema, options.image_root)
+        self._file, self.summary = open_queue(
+            options.decisions, options.cells, schema, thresholds, options.most
+        )
+        self.queue_id = self._file.facts()[QUEUE]
+        queue = Queue(self._file, schema, options.lease_seconds)
+        self._api = Api(queue, self.queue_id, schema, photos, heat)
+
+    async def start(self) -> None:
+        """Listens; raises InputError where the port is taken."""
+        self._runner = web.AppRunner(
+            self._api.application(self.options.token),
+            access_log=None,
+            shutdown_timeout=_DRAIN_SECONDS,
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self.options.host, self.options.port).start()
+        except OSError as error:
+            await self.stop()
+            raise InputError(f"cannot listen on {self.options.host}: {error}") from error
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Answers what was accepted, takes nothing new, and closes the decisions file."""
+        await self._runner.cleanup()
+        await asyncio.get_running_loop().run_in_executor(None, self._api.close)
+        self._file.close()
+
+    @property
+    def address(self) -> str:
+        """Where the page is, without the token."""
+        host = self.options.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+
+_say = partial(print, flush=True)  # a pipe would keep the lines until the end
+
+
+def run(options: Options, say: Callable[[str], None] = _say) -> None:
+    """Serves until SIGTERM or SIGINT; `say` is told the address once requests are taken.
+
+    Raises:
+      InputError: something given cannot be used, or the port is taken.
+    """
+    server = Server(options)
+    say(server.summary)
+    asyncio.run(_run(server, say))
+
+
+async def _run(server: Server, say: Callable[[str], None]) -> None:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await server.start()
+    once = "?token=... (the token that was given)" if server.options.token else ""
+    say(f"review page: {server.address}{once}")
+    await stopped.wait()
+    await server.stop()
+    say("ended; every decision is in the decisions file")
+
+
+def _schema(options: Options) -> tuple[Schema, np.ndarray]:
+    """The schema, and above which score each value is answered: float32 [V]."""
+    if (options.schema is None) == (options.model is None):
+        raise InputError("give either --schema or --model, whose assets hold the schema")
+    if options.model is not None:
+        from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
+
+        described = describe(options.model)
+        return described.schema, described.answers.thresholds
+    schema = Schema.read(str(options.schema))
+    if options.run_dir is not None:
+        path = Path(options.run_dir) / "thresholds.json"
+        return schema, Thresholds.read(path, schema).per_value(schema)
+    return schema, Thresholds.of_schema(schema).per_value(schema)
