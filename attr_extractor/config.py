@@ -106,6 +106,9 @@ class Training(yaml_files.Model):
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     xla: Literal["off", "activations", "step"] = "activations"  # step: slow on CPUs
     deterministic: bool = False  # ops whose sums have one order: repeatable to the bit, slower
+    init_from: str = (
+        ""  # a finished run of the same schema and network, whose weights to start with
+    )
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
     seed: int = Field(default=0, ge=0, lt=2**32)
 

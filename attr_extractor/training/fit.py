@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from attr_extractor import files
 from attr_extractor.config import Config
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, require_file
 from attr_extractor.model import network, trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import require_same
 from attr_extractor.training import hardware, projector, schedule, strategy
 from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
@@ -43,8 +44,9 @@ def train(
 
     Where the weights come from, first that applies:
       1. the newest checkpoint of this run directory;
-      2. the trunk's pretrained weights (`model.weights`), branches fresh;
-      3. random numbers from `train.seed`.
+      2. another run's weights (`train.init_from`), all of them;
+      3. the trunk's pretrained weights (`model.weights`), branches fresh;
+      4. random numbers from `train.seed`.
 
     A run has phases, each with photos of one size; the next one begins as a restart would, with
     the checkpoint that the one before has left.
@@ -64,6 +66,8 @@ def train(
     phases = schedule.phases(config, steps)
     for phase in phases:
         trunk.find(config.model.trunk, phase.image_size)  # fails now, not hours later
+    if config.train.init_from:
+        _weights_of(config.train.init_from, manifest)
     keras.mixed_precision.set_global_policy(config.train.precision)
     with devices.together():
         run = _open(run_dir, config, Path(records), manifest, devices)
@@ -105,12 +109,22 @@ def make_model(
     keras.utils.set_random_seed(config.train.seed)
     schema = manifest.schema
     built = network.build(schema, config, manifest.frequencies("train"), image_size)
+    if config.train.init_from:
+        arrays = files.read_arrays(_weights_of(config.train.init_from, manifest))
+        network.set_layer_arrays(built.logits, arrays, config.train.init_from)
     model = TrainingModel(built, schema, config, manifest.present("train"), augments)
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps_per_epoch, built),
         jit_compile=False,  # the step compiles what can be compiled itself
     )
     return model
+
+
+def _weights_of(init_from: str, manifest: Manifest) -> Path:
+    """The weights file of the run to start from, whose labels mean what the records' do."""
+    run = RunDir.read(init_from)
+    require_same(run.schema.fingerprint, manifest.schema, init_from)
+    return require_file(run.path / "weights.npz", "the weights to start from (is it trained?)")
 
 
 class Trained(NamedTuple):

@@ -284,3 +284,40 @@ def test_a_later_phase_with_photos_too_small_ends_the_run_before_it_begins(built
     with pytest.raises(InputError, match="too small for inceptionv3: at least 75"):
         fit.train(config, built.records, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begins_with_the_weights_of_another_one(trained, tmp_path):
+    """With steps too small to move a weight it ends with them, batch statistics apart."""
+    content = Config.read(trained.config).model_dump()
+    content["train"].update(
+        init_from=str(trained.run), learning_rate=1e-30, epochs=1, keep="last", average=0.9
+    )
+    fit.train(Config.model_validate(content), trained.records, tmp_path / "run")
+    with (
+        np.load(trained.run / "weights.npz") as before,
+        np.load(tmp_path / "run" / "weights.npz") as after,
+    ):
+        assert set(before.files) == set(after.files)
+        moved = [n for n in before.files if not np.allclose(before[n], after[n], atol=1e-6)]
+    assert moved and all("bn" in name for name in moved)  # moving mean and variance
+
+
+def test_weights_of_another_schema_or_an_untrained_run_do_not_begin_a_run(trained, tmp_path):
+    def begin(run, **model):
+        content = Config.read(trained.config).model_dump()
+        content["train"]["init_from"] = str(run)
+        content["model"].update(model)
+        fit.train(Config.model_validate(content), trained.records, tmp_path / "new")
+
+    other = tmp_path / "other"
+    shutil.copytree(trained.run, other, ignore=shutil.ignore_patterns("checkpoints"))
+    (other / "weights.npz").unlink()
+    with pytest.raises(InputError, match="is it trained"):
+        begin(other)
+    schema = (other / "schema.yaml").read_text(encoding="utf-8").replace("zip", "zipper")
+    (other / "schema.yaml").write_text(schema, encoding="utf-8")
+    with pytest.raises(InputError, match="schema"):
+        begin(other)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="weights of another network"):
+        begin(trained.run, hidden=[4, 4])
