@@ -31,7 +31,7 @@ class Filled:
     """A run of rows."""
 
     columns: dict[str, list[str]]  # by our name, in the order of the header
-    cells: pa.Table  # of the form cells.SCHEMA
+    cells: pa.Table  # of the form cells.SCHEMA; empty unless asked for
     sources: Counter[str]  # cells by source
     rows_with_error: int
 
@@ -72,7 +72,9 @@ def header(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, 
 class Filler:
     """Fills rows by one model's post-processing."""
 
-    def __init__(self, answers: Answers, always: bool, sure: float, seller: str = ""):
+    def __init__(
+        self, answers: Answers, always: bool, sure: float, seller: str = "", with_cells: bool = True
+    ):
         """Settings.
 
         Args:
@@ -80,9 +82,11 @@ class Filler:
           sure: the score from which on the model contradicts a seller, whose own value has then
             at most 1 - sure.
           seller: column whose cells become `seller` in the table of cells.
+          with_cells: whether that table is made, which is not free.
         """
         self._answers, self._schema = answers, answers.schema
         self._always, self._sure, self._seller = always, sure, seller
+        self._with_cells = with_cells
         self._given = functools.lru_cache(maxsize=200_000)(self._parse)
 
     def fill(
@@ -109,7 +113,7 @@ class Filler:
         columns = {name: list(column) for name, column in rows.items()}
         columns.update({name: blank for name in schema.names if name not in rows})
         sources: Counter[str] = Counter()
-        tables = []
+        tables = [cells.SCHEMA.empty_table()]
         for attribute in schema.attributes:
             name, where = attribute.name, schema.slices[attribute.name]
             part = scores[:, where], allowed[:, where]
@@ -120,7 +124,8 @@ class Filler:
             ]
             columns[f"{name}_source"] = [cell.source for cell in found]
             sources.update(columns[f"{name}_source"])
-            tables.append(self._table(attribute, rows, first, known, errors, found, *part))
+            if self._with_cells:
+                tables.append(self._table(attribute, rows, first, known, errors, found, *part))
         columns[ERROR] = errors
         return Filled(
             columns,

@@ -125,7 +125,8 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     options = Options(**{**job["options"], "box_columns": tuple(job["options"]["box_columns"])})
     described, score = _scorer(job["model"], options.server)
     reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
-    filler = Filler(described.answers, options.answer == "best", options.sure, job["seller"])
+    always, with_cells = options.answer == "best", job["with_cells"]
+    filler = Filler(described.answers, always, options.sure, job["seller"], with_cells)
     # columns by position: a table may have two without a name, or none of Parquet's liking
     *arrays, numbers = pq.read_table(part).columns
     columns = dict(zip(job["columns"], (array.to_pylist() for array in arrays)))
@@ -147,7 +148,7 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
         start = end
         progress(len(errors))
     storage.write(_beside(part, "filled.csv"), lines.getvalue().encode(), workers=True)
-    if job["with_cells"]:
+    if with_cells:
         with storage.whole(_beside(part, "cells.parquet"), workers=True) as temporary:
             pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
     counts = {"rows": len(rows), "rows_with_error": failed, "sources": sources}

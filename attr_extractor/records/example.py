@@ -37,6 +37,12 @@ def serialize(values: dict[str, Any]) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
+def of_photo(encoded: bytes) -> bytes:
+    """A serialized Example that holds a photo, and nothing in all other features."""
+    blank = {name: 0 if spec.dtype == tf.int64 else b"" for name, spec in FEATURES.items()}
+    return serialize({**blank, "image/encoded": encoded})
+
+
 def photo(serialized: bytes) -> bytes:
     """The JPEG of one serialized Example, read in Python.
 

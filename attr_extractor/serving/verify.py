@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -32,11 +33,12 @@ def verify(path: Path, network: Network, answers: Answers, image_size: int) -> N
 
     found = signatures["scores"](image_bytes=encoded)
     _require_close("scores", found["scores"], network.flat_scores(photos))
-    features = tf.keras.Model(network.logits.inputs, network.logits.get_layer(POOLED).output)
+    features = keras.Model(network.logits.inputs, network.logits.get_layer(POOLED).output)
     expected = tf.math.l2_normalize(features(photos, training=False), axis=1)
     found_embedding = signatures["embedding"](image_bytes=encoded)["embedding"]
     _require_close("embeddings", found_embedding, expected)
 
+    examples = tf.constant([example.of_photo(photo) for photo in encoded.numpy()])
     # the answers to the scores that were found, so that no score stands beside a threshold
     scores = found["scores"]
     words = answers.strings(scores, answers.chosen(scores))
@@ -45,7 +47,7 @@ def verify(path: Path, network: Network, answers: Answers, image_size: int) -> N
     for name, given, expected in (
         ("serving_default", {"image_bytes": encoded}, words),
         ("with_threshold", {"image_bytes": encoded, "threshold": limits}, at_limits),
-        ("tf_example", {"examples": _examples(encoded)}, words),
+        ("tf_example", {"examples": examples}, words),
         ("pixels", {"pixels": tf.constant(photos)}, words),
     ):
         _require_answers(name, signatures[name](**given), expected)
@@ -66,12 +68,6 @@ def _require_answers(
                 raise RuntimeError(f"the exported model's {name} differs from the run in {output}")
         else:
             _require_close(f"{name}'s {output}", found[output], values)
-
-
-def _examples(encoded: tf.Tensor) -> tf.Tensor:
-    values = {name: 0 if f.dtype == tf.int64 else b"" for name, f in example.FEATURES.items()}
-    photos = encoded.numpy()
-    return tf.constant([example.serialize({**values, "image/encoded": p}) for p in photos])
 
 
 def _require_stock_operations(path: Path) -> None:

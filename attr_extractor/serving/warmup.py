@@ -50,7 +50,6 @@ def _values(name: str, spec: tf.TensorSpec, rows: int, short_side: int) -> np.nd
     noise = np.random.default_rng(0).integers(0, 256, [short_side, short_side, 3], np.uint8)
     photo = tf.io.encode_jpeg(noise).numpy()
     if name == "examples":
-        blank = {name: 0 if f.dtype == tf.int64 else b"" for name, f in example.FEATURES.items()}
-        photo = example.serialize({**blank, "image/encoded": photo})
+        photo = example.of_photo(photo)
     # not np.full: it takes bytes for a text and loses zeros at their end
     return np.array([photo] * rows, object)
