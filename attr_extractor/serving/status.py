@@ -22,6 +22,7 @@ HTTP = {
     Code.UNAUTHENTICATED: 401,
 }
 _BY_NUMBER = {code.value[0]: code for code in Code}
+_TITLE = "Graph execution error:"  # of a Session's message, above the reason
 _LONGEST = 500  # characters of a message: a graph's names its nodes and their Python lines
 
 
@@ -39,7 +40,8 @@ class ServingError(Exception):
         """A refusal as it is; of the graph's own, with the code it gave."""
         if isinstance(refusal, ServingError):
             return refusal
-        return cls(_BY_NUMBER[refusal.error_code], refusal.message.splitlines()[0])
+        lines = [line for line in refusal.message.splitlines() if line and line != _TITLE]
+        return cls(_BY_NUMBER[refusal.error_code], lines[0] if lines else refusal.message)
 
 
 REFUSALS = (ServingError, tf.errors.OpError)

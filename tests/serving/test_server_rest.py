@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attr_extractor.records import example
 from attr_extractor.serving.batching import Limits
 from tests.serving.running import BROKEN, add_version, expected, photos, running
 
@@ -158,6 +159,14 @@ REFUSED = [
     ({"instances": ["a", {"image_bytes": "b"}]}, None, 400, "mixed"),
     ({"instances": ["a"] * 9}, None, 400, "9 rows; at most 8"),
     ({"instances": [b64(wide_png())]}, None, 400, "photo 0 is 300 x 200 pixels"),
+    (
+        {"instances": [b64(example.of_photo(wide_png()))], "signature_name": "tf_example"},
+        *(None, 400, "photo 0 is 300 x 200 pixels"),
+    ),
+    (
+        {"instances": [b64(b"no Example")], "signature_name": "tf_example"},
+        *(None, 400, "Could not parse example"),
+    ),
     ({"instances": ["a"], "signature_name": "with_threshold"}, None, 400, "multiple inputs"),
     (
         {"inputs": {"image_bytes": ["a"], "threshold": [1, 2]}, "signature_name": "with_threshold"},
