@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xxhash
 
 from attr_extractor import storage
 from attr_extractor.errors import InputError, require_file
@@ -70,3 +71,13 @@ def write_table(path: str | Path, table: pa.Table) -> None:
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd")
     storage.write(path, out.getvalue(), workers=True)
+
+
+def digest(*paths: str | Path) -> str:
+    """The XXH3 digest of the files' bytes, one after the other; 32 hex digits."""
+    hashed = xxhash.xxh3_128()
+    for path in paths:
+        with storage.open_read(path) as file:
+            while block := file.read(2**20):
+                hashed.update(block)
+    return hashed.hexdigest()

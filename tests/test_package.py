@@ -31,6 +31,7 @@ ROOMS = [
     ("serving",),
     ("enrichment",),
     ("review",),
+    ("search",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

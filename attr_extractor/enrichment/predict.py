@@ -21,7 +21,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 from tqdm import tqdm
 
 from attr_extractor import files, storage
@@ -98,9 +97,9 @@ def predict(
     folder = output.with_name(output.name + ".parts")
     job = {
         "model": str(described.path.resolve()),
-        "weights": _digest(described.path / "saved_model.pb"),
+        "weights": files.digest(described.path / "saved_model.pb"),
         "fingerprint": described.facts.fingerprint,
-        "catalogue": _digest(catalogue),
+        "catalogue": files.digest(catalogue),
         "image_root": root,
         "with_cells": cells_output is not None,
         "options": asdict(options),
@@ -263,11 +262,3 @@ def _done(part: str) -> bool:
 def _plain(job: dict[str, Any]) -> dict[str, Any]:
     """As it comes back from JSON."""
     return dict(json.loads(json.dumps(job)))
-
-
-def _digest(path: str | Path) -> str:
-    hashed = xxhash.xxh3_128()
-    with storage.open_read(path) as file:
-        while block := file.read(2**20):
-            hashed.update(block)
-    return hashed.hexdigest()

@@ -90,11 +90,13 @@ def remote(address: str, schema: Schema) -> Scorer:
     return score
 
 
-def pooled(
-    rows: Sequence[dict[str, str]], reader: Reader, score: Scorer, num_values: int
-) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Batches of rows in order: mean scores float32 [rows, V] over a row's photos, NaN where none
-    could be read, and what was wrong with its photos."""
+def read_ahead(
+    rows: Sequence[dict[str, str]], reader: Reader
+) -> Iterator[list[tuple[int, bytes, str]]]:
+    """What `Reader.read` gives of BATCH rows at a time, in order; row numbers start in the batch.
+
+    The next batches are read in threads while this one is used.
+    """
     starts = range(0, len(rows), BATCH)
     with ThreadPoolExecutor(READ_AHEAD) as pool:
 
@@ -103,10 +105,20 @@ def pooled(
 
         # not pool.map: it would read all rows' photos ahead of the model, into memory
         ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])
-        for i, start in enumerate(starts):
+        for i in range(len(starts)):
             found = ahead.popleft().result()
             ahead.extend(pool.submit(read, s) for s in starts[i + READ_AHEAD : i + READ_AHEAD + 1])
-            yield _pool(found, len(rows[start : start + BATCH]), score, num_values)
+            yield found
+
+
+def pooled(
+    rows: Sequence[dict[str, str]], reader: Reader, score: Scorer, num_values: int
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Batches of rows in order: mean scores float32 [rows, V] over a row's photos, NaN where none
+    could be read, and what was wrong with its photos."""
+    for i, found in enumerate(read_ahead(rows, reader)):
+        size = min(BATCH, len(rows) - i * BATCH)
+        yield _pool(found, size, score, num_values)
 
 
 def _pool(

@@ -7,10 +7,10 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from attr_extractor.enrichment import cells
 from attr_extractor.review.server import Options, Server
 
+S = TypeVar("S")
 HOLDERS = {name: f"{i:032x}" for i, name in enumerate(["Ada", "Ben", "Cleo"])}
 
 
@@ -61,9 +62,14 @@ def options(shop, folder: Path, rows: list[dict[str, Any]], **changes: Any) -> O
     return Options(**{**made, **changes})
 
 
+def running(of: Options) -> AbstractContextManager[Server]:
+    """The started page; stopped afterwards."""
+    return serving(lambda: Server(of))
+
+
 @contextmanager
-def running(of: Options) -> Iterator[Server]:
-    """A started server; stopped, and its loop ended, afterwards."""
+def serving(make: Callable[[], S]) -> Iterator[S]:
+    """A started server of any page; stopped, and its loop ended, afterwards."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -72,7 +78,7 @@ def running(of: Options) -> Iterator[Server]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
 
     try:
-        server = Server(of)
+        server = make()
         wait(server.start())
         try:
             yield server
