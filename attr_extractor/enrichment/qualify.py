@@ -88,8 +88,8 @@ def summary(found: dict[str, Any]) -> str:
 
 def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
     """The figures that need no run, as `qualify` returns them."""
-    sellers = _groups(list(counted.sellers), counted.of_seller)
-    if list(sellers) == [""]:  # predict.py was not told who the sellers are
+    sellers = _groups(list(counted.sellers), counted.of_seller, MOST_SELLERS)
+    if list(counted.sellers) == [""]:  # predict.py was not told who the sellers are
         sellers = {}
     pairs = sorted(contradicted.pairs.items(), key=lambda item: (-item[1], item[0]))
     total = counted.of_attribute.sum(axis=0, keepdims=True)
@@ -100,8 +100,8 @@ def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
         "all": _groups(["all"], total).get("all"),
         "attributes": _groups(counted.schema.names, counted.of_attribute),
         "categories": _groups(counted.categories, counted.of_category),
-        "sellers": dict(list(sellers.items())[:MOST_SELLERS]),
-        "sellers_left_out": max(0, len(sellers) - MOST_SELLERS),
+        "sellers": sellers,
+        "sellers_left_out": max(0, len(counted.sellers) - MOST_SELLERS),
         "pairs": [
             {**pair._asdict(), "cells": count, "products": contradicted.examples(pair)}
             for pair, count in pairs[:MOST_PAIRS]
@@ -111,11 +111,14 @@ def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
     }
 
 
-def _groups(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
+def _groups(
+    names: list[str], counts: np.ndarray, most: int | None = None
+) -> dict[str, dict[str, Any]]:
     """Figures of the groups that have cells, the surest bad ones first.
 
     Args:
       counts: int64 [G, KINDS].
+      most: how many groups, by default all.
 
     Returns:
       Per name the counts of KINDS; `given` and `empty` cells; `complete`, the given ones' share,
@@ -129,7 +132,7 @@ def _groups(names: list[str], counts: np.ndarray) -> dict[str, dict[str, Any]]:
     rate, low, high = rates.shrunk(counts[:, quality.CONTRADICTED], judged)
     order = np.lexsort((np.arange(len(counts)), -judged, -low))
     found = {}
-    for g in order[counts[order].sum(axis=1) > 0].tolist():
+    for g in order[counts[order].sum(axis=1) > 0][:most].tolist():
         by_kind = dict(zip(KINDS, counts[g].tolist()))
         given = int(counts[g, : quality.FILLED].sum())
         empty = int(counts[g, quality.FILLED :].sum())

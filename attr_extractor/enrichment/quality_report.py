@@ -210,8 +210,8 @@ def _thresholds(schema: Schema, found: dict[str, Any]) -> Markup:
         )
         for cost in costs
     ]
-    head = ("Score above", "Filled", "Of the empty", "Wrong, expected", "95 % interval")
-    head += ("Wrong cells", "Not measured")
+    head = ["Score above", "Filled", "Of the empty", "Wrong, expected", "95 % interval"]
+    head += ["Wrong cells", "Not measured"]
     each = [
         (schema[name].title(), *(_cost(cost["attributes"][name]) for cost in costs))
         for name in schema.names

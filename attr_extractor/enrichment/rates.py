@@ -8,7 +8,7 @@ is the rate of all cells together and whose strength comes from how much the gro
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 CELLS_OF_PRIOR = (10.0, 1000.0)  # what the common rate weighs, at least and at most
 SURELY = 0.05  # chance that a rate is below its `low`, and that it is above its `high`
@@ -40,7 +40,7 @@ def shrunk(hits: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     rate = hits.sum() / max(cells.sum(), 1)
     a = np.maximum(hits + weight * rate, 1e-9)
     b = np.maximum(cells - hits + weight * (1 - rate), 1e-9)
-    low, high = (stats.beta.ppf(q, a, b) for q in (SURELY, 1 - SURELY))
+    low, high = (special.betaincinv(a, b, q) for q in (SURELY, 1 - SURELY))
     return a / (a + b), low, high
 
 
