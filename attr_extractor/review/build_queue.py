@@ -14,10 +14,10 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from attr_extractor.enrichment.cells import AGREED
+from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.errors import InputError
 from attr_extractor.review.candidates import Candidates
 from attr_extractor.review.decisions_file import DecisionsFile
-from attr_extractor.review.read_cells import CellsFile
 from attr_extractor.schema import Schema
 
 _TEXTS = (

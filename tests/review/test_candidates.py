@@ -11,7 +11,7 @@ import pytest
 from attr_extractor.enrichment import cells
 from attr_extractor.review import candidates
 from attr_extractor.review.candidates import BANDS, Candidates
-from tests.review.by_hand import cell
+from tests.enrichment.by_hand import cell
 
 
 def gathered(schema, rows, most=1000, batch=1000) -> list[dict]:

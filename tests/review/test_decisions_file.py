@@ -16,7 +16,7 @@ from attr_extractor.review.filters import Filter
 from attr_extractor.review.queue import Queue, Window
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA
-from tests.review.by_hand import cell, color, write_cells
+from tests.enrichment.by_hand import cell, color, write_cells
 
 ADA = Window("Ada", "a" * 32)
 

@@ -22,8 +22,8 @@ from attr_extractor.review.export_decisions import export
 from attr_extractor.review.queue import Queue, Window
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA
+from tests.enrichment.by_hand import cell, color, write_cells
 from tests.records.by_hand import InProcess
-from tests.review.by_hand import cell, color, write_cells
 
 ADA, BEN = Window("Ada", "a" * 32), Window("Ben", "b" * 32)
 HEADER = ["note", "product_id", "image", "color", "neck_type", "category", "closure", "size"]

@@ -18,8 +18,9 @@ from attr_extractor.review.heat import Heat
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import SCHEMA
+from tests.enrichment.by_hand import cell
 from tests.review.browser import chromium
-from tests.review.by_hand import ask, cell, options, running
+from tests.review.by_hand import ask, options, running
 
 NAME = "images/000_0.jpg"
 

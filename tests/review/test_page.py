@@ -9,8 +9,9 @@ import pytest
 
 from attr_extractor.enrichment import cells
 from tests.conftest import draw_photo
+from tests.enrichment.by_hand import cell, color
 from tests.review.browser import Page, chromium
-from tests.review.by_hand import cell, color, options, running, step
+from tests.review.by_hand import options, running, step
 
 ENTER, ESCAPE, DOWN, TAB = "\ue007", "\ue00c", "\ue015", "\ue004"
 EVIL = "<img src=x onerror=alert(1)>"

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, require_bad_input, run_tool
-from tests.review.by_hand import HOLDERS, ask, cell, write_cells
+from tests.enrichment.by_hand import cell, write_cells
+from tests.review.by_hand import HOLDERS, ask
 
 
 def flags(shop, folder: Path, **changes: object) -> list[str]:

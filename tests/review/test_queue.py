@@ -15,7 +15,7 @@ from attr_extractor.review.build_queue import open_queue
 from attr_extractor.review.decisions_file import DecisionsFile
 from attr_extractor.review.filters import Filter
 from attr_extractor.review.queue import Queue, ReviewError, Window
-from tests.review.by_hand import cell, color, write_cells
+from tests.enrichment.by_hand import cell, color, write_cells
 
 ADA, BEN = Window("Ada", "a" * 32), Window("Ben", "b" * 32)
 ADAS_OTHER = Window("Ada", "c" * 32)

@@ -18,7 +18,8 @@ from attr_extractor.errors import InputError
 from attr_extractor.review import decisions_file, page
 from attr_extractor.review.server import Server
 from tests.conftest import draw_photo
-from tests.review.by_hand import ask, cell, color, options, running, step
+from tests.enrichment.by_hand import cell, color
+from tests.review.by_hand import ask, options, running, step
 
 TOKEN = "päss word;=?&/"
 QUOTED = urllib.parse.quote(TOKEN, safe="")

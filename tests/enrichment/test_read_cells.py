@@ -1,4 +1,4 @@
-"""Claims about `review/read_cells.py`: what is no cells file, or one of another schema, is told."""
+"""Claims about `enrichment/read_cells.py`: no cells file, or one of another schema, is told."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from attr_extractor.enrichment import cells
+from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.errors import InputError
-from attr_extractor.review.read_cells import CellsFile
-from tests.review.by_hand import cell, color, write_cells
+from tests.enrichment.by_hand import cell, color, write_cells
 
 
 def read(path, schema) -> list[dict]:

@@ -1,0 +1,125 @@
+"""What a threshold would cost: empty cells filled, and how many of the fills would be wrong.
+
+How many would be filled is counted in the catalogue. How many of them are wrong is what the run's
+own validation says of the same attribute above the same score: nothing is assumed about it, but
+that empty cells are no harder than those that sellers filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attr_extractor import files
+from attr_extractor.enrichment.rates import wilson
+from attr_extractor.errors import InputError, require_folder
+from attr_extractor.evaluation.risk_coverage import CUT_OFFS
+from attr_extractor.model.thresholds import Thresholds
+from attr_extractor.schema import Schema, require_same
+
+SPLIT = "validation"
+SHOWN = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # of CUT_OFFS
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the run's validation split says of the best value above each of CUT_OFFS."""
+
+    photos: int
+    answered: np.ndarray  # float64 [T, K], photos whose best value's score is above
+    wrong: np.ndarray  # float64 [T, K], those of them whose best value is wrong
+
+
+def read(run_dir: str | Path, schema: Schema, model: Thresholds | None = None) -> Validation:
+    """Reads what evaluate.py --split=validation wrote into a run.
+
+    Args:
+      model: the exported model's thresholds, whose temperatures have to be the run's.
+
+    Raises:
+      InputError: no run of this schema, one that was not measured on validation since its
+        thresholds were chosen, or one that scores otherwise than the model.
+    """
+    folder = require_folder(run_dir, "the run directory")
+    chosen = Thresholds.read(folder / "thresholds.json", schema)
+    measured = files.read_json(folder / "metrics.json", "the run's metrics").get(SPLIT)
+    todo = f"python tools/evaluate.py --run_dir={folder} --split={SPLIT}"
+    if measured is None:
+        raise InputError(f"{folder}: not measured on {SPLIT} yet: run {todo}")
+    if measured["thresholds"] != chosen.digest:
+        raise InputError(f"{folder}: calibrated since it was measured on {SPLIT}: run {todo}")
+    if model is not None:
+        require_same(model.fingerprint, schema, str(folder))
+        if not np.array_equal(model.temperatures(schema), chosen.temperatures(schema)):
+            raise InputError(
+                f"{folder}: its temperatures are not the exported model's, so its scores mean "
+                "something else: name the run that the model was exported from"
+            )
+    details = files.read_json(folder / measured["details"], "the details of the run's metrics")
+    if details["cut_offs"] != [round(float(cut_off), 3) for cut_off in CUT_OFFS]:
+        raise InputError(f"{folder}: measured by another version of this package: run {todo}")
+    curves = [details["attributes"][name]["risk_coverage"] for name in schema.names]
+    known = np.array([measured["attributes"][name]["applicable"] for name in schema.names])
+    coverage, accuracy = (
+        np.array([[x or 0.0 for x in curve[key]] for curve in curves], np.float64)
+        for key in ("coverage", "accuracy")
+    )
+    answered = np.round(coverage * known[:, np.newaxis])
+    return Validation(measured["photos"], answered, np.round(answered * (1 - accuracy)))
+
+
+def costs(schema: Schema, scores: np.ndarray, empty: np.ndarray, found: Validation) -> list[dict]:
+    """Per threshold of SHOWN what it would fill, and what share of that would be wrong.
+
+    Args:
+      scores: int64 [T, K + 1], empty cells by how many of CUT_OFFS their best score is above.
+      empty: int64 [T], all empty cells, those without a readable photo among them.
+
+    Returns:
+      Dicts of `threshold`; `filled` cells and `share` of the empty ones; `wrong`, the expected
+      share of wrong ones among those of attributes with a photo of validation above the threshold,
+      `interval` (95 %, as wide as if attributes erred together) and `not_measured`, the cells
+      of the others; `attributes` with the same of each. Figures that nothing is known of are None.
+    """
+    above = scores[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [T, K]
+    rows = []
+    for threshold in SHOWN:
+        k = int(np.flatnonzero(np.isclose(CUT_OFFS, threshold))[0])
+        attributes = {
+            name: _cost(above[t, k], empty[t], found.wrong[t, k], found.answered[t, k])
+            for t, name in enumerate(schema.names)
+        }
+        rows.append({"threshold": threshold, **_together(attributes, int(empty.sum()))})
+        rows[-1]["attributes"] = attributes
+    return rows
+
+
+def _cost(filled: int, empty: int, wrong: float, answered: float) -> dict[str, Any]:
+    return {
+        "filled": int(filled),
+        "share": _ratio(filled, empty),
+        "wrong": _ratio(wrong, answered),
+        "interval": [round(end, 5) for end in wilson(wrong, answered)] if answered else None,
+        "validation_photos": int(answered),
+    }
+
+
+def _together(attributes: dict[str, dict[str, Any]], empty: int) -> dict[str, Any]:
+    filled = sum(a["filled"] for a in attributes.values())
+    known = [a for a in attributes.values() if a["wrong"] is not None and a["filled"]]
+    measured = sum(a["filled"] for a in known)
+    ends = [_ratio(sum(a["filled"] * a["interval"][i] for a in known), measured) for i in (0, 1)]
+    return {
+        "filled": filled,
+        "share": _ratio(filled, empty),
+        "wrong": _ratio(sum(a["filled"] * a["wrong"] for a in known), measured),
+        "interval": ends if measured else None,
+        "not_measured": filled - measured,
+    }
+
+
+def _ratio(part: float, of: float) -> float | None:
+    return round(float(part) / float(of), 5) if of else None

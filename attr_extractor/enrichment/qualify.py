@@ -1,0 +1,185 @@
+"""A folder about a catalogue's quality, from what predict.py --cells wrote.
+
+catalogue_report.html   a page for people
+quality.json            its figures
+contradictions.csv      cells that the model contradicts, the surest first
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from attr_extractor import files, storage
+from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor.enrichment import fill_costs, quality, quality_report, rates
+from attr_extractor.enrichment.contradictions import COLUMNS, Contradictions
+from attr_extractor.enrichment.quality import KINDS, Quality
+from attr_extractor.enrichment.read_cells import CellsFile
+from attr_extractor.errors import InputError, require_new_folder
+from attr_extractor.model.thresholds import Thresholds
+from attr_extractor.schema import Schema
+
+REPORT, FIGURES, LIST = "catalogue_report.html", "quality.json", "contradictions.csv"
+MOST_SELLERS = 200
+MOST_PAIRS = 200
+
+
+def qualify(
+    cells: str | Path,
+    output_dir: str | Path,
+    schema: str | Path | None = None,
+    model: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    most: int = 100_000,
+) -> dict[str, Any]:
+    """Counts a cells file and writes the folder.
+
+    Args:
+      schema: YAML; or `model`, an exported one, whose assets hold the schema.
+      run_dir: the model's run, measured on validation, for what thresholds would cost.
+      most: rows of contradictions.csv.
+
+    Returns:
+      What quality.json holds: `rows`, `cells`; `all`, and per name in `attributes`, `categories`
+      and `sellers` (the worst MOST_SELLERS, `sellers_left_out` more), what `_group` says;
+      `pairs`, the most frequent MOST_PAIRS of contradicted and proposed value; `thresholds` of
+      `fill_costs.costs`, None without a run.
+
+    Raises:
+      InputError: something given cannot be used, or the folder holds something.
+    """
+    used, thresholds = _schema(schema, model)
+    source = CellsFile(cells, used)
+    validation = None if run_dir is None else fill_costs.read(run_dir, used, thresholds)
+    folder = require_new_folder(output_dir, "--output_dir")
+    counted, contradicted = Quality(used), Contradictions(most)
+    with tqdm(total=len(source), unit="cell", desc="counting") as progress:
+        for batch in source.batches():
+            counted.add(batch)
+            contradicted.add(batch)
+            progress.update(len(batch))
+    found = figures(counted, contradicted)
+    if validation is not None:
+        empty = counted.of_attribute[:, quality.FILLED :].sum(axis=1)
+        found["validation_photos"] = validation.photos
+        found["thresholds"] = fill_costs.costs(used, counted.scores, empty, validation)
+    _write_list(folder / LIST, contradicted)
+    files.write_json(folder / FIGURES, found)
+    page = quality_report.render(used, found)
+    storage.write(folder / REPORT, page.encode())
+    return found
+
+
+def summary(found: dict[str, Any]) -> str:
+    """For a terminal, one line."""
+    line = f"{found['rows']:,} products, {found['cells']:,} cells"
+    if found["all"] is None:
+        return line
+    before, after = (100 * found["all"][key] for key in ("complete", "complete_after"))
+    contradicted, judged = found["all"]["contradicted"], found["all"]["judged"]
+    line += f": {before:.1f} % filled by sellers, {after:.1f} % after the model; "
+    return line + f"{contradicted:,} of {judged:,} sellers' cells contradicted"
+
+
+def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
+    """The figures that need no run, as `qualify` returns them."""
+    sellers = _groups(list(counted.sellers), counted.of_seller, MOST_SELLERS)
+    if list(counted.sellers) == [""]:  # predict.py was not told who the sellers are
+        sellers = {}
+    pairs = sorted(contradicted.pairs.items(), key=lambda item: (-item[1], item[0]))
+    total = counted.of_attribute.sum(axis=0, keepdims=True)
+    return {
+        "schema": counted.schema.fingerprint,
+        "rows": counted.rows,
+        "cells": int(total.sum()),
+        "all": _groups(["all"], total).get("all"),
+        "attributes": _groups(counted.schema.names, counted.of_attribute),
+        "categories": _groups(counted.categories, counted.of_category),
+        "sellers": sellers,
+        "sellers_left_out": max(0, len(counted.sellers) - MOST_SELLERS),
+        "pairs": [
+            {**pair._asdict(), "cells": count, "products": contradicted.examples(pair)}
+            for pair, count in pairs[:MOST_PAIRS]
+        ],
+        "pairs_left_out": max(0, len(pairs) - MOST_PAIRS),
+        "thresholds": None,
+    }
+
+
+def _groups(
+    names: list[str], counts: np.ndarray, most: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Figures of the groups that have cells, the surest bad ones first.
+
+    Args:
+      counts: int64 [G, KINDS].
+      most: how many groups, by default all.
+
+    Returns:
+      Per name the counts of KINDS; `given` and `empty` cells; `complete`, the given ones' share,
+      and `complete_after`, that with the filled ones; `filled_share` of the empty ones; `judged`
+      cells, those given ones that the model could be asked about, and the `agreed_share`,
+      `contradicted_share` and `doubtful_share` of them, unlisted ones doubtful; `rate`,
+      the contradicted share as `rates.shrunk` has it, and its `low` and `high`, of which `low`
+      decides the order.
+    """
+    judged = counts[:, : quality.UNJUDGED].sum(axis=1)
+    rate, low, high = rates.shrunk(counts[:, quality.CONTRADICTED], judged)
+    order = np.lexsort((np.arange(len(counts)), -judged, -low))
+    found = {}
+    for g in order[counts[order].sum(axis=1) > 0][:most].tolist():
+        by_kind = dict(zip(KINDS, counts[g].tolist()))
+        given = int(counts[g, : quality.FILLED].sum())
+        empty = int(counts[g, quality.FILLED :].sum())
+        of = int(judged[g])
+        found[names[g]] = {
+            **by_kind,
+            "given": given,
+            "empty": empty,
+            "complete": _share(given, given + empty),
+            "complete_after": _share(given + by_kind["filled"], given + empty),
+            "filled_share": _share(by_kind["filled"], empty),
+            "judged": of,
+            "agreed_share": _share(by_kind["agreed"], of),
+            "contradicted_share": _share(by_kind["contradicted"], of),
+            "doubtful_share": _share(by_kind["doubtful"] + by_kind["unlisted"], of),
+            "rate": round(float(rate[g]), 6),
+            "low": round(float(low[g]), 6),
+            "high": round(float(high[g]), 6),
+        }
+    return found
+
+
+def _share(part: int, of: int) -> float | None:
+    return round(part / of, 6) if of else None
+
+
+def _write_list(path: Path, contradicted: Contradictions) -> None:
+    with storage.whole(path) as temporary, open(temporary, "wb") as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = CsvWriter(text)
+        writer.writerow(COLUMNS)
+        for batch in contradicted.table().to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                scores = {n: round(row[n] or 0.0, 4) for n in COLUMNS if n.endswith("_score")}
+                writer.writerow({**row, **scores}.values())
+        text.flush()
+        text.detach()
+
+
+def _schema(
+    schema: str | Path | None, model: str | Path | None
+) -> tuple[Schema, Thresholds | None]:
+    if (schema is None) == (model is None):
+        raise InputError("give either --schema or --model, whose assets hold the schema")
+    if schema is not None:
+        return Schema.read(str(schema)), None
+    from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
+
+    described = describe(str(model))
+    return described.schema, described.facts.thresholds

@@ -1,0 +1,107 @@
+"""What the cells of a catalogue amount to, counted in one pass: per attribute, category, seller.
+
+What is held are counts: of each attribute, category and seller, and of the scores of empty cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from attr_extractor.enrichment import cells
+from attr_extractor.enrichment.read_cells import first_of_lists
+from attr_extractor.evaluation.risk_coverage import CUT_OFFS
+from attr_extractor.schema import Schema
+
+# kinds of cells; of those the seller filled
+AGREED, CONTRADICTED, DOUBTFUL, UNLISTED, UNJUDGED = range(5)
+# of those the seller left empty; those without a readable photo stay empty
+FILLED, UNANSWERED, UNSEEN = range(5, 8)
+KINDS = (
+    "agreed",
+    "contradicted",
+    "doubtful",
+    "unlisted",  # doubtful, too: the schema does not know what the seller wrote
+    "unjudged",  # no photo could be read
+    "filled",
+    "unanswered",
+    "unseen",
+)
+
+
+class Quality:
+    """Counts the cells of batches that `CellsFile` checked."""
+
+    def __init__(self, schema: Schema):
+        self.schema = schema
+        self.rows = 0  # of the table, those with a cell; their cells stand together
+        self.categories = [*schema[schema.category].values, ""]  # last: an unknown one
+        self.of_attribute = np.zeros([len(schema.names), len(KINDS)], np.int64)
+        self.of_category = np.zeros([len(self.categories), len(KINDS)], np.int64)
+        self.sellers: dict[str, int] = {}  # their places
+        self._of_seller = np.zeros([64, len(KINDS)], np.int64)
+        # empty cells with a readable photo by how many of CUT_OFFS their best score is above
+        self.scores = np.zeros([len(schema.names), 1 + len(CUT_OFFS)], np.int64)
+        self._row: int | None = None
+
+    @property
+    def of_seller(self) -> np.ndarray:
+        """int64 [sellers, KINDS]."""
+        return self._of_seller[: len(self.sellers)]
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Counts a batch."""
+        if not len(batch):
+            return
+        rows = batch.column("row").to_numpy()
+        self.rows += int((rows[1:] != rows[:-1]).sum()) + int(rows[0] != self._row)
+        self._row = int(rows[-1])
+        kind = _kinds(batch)
+        attribute = _places(batch.column("attribute"), self.schema.names)
+        _count(self.of_attribute, attribute, kind)
+        _count(self.of_category, _places(batch.column("category"), self.categories), kind)
+        self._add_sellers(batch.column("seller"), kind)
+        self._add_scores(batch, attribute, kind)
+
+    def _add_scores(self, batch: pa.RecordBatch, attribute: np.ndarray, kind: np.ndarray) -> None:
+        read = pc.greater(pc.list_value_length(batch.column("proposed")), 0).to_numpy(False)
+        places = np.flatnonzero(read & ((kind == FILLED) | (kind == UNANSWERED)))
+        best = first_of_lists(batch.column("proposed_scores").take(pa.array(places))).to_numpy()
+        passed = np.searchsorted(CUT_OFFS, best, side="left")
+        _count(self.scores, attribute[places], passed)
+
+    def _add_sellers(self, sellers: pa.Array, kind: np.ndarray) -> None:
+        found = pc.dictionary_encode(sellers)
+        names, known = found.dictionary.to_pylist(), self.sellers
+        places = np.array([known.setdefault(name, len(known)) for name in names])
+        while len(known) > len(self._of_seller):
+            self._of_seller = np.concatenate([self._of_seller, np.zeros_like(self._of_seller)])
+        counts = np.zeros([len(names), len(KINDS)], np.int64)
+        _count(counts, found.indices.to_numpy(), kind)
+        self._of_seller[places] += counts  # a seller stands once among the names
+
+
+def _kinds(batch: pa.RecordBatch) -> np.ndarray:
+    """int64 [C], positions in KINDS."""
+    verdict = _places(batch.column("verdict"), cells.VERDICTS)
+    empty = pc.equal(batch.column("given"), "").to_numpy(False)
+    kinds = {
+        cells.AGREED: (AGREED, AGREED),
+        cells.CONTRADICTED: (CONTRADICTED, CONTRADICTED),
+        cells.DOUBTFUL: (DOUBTFUL, UNLISTED),
+        cells.FILLED: (FILLED, FILLED),
+        cells.UNANSWERED: (UNANSWERED, UNANSWERED),
+        cells.UNSEEN: (UNJUDGED, UNSEEN),
+    }
+    return np.array([kinds[name] for name in cells.VERDICTS])[verdict, empty.astype(int)]
+
+
+def _places(texts: pa.Array, known: list[str] | tuple[str, ...]) -> np.ndarray:
+    return pc.index_in(texts, value_set=pa.array(known, pa.string())).to_numpy()
+
+
+def _count(counts: np.ndarray, group: np.ndarray, kind: np.ndarray) -> None:
+    """Adds one to counts[group, kind] for each cell."""
+    width = counts.shape[1]
+    counts += np.bincount(group * width + kind, minlength=counts.size).reshape(counts.shape)

@@ -1,0 +1,54 @@
+"""Rates of groups of very different sizes, so that two cells do not top a list of thousands.
+
+Empirical Bayes: a group's rate is drawn from a beta distribution common to all groups, whose mean
+is the rate of all cells together and whose strength comes from how much the groups differ (Kleinman
+1973, "Proportions with extraneous variance"). A small group stays near the common rate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+CELLS_OF_PRIOR = (10.0, 1000.0)  # what the common rate weighs, at least and at most
+SURELY = 0.05  # chance that a rate is below its `low`, and that it is above its `high`
+
+
+def strength(hits: np.ndarray, cells: np.ndarray) -> float:
+    """How many cells the common rate weighs: 1 / rho - 1, rho the correlation within groups.
+
+    Args:
+      hits: int [G]; as `cells`, of which they are a part.
+    """
+    least, most = CELLS_OF_PRIOR
+    hits, cells = hits[cells > 0], cells[cells > 0]
+    total = cells.sum()
+    rate = hits.sum() / max(total, 1)
+    usual = rate * (1 - rate)  # the variance of a cell
+    between = total - (cells**2).sum() / max(total, 1) - (len(cells) - 1)
+    if len(cells) < 2 or usual == 0 or between <= 0:
+        return most
+    spread = (cells * (hits / cells - rate) ** 2).sum()
+    rho = (spread - usual * (len(cells) - 1)) / (usual * between)
+    return most if rho <= 0 else float(np.clip(1 / rho - 1, least, most))
+
+
+def shrunk(hits: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rate, low and high float64 [G] of each group: mean and quantiles of its beta distribution."""
+    hits, cells = hits.astype(np.float64), cells.astype(np.float64)
+    weight = strength(hits, cells)
+    rate = hits.sum() / max(cells.sum(), 1)
+    a = np.maximum(hits + weight * rate, 1e-9)
+    b = np.maximum(cells - hits + weight * (1 - rate), 1e-9)
+    low, high = (special.betaincinv(a, b, q) for q in (SURELY, 1 - SURELY))
+    return a / (a + b), low, high
+
+
+def wilson(hits: float, cells: float, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % interval of a rate by itself (Wilson 1927); 0 to 1 where there is no cell."""
+    if not cells:
+        return 0.0, 1.0
+    share, scale = hits / cells, 1 + z * z / cells
+    middle = (share + z * z / (2 * cells)) / scale
+    half = z / scale * (share * (1 - share) / cells + z * z / (4 * cells * cells)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
