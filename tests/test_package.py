@@ -27,6 +27,7 @@ ROOMS = [
     ("records",),
     ("model",),
     ("training",),
+    ("migration",),
     ("evaluation",),
     ("serving",),
     ("enrichment",),

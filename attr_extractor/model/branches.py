@@ -71,17 +71,7 @@ class Branches(keras.layers.Layer):
 
     def branch_weights(self, t: int) -> dict[str, np.ndarray]:
         """Branch t's own weights as three dense layers: kernels [in, out] and biases [out]."""
-        first = slice(t * self.hidden[0], (t + 1) * self.hidden[0])
-        values = slice(sum(self.sizes[:t]), sum(self.sizes[: t + 1]))
-        tiles = np.concatenate(self.kernel3.numpy(), axis=1)  # [h2, tiles*TILE]
-        return {
-            "kernel1": self.kernel1.numpy()[:, first],
-            "bias1": self.bias1.numpy()[first],
-            "kernel2": self.kernel2.numpy()[t],
-            "bias2": self.bias2.numpy()[t, 0],
-            "kernel3": tiles[:, self._value_position[values]],
-            "bias3": self.bias3.numpy()[values],
-        }
+        return unpack([weight.numpy() for weight in self.weights], self.sizes)[t]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sizes": self.sizes, "hidden": self.hidden}
@@ -100,6 +90,48 @@ class SplitAttributes(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sizes": self.sizes}
+
+
+def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[dict[str, np.ndarray]]:
+    """A `Branches` layer's weights, in their order, as those of T branches of three dense layers.
+
+    Returns:
+      per branch kernels [in, out] and biases [out]: kernel1, bias1, kernel2, bias2, kernel3, bias3.
+    """
+    kernel1, bias1, kernel2, bias2, kernel3, bias3 = weights
+    position = _tiles(sizes)[1]
+    tiles = np.concatenate(kernel3, axis=1)  # [h2, tiles*TILE]
+    values = np.split(np.arange(len(position)), np.cumsum(sizes)[:-1])
+    return [
+        {
+            "kernel1": first_kernel,
+            "bias1": first_bias,
+            "kernel2": kernel2[t],
+            "bias2": bias2[t, 0],
+            "kernel3": tiles[:, position[values[t]]],
+            "bias3": bias3[values[t]],
+        }
+        for t, (first_kernel, first_bias) in enumerate(
+            zip(np.split(kernel1, len(sizes), axis=1), np.split(bias1, len(sizes)))
+        )
+    ]
+
+
+def pack(branches: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+    """What `unpack` took apart: the weights of a `Branches` layer, its padding 0."""
+    sizes = [len(branch["bias3"]) for branch in branches]
+    tile_branch, position = _tiles(sizes)
+    kernels = np.concatenate([branch["kernel3"] for branch in branches], axis=1)  # [h2, V]
+    tiles = np.zeros([len(kernels), len(tile_branch) * TILE], kernels.dtype)
+    tiles[:, position] = kernels
+    return [
+        np.concatenate([branch["kernel1"] for branch in branches], axis=1),
+        np.concatenate([branch["bias1"] for branch in branches]),
+        np.stack([branch["kernel2"] for branch in branches]),
+        np.stack([branch["bias2"] for branch in branches])[:, None],
+        np.stack(np.split(tiles, len(tile_branch), axis=1)),
+        np.concatenate([branch["bias3"] for branch in branches]),
+    ]
 
 
 def _tiles(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:

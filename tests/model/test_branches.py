@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.model.branches import TILE, Branches
+from attr_extractor.model.branches import TILE, Branches, pack, unpack
 from attr_extractor.schema import Schema
 from tests.conftest import ROOT
 
@@ -110,3 +110,13 @@ def test_every_value_has_a_trainable_output_of_its_own(fused):
     touched = np.abs(jacobian.numpy()).sum(axis=2) > 0  # [V, tiles, TILE]
     assert (touched.reshape(len(logits), -1).sum(axis=1) <= 1).all()
     assert (touched.sum(axis=0) <= 1).all()
+
+
+def test_weights_taken_apart_and_put_together_again_compute_the_same(fused):
+    """The padding of the tiles is not kept, and no logit depends on it."""
+    weights = [weight.numpy() for weight in fused.weights]
+    again = Branches(SIZES, fused.hidden)
+    again.build([None, CHANNELS])
+    again.set_weights(pack(unpack(weights, SIZES)))
+    inputs = np.random.default_rng(1).normal(size=[4, CHANNELS]).astype(np.float32)
+    np.testing.assert_array_equal(again(inputs).numpy(), fused(inputs).numpy())

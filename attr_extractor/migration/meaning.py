@@ -1,0 +1,91 @@
+"""Which attributes mean something else in the new schema, names and values apart.
+
+Compared are what the fingerprint covers (exclusive, applies_to, values_by_category, which one is
+the category), what an unlisted value means, and how cells are read (synonyms). Renamed, merged and
+split categories and values are followed; values that are added or removed change nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from attr_extractor.migration.plan import Plan, Source
+
+
+def changes(plan: Plan) -> dict[str, str]:
+    """By new attribute that comes from an old one, the first way in which its meaning differs."""
+    rules = _rules(plan)
+    found = {}
+    for name, source in plan.sources.items():
+        reasons = [*_settings(source), *rules.get(name, []), *_readings(source)]
+        if reasons:
+            found[name] = reasons[0]
+    return found
+
+
+def _settings(source: Source) -> Iterator[str]:
+    for key in ("exclusive", "unlisted"):
+        before, after = getattr(source.old, key), getattr(source.new, key)
+        if before != after:
+            yield f"{key} was {str(before).lower()} and is {str(after).lower()}"
+
+
+def _rules(plan: Plan) -> dict[str, list[str]]:
+    """Differences in which category may have which value."""
+    old, new = plan.old, plan.new
+    category = plan.sources.get(new.category)
+    if category is None or category.old.name != old.category:
+        found = {
+            name: ["the category is another attribute"]
+            for name, source in plan.sources.items()
+            if not new.allowed[:, new.slices[name]].all()
+            or not old.allowed[:, old.slices[source.old.name]].all()
+        }
+        if category is not None:
+            found[new.category] = [f"it is the category, which was {old.category}"]
+        return found
+    of_categories = _made_of(category)
+    found = {}
+    for name, source in plan.sources.items():
+        of_values = _made_of(source)
+        before = old.allowed[:, old.slices[source.old.name]].astype(np.float32)
+        expected = of_categories @ before @ of_values.T > 0  # bool [new C, new V_t]
+        carried = np.outer(of_categories.any(axis=1), of_values.any(axis=1))
+        differs = np.argwhere((expected != new.allowed[:, new.slices[name]]) & carried)
+        if len(differs):
+            c, v = differs[0]
+            words = ("did", "does not") if expected[c, v] else ("did not", "does")
+            found[name] = [
+                f"{source.new.values[v]!r} {words[0]} apply to {category.new.values[c]!r} and "
+                f"{words[1]} now"
+            ]
+    return found
+
+
+def _made_of(source: Source) -> np.ndarray:
+    """float32 [new V_t, old V_t]: 1 where a new value is made of an old one."""
+    position = {value: i for i, value in enumerate(source.old.values)}
+    made_of = np.zeros([len(source.new.values), len(position)], np.float32)
+    for i, parts in enumerate(source.parts.values()):
+        made_of[i, [position[part] for part in parts]] = 1
+    return made_of
+
+
+def _readings(source: Source) -> Iterator[str]:
+    """Spellings that are read as another value than before, or as none, or only now."""
+    old, new = source.old, source.new
+    known = {**{value: value for value in old.values}, **old.synonyms}
+    for spelling, value in known.items():
+        becomes, now = source.becomes[value], new.value_of(spelling)
+        if becomes and now is not None and new.values[now] not in becomes:
+            yield f"{spelling!r} was read as {value!r} and is read as {new.values[now]!r}"
+        elif becomes and now is None and spelling in old.synonyms:
+            yield f"the synonym {spelling!r} of {value!r} is gone"
+    for spelling, value in new.synonyms.items():
+        before = old.value_of(spelling)
+        if source.parts[value] and (
+            before is None or old.values[before] not in source.parts[value]
+        ):
+            yield f"the synonym {spelling!r} of {value!r} is new"

@@ -1,0 +1,92 @@
+"""From one schema to the next: the seller's table, a trained run, or both, by one mapping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attr_extractor.errors import InputError, require_new_file
+from attr_extractor.migration import table
+from attr_extractor.migration.mapping import Mapping
+from attr_extractor.migration.plan import Plan
+from attr_extractor.schema import Schema, require_same
+
+
+def migrate(
+    schema: str | Path,
+    mapping: str | Path,
+    old_schema: str | Path | None = None,
+    catalogue: str | Path | None = None,
+    output: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    records: str | Path | None = None,
+    output_dir: str | Path | None = None,
+) -> str:
+    """Writes the new table, the run to start from, or both; returns what moved, for people.
+
+    Args:
+      schema: the new one.
+      old_schema: of the table; by default the run's own.
+      catalogue, output: the table under the old schema, and the CSV to write.
+      run_dir, records, output_dir: a trained run, records of the new schema, and the run
+        directory to write.
+
+    Raises:
+      InputError: a file cannot be used, an output is there already, the run is of another schema
+        than `old_schema`, or the mapping does not say what becomes of everything.
+    """
+    with_table = _together({"--catalogue": catalogue, "--output": output})
+    with_run = _together({"--run_dir": run_dir, "--records": records, "--output_dir": output_dir})
+    if not with_table and not with_run:
+        raise InputError("nothing to carry over: give --catalogue, --run_dir or both")
+    if old_schema is None and not with_run:
+        raise InputError("--catalogue needs --old_schema, the schema that the table is under")
+    old, new = Schema.read(old_schema) if old_schema else None, Schema.read(schema)
+    written = Mapping.read(mapping)
+    if with_table:
+        assert output
+        require_new_file(output, "--output")
+    if not with_run:
+        assert old and catalogue and output
+        plan = written.plan(old, new, str(mapping))
+        return f"{plan.text()}\n{table.migrate(plan, catalogue, output).text(output)}"
+    assert run_dir and records and output_dir
+    plan = _with_run(written, str(mapping), old, new, run_dir, records, output_dir)
+    lines = [plan.text(), f"{output_dir}: begin with --set train.init_from={output_dir}"]
+    if with_table:
+        assert catalogue and output
+        lines.append(table.migrate(plan, catalogue, output).text(output))
+    return "\n".join(lines)
+
+
+def _with_run(
+    mapping: Mapping,
+    origin: str,
+    old: Schema | None,
+    new: Schema,
+    run_dir: str | Path,
+    records: str | Path,
+    output_dir: str | Path,
+) -> Plan:
+    folder = Path(output_dir)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; name a new folder or remove it")
+    # TensorFlow, which a table does not need
+    from attr_extractor.migration import start
+    from attr_extractor.records.manifest import Manifest
+    from attr_extractor.training.run_dir import RunDir
+
+    run = RunDir.read(run_dir)
+    if old is not None:
+        require_same(run.schema.fingerprint, old, str(run_dir))
+    plan = mapping.plan(old or run.schema, new, origin)
+    start.write(plan, run, records, Manifest.read(records, new), output_dir)
+    return plan
+
+
+def _together(given: dict[str, str | Path | None]) -> bool:
+    """Whether flags that need each other are given; raises InputError where only some are."""
+    missing = [flag for flag, value in given.items() if not value]
+    if missing and len(missing) < len(given):
+        present = next(flag for flag, value in given.items() if value)
+        raise InputError(f"{present} needs {' and '.join(missing)}")
+    return not missing

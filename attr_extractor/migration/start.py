@@ -1,0 +1,143 @@
+"""A trained run carried over: a run directory that `train.init_from` begins another one with.
+
+All that is not of single attributes stays to the bit. A value made of several begins with the
+mean of their output columns; one of n that an old value is split in with its column and a bias
+lower by log n, so that the n together say about what the one said. Hidden layers of new branches
+are a fresh network's; the output of a new value begins as its prior in the new records, whatever
+the photo: with random columns on trained features it would begin anywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from attr_extractor import files
+from attr_extractor.migration.plan import Plan, Source
+from attr_extractor.model import branches, network
+from attr_extractor.model.thresholds import OfAttribute, Thresholds
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.training.run_dir import RunDir
+
+CORRELATION = "correlation"
+
+
+def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]:
+    """The weights of the run's network for the new schema, as of `network.layer_arrays`.
+
+    Args:
+      manifest: of records of the new schema, for the priors of what is new.
+
+    Raises:
+      InputError: the run is not trained, or a file of it is damaged.
+    """
+    old = network.layer_arrays(run.load_network().logits)
+    fresh = network.layer_arrays(_fresh(plan, run, manifest).logits)
+    result = {**fresh, **{name: array for name, array in old.items() if not _by_value(name)}}
+    of_old = branches.unpack(_of_layer(old, network.BRANCHES), plan.old.sizes)
+    of_new = branches.unpack(_of_layer(fresh, network.BRANCHES), plan.new.sizes)
+    for branch in of_new:
+        branch["kernel3"] = np.zeros_like(branch["kernel3"])
+    for name, source in plan.sources.items():
+        before = of_old[plan.old.index[source.old.name]]
+        of_new[plan.new.index[name]] = _branch(source, before, of_new[plan.new.index[name]])
+    result.update(_as_layer(network.BRANCHES, branches.pack(of_new)))
+    if f"{CORRELATION}/0" in old:
+        result.update(_as_layer(CORRELATION, _correlation(plan, _of_layer(old, CORRELATION))))
+    return result
+
+
+def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
+    """Thresholds and temperatures carried over by attribute and value; merged: the mean."""
+    found = Thresholds.of_schema(plan.new)
+    attributes = dict(found.attributes)
+    for name, source in plan.sources.items():
+        before, default = old.attributes[source.old.name], source.new.threshold
+        values = {}
+        for value, parts in source.parts.items():
+            own = [before.values.get(part, before.threshold) for part in parts] or [default]
+            if own != [before.threshold] * len(own):
+                values[value] = float(np.mean(own))
+        attributes[name] = OfAttribute(
+            threshold=before.threshold,
+            temperature=before.temperature,
+            goal=before.goal,
+            values=values,
+        )
+    return Thresholds(
+        fingerprint=plan.new.fingerprint, split=old.split, photos=old.photos, attributes=attributes
+    )
+
+
+def write(
+    plan: Plan, run: RunDir, records: str | Path, manifest: Manifest, output_dir: str | Path
+) -> None:
+    """Writes config, schema, records.json, thresholds.json and, last, weights.npz.
+
+    Raises:
+      InputError: see `arrays`; or the folder holds something.
+    """
+    weights, limits = arrays(plan, run, manifest), thresholds(plan, run.thresholds())
+    start = RunDir.create(output_dir, run.config, Path(records), manifest)
+    files.write_json(start.path / "thresholds.json", limits.model_dump())
+    files.write_arrays(start.path / "weights.npz", weights)
+
+
+def _fresh(plan: Plan, run: RunDir, manifest: Manifest) -> network.Network:
+    """The run's network for the new schema, untrained, in float32."""
+    # the trunk's weights are the run's in any case
+    model = run.config.model.model_copy(update={"weights": "none", "prior_bias": True})
+    train = run.config.train.model_copy(update={"xla": "off"})
+    keras.utils.set_random_seed(train.seed)
+    config = run.config.model_copy(update={"model": model, "train": train})
+    return network.build(plan.new, config, manifest.frequencies("train"))
+
+
+def _by_value(name: str) -> bool:
+    return name.split("/")[0] in (network.BRANCHES, CORRELATION)
+
+
+def _of_layer(found: dict[str, np.ndarray], layer: str) -> list[np.ndarray]:
+    count = sum(name.split("/")[0] == layer for name in found)
+    return [found[f"{layer}/{i}"] for i in range(count)]
+
+
+def _as_layer(layer: str, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{layer}/{i}": weight for i, weight in enumerate(weights)}
+
+
+def _branch(
+    source: Source, before: dict[str, np.ndarray], fresh: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    position = {value: i for i, value in enumerate(source.old.values)}
+    kernel, bias = fresh["kernel3"].copy(), fresh["bias3"].copy()
+    for i, parts in enumerate(source.parts.values()):
+        if not parts:
+            continue
+        columns = [position[part] for part in parts]
+        lower = np.log([len(source.becomes[part]) for part in parts]).astype(np.float32)
+        kernel[:, i] = before["kernel3"][:, columns].mean(axis=1)
+        bias[i] = (before["bias3"][columns] - lower).mean()
+    return {**before, "kernel3": kernel, "bias3": bias}
+
+
+def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:
+    """The layer's weights by value; what is new begins by saying nothing of the others, nor they.
+
+    An old value that several new attributes are made of is heard once, in equal shares.
+    """
+    kernel1, bias1, kernel2 = weights  # [V, R], [R], [R, V]
+    new1 = np.zeros([plan.new.num_values, len(bias1)], kernel1.dtype)
+    new2 = np.zeros([len(bias1), plan.new.num_values], kernel2.dtype)
+    for name, source in plan.sources.items():
+        start, old_start = plan.new.slices[name].start, plan.old.slices[source.old.name].start
+        position = {value: old_start + i for i, value in enumerate(source.old.values)}
+        for i, parts in enumerate(source.parts.values(), start):
+            if parts:
+                rows, all_of_it = [position[part] for part in parts], plan.becomes[source.old.name]
+                heard = [[sum(bool(s.becomes[part]) for s in all_of_it)] for part in parts]
+                new1[i] = (kernel1[rows] / np.array(heard, np.float32)).mean(axis=0)
+                new2[:, i] = kernel2[:, rows].mean(axis=1)
+    return [new1, bias1, new2]

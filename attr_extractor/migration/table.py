@@ -1,0 +1,130 @@
+"""The seller's table under the new schema: renamed columns and rewritten cells, the rest as it was.
+
+`build_tfrecords.py --relabel` takes it with the new schema.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from attr_extractor import storage
+from attr_extractor.catalogue import table
+from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor.errors import InputError
+from attr_extractor.migration import cells
+from attr_extractor.migration.cells import Cells
+from attr_extractor.migration.plan import Plan, Source
+
+_WORDS = {
+    cells.REWRITTEN: "rewritten",
+    cells.SPLIT: "emptied, their value is split",
+    cells.REMOVED: "emptied, their value is removed",
+    cells.ELSEWHERE: "emptied, their value is another attribute's",
+    cells.UNKNOWN: "left as they are, unusable under the old schema",
+}
+
+
+@dataclass
+class Summary:
+    """What became of a table."""
+
+    rows: int = 0
+    added: list[str] = field(default_factory=list)  # columns, empty
+    dropped: list[str] = field(default_factory=list)  # columns
+    cells: dict[str, Counter[str]] = field(default_factory=dict)  # by attribute and what happened
+
+    def text(self, output: str | Path) -> str:
+        """A line for the table and one for each attribute whose cells were not all kept."""
+        lines = [f"{output}: {self.rows:,} rows"]
+        for name, counts in self.cells.items():
+            said = [f"{counts[kind]:,} {words}" for kind, words in _WORDS.items() if counts[kind]]
+            lines += [f"  cells of {name}: {'; '.join(said)}"] if said else []
+        for what, columns in (("added, empty", self.added), ("left out", self.dropped)):
+            lines += [f"  columns {what}: {', '.join(columns)}"] if columns else []
+        return "\n".join(lines)
+
+
+def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> Summary:
+    """Writes the table as CSV, its columns in order.
+
+    The column of a removed attribute is left out, that of an added one stands at the end and is
+    empty, unless the table has a column of that name.
+
+    Raises:
+      InputError: the table cannot be read under the old schema, or two columns would get one name.
+    """
+    summary, columns = Summary(), None
+    with (
+        storage.whole(output) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = CsvWriter(file)
+        for chunk in table.chunks(catalogue, plan.old):
+            if columns is None:
+                columns = _columns(plan, list(chunk.columns), catalogue, summary)
+                writer.writerow(column.name for column in columns)
+            summary.rows += len(chunk)
+            writer.writerows(zip(*(column.cells(chunk, summary) for column in columns)))
+    return summary
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the new table."""
+
+    name: str
+    read: str | None  # the chunk's column it is made of; None: it is empty
+    attribute: str = ""
+    rewriter: Cells | None = None
+
+    def cells(self, chunk: pd.DataFrame, summary: Summary) -> list[str]:
+        if self.read is None:
+            return [""] * len(chunk)
+        before = chunk[self.read].tolist()
+        if self.rewriter is None:
+            return before
+        rewritten = [self.rewriter.rewrite(cell) for cell in before]
+        summary.cells[self.attribute].update(kind for _, kind in rewritten)
+        return [cell for cell, _ in rewritten]
+
+
+def _columns(
+    plan: Plan, given: list[str], catalogue: str | Path, summary: Summary
+) -> list[_Column]:
+    old, new = plan.old, plan.new
+    columns, others = [], []
+    for name in given:
+        if name in (table.PRODUCT_ID, table.IMAGE):
+            columns.append(_Column(new.column(name), name))
+        elif name not in old.index:
+            columns.append(_Column(name, name))
+            others.append(name)
+        elif not plan.becomes[name]:
+            summary.dropped.append(old.column(name))
+        for source in plan.becomes.get(name, []):
+            rewriter = Cells(old, new, source, _elsewhere(plan, source))
+            columns.append(_Column(new.column(source.new.name), name, source.new.name, rewriter))
+            summary.cells[source.new.name] = Counter()
+    for name in new.names:
+        if name not in plan.sources and new.column(name) not in others:
+            columns.append(_Column(new.column(name), None))
+            summary.added.append(new.column(name))
+    counts = Counter(column.name for column in columns)
+    ours = [table.PRODUCT_ID, table.IMAGE, *new.names]
+    for name, count in counts.items():
+        # the second: it would be read as a column that the new schema reads under another name
+        if count > 1 or (name in others and name in ours and new.column(name) != name):
+            raise InputError(
+                f"{catalogue}: the column {name!r} is in the way of an attribute of the new "
+                "schema; rename or drop it, or give the attribute another of its `columns`"
+            )
+    return columns
+
+
+def _elsewhere(plan: Plan, source: Source) -> frozenset[str]:
+    gone = plan.removed_values(source.old.name)
+    return frozenset(v for v, new in source.becomes.items() if not new and v not in gone)
