@@ -21,6 +21,7 @@ from absl import logging
 
 from attr_extractor import files
 from attr_extractor.errors import InputError, make_folder
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.serving import deployment, verify
 from attr_extractor.serving.model_dir import Facts, versions
 from attr_extractor.serving.served_model import ServedModel
@@ -43,6 +44,8 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
     output_dir = Path(output_dir)
     if output_dir.is_file():
         raise InputError(f"{output_dir}: is a file; name a folder for the model's versions")
+    thresholds = run.thresholds()
+    network, answers = run.load_network(thresholds), run.answers(thresholds)
     make_folder(output_dir, "the folder of the model's versions")
     with _alone(output_dir):
         existing = versions(output_dir)
@@ -51,9 +54,14 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
         if path.exists():
             raise InputError(f"{path}: this version exists; name another")
         temporary = output_dir / f".{version}.tmp"
+        made = temporary / "version"
         try:
-            _write(run, temporary / "version", temporary / "assets", output_dir.resolve().name)
-            (temporary / "version").rename(path)
+            facts = _facts(run, thresholds, temporary / "assets")
+            served = ServedModel(network, answers, run.config.data, facts)
+            tf.saved_model.save(served, str(made), signatures=served.signatures())
+            verify.verify(made, network, answers, run.config.data.image_size)
+            _write_warmup(made, output_dir.resolve().name)
+            made.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         deployment.write(output_dir)
@@ -75,14 +83,12 @@ def _alone(output_dir: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _write(run: RunDir, path: Path, facts: Path, name: str) -> None:
-    """The version folder, checked; `facts` holds its assets until they are copied."""
-    thresholds = run.thresholds()
-    network, answers = run.load_network(thresholds), run.answers(thresholds)
-    facts.mkdir(parents=True)
-    run.schema.write(facts / "schema.yaml")
+def _facts(run: RunDir, thresholds: Thresholds, folder: Path) -> list[Path]:
+    """Writes what becomes the version's assets: the files."""
+    folder.mkdir(parents=True)
+    run.schema.write(folder / "schema.yaml")
     files.write_json(
-        facts / "model.json",
+        folder / "model.json",
         Facts(
             name=run.config.name,
             fingerprint=run.schema.fingerprint,
@@ -90,15 +96,16 @@ def _write(run: RunDir, path: Path, facts: Path, name: str) -> None:
             image_size=run.config.data.image_size,
             square=run.config.data.square,
             thresholds=thresholds,
-            gate_by_category=answers.gate_by_category,
+            gate_by_category=run.config.answers.gate_by_category,
         ).model_dump(),
     )
     for card in _CARD:
         if (run.path / card).is_file():
-            shutil.copy(run.path / card, facts / card)
-    served = ServedModel(network, answers, run.config.data, sorted(facts.iterdir()))
-    tf.saved_model.save(served, str(path), signatures=served.signatures())
-    verify.verify(path, network, answers, run.config.data.image_size)
+            shutil.copy(run.path / card, folder / card)
+    return sorted(folder.iterdir())
+
+
+def _write_warmup(path: Path, name: str) -> None:
     if importlib.util.find_spec("tensorflow_serving") is None:
         logging.warning(
             "no warm-up requests in the model: pip install 'attr-extractor[serving]' for them"
