@@ -151,7 +151,8 @@ class Filler:
         """One attribute's cells; chosen and allowed bool, scores float32 [R, V_t]."""
         order = np.argsort(-scores, axis=1, kind="stable")
         best = np.take_along_axis(chosen, order, axis=1)
-        applies, readable = allowed.any(axis=1), np.isfinite(scores[:, 0])
+        applies: np.ndarray = np.any(allowed, axis=1)  # bool [R]
+        readable = np.isfinite(scores[:, 0])  # bool [R]
         for i, text in enumerate(texts):
             given = self._given(attribute.name, text)
             answered = order[i][best[i]][:MAX_ANSWERS].tolist()

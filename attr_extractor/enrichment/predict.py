@@ -28,7 +28,7 @@ from attr_extractor.catalogue import boxes, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment.fill import Filler, header
-from attr_extractor.errors import InputError, require_folder, require_new_file
+from attr_extractor.errors import InputError, require_file, require_folder, require_new_file
 from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
 
@@ -91,13 +91,15 @@ def predict(
     if cells_output is not None:
         cells_output = require_new_file(cells_output, "--cells")
     described = model_dir.describe(model)
+    if not storage.is_remote(catalogue):
+        require_file(catalogue, "the catalogue")
     root = str(image_root or Path(catalogue).parent)
     if not storage.is_remote(root):
         require_folder(root, "the image root")
     folder = output.with_name(output.name + ".parts")
     job = {
         "model": str(described.path.resolve()),
-        "weights": files.digest(described.path / "saved_model.pb"),
+        "weights": described.digest(),
         "fingerprint": described.facts.fingerprint,
         "catalogue": files.digest(catalogue),
         "image_root": root,

@@ -24,7 +24,7 @@ from attr_extractor import files, labels, storage
 from attr_extractor.catalogue import boxes, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import scoring
-from attr_extractor.errors import InputError, make_folder, require_folder
+from attr_extractor.errors import InputError, make_folder, require_file, require_folder
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.search import embed, folder, vectors
 from attr_extractor.serving import model_dir
@@ -61,11 +61,13 @@ def build(
         another index was left half built there.
     """
     described = model_dir.describe(model)
+    if not storage.is_remote(catalogue):
+        require_file(catalogue, "the catalogue")
     root = str(image_root or Path(catalogue).parent)
     if not storage.is_remote(root):
         require_folder(root, "the image root")
     job = {
-        "model": embed.digest(described),
+        "model": described.digest(),
         "fingerprint": described.facts.fingerprint,
         "catalogue": files.digest(catalogue),
         "image_root": root,

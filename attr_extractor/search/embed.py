@@ -8,17 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
 from attr_extractor.serving import model_dir
-
-
-def digest(model: model_dir.Description) -> str:
-    """32 hex digits over what an embedding depends on: graph, weights and the photos' size."""
-    weights = sorted((model.path / "variables").glob("variables.*"))
-    graph = files.digest(model.path / "saved_model.pb", *weights)
-    return f"{graph}-{model.facts.photo_short_side}"
 
 
 class Embedder:

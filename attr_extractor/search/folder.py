@@ -28,7 +28,7 @@ ROW, PRODUCT, IMAGE, IMAGE_INDEX = "row", "product_id", "image", "image_index"
 class Facts(yaml_files.Model):
     """index.json."""
 
-    model: str  # embed.digest of the model
+    model: str  # Description.digest of the model
     fingerprint: str  # of its schema
     kind: str  # vectors.EXACT or vectors.CELLS
     width: int  # D

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from attr_extractor import files
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema, require_same
-from attr_extractor.search import embed, folder, vectors
+from attr_extractor.search import folder, vectors
 from attr_extractor.search.filters import Filter
 from attr_extractor.serving.model_dir import Description
 
@@ -43,7 +43,7 @@ class Index:
         self.facts = folder.read_facts(path)
         self.schema: Schema = model.schema
         require_same(self.facts.fingerprint, model.schema, str(path))
-        if self.facts.model != embed.digest(model):
+        if self.facts.model != model.digest():
             raise InputError(
                 f"{path}: built with another model than {model.path}: its embeddings mean "
                 "something else; search with that model, or build the index again"

@@ -41,6 +41,12 @@ class Description:
         """The schema the model answers in."""
         return self.answers.schema
 
+    def digest(self) -> str:
+        """32 hex digits over graph and weights, and the size of photos that they are fed with."""
+        weights = sorted((self.path / "variables").glob("variables.*"))
+        graph = files.digest(self.path / "saved_model.pb", *weights)
+        return f"{graph}-{self.facts.photo_short_side}"
+
 
 @dataclass(frozen=True)
 class ExportedModel(Description):

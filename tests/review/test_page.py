@@ -13,6 +13,8 @@ from tests.enrichment.by_hand import cell, color
 from tests.review.browser import Page, chromium
 from tests.review.by_hand import options, running, step
 
+pytestmark = pytest.mark.slow  # a browser
+
 ENTER, ESCAPE, DOWN, TAB = "\ue007", "\ue00c", "\ue015", "\ue004"
 EVIL = "<img src=x onerror=alert(1)>"
 

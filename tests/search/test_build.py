@@ -74,6 +74,7 @@ PROGRAM = (
 )
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tmp_path):
     table = write_table(tmp_path / "table.csv", search_rows(exported) * 5)
     command = [sys.executable, "-c", PROGRAM, ROOT, exported.model, table]

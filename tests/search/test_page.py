@@ -16,6 +16,8 @@ from tests.conftest import require_bad_input, run_tool
 from tests.review.browser import chromium
 from tests.review.by_hand import ask, serving
 
+pytestmark = pytest.mark.slow  # a browser
+
 
 @pytest.fixture(scope="module")
 def served(exported, indexed):

@@ -59,13 +59,13 @@ def nodes(function) -> list:
     ("trunk", "size"),
     [
         ("efficientnetb0", 64),
-        ("efficientnetv2b0", 64),
-        ("resnet50", 64),
+        pytest.param("efficientnetv2b0", 64, marks=pytest.mark.slow),
+        pytest.param("resnet50", 64, marks=pytest.mark.slow),
         ("mobilenetv3small", 64),
-        ("inceptionv3", 96),
+        pytest.param("inceptionv3", 96, marks=pytest.mark.slow),
         ("small_resnet", 64),
         ("convnexttiny", 64),
-        ("vgg16", 64),
+        pytest.param("vgg16", 64, marks=pytest.mark.slow),
     ],
 )
 def test_the_folded_network_gives_the_logits_and_features_of_the_network(trunk, size):
