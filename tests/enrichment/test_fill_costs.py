@@ -64,7 +64,7 @@ def test_costs_are_counted_by_hand(schema, tmp_path):
         assert row["share"] == pytest.approx(filled.sum() / 160, abs=1e-5)
         weights = filled[measured]
         assert row["wrong"] == pytest.approx(np.average(wrong[measured], weights=weights), abs=1e-4)
-        assert row["not_measured"] == (filled[2] if cut > 0.6 else 0)
+        assert row["not_measured"] == (filled[2] if row["threshold"] >= 0.6 else 0)
         for t, name in enumerate(schema.names):
             a = row["attributes"][name]
             assert a["filled"] == filled[t] and a["validation_photos"] == above[:, t].sum()
