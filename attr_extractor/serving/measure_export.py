@@ -84,8 +84,10 @@ def _contenders(built: Any, config: Config, folder: Path) -> tuple[dict[str, Run
 def _times(runs: dict[str, Run], pixels: np.ndarray, rounds: int) -> dict[str, float]:
     """Median milliseconds by contender, who take turns of a few calls."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs.items())
     for _ in range(rounds):
-        for name, run in runs.items():
+        order = order[1:] + order[:1]  # nobody always comes after the same one
+        for name, run in order:
             time.sleep(_PAUSE)
             run(pixels)
             for _ in range(_CALLS):
