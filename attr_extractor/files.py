@@ -59,7 +59,12 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
 
     with storage.open_read(path) as file:
         try:
-            return pq.read_table(file, columns=columns)
+            # no file of Python's: Arrow's threads would let go of it as late as when the
+            # interpreter ends, and a program that ends at once would be aborted
+            source = (
+                pa.BufferReader(file.read()) if storage.is_remote(path) else pa.OSFile(str(path))
+            )
+            return pq.read_table(source, columns=columns)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file: {error}") from error
 

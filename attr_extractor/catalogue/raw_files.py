@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 from attr_extractor import storage
+from attr_extractor.errors import require_folder
 
 
 class PhotoError(Exception):
@@ -31,6 +32,18 @@ TOO_MANY_BYTES = f"image file is larger than {MAX_BYTES:,} bytes"
 CHANGED = "image file changed while records were built"
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def image_root_of(catalogue: str | Path, image_root: str | Path | None) -> str:
+    """Where image paths start: the root that was given, or the table's folder.
+
+    Raises:
+      InputError: it is no folder; what is in a bucket is not asked for.
+    """
+    if image_root is None and storage.is_remote(catalogue):
+        return str(catalogue).rsplit("/", 1)[0]
+    root = image_root or Path(catalogue).parent
+    return str(root if storage.is_remote(root) else require_folder(root, "the image root"))
 
 
 def read_raw(image_root: str | Path, relative: str) -> bytes:

@@ -24,16 +24,16 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from attr_extractor import files, storage
-from attr_extractor.catalogue import boxes, table
+from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import cells, scoring
+from attr_extractor.enrichment import job as jobs
 from attr_extractor.enrichment.fill import Filler, header
-from attr_extractor.errors import InputError, require_file, require_folder, require_new_file
+from attr_extractor.errors import InputError, require_file, require_new_file
 from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
 
 ROWS_PER_PART = 2048
-JOB = "job.json"
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def predict(
     described = model_dir.describe(model)
     if not storage.is_remote(catalogue):
         require_file(catalogue, "the catalogue")
-    root = str(image_root or Path(catalogue).parent)
-    if not storage.is_remote(root):
-        require_folder(root, "the image root")
+    root = raw_files.image_root_of(catalogue, image_root)
     folder = output.with_name(output.name + ".parts")
     job = {
         "model": str(described.path.resolve()),
@@ -104,7 +102,7 @@ def predict(
         "catalogue": files.digest(catalogue),
         "image_root": root,
         "with_cells": cells_output is not None,
-        "options": asdict(options),
+        "options": {**asdict(options), "box_columns": list(options.box_columns)},
     }
     names, rows = _prepare(folder, job, catalogue, described, options)
     parts = [str(path) for path in sorted(folder.glob("*.rows.parquet"))]
@@ -122,14 +120,14 @@ def predict(
 def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     """Fills one part's rows and writes its files; the counts, which come last, say it is done."""
     folder = Path(part).parent
-    job = files.read_json(folder / JOB, "the prediction's job")
+    job = files.read_json(folder / jobs.FILE, "the prediction's job")
     options = Options(**{**job["options"], "box_columns": tuple(job["options"]["box_columns"])})
     described, score = _scorer(job["model"], options.server)
     reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
     always, with_cells = options.answer == "best", job["with_cells"]
     filler = Filler(described.answers, always, options.sure, job["seller"], with_cells)
     # columns by position: a table may have two without a name, or none of Parquet's liking
-    *arrays, numbers = pq.read_table(part).columns
+    *arrays, numbers = files.read_table(part).columns
     columns = dict(zip(job["columns"], (array.to_pylist() for array in arrays)))
     first = numbers[0].as_py()
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -173,14 +171,8 @@ def _prepare(
     options: Options,
 ) -> tuple[list[str], int]:
     """Cuts the table into parts, unless that was done; the output's header and number of rows."""
-    if (folder / JOB).is_file():
-        found = files.read_json(folder / JOB, "the prediction's job")
-        differ = [name for name, value in _plain(job).items() if found.get(name) != value]
-        if differ:
-            raise InputError(
-                f"{folder}: holds a half-done prediction of another {differ[0].replace('_', ' ')}; "
-                "finish that one, or remove the folder"
-            )
+    found = jobs.left(folder, job, f"{folder}: holds a half-done prediction")
+    if found is not None:
         return list(found["written"]), found["rows"]
     shutil.rmtree(folder, ignore_errors=True)  # cut short before its job was written
     storage.make_folder(folder)
@@ -189,7 +181,7 @@ def _prepare(
     except InputError:
         shutil.rmtree(folder)
         raise
-    storage.write(folder / JOB, json.dumps({**job, **written}).encode())
+    storage.write(folder / jobs.FILE, json.dumps({**job, **written}).encode())
     return written["written"], written["rows"]
 
 
@@ -241,7 +233,7 @@ def _join(
         write = functools.partial(pq.ParquetWriter, schema=cells.SCHEMA, compression="zstd")
         with storage.whole(cells_output) as temporary, write(temporary) as writer:
             for part in parts:
-                writer.write_table(pq.read_table(_beside(part, "cells.parquet")))
+                writer.write_table(files.read_table(_beside(part, "cells.parquet")))
     with storage.whole(output) as temporary, open(temporary, "wb") as file:
         first = io.StringIO(newline="")
         CsvWriter(first).writerow(names)
@@ -259,8 +251,3 @@ def _beside(part: str, what: str) -> str:
 
 def _done(part: str) -> bool:
     return storage.exists(_beside(part, "counts.json"))
-
-
-def _plain(job: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from JSON."""
-    return dict(json.loads(json.dumps(job)))

@@ -19,10 +19,8 @@ from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import fill_costs, quality, quality_report, rates
 from attr_extractor.enrichment.contradictions import COLUMNS, Contradictions
 from attr_extractor.enrichment.quality import KINDS, Quality
-from attr_extractor.enrichment.read_cells import CellsFile
-from attr_extractor.errors import InputError, require_new_folder
-from attr_extractor.model.thresholds import Thresholds
-from attr_extractor.schema import Schema
+from attr_extractor.enrichment.read_cells import CellsFile, schema_of
+from attr_extractor.errors import require_new_folder
 
 REPORT, FIGURES, LIST = "catalogue_report.html", "quality.json", "contradictions.csv"
 MOST_SELLERS = 200
@@ -53,7 +51,7 @@ def qualify(
     Raises:
       InputError: something given cannot be used, or the folder holds something.
     """
-    used, thresholds = _schema(schema, model)
+    used, thresholds = schema_of(schema, model)
     source = CellsFile(cells, used)
     validation = None if run_dir is None else fill_costs.read(run_dir, used, thresholds)
     folder = require_new_folder(output_dir, "--output_dir")
@@ -170,16 +168,3 @@ def _write_list(path: Path, contradicted: Contradictions) -> None:
                 writer.writerow({**row, **scores}.values())
         text.flush()
         text.detach()
-
-
-def _schema(
-    schema: str | Path | None, model: str | Path | None
-) -> tuple[Schema, Thresholds | None]:
-    if (schema is None) == (model is None):
-        raise InputError("give either --schema or --model, whose assets hold the schema")
-    if schema is not None:
-        return Schema.read(str(schema)), None
-    from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
-
-    described = describe(str(model))
-    return described.schema, described.facts.thresholds

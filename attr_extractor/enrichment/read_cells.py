@@ -12,11 +12,33 @@ import pyarrow.parquet as pq
 
 from attr_extractor.enrichment import cells
 from attr_extractor.errors import InputError, did_you_mean, require_file
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import SEPARATOR, Schema
 
 CELLS_PER_BATCH = 65_536
 _NOT_NULL = ("row", "product_id", "seller", "category", "attribute", "given", "answer", "verdict")
 _JOINT = "\x1f"  # parts attribute and value; a value that holds it is looked at all the same
+
+
+def schema_of(
+    schema: str | Path | None, model: str | Path | None
+) -> tuple[Schema, Thresholds | None]:
+    """The schema of a cells file, and the thresholds of the model that answered, where given.
+
+    Args:
+      schema: YAML; or `model`, an exported one, whose assets hold both.
+
+    Raises:
+      InputError: both are given or none, or it cannot be read.
+    """
+    if (schema is None) == (model is None):
+        raise InputError("give either --schema or --model, whose assets hold the schema")
+    if model is None:
+        return Schema.read(str(schema)), None
+    from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
+
+    described = describe(model)
+    return described.schema, described.facts.thresholds
 
 
 class CellsFile:

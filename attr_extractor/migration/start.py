@@ -87,11 +87,10 @@ def write(
 
 def _fresh(plan: Plan, run: RunDir, manifest: Manifest) -> network.Network:
     """The run's network for the new schema, untrained, in float32."""
-    # the trunk's weights are the run's in any case
-    model = run.config.model.model_copy(update={"weights": "none", "prior_bias": True})
-    train = run.config.train.model_copy(update={"xla": "off"})
-    keras.utils.set_random_seed(train.seed)
-    config = run.config.model_copy(update={"model": model, "train": train})
+    config = run.config_to_load()  # the trunk's weights are the run's in any case
+    model = config.model.model_copy(update={"prior_bias": True})
+    config = config.model_copy(update={"model": model})
+    keras.utils.set_random_seed(config.train.seed)
     return network.build(plan.new, config, manifest.frequencies("train"))
 
 

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from attr_extractor import storage
-from attr_extractor.catalogue import splits
-from attr_extractor.errors import require_folder
+from attr_extractor.catalogue import raw_files, splits
 from attr_extractor.records import digests, finish, index, plan, shard
 from attr_extractor.records import rows as table_rows
 from attr_extractor.records.existing import WORK, Existing, look, scratch
@@ -79,7 +78,7 @@ def prepare(
     runner: Runner,
 ) -> Prepared:
     """Reads and checks the table, hashes the photos, and writes a task file for every shard."""
-    root, there = _image_root(catalogue, image_root), look(records, schema, options)
+    root, there = raw_files.image_root_of(catalogue, image_root), look(records, schema, options)
     work = storage.join(records, WORK)
     for folder in (storage.join(work, "digests"), storage.join(work, "tasks")):
         storage.make_folder(folder)
@@ -170,10 +169,3 @@ def _training_products(there: Existing, schema: Schema) -> Counter[int]:
     position = {value: c for c, value in enumerate(schema[schema.category].values)}
     known = [category for category in products["category"] if category]
     return Counter(position[category] for category in known)
-
-
-def _image_root(catalogue: str | Path, image_root: str | Path | None) -> str:
-    if image_root is None and storage.is_remote(catalogue):
-        return str(catalogue).rsplit("/", 1)[0]
-    root = image_root or Path(catalogue).parent
-    return str(root if storage.is_remote(root) else require_folder(root, "the image root"))

@@ -13,7 +13,6 @@ somebody else decided, with their decision, 503 where the decisions file cannot 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, List, TypeVar
@@ -24,11 +23,12 @@ from aiohttp import web
 from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.catalogue.table import image_paths
 from attr_extractor.errors import InputError
-from attr_extractor.review import page
+from attr_extractor.review import page, responses
 from attr_extractor.review.access import HEADERS, Access, Handler
 from attr_extractor.review.filters import Filter
 from attr_extractor.review.pictures import Photos
 from attr_extractor.review.queue import Queue, ReviewError, Window
+from attr_extractor.review.responses import as_json, jpeg
 from attr_extractor.schema import Schema
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Api:
             ("/review.css", page.STYLE, "text/css"),
             ("/review.js", page.SCRIPT, "text/javascript"),
         ):
-            app.router.add_get(path, _static(content, kind))
-        app.router.add_get("/favicon.ico", _nothing)
+            app.router.add_get(path, responses.static(content, kind))
+        app.router.add_get("/favicon.ico", responses.nothing)
         app.router.add_get("/api/facts", self._facts)
         app.router.add_post("/api/next", self._next)
         app.router.add_post("/api/decide", self._decide)
@@ -139,16 +139,16 @@ class Api:
             response = await handler(request)
         except ReviewError as refusal:
             content = {"error": str(refusal), "decision": refusal.decision}
-            response = _json(content, refusal.status)
+            response = as_json(content, refusal.status)
         except PhotoError as error:
-            response = _json({"error": str(error)}, 404)
+            response = as_json({"error": str(error)}, 404)
         except InputError as error:
-            response = _json({"error": str(error)}, 503)
+            response = as_json({"error": str(error)}, 503)
         except web.HTTPException as error:
             if request.path == "/":  # somebody reads it
                 response = web.Response(text=f"{error.reason}\n", status=error.status)
             else:
-                response = _json({"error": error.reason}, error.status)
+                response = as_json({"error": error.reason}, error.status)
         response.headers.update(HEADERS)
         # an item's number means another one in another queue
         response.headers["Cache-Control"] = "no-store"
@@ -162,7 +162,7 @@ class Api:
         }
         facts = {"attributes": attributes, "choices": choices, "heat": self._heat is not None}
         facts["queue"] = self._queue_id
-        return _json(facts)
+        return as_json(facts)
 
     async def _next(self, request: web.Request) -> web.Response:
         body = await self._read(request, _Next)
@@ -188,7 +188,7 @@ class Api:
 
     async def _progress(self, body: _Next, item: dict[str, Any] | None) -> web.Response:
         progress = await self._run(self._steps, self._queue.progress, body.reviewer, _filter(body))
-        return _json({"item": item and self._shown(item), "progress": progress})
+        return as_json({"item": item and self._shown(item), "progress": progress})
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
         """An item as the page gets it: how many photos, not where they are; what is allowed."""
@@ -206,7 +206,7 @@ class Api:
 
     async def _photo(self, request: web.Request) -> web.Response:
         item, index = await self._item(request)
-        return _jpeg(await self._run(self._reading, self._photos.shown, item["image"], index))
+        return jpeg(await self._run(self._reading, self._photos.shown, item["image"], index))
 
     async def _heat_map(self, request: web.Request) -> web.Response:
         if self._heat is None:
@@ -220,7 +220,7 @@ class Api:
         )
         if picture is None:
             raise ReviewError(404, f"no place in the photo speaks for {value!r}")
-        return _jpeg(picture)
+        return jpeg(picture)
 
     async def _item(self, request: web.Request) -> tuple[Any, int]:
         number = int(request.match_info["item"])
@@ -230,13 +230,9 @@ class Api:
     async def _read(self, request: web.Request, kind: type[B]) -> B:
         """The body of a POST; raises ReviewError where it is not what this page sends."""
         try:
-            body = kind.model_validate(json.loads(await request.read()))
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the body"
-            raise ReviewError(400, f"{where}: {first['msg']}") from error
-        except (ValueError, RecursionError) as error:
-            raise ReviewError(400, f"not a JSON body: {error}") from error
+            body = await responses.read_body(request, kind)
+        except ValueError as error:
+            raise ReviewError(400, str(error)) from error
         if body.queue != self._queue_id:
             raise ReviewError(409, "the server has another queue by now: load the page again")
         return body
@@ -247,22 +243,3 @@ class Api:
 
 def _filter(body: _Next) -> Filter:
     return Filter(**body.which.model_dump())
-
-
-def _static(content: str, kind: str) -> Handler:
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(text=content, content_type=kind, charset="utf-8")
-
-    return answer
-
-
-async def _nothing(_request: web.Request) -> web.Response:
-    return web.Response(status=204)
-
-
-def _json(content: Any, status: int = 200) -> web.Response:
-    return web.json_response(content, status=status)
-
-
-def _jpeg(picture: bytes) -> web.Response:
-    return web.Response(body=picture, content_type="image/jpeg")

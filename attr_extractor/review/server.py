@@ -6,7 +6,6 @@ SIGTERM and SIGINT end it: no new connection is taken, what was accepted is answ
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from aiohttp import web
 
+from attr_extractor.enrichment.read_cells import schema_of
 from attr_extractor.errors import InputError
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.review import access
@@ -23,6 +23,7 @@ from attr_extractor.review.build_queue import QUEUE, open_queue
 from attr_extractor.review.pictures import Photos
 from attr_extractor.review.queue import LEASE_SECONDS, Queue
 from attr_extractor.schema import Schema
+from attr_extractor.serving.stop import stop_asked
 
 MOST = 100_000  # cells in the queue
 _DRAIN_SECONDS = 10.0  # at most, for the requests under way at the end
@@ -110,9 +111,7 @@ def run(options: Options, say: Callable[[str], None] = _say) -> None:
 
 
 async def _run(server: Server, say: Callable[[str], None]) -> None:
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = stop_asked()
     await server.start()
     once = "?token=... (the token that was given)" if server.options.token else ""
     say(f"review page: {server.address}{once}")
@@ -123,14 +122,9 @@ async def _run(server: Server, say: Callable[[str], None]) -> None:
 
 def _schema(options: Options) -> tuple[Schema, np.ndarray]:
     """The schema, and above which score each value is answered: float32 [V]."""
-    if (options.schema is None) == (options.model is None):
-        raise InputError("give either --schema or --model, whose assets hold the schema")
-    if options.model is not None:
-        from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
-
-        described = describe(options.model)
-        return described.schema, described.answers.thresholds
-    schema = Schema.read(str(options.schema))
+    schema, thresholds = schema_of(options.schema, options.model)
+    if thresholds is not None:
+        return schema, thresholds.per_value(schema)
     if options.run_dir is not None:
         path = Path(options.run_dir) / "thresholds.json"
         return schema, Thresholds.read(path, schema).per_value(schema)

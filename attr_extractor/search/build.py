@@ -21,16 +21,16 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from attr_extractor import files, labels, storage
-from attr_extractor.catalogue import boxes, table
+from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor.enrichment import job as jobs
 from attr_extractor.enrichment import scoring
-from attr_extractor.errors import InputError, make_folder, require_file, require_folder
+from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.search import embed, folder, vectors
 from attr_extractor.serving import model_dir
 
 ROWS_PER_PART = 2048
-JOB = "job.json"
 _ERROR = "error"
 
 
@@ -63,9 +63,7 @@ def build(
     described = model_dir.describe(model)
     if not storage.is_remote(catalogue):
         require_file(catalogue, "the catalogue")
-    root = str(image_root or Path(catalogue).parent)
-    if not storage.is_remote(root):
-        require_folder(root, "the image root")
+    root = raw_files.image_root_of(catalogue, image_root)
     job = {
         "model": described.digest(),
         "fingerprint": described.facts.fingerprint,
@@ -86,21 +84,14 @@ def build(
 def _prepare(output: Path, job: dict[str, Any]) -> Path:
     """The folder of parts, new or left by the same build."""
     parts = output / folder.PARTS
-    if (parts / JOB).is_file():
-        found = files.read_json(parts / JOB, "the build's job")
-        differ = [name for name, value in job.items() if found.get(name) != value]
-        if differ:
-            raise InputError(
-                f"{output}: holds a half-built index of another {differ[0].replace('_', ' ')}; "
-                "finish that one, or remove the folder"
-            )
+    if jobs.left(parts, job, f"{output}: holds a half-built index") is not None:
         return parts
     if output.is_file() or (
         output.is_dir() and {p.name for p in output.iterdir()} - {folder.PARTS}
     ):
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
     make_folder(parts, "the index")
-    storage.write(parts / JOB, json.dumps(job).encode())
+    storage.write(parts / jobs.FILE, json.dumps(job).encode())
     return parts
 
 
@@ -197,9 +188,11 @@ def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Sch
     sizes = [len(np.load(f"{name}.npy", mmap_mode="r")) for name in names]
     count = sum(sizes)
     if not count:
+        reason = _first_reason(names)
+        shutil.rmtree(parts)  # nothing to go on with: the root may be another one next time
         raise InputError(
             f"{output}: of {rows:,} rows no photo could be read; is --image_root right? "
-            f"The first: {_first_reason(names)}"
+            f"The first: {reason}"
         )
     width = next(
         np.load(f"{name}.npy", mmap_mode="r").shape[1] for name, size in zip(names, sizes) if size

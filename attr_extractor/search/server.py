@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
-import json
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -29,10 +26,13 @@ from aiohttp import web
 
 from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.errors import InputError
+from attr_extractor.review import responses
 from attr_extractor.review.access import HEADERS, Access, Handler
 from attr_extractor.review.pictures import Photos
+from attr_extractor.review.responses import as_json, jpeg
 from attr_extractor.search import embed, filters, page
 from attr_extractor.search.index import Found, Index
+from attr_extractor.serving.stop import stop_asked
 
 HOST = "127.0.0.1"
 MOST_BYTES = 20 * 2**20  # of a photo that is sent
@@ -81,8 +81,8 @@ class Server:
             ("/search.css", page.STYLE, "text/css"),
             ("/search.js", page.SCRIPT, "text/javascript"),
         ):
-            app.router.add_get(path, _static(content, kind))
-        app.router.add_get("/favicon.ico", _nothing)
+            app.router.add_get(path, responses.static(content, kind))
+        app.router.add_get("/favicon.ico", responses.nothing)
         app.router.add_get("/api/facts", self._facts)
         app.router.add_post("/api/search", self._search)
         app.router.add_get(r"/photo/{number:\d{1,12}}", self._photo)
@@ -113,11 +113,11 @@ class Server:
         try:
             response = await handler(request)
         except PhotoError as error:
-            response = _json({"error": f"the photo cannot be read: {error}"}, 404)
+            response = as_json({"error": f"the photo cannot be read: {error}"}, 404)
         except InputError as error:
-            response = _json({"error": str(error)}, 400)
+            response = as_json({"error": str(error)}, 400)
         except web.HTTPException as error:
-            response = _json({"error": error.reason}, error.status)
+            response = as_json({"error": error.reason}, error.status)
         response.headers.update(HEADERS)
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -125,7 +125,7 @@ class Server:
     async def _facts(self, _request: web.Request) -> web.Response:
         schema = self._index.schema
         attributes = {a.name: {"title": a.title(), "values": a.values} for a in schema.attributes}
-        return _json(
+        return as_json(
             {
                 "attributes": attributes,
                 "category": schema.category,
@@ -136,20 +136,19 @@ class Server:
 
     async def _search(self, request: web.Request) -> web.Response:
         try:
-            body = _Search.model_validate(json.loads(await request.read()))
+            body = await responses.read_body(request, _Search)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        try:
             photo = base64.b64decode(body.photo, validate=True)
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the body"
-            raise InputError(f"{where}: {first['msg']}") from error
-        except (ValueError, RecursionError, binascii.Error) as error:
+        except ValueError as error:
             raise InputError(f"not a body of this page: {error}") from error
         if bool(photo) == bool(body.product):
             raise InputError("send either a photo or a product id")
         if len(photo) > MOST_BYTES:
             raise web.HTTPRequestEntityTooLarge(MOST_BYTES, len(photo))
         found = await self._run(self._searching, self._nearest, photo, body.product, body.filters)
-        return _json({"found": [asdict(each) for each in found]})
+        return as_json({"found": [asdict(each) for each in found]})
 
     def _nearest(self, photo: bytes, product: str, conditions: list[str]) -> list[Found]:
         chosen = filters.parse_all(conditions, self._index.schema)
@@ -169,11 +168,11 @@ class Server:
         number = int(request.match_info["number"])
         if number >= len(self._index):
             raise web.HTTPNotFound(reason=f"the index has no photo {number}")
-        return _jpeg(await self._run(self._reading, self._shown, number))
+        return jpeg(await self._run(self._reading, self._shown, number))
 
     async def _product(self, request: web.Request) -> web.Response:
         number = self._number_of(request.query.get("id", ""))
-        return _jpeg(await self._run(self._reading, self._shown, number))
+        return jpeg(await self._run(self._reading, self._shown, number))
 
     def _shown(self, number: int) -> bytes:
         return self._photos.shown(self._index.found(number).image, 0)
@@ -191,29 +190,8 @@ def run(options: Options, say: Callable[[str], None] = _say) -> None:
 
 
 async def _run(server: Server, say: Callable[[str], None]) -> None:
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = stop_asked()
     await server.start()
     say(f"search page: {server.address}")
     await stopped.wait()
     await server.stop()
-
-
-def _static(content: str, kind: str) -> Handler:
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(text=content, content_type=kind, charset="utf-8")
-
-    return answer
-
-
-async def _nothing(_request: web.Request) -> web.Response:
-    return web.Response(status=204)
-
-
-def _json(content: Any, status: int = 200) -> web.Response:
-    return web.json_response(content, status=status)
-
-
-def _jpeg(picture: bytes) -> web.Response:
-    return web.Response(body=picture, content_type="image/jpeg")

@@ -75,7 +75,8 @@ def _alone(output_dir: Path) -> Iterator[None]:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process
         for left in output_dir.glob(".*.tmp"):
-            shutil.rmtree(left)
+            if left.name[1:-4].isdecimal() and left.is_dir():
+                shutil.rmtree(left)
         yield
     except BlockingIOError as error:
         raise InputError(f"{output_dir}: another export is writing there; wait for it") from error

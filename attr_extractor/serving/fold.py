@@ -136,8 +136,8 @@ class _Convolution(keras.layers.Layer):
             kernel = kernel * (gain.reshape(shape) if self._depthwise else gain)
             offset = (offset - mean) * gain + beta
         self._kernel = kernel.astype(np.float32)
-        # a row [1, C] that the graph makes a vector: a vector itself, constant or not, takes a
-        # tenth longer at every batch size, since the optimiser then fuses it another way
+        # a row [1, C] that the graph makes a vector: a vector itself, constant or not, is slower,
+        # since the optimiser then fuses it another way (bench.py --what=export shows it)
         self._offset = tf.Variable(offset.astype(np.float32)[np.newaxis], trainable=False)
         self._strides = [1, *settings["strides"], 1]
         self._padding = settings["padding"].upper()

@@ -6,7 +6,6 @@ SIGTERM drains: no new connection is taken, what was accepted is answered, then 
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from attr_extractor.serving.batching import Limits, Workers
 from attr_extractor.serving.grpc_service import Services
 from attr_extractor.serving.metrics import Metrics
 from attr_extractor.serving.rest import Rest
+from attr_extractor.serving.stop import stop_asked
 from attr_extractor.serving.versions import Versions
 
 _MB = 2**20
@@ -119,9 +119,7 @@ def run(options: Options, say: Callable[[str], None] = _say) -> None:
 
 
 async def _run(server: Server, say: Callable[[str], None]) -> None:
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = stop_asked()
     await server.start()
     host = server.options.host
     say(f"REST: http://{host}:{server.port}/v1/models/{server.versions.name}")

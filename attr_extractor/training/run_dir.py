@@ -131,13 +131,16 @@ class RunDir:
           InputError: naming `origin`, where the arrays are those of another network.
         """
         keras.mixed_precision.set_global_policy("float32")
-        model = self.config.model.model_copy(update={"weights": "none"})
-        train = self.config.train.model_copy(update={"xla": "off"})
-        config = self.config.model_copy(update={"model": model, "train": train})
         temperatures = (thresholds or self.thresholds()).temperatures(self.schema)
-        built = network.build(self.schema, config, temperatures=temperatures)
+        built = network.build(self.schema, self.config_to_load(), temperatures=temperatures)
         network.set_layer_arrays(built.logits, arrays, origin)
         return built
+
+    def config_to_load(self) -> Config:
+        """The config of a network whose weights come from a file, and that is not trained on."""
+        model = self.config.model.model_copy(update={"weights": "none"})
+        train = self.config.train.model_copy(update={"xla": "off"})
+        return self.config.model_copy(update={"model": model, "train": train})
 
     def thresholds(self) -> Thresholds:
         """thresholds.json; raises InputError where it is damaged or of another schema."""

@@ -20,6 +20,7 @@ from attr_extractor.catalogue import photos
 from attr_extractor.enrichment import cells, predict, scoring
 from attr_extractor.errors import InputError
 from attr_extractor.records.runner import Beam
+from tests.conftest import write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTRIBUTES = ["category", "neck_type", "color", "closure"]
@@ -42,17 +43,9 @@ def table_of(exported, rows: int) -> list[dict[str, str]]:
     ]
 
 
-def write(path: Path, rows: list[dict[str, str]]) -> Path:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 @pytest.fixture
 def catalogue(exported, tmp_path) -> Path:
-    return write(tmp_path / "table.csv", table_of(exported, 60))
+    return write_table(tmp_path / "table.csv", table_of(exported, 60))
 
 
 def run(exported, catalogue, output, **more):
@@ -77,7 +70,7 @@ def test_parts_give_the_bytes_of_one_piece(exported, catalogue, tmp_path, monkey
 
 def test_a_killed_prediction_goes_on_with_what_is_done(exported, tmp_path):
     """A process is killed once a part is there; the same command then does the others."""
-    catalogue = write(tmp_path / "table.csv", table_of(exported, 600))
+    catalogue = write_table(tmp_path / "table.csv", table_of(exported, 600))
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "from attr_extractor.enrichment import predict; predict.ROWS_PER_PART = 32;"
@@ -135,7 +128,7 @@ def test_a_half_done_prediction_of_something_else_is_not_gone_on_with(
     if what == "with_cells":
         more["cells_output"] = tmp_path / "cells.parquet"
     if what == "catalogue":
-        write(catalogue, table_of(exported, 61))
+        write_table(catalogue, table_of(exported, 61))
     if what == "image_root":
         root = exported.path
     with pytest.raises(InputError, match=f"another {what.replace('_', ' ')}"):
@@ -207,7 +200,7 @@ def test_the_table_of_cells_holds_sellers_and_model_against_each_other(
 def test_a_row_with_many_photos_is_scored_a_batch_at_a_time(exported, tmp_path, monkeypatch):
     names = sorted(path.name for path in (exported.path / "images").glob("*.jpg"))[:5]
     rows = [{**table_of(exported, 1)[0], "image": "|".join(names * 20)}]
-    catalogue = write(tmp_path / "table.csv", rows)
+    catalogue = write_table(tmp_path / "table.csv", rows)
     sizes = []
     local = scoring.local
 
@@ -225,7 +218,7 @@ def test_a_row_with_many_photos_is_scored_a_batch_at_a_time(exported, tmp_path, 
 def test_a_carriage_return_in_a_cell_does_not_end_its_row(exported, tmp_path):
     rows = table_of(exported, 3)
     rows[1]["product_id"] = "p\r1"
-    catalogue = write(tmp_path / "table.csv", rows)
+    catalogue = write_table(tmp_path / "table.csv", rows)
     run(exported, catalogue, tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         assert [row["product_id"] for row in csv.DictReader(file)] == ["p0", "p\r1", "p2"]

@@ -422,11 +422,13 @@ def test_two_exports_into_one_folder_do_not_meet_and_what_a_killed_one_left_is_s
 ):
     models = tmp_path / "models"
     (models / ".7.tmp" / "version").mkdir(parents=True)
+    (models / ".notes.tmp").write_text("the user's own", encoding="utf-8")
     holder = subprocess.Popen(
         [
             *[sys.executable, "-c"],
             "import fcntl, os, sys, time; f = os.open(sys.argv[1], os.O_RDONLY);"
-            "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)",
+            # a shared one: what is refused asks for the folder alone
+            "fcntl.flock(f, fcntl.LOCK_SH); print('held', flush=True); time.sleep(600)",
             str(models),
         ],
         stdout=subprocess.PIPE,
@@ -435,11 +437,11 @@ def test_two_exports_into_one_folder_do_not_meet_and_what_a_killed_one_left_is_s
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(InputError, match="another export is writing there"):
         export.export(exported.run, models)
-    assert [path.name for path in models.iterdir()] == [".7.tmp"]
+    assert sorted(path.name for path in models.iterdir()) == [".7.tmp", ".notes.tmp"]
     holder.kill()
     holder.wait()
     assert export.export(exported.run, models).name == "1"
-    assert sorted(path.name for path in models.iterdir()) == ["1", "deployment"]
+    assert sorted(path.name for path in models.iterdir()) == [".notes.tmp", "1", "deployment"]
 
 
 def test_the_model_card_goes_along_where_the_run_has_one(exported, tmp_path):
