@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -95,9 +96,10 @@ def test_the_program_says_in_one_line_what_is_wrong(schema_file, tmp_path):
 @pytest.mark.slow
 def test_a_model_and_its_run_are_read(exported, tmp_path):
     rows = [cell(i, verdict=cells.FILLED, given="", given_score=None) for i in range(1, 40)]
-    path = write_cells(tmp_path / "cells.parquet", rows)
-    flags = (f"--cells={path}", f"--model={exported.model}", f"--run_dir={exported.run}")
-    assert run_tool("evaluate", f"--run_dir={exported.run}", "--split=validation").returncode == 0
+    path, run = write_cells(tmp_path / "cells.parquet", rows), tmp_path / "run"
+    shutil.copytree(exported.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    flags = (f"--cells={path}", f"--model={exported.model}", f"--run_dir={run}")
+    assert run_tool("evaluate", f"--run_dir={run}", "--split=validation").returncode == 0
     found = run_tool("qualify", *flags, f"--output_dir={tmp_path / 'out'}")
     assert found.returncode == 0, found.stderr
     costs = json.loads((tmp_path / "out" / "quality.json").read_text())["thresholds"]
