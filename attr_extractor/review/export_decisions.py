@@ -71,8 +71,7 @@ def export(
             raise InputError(f"{decisions}: holds no queue; review.py makes it")
         file.require_same(SCHEMA, schema.fingerprint, "schema")
         summary = Summary()
-        with storage.whole(output) as temporary:
-            _write(temporary, _corrected(file, catalogue, schema, summary), schema)
+        write_table(output, _corrected(file, catalogue, schema, summary), schema)
         if log is not None:
             _write_log(file, log)
         return summary
@@ -80,8 +79,12 @@ def export(
         file.close()
 
 
-def _write(path: str, chunks: Iterator[pd.DataFrame], schema: Schema) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
+def write_table(path: str | Path, chunks: Iterator[pd.DataFrame], schema: Schema) -> None:
+    """Writes chunks with the schema's names as CSV under the table's own; whole or not at all."""
+    with (
+        storage.whole(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         for number, chunk in enumerate(chunks):
             if not number:

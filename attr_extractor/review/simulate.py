@@ -1,0 +1,260 @@
+"""What a round of review is worth: labels are spoiled, some are put right, and training goes on.
+
+Only training products are spoiled: validation and test keep what the seller wrote, and the reviewer
+of the simulation knows what stood in a spoiled cell before. Four ways to go on:
+
+nothing     with the spoiled labels
+random      cells with labels, drawn by a hash, are looked at and put right
+queue       the cells that review.py shows first are, through its decisions and export_decisions
+everything  all spoiled cells are: what review could reach at most
+"""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attr_extractor import labels
+from attr_extractor.catalogue import raw_files, table
+from attr_extractor.catalogue.splits import uniform
+from attr_extractor.config import Config
+from attr_extractor.enrichment import predict
+from attr_extractor.errors import InputError, make_folder, require_new_file
+from attr_extractor.evaluation import evaluate
+from attr_extractor.records import index, relabel
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.records.runner import Runner
+from attr_extractor.review import export_decisions
+from attr_extractor.review.build_queue import open_queue
+from attr_extractor.review.filters import Filter
+from attr_extractor.review.queue import SELLER, VALUES, Queue, Window
+from attr_extractor.schema import SEPARATOR, Attribute, Schema
+from attr_extractor.serving import export
+from attr_extractor.training import fit
+from attr_extractor.training.run_dir import RunDir
+
+BEFORE, NOTHING, RANDOM, QUEUE, EVERYTHING = "before", "nothing", "random", "queue", "everything"
+Cell = tuple[int, str]  # row of the table, attribute
+_REVIEWER = Window("simulation", "simulation")
+_QUEUED = 10  # times as many cells as are looked at: those of other products are skipped
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is spoiled and put right, and how training goes on.
+
+    Attributes:
+      spoiled: share of the training products' labels that get another value.
+      looks: cells that a reviewer looks at.
+      epochs: of the training that goes on, at a quarter of the learning rate.
+    """
+
+    spoiled: float = 0.2
+    looks: int = 300
+    epochs: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.spoiled < 1:
+            raise InputError(f"--spoiled={self.spoiled:g}: a share above 0 and below 1")
+
+
+def simulate(
+    catalogue: str | Path,
+    schema: Schema,
+    records: str | Path,
+    config: Config,
+    output_dir: str | Path,
+    runner: Runner,
+    options: Options,
+) -> dict[str, dict[str, Any]]:
+    """One round of each way.
+
+    Args:
+      records: of this table and schema; they are copied.
+      output_dir: a new folder for tables, records, runs and the model.
+
+    Returns:
+      By way, `before` first: `score` and `accuracy` (best value always answered) on the test
+      photos. Of the others as well the `difference` of accuracy to `nothing` with its 95 %
+      `interval`, the cells that were looked at, `looks`, and how many of those were `wrong`.
+
+    Raises:
+      InputError: an input cannot be used, or `output_dir` exists.
+    """
+    folder = make_folder(require_new_file(output_dir, "--output_dir"), "the simulation's folder")
+    catalogue, records = Path(catalogue), Path(records)
+    truth = _Truth(catalogue, schema, records, options)
+
+    def trained(way: str, corrected: Path, config: Config) -> Path:
+        copied = folder / f"records_{way}"
+        shutil.copytree(records, copied)
+        relabel.relabel(corrected, schema, copied, runner)
+        return fit.train(config, copied, folder / f"run_{way}").path
+
+    spoiled = truth.write(folder / "spoiled.csv", right=())
+    before = trained(BEFORE, spoiled, config)
+    looked = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
+    tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
+    looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
+
+    measured = evaluate.evaluate(before, records=records)
+    found = {BEFORE: {key: measured["mean"][key] for key in ("score", "accuracy")}}
+    then = _then(config, before, options)
+    control = None
+    for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
+        run = trained(way, tables[way], then)
+        measured = evaluate.evaluate(run, records=records, other_dir=control)
+        found[way] = {key: measured["mean"][key] for key in ("score", "accuracy")}
+        if control is not None:
+            compared = measured["comparison"]["mean"]
+            found[way]["difference"] = compared["accuracy_difference"]
+            found[way]["interval"] = compared["accuracy_difference_interval"]
+        found[way]["looks"] = len(looked[way])
+        found[way]["wrong"] = sum(1 for cell in truth.spoiled() if cell in looked[way])
+        control = control or run
+    return found
+
+
+def as_text(found: dict[str, dict[str, Any]]) -> str:
+    """A line for each way."""
+    lines = [f"{'':12}{'looked at':>10}{'wrong':>8}{'score':>8}{'accuracy':>10}  difference"]
+    for way, each in found.items():
+        line = f"{way:12}{each.get('looks', 0):10,}{each.get('wrong', 0):8,}"
+        line += f"{each['score']:8.3f}{each['accuracy']:10.3f}"
+        if "difference" in each:
+            low, high = each["interval"]
+            line += f"  {each['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        lines.append(line)
+    return "\n".join([*lines, "accuracy: best value always answered; difference: to nothing"])
+
+
+class _Truth:
+    """What the seller wrote, and which of it is spoiled; decided by hashes, so nothing is held."""
+
+    def __init__(self, catalogue: Path, schema: Schema, records: Path, options: Options):
+        self.catalogue, self.schema, self.options = catalogue, schema, options
+        shards = [shard.name for shard in Manifest.read(records).split("train").shards]
+        self._training = set(index.read(str(records), shards)["product_id"].to_pylist())
+
+    def cells(self, chunk: pd.DataFrame) -> Iterator[tuple[Cell, list[str], str]]:
+        """The training products' cells with labels: their values, and a value that is wrong.
+
+        The second is "" where the cell is left as it is.
+        """
+        columns = {name: chunk[name].tolist() for name in self.schema.names if name in chunk}
+        products = [text.strip() for text in chunk[table.PRODUCT_ID]]
+        for place, (row, product) in enumerate(zip(chunk.index, products)):
+            if product not in self._training:
+                continue
+            category, _ = labels.encode_category(self.schema, columns[self.schema.category][place])
+            for name, column in columns.items():
+                attribute = self.schema[name]
+                given, issue = labels.parse(attribute, column[place], self.schema)
+                if not given or issue:
+                    continue
+                others = [v for v in self._allowed(attribute, category) if v not in given]
+                key = (self.options.seed, row, name)
+                wrong = ""
+                if others and uniform("spoil", *key) < self.options.spoiled:
+                    wrong = attribute.values[others[int(uniform("to", *key) * len(others))]]
+                yield (row, name), [attribute.values[v] for v in given], wrong
+
+    def spoiled(self) -> Iterator[Cell]:
+        """The cells that are spoiled."""
+        return (cell for chunk in self._chunks() for cell, _, wrong in self.cells(chunk) if wrong)
+
+    def random(self) -> set[Cell]:
+        """As many cells with labels as are looked at."""
+        cells = (cell for chunk in self._chunks() for cell, _, _ in self.cells(chunk))
+        keys = ((uniform("look", self.options.seed, *cell), cell) for cell in cells)
+        return {cell for _, cell in heapq.nsmallest(self.options.looks, keys)}
+
+    def values(self, wanted: Container[Cell]) -> dict[Cell, list[str]]:
+        """What the seller wrote in some cells, those of training products with labels."""
+        cells = (each for chunk in self._chunks() for each in self.cells(chunk))
+        return {cell: values for cell, values, _ in cells if cell in wanted}
+
+    def write(self, path: Path, right: Container[Cell]) -> Path:
+        """Writes the spoiled table, with some cells put right."""
+        export_decisions.write_table(path, self._spoiled_chunks(right), self.schema)
+        return path
+
+    def _allowed(self, attribute: Attribute, category: int | None) -> Iterable[int]:
+        """Positions of an attribute's values that a category may have; all where it is unknown."""
+        if category is None:
+            return range(len(attribute.values))
+        return np.flatnonzero(self.schema.allowed[category, self.schema.slices[attribute.name]])
+
+    def _chunks(self) -> Iterator[pd.DataFrame]:
+        return table.chunks(self.catalogue, self.schema, require_all=False)
+
+    def _spoiled_chunks(self, right: Container[Cell]) -> Iterator[pd.DataFrame]:
+        for chunk in self._chunks():
+            for (row, name), _, wrong in list(self.cells(chunk)):
+                if wrong and (row, name) not in right:
+                    chunk.at[row, name] = wrong
+            yield chunk
+
+
+def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[set[Cell], Path]:
+    """The cells that the queue shows first, and the table with what was decided about them."""
+    model = export.export(run, folder / "model")
+    names = ("cells.parquet", "decisions.sqlite", "queue.csv")
+    cells, decisions, corrected = (folder / name for name in names)
+    root = raw_files.image_root_of(truth.catalogue, None)
+    predict.predict(model, spoiled, folder / "filled.csv", root, cells_output=cells)
+    looks = truth.options.looks
+    thresholds = RunDir.read(run).thresholds().per_value(truth.schema)
+    file, _ = open_queue(decisions, cells, truth.schema, thresholds, _QUEUED * looks)
+    try:
+        with file.reading() as db:
+            asked = {tuple(cell) for cell in db.execute("SELECT row, attribute FROM items")}
+        decided = _decide(Queue(file, truth.schema), truth.values(asked), looks)
+    finally:
+        file.close()
+    export_decisions.export(decisions, spoiled, truth.schema, corrected)
+    return decided, corrected
+
+
+def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]:
+    """Answers what the queue asks, as far as it is known, with what the seller wrote."""
+    decided: set[Cell] = set()
+    skipped: set[int] = set()
+    while len(decided) < looks:
+        item = queue.next(_REVIEWER, Filter())
+        if item is None or item["id"] in skipped:
+            break
+        cell = (item["row"], item["attribute"])
+        if cell not in known:
+            skipped.add(item["id"])
+            queue.skip(_REVIEWER, item["id"])
+            continue
+        same = set(item["given"].split(SEPARATOR)) == set(known[cell])
+        kind, values = (SELLER, []) if same else (VALUES, known[cell])
+        queue.decide(_REVIEWER, item["id"], kind, values)
+        decided.add(cell)
+    return decided
+
+
+def _then(config: Config, before: Path, options: Options) -> Config:
+    """The training that goes on from a finished run."""
+    train = config.train.model_copy(
+        update={
+            "init_from": str(before),
+            "epochs": options.epochs,
+            "learning_rate": config.train.learning_rate / 4,
+            "warmup_epochs": 0.0,
+            "image_sizes": {},
+            "freeze_trunk_epochs": 0,
+            "keep": "last",
+        }
+    )
+    return config.model_copy(update={"train": train})
