@@ -7,6 +7,9 @@ OUT ?= demo_output
 PRODUCTS ?= 4000
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
+# each process makes the small shop and its run once, so files of tests stay whole
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 .PHONY: demo test test-quick lint clean
 
@@ -24,10 +27,10 @@ demo: $(STAMP)
 	@echo "report: $(OUT)/run/report.html   SavedModel: $(OUT)/model/1   filled table: $(OUT)/filled.csv"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor tools tests
