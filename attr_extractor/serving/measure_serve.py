@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import urllib3
+from scipy import stats
 
 from attr_extractor.errors import InputError
 from attr_extractor.serving.client import Answers, Client
@@ -172,10 +173,12 @@ def _table(seen: _Seen, minutes: float) -> list[str]:
 
 def _slope(memory: list[float]) -> str:
     settled = memory[len(memory) // 3 :]  # a few versions in, the allocator has what it keeps
-    slope = np.polyfit(np.arange(len(settled)) / 60, settled, 1)[0]
+    minutes = np.arange(len(settled)) / 60
+    slope = stats.theilslopes(settled, minutes)[0]  # the peaks of loading a version bend no line
     third = max(1, len(settled) // 3)
     start, end = (np.median(part) for part in (settled[:third], settled[-third:]))
-    return f"memory: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB a minute"
+    told = f"memory: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB a minute"
+    return f"{told}; at most {max(memory):,.0f}"
 
 
 def _bare(version: Path, files: list[bytes]) -> list[str]:

@@ -30,6 +30,12 @@ def test_the_slope_of_memory_leaves_the_beginning_out():
     assert "60 MiB, then 60;" in measure_serve._slope(growing[:60] + [60.0] * 120)
 
 
+def test_the_slope_of_memory_is_that_between_the_loads():
+    loads = [900.0 if i % 60 < 15 and i > 300 else 500 + i / 60 for i in range(600)]
+    told = measure_serve._slope(loads)
+    assert "slope +1.0 MiB" in told and told.endswith("at most 900")
+
+
 def test_photos_and_a_model_are_needed(exported, tmp_path):
     none = run_tool("soak", f"--model={tmp_path}", f"--photos={exported.path / 'images'}")
     require_bad_input(none, f"{tmp_path}: holds no version folders")
