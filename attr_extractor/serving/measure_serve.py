@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import urllib3
-from scipy import stats
 
 from attr_extractor.errors import InputError
 from attr_extractor.serving.client import Answers, Client
@@ -90,7 +89,11 @@ def report(
     outcomes = seen.outcomes
     failed = sum(n for what, n in outcomes.items() if what not in ("right", "refused"))
     lines = [*_table(seen, minutes), f"outcomes: {dict(outcomes.most_common())}"]
-    lines += [f"good requests that failed: {failed}", _slope(memory), *_bare(version, files)]
+    lines += [
+        f"good requests that failed: {failed}",
+        _slope(memory, swap_seconds),
+        *_bare(version, files),
+    ]
     return "\n".join(lines), failed
 
 
@@ -171,14 +174,17 @@ def _table(seen: _Seen, minutes: float) -> list[str]:
     return lines
 
 
-def _slope(memory: list[float]) -> str:
-    settled = memory[len(memory) // 3 :]  # a few versions in, the allocator has what it keeps
-    minutes = np.arange(len(settled)) / 60
-    slope = stats.theilslopes(settled, minutes)[0]  # the peaks of loading a version bend no line
+def _slope(memory: list[float], swap_seconds: float) -> str:
+    period = max(1, min(round(swap_seconds), len(memory) // 6))
+    # the lowest of each: while a version is loaded there are two, and the loading's own memory
+    ends = range(period, len(memory) + 1, period)
+    lows = [min(memory[end - period : end]) for end in ends]
+    settled = lows[len(lows) // 3 :]  # a few versions in, the allocator has what it keeps
+    slope = np.polyfit(np.arange(len(settled)) * period / 60, settled, 1)[0]
     third = max(1, len(settled) // 3)
     start, end = (np.median(part) for part in (settled[:third], settled[-third:]))
-    told = f"memory: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB a minute"
-    return f"{told}; at most {max(memory):,.0f}"
+    told = f"memory between swaps: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB"
+    return f"{told} a minute; at most {max(memory):,.0f}"
 
 
 def _bare(version: Path, files: list[bytes]) -> list[str]:
