@@ -89,7 +89,11 @@ def report(
     outcomes = seen.outcomes
     failed = sum(n for what, n in outcomes.items() if what not in ("right", "refused"))
     lines = [*_table(seen, minutes), f"outcomes: {dict(outcomes.most_common())}"]
-    lines += [f"good requests that failed: {failed}", _slope(memory), *_bare(version, files)]
+    lines += [
+        f"good requests that failed: {failed}",
+        _slope(memory, swap_seconds),
+        *_bare(version, files),
+    ]
     return "\n".join(lines), failed
 
 
@@ -170,12 +174,17 @@ def _table(seen: _Seen, minutes: float) -> list[str]:
     return lines
 
 
-def _slope(memory: list[float]) -> str:
-    settled = memory[len(memory) // 3 :]  # a few versions in, the allocator has what it keeps
-    slope = np.polyfit(np.arange(len(settled)) / 60, settled, 1)[0]
+def _slope(memory: list[float], swap_seconds: float) -> str:
+    period = max(1, min(round(swap_seconds), len(memory) // 6))
+    # the lowest of each: while a version is loaded there are two, and the loading's own memory
+    ends = range(period, len(memory) + 1, period)
+    lows = [min(memory[end - period : end]) for end in ends]
+    settled = lows[len(lows) // 3 :]  # a few versions in, the allocator has what it keeps
+    slope = np.polyfit(np.arange(len(settled)) * period / 60, settled, 1)[0]
     third = max(1, len(settled) // 3)
     start, end = (np.median(part) for part in (settled[:third], settled[-third:]))
-    return f"memory: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB a minute"
+    told = f"memory between swaps: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB"
+    return f"{told} a minute; at most {max(memory):,.0f}"
 
 
 def _bare(version: Path, files: list[bytes]) -> list[str]:

@@ -8,8 +8,8 @@ files have changed, being copied perhaps.
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from absl import logging
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
 from attr_extractor.errors import InputError
+from attr_extractor.serving import memory
 from attr_extractor.serving.batching import Queue, Workers
 from attr_extractor.serving.loaded import LoadedModel, Signature
 from attr_extractor.serving.status import Code, ServingError, invalid
@@ -59,6 +60,8 @@ class Versions:
         self._folder = folder
         self._workers = workers
         self._poll_seconds = poll_seconds
+        # one alone: what a load leaves of its thread's heap is of use to the next
+        self._loader = ThreadPoolExecutor(1, "loader")
         self._current: Version | None = None
         self._failed: dict[int, list] = {}  # their files when they failed
         self._closing: set[asyncio.Task] = set()
@@ -84,6 +87,7 @@ class Versions:
             await asyncio.gather(self._watching, return_exceptions=True)
         self._replace(None)
         await asyncio.gather(*self._closing)
+        self._loader.shutdown()
 
     @property
     def ready(self) -> bool:
@@ -132,7 +136,8 @@ class Versions:
 
     async def _load(self, number: int) -> bool:
         self._set(number, Status.LOADING)
-        loaded = asyncio.to_thread(self._loaded, self._folder / str(number))
+        loop, path = asyncio.get_running_loop(), self._folder / str(number)
+        loaded = loop.run_in_executor(self._loader, self._loaded, path)
         model = (await asyncio.gather(loaded, return_exceptions=True))[0]
         if isinstance(model, BaseException):
             logging.error("version %d of %s cannot be loaded: %s", number, self.name, model)
@@ -156,6 +161,7 @@ class Versions:
         except BaseException:
             model.close()
             raise
+        memory.trim()  # the graphs, optimised, need far less than optimising them did
         return model
 
     def _replace(self, version: Version | None) -> None:
@@ -170,10 +176,11 @@ class Versions:
         while version.users:
             version.left.clear()
             await version.left.wait()
-        await asyncio.to_thread(version.model.close)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._loader, version.model.close)
         self._set(version.number, Status.END)
-        del version  # the last reference: graphs are full of cycles, which the collector breaks
-        await asyncio.to_thread(gc.collect)
+        del version  # the last reference but for the cycles that graphs are full of
+        await loop.run_in_executor(self._loader, memory.collect)
 
     def _set(self, number: int, state: int, error: str = "") -> None:
         self.states[number] = State(state, error)

@@ -26,8 +26,15 @@ def test_wrong_answers_and_errors_count_as_failed():
 
 def test_the_slope_of_memory_leaves_the_beginning_out():
     growing = [float(i) for i in range(180)]
-    assert "+60.0 MiB a minute" in measure_serve._slope([0.0] * 90 + growing)
-    assert "60 MiB, then 60;" in measure_serve._slope(growing[:60] + [60.0] * 120)
+    assert "+60.0 MiB a minute" in measure_serve._slope([0.0] * 90 + growing, 10)
+    assert "60 MiB, then 60;" in measure_serve._slope(growing[:60] + [60.0] * 120, 10)
+
+
+def test_the_slope_of_memory_is_that_between_the_loads():
+    # each load takes longer than the one before
+    loads = [900.0 if i % 60 < 10 + i // 20 else 500 + i // 60 for i in range(615)]
+    told = measure_serve._slope(loads, 60)
+    assert "slope +1.0 MiB" in told and told.endswith("at most 900")
 
 
 def test_photos_and_a_model_are_needed(exported, tmp_path):
