@@ -219,7 +219,7 @@ def line(c: Comparison) -> str:
     size = {
         PSI: f"PSI {c.size:.2f} ({c.chance:.2f} by chance)",
         SHARE: f"{100 * c.size:+.1f} points",
-        AUC: f"told apart with an AUC of {c.size:.2f} ({c.chance:.2f} by chance)",
+        AUC: f"AUC {c.size:.2f} ({c.chance:.2f} by chance)",
     }[c.kind]
     shown = c.most_moved(3) if c.kind == PSI else c.levels[:1]
     shares = "; ".join(f"{n} {100 * p:.1f} -> {100 * q:.1f} %" for n, p, q in shown)

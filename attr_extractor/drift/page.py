@@ -32,12 +32,11 @@ STYLE = (
 .badge.drifted { background: var(--bad) } .badge.look { background: var(--half) }
 .verdict { font-size: 1.05rem } .verdict b { color: var(--good) }
 .verdict.drifted b { color: var(--bad) } .verdict.look b { color: var(--half) }
-.cards { display: grid; gap: .8rem; align-items: start; margin: .8rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)) }
+.cards { columns: 24rem; column-gap: .8rem; margin: .8rem 0 }
 .cards > div { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem;
-  min-width: 0 } .cards h3 { margin: .1rem 0 .2rem; display: flex; gap: .6rem;
-  justify-content: space-between; align-items: baseline; overflow-wrap: anywhere }
-.cards p, details p { font-size: .84rem } details .badge { margin-right: .5rem }
+  margin: 0 0 .8rem; break-inside: avoid } .cards h3 { margin: .1rem 0 .2rem; display: flex;
+  gap: .6rem; justify-content: space-between; align-items: baseline; overflow-wrap: anywhere }
+.cards p { font-size: .84rem } details { margin-top: .8rem }
 .far { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr));
   margin: .6rem 0 } .far img { display: block; width: 100%; height: 10rem; object-fit: contain;
   background: #fff; border: 1px solid var(--line); border-radius: .4rem }
@@ -120,12 +119,16 @@ def _findings(compared: Sequence[Comparison]) -> Markup:
     order = [c for verdict in (DRIFTED, LOOK) for c in _largest(compared, verdict)]
     if not order:
         return Markup("<p>No comparison is beyond its threshold.</p>")
+    return Markup(f"{plots.KEY}{_cards(order, True)}")
+
+
+def _cards(compared: Sequence[Comparison], with_part: bool) -> Markup:
     cards = (
-        f"<div><h3><span>{escape(c.part.capitalize())}: {escape(c.title)}</span>{_badge(c)}</h3>"
-        f"{_told(c)}{_plot(c)}</div>"
-        for c in order
+        f"<div><h3><span>{escape(f'{c.part.capitalize()}: ' * with_part + c.title)}</span>"
+        f"{_badge(c)}</h3>{_told(c)}{_plot(c)}</div>"
+        for c in compared
     )
-    return Markup(f"{plots.KEY}<div class=cards>{''.join(cards)}</div>")
+    return Markup(f"<div class=cards>{''.join(cards)}</div>")
 
 
 def _compared(part: str, compared: Sequence[Comparison]) -> Markup:
@@ -145,12 +148,10 @@ def _compared(part: str, compared: Sequence[Comparison]) -> Markup:
     head = ("What", "", "PSI or points", "By chance", "Moved", "KS", "p", "Products")
     listed = table(head, rows, numbers="--nnnnnn")
     drawn = (
-        f"<details><summary>{_badge(c)}{escape(c.title)}</summary>{_told(c)}{_plot(c)}</details>"
-        for c in compared
+        f"<details><summary>All {len(compared)} drawn</summary>{plots.KEY}"
+        f"{_cards(compared, False)}</details>"
     )
-    return Markup(
-        searched(f"{part}-rows", "Search", listed) + Markup(f"<h3>Drawn</h3>{plots.KEY}")
-    ) + Markup("".join(drawn))
+    return searched(f"{part}-rows", "Search", listed) + Markup(drawn)
 
 
 def _labels(found: dict[str, Any]) -> Markup:

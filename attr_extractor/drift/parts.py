@@ -170,7 +170,7 @@ def embedding(reference: np.ndarray, delivery: np.ndarray, chance: Chance) -> li
         return []
     area, by_chance, p = clouds.separability(reference, delivery, chance.draws, chance.rng)
     products = (len(reference), len(delivery))
-    return [Comparison(EMBEDDING, "Embeddings", "", AUC, area, by_chance, p, products)]
+    return [Comparison(EMBEDDING, "Separability", "", AUC, area, by_chance, p, products)]
 
 
 def _answered(chosen: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from attr_extractor.html_page import Markup, escape
 Levels = Sequence["tuple[str, float, float]"]
 
 STYLE = """
-.pairs { display: grid; grid-template-columns: minmax(5.5rem, 11rem) 1fr max-content;
+.pairs { display: grid; grid-template-columns: minmax(0, 2fr) minmax(0, 3fr) max-content;
   gap: .3rem .7rem; align-items: center; font-size: .84rem; line-height: 1.2; margin: .4rem 0;
   font-variant-numeric: tabular-nums; max-width: 44rem }
 .pairs .name { text-align: right; overflow-wrap: anywhere }
@@ -20,15 +20,13 @@ STYLE = """
   opacity: .55; min-width: 1px }
 .pairs i.now { background: var(--bar); opacity: 1; margin-top: 1px }
 svg .before-bar { fill: var(--soft); opacity: .55 } svg .before-dot { fill: var(--soft);
-  opacity: .4 } svg .now-dot { fill: var(--bar); opacity: .65 } svg.pair { max-width: 30rem }
+  opacity: .4 } svg .now-dot { fill: var(--bar); opacity: .65 } svg.pair { max-width: 36rem }
 .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem;
   vertical-align: -.05rem; margin: 0 .25rem 0 .6rem; background: var(--bar) }
 .swatch.before { background: var(--soft); opacity: .55; margin-left: 0 }
 """
 
-KEY = Markup(
-    "<p class=muted><i class='swatch before'></i>training <i class=swatch></i>delivery</p>"
-)
+KEY = Markup("<p class=muted><i class='swatch before'></i>records <i class=swatch></i>delivery</p>")
 
 
 def rows(levels: Levels) -> Markup:

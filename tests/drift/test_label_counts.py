@@ -1,4 +1,4 @@
-"""Claims about `drift/label_counts.py`, `delivery.py` and `reference.py`: both sides count alike."""
+"""Claims about drift's label_counts.py, delivery.py and reference.py: both sides count alike."""
 
 from __future__ import annotations
 

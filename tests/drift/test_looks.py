@@ -20,9 +20,7 @@ def figures(image: Image.Image) -> dict[str, float]:
 def test_plain_photos_have_the_figures_of_their_colour():
     grey = figures(Image.new("RGB", (40, 30), (102, 102, 102)))
     assert grey["Brightness"] == pytest.approx(0.4, abs=0.01)
-    assert [grey[k] for k in ("Contrast", "Colour", "Sharpness")] == pytest.approx(
-        [0] * 3, abs=0.01
-    )
+    assert max(grey[k] for k in ("Contrast", "Colour", "Sharpness")) < 0.01
     red = figures(Image.new("RGB", (40, 30), (255, 0, 0)))
     assert red["Brightness"] == pytest.approx(0.299, abs=0.02)
     assert red["Colour"] == pytest.approx(1, abs=0.03)
