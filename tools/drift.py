@@ -22,13 +22,13 @@ flags.DEFINE_string("model", None, "An exported model, for scores and embedding.
 flags.DEFINE_string("image_root", None, "Where image paths start; default: the table's folder.")
 flags.DEFINE_string("schema", None, "YAML, where columns or spellings are not the records'.")
 flags.DEFINE_list("box_columns", None, "Product box; default: the columns of the records.")
-KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, tuple: flags.DEFINE_list}
+DEFINE: dict = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 for name, (default, text) in options.FLAGS.items():
-    KINDS.get(type(default), flags.DEFINE_string)(name, default, text)
+    DEFINE[type(default)](name, default, text)
 
 
 def main() -> None:
-    chosen = options.Options(**{name: F[name].value for name in options.FLAGS})
+    chosen = options.from_flags({name: F[name].value for name in options.FLAGS})
     paths = (F.catalogue, F.records, F.output_dir, F.image_root, F.model, F.schema)
     found = drift.drift(*paths, F.box_columns, chosen)
     print("\n".join(drift.lines(found)))

@@ -99,13 +99,13 @@ def read(
                 if issue.kind == UNKNOWN:
                     found.unknown[issue.attribute].add(issue.cell, issue.nearest)
             box_cells = kept[box].to_numpy().tolist() if box else [[]] * len(kept)
-            for product, *of_row in zip(kept[table.PRODUCT_ID].tolist(), images, box_cells):
-                chosen.offer(product, of_row)
+            for product, cell, four in zip(kept[table.PRODUCT_ID].tolist(), images, box_cells):
+                chosen.offer(product, (cell, four))
             progress.update(len(chunk))
     if not found.products:
         (reason, _), *_ = found.rejects.most_common(1)
         raise InputError(f"{catalogue}: no row of {found.read:,} can be used: {reason}")
-    found.sample = [_photo(product, *cells, seed) for product, cells in chosen.chosen()]
+    found.sample = [_photo(p, cell, box, seed) for p, (cell, box) in chosen.chosen()]
     return found
 
 

@@ -59,7 +59,9 @@ def drift(
     used = manifest.schema if schema is None else Schema.read(schema)
     require_same(manifest.fingerprint, used, str(records))
     asker, described = _asker(model, manifest, options)
-    manifest.split(options.split)
+    with_photos = options.has(parts.PHOTOS) or asker is not None
+    if with_photos:
+        manifest.split(options.split)
     root = raw_files.image_root_of(catalogue, image_root)
     if box_columns is None:
         box_columns = manifest.build["box_columns"]
@@ -73,8 +75,9 @@ def drift(
         rows = (manifest.rows["read"] - manifest.rows["rejected"], table.products)
         listed = reference.unknown_values(records, manifest)
         compared += parts.unknown(used, listed, table.unknown, rows)
+        compared.append(parts.rows(table, manifest.rows))
     sent, embeddings = views.Files(), None
-    if options.has(parts.PHOTOS) or asker is not None:
+    if with_photos:
         sent = views.read(root, table.sample, manifest.image_policy["short_side"])
         held = reference.photos(records, manifest, options.split, options.sample, options.seed)
         theirs = views.view([e for _, e in held], asker, f"looking at {options.split}")
@@ -154,7 +157,7 @@ def _asker(
 
 def _draws(schema: Schema, options: Options) -> int:
     """So many that the least p-value is significant in spite of all comparisons."""
-    comparisons = 5 * len(schema.attributes) + 11
+    comparisons = 5 * len(schema.attributes) + 12
     return max(DRAWS, math.ceil(2 * comparisons / options.alpha))
 
 
@@ -175,6 +178,7 @@ def _figures(
         "rejects": dict(table.rejects.most_common()),
         "split": options.split,
         "cap_per_category": manifest.build["cap_per_category"],
+        "group_column": manifest.build["group_column"],
         "train_products": manifest.splits[reference.TRAIN].products,
         "sample": len(table.sample),
         "sample_trained_on": trained.known,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Tuple
 
@@ -9,7 +10,8 @@ from attr_extractor.drift.compare import AUC, PSI, SHARE
 from attr_extractor.drift.parts import PARTS
 from attr_extractor.errors import InputError, did_you_mean
 
-MOST_SAMPLE = 10_000  # the embeddings of so many go into one matrix product
+_BETWEEN = {"psi": (0, 10), "share": (0, 1), "auc": (0.5, 1), "alpha": (0.001, 1)}
+MOST_SAMPLE = 5000  # the embeddings of so many go into one matrix product
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Options:
                 raise InputError(f"--parts: {part!r} is none of {', '.join(PARTS)}{guess}")
         if not 1 <= self.sample <= MOST_SAMPLE:
             raise InputError(f"--sample={self.sample}: between 1 and {MOST_SAMPLE:,}")
-        for name, low, high in (("psi", 0, 10), ("share", 0, 1), ("auc", 0.5, 1), ("alpha", 0, 1)):
+        for name, (low, high) in _BETWEEN.items():
             if not low < getattr(self, name) < high:
                 given = f"--{name}={getattr(self, name):g}"
                 raise InputError(f"{given}: a number above {low:g} and below {high:g}")
@@ -58,5 +60,11 @@ _MEANING = {
     "alpha": "Chance of a false alarm, of all comparisons together.",
 }
 FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
-    o.name: (o.default, _MEANING[o.name]) for o in fields(Options)
+    o.name: ("" if o.name == "parts" else o.default, _MEANING[o.name]) for o in fields(Options)
 }
+
+
+def from_flags(values: Mapping[str, Any]) -> Options:
+    """The options that flags named as in FLAGS say; raises InputError where one cannot be used."""
+    parts = tuple(part.strip() for part in values["parts"].split(",") if part.strip())
+    return Options(**{**values, "parts": parts})

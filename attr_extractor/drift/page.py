@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from attr_extractor.drift import looks, parts, plots
+from attr_extractor.drift import page_text, parts, plots
 from attr_extractor.drift.compare import AUC, DRIFTED, LOOK, PSI, SAME, SHARE, Comparison
 from attr_extractor.drift.far_photos import Embeddings
 from attr_extractor.html_page import (
@@ -37,7 +37,7 @@ STYLE = (
   margin: 0 0 .8rem; break-inside: avoid } .cards h3 { margin: .1rem 0 .2rem; display: flex;
   gap: .6rem; justify-content: space-between; align-items: baseline; overflow-wrap: anywhere }
 .cards p { font-size: .84rem } details { margin-top: .8rem }
-.far { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr));
+.far { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr));
   margin: .6rem 0 } .far img { display: block; width: 100%; height: 10rem; object-fit: contain;
   background: #fff; border: 1px solid var(--line); border-radius: .4rem }
 """
@@ -60,9 +60,9 @@ def render(
     """
     of_part = {part: [c for c in compared if c.part == part] for part in parts.PARTS}
     texts = {
-        parts.LABELS: ("Labels", _labels(found)),
-        parts.PHOTOS: ("Photos", _photos(found)),
-        parts.SCORES: ("Scores", _scores(found)),
+        parts.LABELS: ("Labels", page_text.labels(found)),
+        parts.PHOTOS: ("Photos", page_text.photos(found)),
+        parts.SCORES: ("Scores", page_text.scores(found)),
         parts.EMBEDDING: ("Embeddings", Markup()),
     }
     sections = [("found", "What drifted", _findings(compared))]
@@ -71,7 +71,7 @@ def render(
             sections.append((part, title, _embeddings(found, of_part[part], embeddings)))
         elif of_part[part]:
             sections.append((part, title, text + _compared(part, of_part[part])))
-    sections.append(("read", "How to read it", _explained(found, len(compared))))
+    sections.append(("read", "How to read it", page_text.explained(found, len(compared))))
     links = "".join(f"<a href='#{key}'>{text}</a>" for key, text, _ in sections)
     title = f"{name}: a delivery of {found['products']:,} products"
     body = [
@@ -154,46 +154,6 @@ def _compared(part: str, compared: Sequence[Comparison]) -> Markup:
     return searched(f"{part}-rows", "Search", listed) + Markup(drawn)
 
 
-def _labels(found: dict[str, Any]) -> Markup:
-    cap = found["cap_per_category"]
-    capped = (
-        f" The build left out training products beyond {cap:,} of a category, so shares of "
-        "categories are not those of its table."
-    )
-    rejects = "".join(f"; {n:,} rows: {escape(why)}" for why, n in found["rejects"].items())
-    return Markup(
-        "<p>What sellers wrote, counted in photos: the training split as its manifest has it, the "
-        "delivery whole. <i>Filled</i> compares the shares of photos whose attribute is filled, "
-        "not applicable and missing, contradictions among the missing; <i>values</i> the shares "
-        "among the filled."
-        + (capped if cap else "")
-        + f"</p><p class=muted>{found['products']:,} of {found['rows']:,} rows used{rejects}.</p>"
-    )
-
-
-def _photos(found: dict[str, Any]) -> Markup:
-    meanings = "; ".join(f"{name.lower()}: {text}" for name, text in looks.FIGURES.items())
-    return Markup(
-        "<p>Formats and sizes of the files as they were sent, against one photo of every training "
-        f"product. What they show, against the {escape(found['split'])} split, both as records "
-        f"store them: {escape(meanings)}.</p><p class=muted>The records do not keep a file's "
-        "colour mode; a grey photo shows in its colour.</p>"
-    )
-
-
-def _scores(found: dict[str, Any]) -> Markup:
-    known = found["sample_trained_on"]
-    warned = (
-        f" <b>{known:,} of the {found['sample']:,} sampled products are training products</b>: "
-        "what the model says of photos it knows is surer than what it says of new ones."
-    )
-    return Markup(
-        f"<p>What the model says of the delivery's photos and of the {escape(found['split'])} "
-        "split's: the highest score of each attribute, over the deciles of the split, and the "
-        "values it answers." + (warned if known else "") + "</p>"
-    )
-
-
 def _embeddings(
     found: dict[str, Any], compared: Sequence[Comparison], embeddings: Embeddings | None
 ) -> Markup:
@@ -208,8 +168,8 @@ def _embeddings(
     if embeddings is None:
         return text
     far = (
-        f"<figure><img alt='' src='{_thumbnail(stored)}'><figcaption>{escape(photo.product)}"
-        f"<br><span class=muted>{escape(photo.image)}<br>distance {distance:.3f}</span>"
+        f"<figure title='{escape(photo.image)}'><img alt='' src='{_thumbnail(stored)}'>"
+        f"<figcaption>{escape(photo.product)}<br><span class=muted>distance {distance:.3f}</span>"
         "</figcaption></figure>"
         for photo, stored, distance in embeddings.farthest
     )
@@ -221,26 +181,6 @@ def _embeddings(
         "most.</p><h3>Farthest from what the model knows</h3><p>Distance: 1 - cosine, mean over "
         f"the 5 nearest photos of the split; of 99 % of its own it is below "
         f"{embeddings.usual:.3f}.</p><div class=far>{''.join(far)}</div>"
-    )
-
-
-def _explained(found: dict[str, Any], comparisons: int) -> Markup:
-    limits = found["limits"]
-    return Markup(
-        "<p><b>PSI</b>, the population stability index, is the sum of (q - p) ln(q / p) over the "
-        "shares p before and q now. Few products move it without any drift: <b>by chance</b> is "
-        "its mean where the products of both sides are shared out anew. <b>Moved</b> is the share "
-        "of the delivery that would have to be another value to be as before. <b>KS</b> is the "
-        "largest difference of two cumulative distributions.</p>"
-        f"<p><span class='badge drifted'>drifted</span> PSI at least {limits[PSI]:g} above "
-        f"chance, {100 * limits[SHARE]:g} points more unknown values or unreadable photos, "
-        f"or an AUC at least {limits[AUC]:g} above chance; "
-        "<span class='badge look'>look</span> at least half as much. Both only where p is at most "
-        f"{found['alpha']:g}: over all {comparisons:,} comparisons of a delivery that has not "
-        f"drifted, a false alarm comes at most {100 * found['alpha']:g} times in 100 (Holm). "
-        "p goes by products, not photos.</p>"
-        "<p class=muted>A drift is no error: a winter's delivery is another one than a summer's. "
-        "It says that scores measured on the records may not hold here.</p>"
     )
 
 

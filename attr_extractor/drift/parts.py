@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +64,9 @@ def labels(
             continue
         present = (reference.present[where], delivery.counts.present[where])
         # of several values a product has each counts, together as much as the product
-        scaled = tuple(  # type: ignore[assignment]
-            p * (s[0] * side.scale / p.sum()) for p, s, side in zip(present, states, sides)
+        scaled = (
+            present[0] * (scaled[0][0] / present[0].sum()),
+            present[1] * (scaled[1][0] / present[1].sum()),
         )
         values = chance.counts((LABELS, title, "values"), attribute.values, present, scaled)
         values.notes += _new_and_gone(attribute, *scaled)
@@ -73,16 +74,25 @@ def labels(
     return found
 
 
+def rows(delivery: Delivery, of_records: Mapping[str, int]) -> Comparison:
+    """Rows that a build does not use; those of the records stand in `Manifest.rows`."""
+    not_used = (of_records["rejected"], delivery.read - delivery.products)
+    subject, names = (LABELS, "Rows", "not usable"), ("not usable", "used")
+    c = _grown(subject, names, not_used, (of_records["read"], delivery.read))
+    c.notes += [f"{count:,} rows: {reason}" for reason, count in delivery.rejects.most_common()]
+    return c
+
+
 def unknown(
     schema: Schema,
     reference: dict[str, Unknown],
     delivery: dict[str, Unknown],
-    rows: tuple[int, int],
+    of: tuple[int, int],
 ) -> list[Comparison]:
     """Of every attribute that has any how many rows hold a value that the schema does not know.
 
     Args:
-      rows: usable ones of the records' table and of the delivery.
+      of: usable rows of the records' table and of the delivery.
     """
     found = []
     for attribute in schema.attributes:
@@ -90,7 +100,7 @@ def unknown(
         if not before.cells and not now.cells:
             continue
         names, title = ("unknown", "known, or empty"), attribute.title()
-        c = _grown((LABELS, title, "unknown values"), names, (before.cells, now.cells), rows)
+        c = _grown((LABELS, title, "unknown values"), names, (before.cells, now.cells), of)
         new = Counter({s: n for s, n in now.spellings.items() if s not in before.spellings})
         for spelling, count in new.most_common(LISTED):
             nearest = now.nearest[spelling]
@@ -112,8 +122,8 @@ def files(
     """
     names = sorted({*reference.formats, *delivery.formats})
     counts = [Counter(side) for side in (reference.formats, delivery.formats)]
-    of_format = tuple(np.array([count[name] for name in names], float) for count in counts)
-    found = [chance.counts((PHOTOS, "Format", ""), names, of_format, of_format)]  # type: ignore
+    before, now = (np.array([count[name] for name in names], float) for count in counts)
+    found = [chance.counts((PHOTOS, "Format", ""), names, (before, now), (before, now))]
     sides = (reference.sizes, np.array(delivery.sizes, np.float64))
     for name, number in _SIZES.items():
         values = (number(sides[0]), number(sides[1]))
@@ -158,9 +168,9 @@ def scores(
         found.append(
             compare.of_numbers(SCORES, title, "best score", best, chance.draws, chance.rng)
         )
-        counts = tuple(_answered(side[:, where]) for side in chosen)
+        counts = (_answered(chosen[0][:, where]), _answered(chosen[1][:, where]))
         names = [*attribute.values, NO_ANSWER]
-        found.append(chance.counts((SCORES, title, "answers"), names, counts, counts))  # type: ignore
+        found.append(chance.counts((SCORES, title, "answers"), names, counts, counts))
     return found
 
 

@@ -20,7 +20,8 @@ STYLE = """
   opacity: .55; min-width: 1px }
 .pairs i.now { background: var(--bar); opacity: 1; margin-top: 1px }
 svg .before-bar { fill: var(--soft); opacity: .55 } svg .before-dot { fill: var(--soft);
-  opacity: .4 } svg .now-dot { fill: var(--bar); opacity: .65 } svg.pair { max-width: 36rem }
+  opacity: .4 } svg .now-dot { fill: var(--bar); opacity: .65 }
+svg.pair { max-width: 36rem; font-size: 12px }
 .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem;
   vertical-align: -.05rem; margin: 0 .25rem 0 .6rem; background: var(--bar) }
 .swatch.before { background: var(--soft); opacity: .55; margin-left: 0 }

@@ -19,6 +19,7 @@ from attr_extractor.records import pixels
 from attr_extractor.serving import model_dir
 
 BATCH = 32
+_NONE = np.zeros([0, 0], np.float32)
 
 
 @dataclass
@@ -36,8 +37,8 @@ class Views:
     """N photos of different products."""
 
     looks: np.ndarray  # float64 [N, len(looks.FIGURES)]
-    scores: np.ndarray | None = None  # float32 [N, V]; None without a model
-    embedding: np.ndarray | None = None  # float32 [N, D] of length 1
+    scores: np.ndarray  # float32 [N, V]; [0, 0] without a model, as is the embedding
+    embedding: np.ndarray  # float32 [N, D] of length 1
 
 
 class Asker:
@@ -98,16 +99,14 @@ def read(image_root: str, sample: Sequence[Photo], short_side: int) -> Files:
 
 def view(stored: Sequence[bytes], asker: Asker | None, name: str) -> Views:
     """Looks at stored photos, one at least; `name` is that of the progress bar."""
-    seen, scores, embeddings = [], [], []
+    seen, scores, embeddings = [], [_NONE], [_NONE]
     for batch in _batches(stored, name):
         seen += [looks.of_photo(encoded) for encoded in batch]
         if asker is not None:
             of_batch = asker.ask(batch)
             scores.append(of_batch[0])
             embeddings.append(of_batch[1])
-    if asker is None:
-        return Views(np.stack(seen))
-    return Views(np.stack(seen), np.concatenate(scores), np.concatenate(embeddings))
+    return Views(np.stack(seen), *(np.concatenate(e[1:] or e) for e in (scores, embeddings)))
 
 
 def _batches(items: Sequence, name: str) -> Iterator[Sequence]:

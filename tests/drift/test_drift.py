@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from attr_extractor.drift import drift
+from attr_extractor.drift.compare import AUC, PSI, SHARE, Comparison
 from attr_extractor.drift.options import Options
 from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA, draw_photo, require_bad_input, run_tool, write_table
-from tests.records.by_hand import build
+from tests.drift.conftest import drawn_rows
+from tests.records.by_hand import build, read_split
 
 
 def rows_of(shop) -> list[dict[str, str]]:
@@ -55,14 +57,22 @@ def line_of(found, subject: str, what: str = "") -> str:
     return line
 
 
-def test_the_same_catalogue_has_not_drifted_whatever_the_sample(held_against, built):
-    for seed in range(4):
-        found = held_against(rows_of(built), seed=seed, sample=60)
-        assert told(found) == {} and not drift.drifted(found)
-        assert found["sample"] == found["photos_looked_at"] == 60
-    assert found["products"] == 120 and found["photos_not_readable"] == 0
-    assert 0 < found["sample_trained_on"] <= 60
-    assert "training products" in drift.lines(found)[1]
+def test_a_delivery_like_the_records_has_not_drifted(drawn, tmp_path):
+    """Six deliveries; the least effect counts, so significance alone decides."""
+    options, alarms = Options(psi=1e-6, share=1e-6, sample=100), 0
+    for seed in range(1, 7):
+        rows = drawn_rows(tmp_path / str(seed), 150, seed)
+        table = write_table(tmp_path / str(seed) / "t.csv", rows)
+        found = drift.drift(table, drawn, tmp_path / f"out{seed}", options=options)
+        assert found["sample"] == found["photos_looked_at"] == 100
+        alarms += bool(told(found))
+    assert alarms <= 1  # of six at 0.05 more than one in thirty times
+
+
+def test_the_records_own_products_are_told(held_against, built):
+    found = held_against(rows_of(built), sample=60)
+    assert 0 < found["sample_trained_on"] < 60
+    assert f"{found['sample_trained_on']} of 60 sampled products" in drift.lines(found)[1]
 
 
 def test_another_mix_of_labels_is_told_with_the_values_that_are_gone(held_against, built):
@@ -155,20 +165,43 @@ def test_photos_that_cannot_be_read_are_told(held_against, built):
     assert found["photos_not_readable"] == 40
 
 
-def test_thresholds_decide_what_is_drift_and_what_is_worth_a_look(held_against, built):
-    rows = [row for i, row in enumerate(rows_of(built)) if i % 2 or i % 3 == 0]  # fewer shirts
-    (compared,) = (
-        c
-        for c in held_against(rows, parts=("labels",))["comparisons"]
-        if (c["subject"], c["what"]) == ("closure", "values")
-    )
-    excess = compared["size"] - compared["chance"]
-    assert excess > 0.02
-    for psi, verdict in ((0.9 * excess, "drifted"), (1.5 * excess, "look"), (3 * excess, "same")):
-        found = held_against(rows, parts=("labels",), psi=psi, alpha=0.999)
-        assert told(found).get("labels closure values", "same") == verdict
-    strict = held_against(rows, parts=("labels",), psi=0.9 * excess, alpha=1e-4)
-    assert "labels closure values" not in told(strict)
+def test_drift_is_both_large_and_significant():
+    def judged(kind: str, size: float, chance: float, p: float, others: int = 0) -> str:
+        compared = [
+            Comparison("labels", "Color", "values", *one, (100, 50))
+            for one in [(kind, size, chance, p), *[(PSI, 0.0, 0.0, 1.0)] * others]
+        ]
+        drift.judge(compared, Options())
+        return compared[0].verdict
+
+    assert judged(PSI, 0.35, 0.1, 1e-4) == "drifted"  # 0.25 beyond chance, 0.2 is the limit
+    assert judged(PSI, 0.25, 0.1, 1e-4) == "look"
+    assert judged(PSI, 0.25, 0.2, 1e-4) == "same"
+    assert judged(PSI, 0.90, 0.1, 0.02) == "drifted"
+    assert judged(PSI, 0.90, 0.1, 0.02, others=2) == "same"  # 3 * 0.02 is above 0.05
+    assert judged(PSI, 0.90, 0.1, 0.06) == "same"
+    verdicts = [judged(SHARE, size, 0.0, 1e-4) for size in (0.02, 0.01, 0.009, -0.5)]
+    assert verdicts == ["drifted", "look", "same", "same"]
+    assert [judged(AUC, a, 0.5, 1e-4) for a in (0.71, 0.61, 0.59)] == ["drifted", "look", "same"]
+
+
+def test_a_threshold_that_is_given_decides(held_against, built):
+    rows = rows_of(built)
+    for row in rows[:100]:
+        row.update(color="blue" if row["color"] else "")
+    plain = held_against(rows, parts=("labels",))
+    assert told(plain) == {"labels color values": "drifted"}
+    assert told(held_against(rows, parts=("labels",), psi=9.0)) == {}
+
+
+def test_rows_that_cannot_be_used_are_told_with_the_reason(held_against, built):
+    rows = rows_of(built)
+    for row in rows[::10]:
+        row["image"] = ""
+    found = held_against(rows, parts=("labels",))
+    assert told(found) == {"labels Rows not usable": "drifted"}
+    assert "+10.0 points" in line_of(found, "Rows", "not usable")
+    assert "12 rows: no image named" in line_of(found, "Rows", "not usable")
 
 
 def test_the_same_call_gives_the_same_folder(held_against, built, tmp_path):
@@ -208,27 +241,40 @@ def test_a_schema_with_other_column_names_reads_the_delivery(built, tmp_path):
     assert not (tmp_path / "out2").exists()
 
 
+def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
+    table, out = write_table(tmp_path / "t.csv", rows_of(built)), tmp_path / "out"
+    with pytest.raises(InputError, match="no manifest.json there"):
+        drift.drift(table, tmp_path, out)
+    with pytest.raises(InputError, match="--parts=scores: needs the exported model"):
+        drift.drift(table, built.records, out, options=Options(parts=("scores",)))
+    with pytest.raises(InputError, match="there is no split 'tests'; did you mean 'test'"):
+        drift.drift(table, built.records, out, options=Options(split="tests"))
+    for wrong, words in (
+        ({"parts": ("lables",)}, "did you mean 'labels'"),
+        ({"auc": 0.3}, "--auc=0.3: a number above 0.5"),
+        ({"psi": float("nan")}, "--psi=nan"),
+        ({"sample": 0}, "--sample=0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Options(**wrong)
+    assert not out.exists()
+    with pytest.raises(InputError, match="exists already"):
+        drift.drift(table, built.records, built.records, built.path)
+
+
 def test_bad_input_is_said_in_one_line(built, tmp_path):
     table = write_table(tmp_path / "t.csv", rows_of(built))
-    flags = (f"--catalogue={table}", f"--output_dir={tmp_path / 'out'}")
-    records = f"--records={built.records}"
-    require_bad_input(run_tool("drift", *flags, f"--records={tmp_path}"), "no manifest.json there")
-    require_bad_input(run_tool("drift", *flags, records, "--parts=scores"), "needs the exported")
-    require_bad_input(run_tool("drift", *flags, records, "--parts=lables"), "mean 'labels'?")
-    require_bad_input(run_tool("drift", *flags, records, "--auc=0.3"), "--auc=0.3: a number above")
-    assert not (tmp_path / "out").exists()
-    require_bad_input(run_tool("drift", *flags, records), "none could be read; is --image_root")
+    flags = (f"--records={built.records}", f"--output_dir={tmp_path / 'out'}")
+    found = run_tool("drift", f"--catalogue={table}", *flags)  # photos are elsewhere
+    require_bad_input(found, "of 120 photos none could be read; is --image_root right?")
     empty = tmp_path / "empty.csv"
     empty.write_text(table.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
-    found = run_tool("drift", f"--catalogue={empty}", flags[1], records)
-    require_bad_input(found, "has a header and no rows")
-    full = run_tool("drift", flags[0], records, f"--output_dir={built.records}")
-    require_bad_input(full, "exists already")
+    require_bad_input(run_tool("drift", f"--catalogue={empty}", *flags), "a header and no rows")
 
 
 def test_the_exit_code_says_whether_anything_drifted(built, tmp_path):
     rows = rows_of(built)
-    flags = (f"--records={built.records}", f"--image_root={built.path}")
+    flags = (f"--records={built.records}", "--parts=labels")
     same = write_table(tmp_path / "same.csv", rows)
     found = run_tool("drift", f"--catalogue={same}", *flags, f"--output_dir={tmp_path / 'a'}")
     assert found.returncode == 0, found.stderr
@@ -261,8 +307,6 @@ def against_the_model(exported, tmp_path_factory):
 
 
 def products(records: Path, split: str) -> set[str]:
-    from tests.records.by_hand import read_split
-
     return {record["product_id"].decode() for record in read_split(records, split)}
 
 
