@@ -190,7 +190,9 @@ def _told(c: Comparison) -> Markup:
     if c.kind == PSI:
         line += f", {100 * c.moved:.1f} % moved"
     notes = "".join(f"<p>{escape(note)}</p>" for note in c.notes)
-    return Markup(f"<p class=muted>{escape(line)}, p {_p(c.p_adjusted)}</p>{notes}")
+    return Markup(
+        f"<p class=muted>{escape(line)}, p\N{NO-BREAK SPACE}{_p(c.p_adjusted)}</p>{notes}"
+    )
 
 
 def _plot(c: Comparison) -> Markup:

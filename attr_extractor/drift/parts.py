@@ -79,7 +79,7 @@ def rows(delivery: Delivery, of_records: Mapping[str, int]) -> Comparison:
     not_used = (of_records["rejected"], delivery.read - delivery.products)
     subject, names = (LABELS, "Rows", "not usable"), ("not usable", "used")
     c = _grown(subject, names, not_used, (of_records["read"], delivery.read))
-    c.notes += [f"{count:,} rows: {reason}" for reason, count in delivery.rejects.most_common()]
+    c.notes += [f"{_rows(count)}: {reason}" for reason, count in delivery.rejects.most_common()]
     return c
 
 
@@ -105,7 +105,7 @@ def unknown(
         for spelling, count in new.most_common(LISTED):
             nearest = now.nearest[spelling]
             guess = f", nearest to {nearest!r}" if nearest else ""
-            c.notes.append(f"new: {spelling!r} in {count:,} rows{guess}")
+            c.notes.append(f"new: {spelling!r} in {_rows(count)}{guess}")
         if len(new) > LISTED:
             c.notes.append(f"{len(new) - LISTED:,} more new spellings")
         found.append(c)
@@ -203,6 +203,10 @@ def _grown(
     levels = compare.levels(names, *counts)
     grown = cells[1] / max(1, of[1]) - cells[0] / max(1, of[0])
     return Comparison(*(*subject, SHARE, grown, 0.0, min(1.0, p)), products=of, levels=levels)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count > 1 else ''}"
 
 
 def _new_and_gone(attribute: Attribute, before: np.ndarray, now: np.ndarray) -> list[str]:

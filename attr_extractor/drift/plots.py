@@ -17,7 +17,7 @@ STYLE = """
   font-variant-numeric: tabular-nums; max-width: 44rem }
 .pairs .name { text-align: right; overflow-wrap: anywhere }
 .pairs i { display: block; height: .42rem; border-radius: .1rem; background: var(--soft);
-  opacity: .55; min-width: 1px }
+  opacity: .55 }
 .pairs i.now { background: var(--bar); opacity: 1; margin-top: 1px }
 svg .before-bar { fill: var(--soft); opacity: .55 } svg .before-dot { fill: var(--soft);
   opacity: .4 } svg .now-dot { fill: var(--bar); opacity: .65 }
