@@ -33,6 +33,7 @@ ROOMS = [
     ("enrichment",),
     ("review",),
     ("search",),
+    ("drift",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

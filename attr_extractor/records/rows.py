@@ -107,15 +107,15 @@ def read(
                 for c in (group_column, split_column)
             )
             box = boxes.columns(box_columns, chunk.columns, schema, catalogue)
-            usable, not_usable = _usable(chunk, seen)
+            kept, not_usable = usable(chunk, seen)
             rejects += not_usable
             number_read += len(chunk)
-            cells = {name: usable[name].tolist() for name in schema.names}
-            encoded = encoder.encode(cells, len(usable))
+            cells = {name: kept[name].tolist() for name in schema.names}
+            encoded = encoder.encode(cells, len(kept))
             labels_file.write(encoded.labels.tobytes())
-            texts.append(_texts(usable, encoded.category, group, split, box))
+            texts.append(_texts(kept, encoded.category, group, split, box))
             _count(findings, schema, encoded)
-            products, numbers = usable[table.PRODUCT_ID].tolist(), usable.index.tolist()
+            products, numbers = kept[table.PRODUCT_ID].tolist(), kept.index.tolist()
             for row, i in encoded.issues:
                 issue = (i.attribute, i.cell, i.kind, i.nearest)
                 issues.writerow((numbers[row], products[row], *issue))
@@ -128,6 +128,30 @@ def read(
         rejects=rejects,
         findings=findings,
     )
+
+
+def usable(chunk: pd.DataFrame, seen: set[str]) -> tuple[pd.DataFrame, list[Reject]]:
+    """The rows of a chunk with a product of their own and a photo, and the rest with its reasons.
+
+    Args:
+      seen: products of earlier chunks; this chunk's are added.
+    """
+    products = chunk[table.PRODUCT_ID].str.strip()
+    rejects: list[Reject] = []
+    keep = np.zeros(len(chunk), bool)
+    for i, (number, product, image) in enumerate(zip(chunk.index, products, chunk[table.IMAGE])):
+        if not product:
+            reason = "no product_id"
+        elif not table.image_paths(image):
+            reason = "no image named"
+        elif product in seen:
+            reason = "product_id stands twice; only its first row counts"
+        else:
+            keep[i] = True
+            seen.add(product)
+            continue
+        rejects.append((number, product, image, reason))
+    return chunk.assign(**{table.PRODUCT_ID: products})[keep], rejects
 
 
 def photos_of(texts: pa.Table) -> pa.Table:
@@ -171,30 +195,6 @@ def category_names(schema: Schema, category: pa.ChunkedArray) -> pa.Array:
     """The names of categories by position, "" for -1."""
     names = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
     return pa.array(names[category.to_numpy()], pa.string())
-
-
-def _usable(chunk: pd.DataFrame, seen: set[str]) -> tuple[pd.DataFrame, list[Reject]]:
-    """Rows with a product of their own and a photo, and the rest with its reasons.
-
-    Args:
-      seen: products of earlier chunks; this chunk's are added.
-    """
-    products = chunk[table.PRODUCT_ID].str.strip()
-    rejects: list[Reject] = []
-    keep = np.zeros(len(chunk), bool)
-    for i, (number, product, image) in enumerate(zip(chunk.index, products, chunk[table.IMAGE])):
-        if not product:
-            reason = "no product_id"
-        elif not table.image_paths(image):
-            reason = "no image named"
-        elif product in seen:
-            reason = "product_id stands twice; only its first row counts"
-        else:
-            keep[i] = True
-            seen.add(product)
-            continue
-        rejects.append((number, product, image, reason))
-    return chunk.assign(**{table.PRODUCT_ID: products})[keep], rejects
 
 
 def _texts(

@@ -1,0 +1,54 @@
+"""What the embeddings show besides their distance: photos that are far off, and both clouds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attr_extractor.drift import clouds
+from attr_extractor.drift.delivery import Photo
+from attr_extractor.drift.views import Files
+
+FARTHEST = 12
+DOTS = 400  # of each cloud
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What is shown of two clouds."""
+
+    usual: float  # 99 % of the reference's own photos are nearer to the others
+    beyond: float  # share of the delivery's photos that are not
+    farthest: list[tuple[Photo, bytes, float]]  # with the stored photo and the distance
+    dots: tuple[np.ndarray, np.ndarray]  # float [n, 2] of reference and delivery
+
+    def figures(self) -> dict[str, Any]:
+        """For drift.json."""
+        return {
+            "distance_of_99_percent": round(self.usual, 6),
+            "delivery_beyond": round(self.beyond, 6),
+            "farthest": [
+                {"product_id": p.product, "image": p.image, "distance": round(far, 6)}
+                for p, _, far in self.farthest
+            ],
+        }
+
+
+def describe(reference: np.ndarray, delivery: np.ndarray, sent: Files) -> Embeddings:
+    """Looks at two clouds.
+
+    Args:
+      reference: float [N, D] of length 1, more than NEIGHBOURS; as `delivery`, that of `sent`.
+    """
+    own, far = clouds.distances(reference, delivery)
+    usual = float(np.quantile(own, 0.99))
+    order = np.argsort(-far, kind="stable")[:FARTHEST].tolist()
+    dots = clouds.plane(reference, delivery)
+    return Embeddings(
+        usual=usual,
+        beyond=float(np.mean(far > usual)),
+        farthest=[(*sent.stored[i], float(far[i])) for i in order],
+        dots=(dots[0][:DOTS], dots[1][:DOTS]),
+    )

@@ -1,0 +1,52 @@
+"""What a side's labels amount to, in photos, as manifest.json counts them.
+
+A product's photos share its labels, so they say less than as many products would: p-values go by
+the effective number (sum w)^2 / sum w^2 of products with w photos each (Kish, 1965).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attr_extractor import labels
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
+
+
+@dataclass
+class LabelCounts:
+    """Photos by their labels; T attributes, V values."""
+
+    present: np.ndarray  # float64 [V], photos with each value
+    states: np.ndarray  # float64 [T, 3], photos: answered, not applicable, missing
+    photos: float = 0
+    squares: float = 0  # sum over products of their photos squared
+
+    @classmethod
+    def none(cls, schema: Schema) -> LabelCounts:
+        """Before anything was counted."""
+        return cls(np.zeros(schema.num_values), np.zeros([len(schema.attributes), 3]))
+
+    @classmethod
+    def of_split(cls, manifest: Manifest, split: str, squares: float) -> LabelCounts:
+        """What a manifest says of a split, and what its index says of products."""
+        held = manifest.splits[split]
+        counts = [held.labels[name] for name in manifest.schema.names]
+        states = [[c.answered, c.not_applicable, c.missing] for c in counts]
+        present = manifest.present(split).astype(np.float64)
+        return cls(present, np.array(states, np.float64), held.photos, squares)
+
+    def add(self, schema: Schema, codes: np.ndarray, photos: np.ndarray) -> None:
+        """Counts R products: their labels int8 [R, V] and how many photos each has, int [R]."""
+        weights = photos.astype(np.float64)
+        self.present += weights @ (codes == labels.PRESENT)
+        self.states += np.tensordot(weights, labels.states(codes, schema.sizes), 1)
+        self.photos += weights.sum()
+        self.squares += (weights**2).sum()
+
+    @property
+    def scale(self) -> float:
+        """What a photo counts for in effective products, at most 1."""
+        return self.photos / self.squares

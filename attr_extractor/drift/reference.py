@@ -1,0 +1,97 @@
+"""The records as what a delivery is compared with: manifest, index and some stored photos."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from attr_extractor import storage
+from attr_extractor.drift import sampling
+from attr_extractor.drift.delivery import UNKNOWN, Unknown
+from attr_extractor.drift.label_counts import LabelCounts
+from attr_extractor.errors import InputError
+from attr_extractor.records import example, index, tfrecord
+from attr_extractor.records.manifest import Manifest
+
+TRAIN = "train"
+_COLUMNS = ["product_id", "image_index", "raw_height", "raw_width", "raw_bytes", "format"]
+
+
+@dataclass
+class Reference:
+    """What the index says of the training photos."""
+
+    counts: LabelCounts
+    formats: list[str] = field(default_factory=list)  # of one photo of each product
+    sizes: np.ndarray = field(default_factory=lambda: np.zeros([0, 3]))  # height, width, bytes
+    known: int = 0  # products of the delivery's sample that were trained on
+
+
+def read(records: str | Path, manifest: Manifest, sample: Sequence[str], seed: int) -> Reference:
+    """Reads the index of the training split, shard by shard.
+
+    Args:
+      sample: products of the delivery.
+    """
+    formats: list[str] = []
+    sizes = [np.zeros([0, 3])]
+    squares, known = 0, 0
+    for shard in manifest.split(TRAIN).shards:
+        photos = index.read(str(records), [shard.name], _COLUMNS)
+        # a product's photos stand in one shard
+        of_product = pc.value_counts(photos["product_id"]).field("counts").to_numpy()
+        squares += int((of_product**2).sum())
+        known += int(pc.sum(pc.is_in(pa.array(sample, pa.string()), photos["product_id"])).as_py())
+        products, numbers = (photos[name].to_pylist() for name in _COLUMNS[:2])
+        kept = photos.take(pa.array(sampling.one_each(products, numbers, seed)))
+        formats += kept["format"].to_pylist()
+        sizes.append(np.stack([kept[name].to_numpy() for name in _COLUMNS[2:5]], axis=1))
+    counts = LabelCounts.of_split(manifest, TRAIN, squares)
+    return Reference(counts, formats, np.concatenate(sizes), known)
+
+
+def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown]:
+    """What label_issues.csv lists of values that the schema does not know, by attribute."""
+    found = {name: Unknown() for name in manifest.schema.names}
+    path = storage.join(records, "label_issues.csv")
+    with storage.open_read(path) as file:
+        for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
+            if row["issue"] == UNKNOWN:
+                found[row["attribute"]].add(row["cell"], row["nearest"])
+    return found
+
+
+def photos(
+    records: str | Path, manifest: Manifest, split: str, sample: int, seed: int
+) -> list[tuple[str, bytes]]:
+    """Products of a split, chosen as the delivery's are, with one stored photo each.
+
+    Raises:
+      InputError: the split is empty, or a shard is damaged.
+    """
+    chosen = sampling.Smallest(sample, seed)
+    names = [shard.name for shard in manifest.split(split).shards]
+    for name in names:
+        listed = index.read(str(records), [name], _COLUMNS[:2])
+        products, numbers = (listed[column].to_pylist() for column in _COLUMNS[:2])
+        for position in sampling.one_each(products, numbers, seed):
+            chosen.offer(products[position], (name, position))
+    wanted = {place: product for product, place in chosen.chosen()}
+    found = []
+    for name in names:
+        path = storage.join(records, name)
+        for position, record in enumerate(tfrecord.read(path)):
+            product = wanted.get((name, position))
+            if product is None:
+                continue
+            if record.broken:
+                raise InputError(f"{path}, record {position}: {record.broken}")
+            found.append((product, example.photo(record.data)))
+    return found

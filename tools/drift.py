@@ -1,0 +1,40 @@
+r"""Whether a delivery is still what a model was trained on: its labels, photos, scores, embeddings.
+
+Exit code 1, with a line for each, where something has drifted.
+
+Example:
+  python tools/drift.py --catalogue=delivery/table.csv --records=shop/records \
+      --model=shop/models/shop --output_dir=shop/drift
+"""
+
+import sys
+
+from absl import flags
+
+from attr_extractor import errors
+from attr_extractor.drift import drift, options
+
+F = flags.FLAGS
+flags.DEFINE_string("catalogue", None, "The delivery's table.", required=True)
+flags.DEFINE_string("records", None, "The folder of build_tfrecords.py.", required=True)
+flags.DEFINE_string("output_dir", None, "A new folder.", required=True)
+flags.DEFINE_string("model", None, "An exported model, for scores and embedding.")
+flags.DEFINE_string("image_root", None, "Where image paths start; default: the table's folder.")
+flags.DEFINE_string("schema", None, "YAML, where columns or spellings are not the records'.")
+flags.DEFINE_list("box_columns", None, "Product box; default: the columns of the records.")
+DEFINE: dict = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+for name, (default, text) in options.FLAGS.items():
+    DEFINE[type(default)](name, default, text)
+
+
+def main() -> None:
+    chosen = options.from_flags({name: F[name].value for name in options.FLAGS})
+    paths = (F.catalogue, F.records, F.output_dir, F.image_root, F.model, F.schema)
+    found = drift.drift(*paths, F.box_columns, chosen)
+    print("\n".join(drift.lines(found)))
+    print(f"report: {F.output_dir}/{drift.PAGE}; figures: {F.output_dir}/{drift.FIGURES}")
+    sys.exit(drift.drifted(found))
+
+
+if __name__ == "__main__":
+    errors.run_program(main)
