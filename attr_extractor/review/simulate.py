@@ -83,7 +83,7 @@ def simulate(
 
     Returns:
       By way, `before` first: `score` and `accuracy` (best value always answered) on the test
-      photos. Of the others as well the `difference` of accuracy to `nothing` with its 95 %
+      photos. Of the others as well the `difference` of the score to `nothing` with its 95 %
       `interval`, the cells that were looked at, `looks`, and how many of those were `wrong`.
 
     Raises:
@@ -115,8 +115,8 @@ def simulate(
         found[way] = {key: measured["mean"][key] for key in ("score", "accuracy")}
         if control is not None:
             compared = measured["comparison"]["mean"]
-            found[way]["difference"] = compared["accuracy_difference"]
-            found[way]["interval"] = compared["accuracy_difference_interval"]
+            found[way]["difference"] = compared["difference"]
+            found[way]["interval"] = compared["difference_interval"]
         found[way]["looks"] = len(looked[way])
         found[way]["wrong"] = sum(1 for cell in truth.spoiled() if cell in looked[way])
         control = control or run
@@ -133,7 +133,9 @@ def as_text(found: dict[str, dict[str, Any]]) -> str:
             low, high = each["interval"]
             line += f"  {each['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
         lines.append(line)
-    return "\n".join([*lines, "accuracy: best value always answered; difference: to nothing"])
+    return "\n".join(
+        [*lines, "accuracy: best value always answered; difference: of the score, to nothing"]
+    )
 
 
 class _Truth:

@@ -88,7 +88,7 @@ def test_every_way_is_measured_on_labels_that_nobody_spoiled(done, built):
     for way in ("random", "queue", "everything"):
         low, high = found[way]["interval"]
         assert low <= found[way]["difference"] <= high
-        expected = found[way]["accuracy"] - found["nothing"]["accuracy"]
+        expected = found[way]["score"] - found["nothing"]["score"]
         assert found[way]["difference"] == pytest.approx(expected, abs=2e-5)
     text = simulate.as_text(found)
     assert len(text.splitlines()) == 7 and "nan" not in text
