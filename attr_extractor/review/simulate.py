@@ -133,9 +133,8 @@ def as_text(found: dict[str, dict[str, Any]]) -> str:
             low, high = each["interval"]
             line += f"  {each['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
         lines.append(line)
-    return "\n".join(
-        [*lines, "accuracy: best value always answered; difference: of the score, to nothing"]
-    )
+    lines.append("accuracy: best value always answered; difference: of scores, to nothing")
+    return "\n".join(lines)
 
 
 class _Truth:
