@@ -158,6 +158,14 @@ def page(title: str, body: str, style: str = "", script: str = "") -> str:
     )
 
 
+def outlined(sections: Iterable[tuple[str, str, Any]]) -> tuple[Markup, Markup]:
+    """Links to the sections of a page, and the sections themselves: (id, title, HTML) of each."""
+    held = list(sections)
+    links = "".join(f"<a href='#{key}'>{title}</a>" for key, title, _ in held)
+    parts = (f"<section id={key}><h2>{title}</h2>{part}</section>" for key, title, part in held)
+    return Markup(f"<nav>{links}</nav>"), Markup("".join(parts))
+
+
 def headline(cells: Iterable[tuple[Any, Any]]) -> Markup:
     """The figures that matter most, each a large value and what it is."""
     boxes = (f"<div><b>{escape(value)}</b>{escape(meaning)}</div>" for value, meaning in cells)

@@ -19,6 +19,7 @@ from attr_extractor.errors import nearest
 from attr_extractor.schema import SEPARATOR, Attribute, Schema, fold
 
 PRESENT, ABSENT, MISSING = 1, 0, -1
+UNKNOWN_VALUE: Literal["unknown value"] = "unknown value"
 
 Kind = Literal[
     "unknown value",
@@ -168,7 +169,7 @@ def parse(attribute: Attribute, cell: str, schema: Schema) -> tuple[list[int], I
         if value is None:
             folded = {fold(known): known for known in attribute.values}
             guess = folded.get(nearest(fold(spelling), folded) or "", "")
-            return [], Issue(attribute.name, spelling.strip(), "unknown value", guess)
+            return [], Issue(attribute.name, spelling.strip(), UNKNOWN_VALUE, guess)
         if value not in found:
             found.append(value)
     return found, None

@@ -22,7 +22,6 @@ from attr_extractor.errors import InputError
 from attr_extractor.records import rows
 from attr_extractor.schema import Schema, fold
 
-UNKNOWN = "unknown value"
 MOST_SPELLINGS = 100_000  # unknown values that are counted one by one
 
 
@@ -96,7 +95,7 @@ def read(
             photos = np.array([len(table.image_paths(cell)) for cell in images], np.int64)
             found.counts.add(schema, encoded.labels, photos)
             for _, issue in encoded.issues:
-                if issue.kind == UNKNOWN:
+                if issue.kind == labels.UNKNOWN_VALUE:
                     found.unknown[issue.attribute].add(issue.cell, issue.nearest)
             box_cells = kept[box].to_numpy().tolist() if box else [[]] * len(kept)
             for product, cell, four in zip(kept[table.PRODUCT_ID].tolist(), images, box_cells):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
-
-from PIL import Image
 
 from attr_extractor.drift import page_text, parts, plots
 from attr_extractor.drift.compare import AUC, DRIFTED, LOOK, PSI, SAME, SHARE, Comparison
@@ -14,16 +11,17 @@ from attr_extractor.drift.far_photos import Embeddings
 from attr_extractor.html_page import (
     SCRIPT,
     Markup,
-    data_url,
     escape,
     headline,
+    outlined,
     page,
     searched,
     table,
 )
+from attr_extractor.records.report_photos import thumbnail
 
 MOST_LEVELS = 12  # values of an attribute that are drawn, those that have moved most
-SIDE = 200  # pixels of a photo, at most
+SIDE, QUALITY = 200, 80  # of a photo: pixels at most, and as a JPEG
 WORDS = {DRIFTED: "drifted", LOOK: "look", SAME: "as before"}
 STYLE = (
     """
@@ -72,15 +70,15 @@ def render(
         elif of_part[part]:
             sections.append((part, title, text + _compared(part, of_part[part])))
     sections.append(("read", "How to read it", page_text.explained(found, len(compared))))
-    links = "".join(f"<a href='#{key}'>{text}</a>" for key, text, _ in sections)
+    links, shown = outlined(sections)
     title = f"{name}: a delivery of {found['products']:,} products"
     body = [
         f"<h1>{escape(title)}</h1><p class=muted>held against records of "
         f"{found['train_products']:,} training products; schema {escape(name)}, fingerprint "
-        f"{found['schema']}, records {found['records']}</p><nav>{links}</nav>",
+        f"{found['schema']}, records {found['records']}</p>{links}",
         _verdict(compared),
         _headline(found, compared),
-        *(f"<section id={key}><h2>{text}</h2>{part}</section>" for key, text, part in sections),
+        shown,
     ]
     return page(title, "".join(body), STYLE, SCRIPT)
 
@@ -168,9 +166,9 @@ def _embeddings(
     if embeddings is None:
         return text
     far = (
-        f"<figure title='{escape(photo.image)}'><img alt='' src='{_thumbnail(stored)}'>"
-        f"<figcaption>{escape(photo.product)}<br><span class=muted>distance {distance:.3f}</span>"
-        "</figcaption></figure>"
+        f"<figure title='{escape(photo.image)}'><img alt='' "
+        f"src='{thumbnail(stored, SIDE, QUALITY)}'><figcaption>{escape(photo.product)}<br>"
+        f"<span class=muted>distance {distance:.3f}</span></figcaption></figure>"
         for photo, stored, distance in embeddings.farthest
     )
     return text + Markup(
@@ -227,11 +225,3 @@ def _size(c: Comparison, size: float | None = None) -> str:
 
 def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _thumbnail(stored: bytes) -> str:
-    with Image.open(io.BytesIO(stored)) as image:
-        image.thumbnail((SIDE, SIDE))
-        out = io.BytesIO()
-        image.save(out, "JPEG", quality=80, optimize=True)
-    return data_url(out.getvalue())

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from attr_extractor import storage
 from attr_extractor.drift import sampling
-from attr_extractor.drift.delivery import UNKNOWN, Unknown
+from attr_extractor.drift.delivery import Unknown
 from attr_extractor.drift.label_counts import LabelCounts
 from attr_extractor.errors import InputError
+from attr_extractor.labels import UNKNOWN_VALUE
 from attr_extractor.records import example, index, tfrecord
 from attr_extractor.records.manifest import Manifest
 
@@ -63,7 +64,7 @@ def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown
     path = storage.join(records, "label_issues.csv")
     with storage.open_read(path) as file:
         for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
-            if row["issue"] == UNKNOWN:
+            if row["issue"] == UNKNOWN_VALUE:
                 found[row["attribute"]].add(row["cell"], row["nearest"])
     return found
 

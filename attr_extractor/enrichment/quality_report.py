@@ -11,6 +11,7 @@ from attr_extractor.html_page import (
     escape,
     headline,
     line_chart,
+    outlined,
     page,
     searched,
     table,
@@ -47,14 +48,14 @@ def render(schema: Schema, found: dict[str, Any]) -> str:
         ("categories", "Categories", _categories(found)),
         ("sellers", "Sellers", _sellers(found)),
     ]
-    links = "".join(f"<a href='#{key}'>{text}</a>" for key, text, _ in sections)
+    links, shown = outlined(sections)
     title = f"{schema.name}: the catalogue, {found['rows']:,} products"
     body = [
         f"<h1>{escape(title)}</h1><p class=muted>{found['cells']:,} cells of "
         f"{len(schema.attributes)} attributes, those that apply to a product's category; schema "
-        f"{escape(schema.name)}, fingerprint {schema.fingerprint}</p><nav>{links}</nav>",
+        f"{escape(schema.name)}, fingerprint {schema.fingerprint}</p>{links}",
         _headline(found["all"]),
-        *(f"<section id={key}><h2>{text}</h2>{part}</section>" for key, text, part in sections),
+        shown,
     ]
     return page(title, "".join(body), STYLE, SCRIPT)
 

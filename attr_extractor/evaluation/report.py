@@ -18,7 +18,7 @@ from attr_extractor.evaluation import (
 from attr_extractor.evaluation.confused_photos import ConfusedPhotos
 from attr_extractor.evaluation.report_photos import DrawHeat
 from attr_extractor.evaluation.samples import Sample
-from attr_extractor.html_page import SCRIPT, Markup, escape, headline, page
+from attr_extractor.html_page import SCRIPT, Markup, escape, headline, outlined, page
 from attr_extractor.schema import Schema
 
 
@@ -54,13 +54,12 @@ def render(
         ("calibration", "Calibration", report_calibration.calibration(schema, calibration)),
         ("labels", "More labels", report_curves.learning(schema, curve)),
     ]
-    shown = [section for section in sections if section[2]]
-    links = "".join(f"<a href='#{key}'>{text}</a>" for key, text, _ in shown)
+    links, shown = outlined(section for section in sections if section[2])
     body = [
         f"<h1>{escape(title)}</h1><p class=muted>Schema {escape(schema.name)}, "
         f"{len(schema.attributes)} attributes, {schema.num_values:,} values, fingerprint "
-        f"{schema.fingerprint}</p><nav>{links}</nav>{_headline(measured)}",
-        *(f"<section id={key}><h2>{text}</h2>{part}</section>" for key, text, part in shown),
+        f"{schema.fingerprint}</p>{links}{_headline(measured)}",
+        shown,
     ]
     style = report_scores.STYLE + report_photos.STYLE + report_values.style(pictures)
     return page(title, "".join(body), style, SCRIPT)

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attr_extractor.html_page import SCRIPT, Markup, escape, headline, page, table
+from attr_extractor.html_page import SCRIPT, Markup, escape, headline, outlined, page, table
+from attr_extractor.labels import UNKNOWN_VALUE
 from attr_extractor.records import report_cells, report_files, report_labels, report_photos
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.near_duplicates import NearDuplicate
-from attr_extractor.records.report_cells import UNKNOWN
 from attr_extractor.records.report_labels import FEW_PHOTOS, percent
 from attr_extractor.records.rows import Findings, Reject
 from attr_extractor.schema import Schema
@@ -66,7 +66,7 @@ def render(
         ("sizes", "Sizes and formats", report_files.sizes(listed, manifest)),
         ("cost", "Disk and hours", report_files.cost(listed, manifest)),
     ]
-    links = "".join(f"<a href='#{name}'>{title}</a>" for name, title, _ in sections)
+    links, shown = outlined(sections)
     title = f"{schema.name}: {manifest.photos['written']:,} photos, validation report"
     policy = manifest.image_policy
     body = [
@@ -74,9 +74,9 @@ def render(
         f"Photos stored with a short side of {policy['short_side']} pixels at most, JPEG quality "
         f"{policy['jpeg_quality']}. Rows, coverage and cells are those of the table read last; "
         "photos and splits are all that these records hold.</p>",
-        f"<nav>{links}</nav>{_headline(schema, manifest)}",
+        f"{links}{_headline(schema, manifest)}",
         f"<h3>What to look at first</h3>{_first(schema, manifest, findings, identical, standing)}",
-        *(f"<section id={n}><h2>{title}</h2>{content}</section>" for n, title, content in sections),
+        shown,
     ]
     styles = STYLE + report_labels.STYLE + report_photos.STYLE + report_files.STYLE
     return page(title, "".join(body), styles + samples.style(), SCRIPT + report_files.SCRIPT)
@@ -106,7 +106,8 @@ def _first(
 ) -> Markup:
     """What is wrong, in one line each, with a link to where it stands."""
     cells = sum(findings.issues.values())
-    unknown, filled = findings.issues.get(UNKNOWN, 0), int(findings.states[..., 0].sum()) + cells
+    unknown = findings.issues.get(UNKNOWN_VALUE, 0)
+    filled = int(findings.states[..., 0].sum()) + cells
     kinds, hopeless = Counter(standing.tolist()), report_labels.cannot_learn(schema, manifest)
     rejected, near = manifest.rows["rejected"], manifest.near_duplicates
     held = {split: manifest.splits[split].photos for split in near}

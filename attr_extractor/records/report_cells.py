@@ -12,11 +12,10 @@ from collections.abc import Iterable
 import yaml
 
 from attr_extractor.html_page import Markup, escape, search, table
-from attr_extractor.labels import Issue
+from attr_extractor.labels import UNKNOWN_VALUE, Issue
 from attr_extractor.records.rows import CELLS_LISTED, Findings
 from attr_extractor.schema import Attribute, Schema, fold
 
-UNKNOWN = "unknown value"
 EXAMPLES = 5  # cells shown of one contradiction
 CANDIDATES = 60  # values shown per attribute: a longer list is free text, not a set of values
 
@@ -31,12 +30,12 @@ def unusable(schema: Schema, findings: Findings) -> dict[str, int]:
 
 def contradictions(schema: Schema, findings: Findings) -> Markup:
     """Contradictions by kind and attribute with the most frequent cells."""
-    total = sum(count for kind, count in findings.issues.items() if kind != UNKNOWN)
+    total = sum(count for kind, count in findings.issues.items() if kind != UNKNOWN_VALUE)
     if not total:
         return Markup("<p>None: no cell contradicts the schema or its row's category.</p>")
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for issue, count in findings.cells.items():
-        if issue.kind != UNKNOWN:
+        if issue.kind != UNKNOWN_VALUE:
             found[issue.kind, issue.attribute][issue.cell] += count
     rows = [
         (kind, schema[name].title(), sum(cells.values()), _examples(cells))
@@ -58,7 +57,7 @@ def contradictions(schema: Schema, findings: Findings) -> Markup:
 
 def unknown_values(schema: Schema, findings: Findings) -> Markup:
     """Values that the schema does not know: synonyms to paste, and candidates for new values."""
-    total = findings.issues.get(UNKNOWN, 0)
+    total = findings.issues.get(UNKNOWN_VALUE, 0)
     if not total:
         return Markup("<p>None: the schema knows every value of the table.</p>")
     found = unknown(findings.cells)
@@ -102,7 +101,7 @@ def unknown(cells: Counter[Issue]) -> dict[str, list[tuple[int, str, str]]]:
     spellings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     near: dict[tuple[str, str], str] = {}
     for issue, count in cells.items():
-        if issue.kind == UNKNOWN:
+        if issue.kind == UNKNOWN_VALUE:
             key = issue.attribute, fold(issue.cell)
             spellings[key][issue.cell] += count
             near[key] = issue.nearest

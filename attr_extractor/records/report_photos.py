@@ -73,7 +73,7 @@ def choose(
         values = np.flatnonzero((codes == labels.PRESENT) & (wanted > 0)).tolist()
         if values and row["digest"] not in seen:
             seen.add(row["digest"])
-            kept[number] = _thumbnail(encoded)
+            kept[number] = thumbnail(encoded, SIDE, QUALITY)
             samples.names[number] = f"{row['product_id']}: {row['image']}"
             for value in values:
                 found[value].append(number)
@@ -127,12 +127,13 @@ def _parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return found["labels"], found["image/encoded"]
 
 
-def _thumbnail(encoded: bytes) -> str:
+def thumbnail(encoded: bytes, side: int, quality: int) -> str:
+    """A stored photo, at most `side` pixels a side, as a data URL."""
     with Image.open(io.BytesIO(encoded)) as image:
-        image.draft("RGB", (SIDE, SIDE))
-        image.thumbnail((SIDE, SIDE))
+        image.draft("RGB", (side, side))
+        image.thumbnail((side, side))
         out = io.BytesIO()
-        image.save(out, "JPEG", quality=QUALITY, optimize=True)
+        image.save(out, "JPEG", quality=quality, optimize=True)
     return data_url(out.getvalue())
 
 

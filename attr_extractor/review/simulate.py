@@ -26,7 +26,7 @@ from attr_extractor.catalogue import raw_files, table
 from attr_extractor.catalogue.splits import uniform
 from attr_extractor.config import Config
 from attr_extractor.enrichment import predict
-from attr_extractor.errors import InputError, make_folder, require_new_file
+from attr_extractor.errors import InputError, require_new_folder
 from attr_extractor.evaluation import evaluate
 from attr_extractor.records import index, relabel
 from attr_extractor.records.manifest import Manifest
@@ -35,7 +35,7 @@ from attr_extractor.review import export_decisions
 from attr_extractor.review.build_queue import open_queue
 from attr_extractor.review.filters import Filter
 from attr_extractor.review.queue import SELLER, VALUES, Queue, Window
-from attr_extractor.schema import SEPARATOR, Attribute, Schema
+from attr_extractor.schema import SEPARATOR, Attribute, Schema, require_same
 from attr_extractor.serving import export
 from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
@@ -87,11 +87,11 @@ def simulate(
       `interval`, the cells that were looked at, `looks`, and how many of those were `wrong`.
 
     Raises:
-      InputError: an input cannot be used, or `output_dir` exists.
+      InputError: an input cannot be used, or `output_dir` holds something.
     """
-    folder = make_folder(require_new_file(output_dir, "--output_dir"), "the simulation's folder")
     catalogue, records = Path(catalogue), Path(records)
     truth = _Truth(catalogue, schema, records, options)
+    folder = require_new_folder(output_dir, "--output_dir")
 
     def trained(way: str, corrected: Path, config: Config) -> Path:
         copied = folder / f"records_{way}"
@@ -105,21 +105,25 @@ def simulate(
     tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
     looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
 
-    measured = evaluate.evaluate(before, records=records)
-    found = {BEFORE: {key: measured["mean"][key] for key in ("score", "accuracy")}}
-    then = _then(config, before, options)
+    found, then = {BEFORE: _scores(before, records, None)}, _then(config, before, options)
     control = None
     for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
         run = trained(way, tables[way], then)
-        measured = evaluate.evaluate(run, records=records, other_dir=control)
-        found[way] = {key: measured["mean"][key] for key in ("score", "accuracy")}
-        if control is not None:
-            compared = measured["comparison"]["mean"]
-            found[way]["difference"] = compared["difference"]
-            found[way]["interval"] = compared["difference_interval"]
-        found[way]["looks"] = len(looked[way])
-        found[way]["wrong"] = sum(1 for cell in truth.spoiled() if cell in looked[way])
+        wrong = looked[way] & looked[EVERYTHING]
+        counts = {"looks": len(looked[way]), "wrong": len(wrong)}
+        found[way] = {**_scores(run, records, control), **counts}
         control = control or run
+    return found
+
+
+def _scores(run: Path, records: Path, control: Path | None) -> dict[str, Any]:
+    """On the test photos, and beside another run, where there is one."""
+    measured = evaluate.evaluate(run, records=records, other_dir=control)
+    found = {key: measured["mean"][key] for key in ("score", "accuracy")}
+    if control is not None:
+        compared = measured["comparison"]["mean"]
+        found["difference"] = compared["difference"]
+        found["interval"] = compared["difference_interval"]
     return found
 
 
@@ -138,11 +142,13 @@ def as_text(found: dict[str, dict[str, Any]]) -> str:
 
 
 class _Truth:
-    """What the seller wrote, and which of it is spoiled; decided by hashes, so nothing is held."""
+    """What the seller wrote, and which of it is spoiled: a hash decides, at every pass anew."""
 
     def __init__(self, catalogue: Path, schema: Schema, records: Path, options: Options):
         self.catalogue, self.schema, self.options = catalogue, schema, options
-        shards = [shard.name for shard in Manifest.read(records).split("train").shards]
+        manifest = Manifest.read(records)
+        require_same(manifest.fingerprint, schema, str(records))
+        shards = [shard.name for shard in manifest.split("train").shards]
         self._training = set(index.read(str(records), shards)["product_id"].to_pylist())
 
     def cells(self, chunk: pd.DataFrame) -> Iterator[tuple[Cell, list[str], str]]:
@@ -150,7 +156,7 @@ class _Truth:
 
         The second is "" where the cell is left as it is.
         """
-        columns = {name: chunk[name].tolist() for name in self.schema.names if name in chunk}
+        columns = {name: chunk[name].tolist() for name in self.schema.names}
         products = [text.strip() for text in chunk[table.PRODUCT_ID]]
         for place, (row, product) in enumerate(zip(chunk.index, products)):
             if product not in self._training:
@@ -195,7 +201,7 @@ class _Truth:
         return np.flatnonzero(self.schema.allowed[category, self.schema.slices[attribute.name]])
 
     def _chunks(self) -> Iterator[pd.DataFrame]:
-        return table.chunks(self.catalogue, self.schema, require_all=False)
+        return table.chunks(self.catalogue, self.schema)
 
     def _spoiled_chunks(self, right: Container[Cell]) -> Iterator[pd.DataFrame]:
         for chunk in self._chunks():

@@ -10,7 +10,8 @@ import pytest
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.review import simulate
-from tests.conftest import require_bad_input, run_tool
+from attr_extractor.schema import Schema
+from tests.conftest import SCHEMA, require_bad_input, run_tool, write_table
 from tests.records.by_hand import InProcess, read_split
 
 LOOKS = 25
@@ -99,5 +100,20 @@ def test_what_cannot_be_is_said_in_one_line(built, tmp_path):
         simulate.Options(spoiled=1)
     flags = [f"--catalogue={built.catalogue}", f"--schema={built.schema_file}"]
     flags += [f"--records={built.records}", f"--config={built.config}"]
+    (tmp_path / "mine").touch()
     result = run_tool("simulate_review", *flags, f"--output_dir={tmp_path}")
     require_bad_input(result, "exists already")
+
+
+def test_a_table_without_the_category_and_records_of_another_schema(built, schema, tmp_path):
+    rows = [{k: v for k, v in row.items() if k != "category"} for row in cells_of(built.catalogue)]
+    write_table(tmp_path / "table.csv", rows)
+    rest = (Config.read(built.config), tmp_path / "out", InProcess(), simulate.Options())
+    with pytest.raises(InputError, match="category"):
+        simulate.simulate(tmp_path / "table.csv", schema, built.records, *rest)
+    other = Schema.parse(SCHEMA.replace("no neck", "none"), "another")
+    (tmp_path / "other").mkdir()
+    rest = (*rest[:1], tmp_path / "other", *rest[2:])
+    with pytest.raises(InputError, match="made with another schema"):
+        simulate.simulate(built.catalogue, other, built.records, *rest)
+    assert not list((tmp_path / "other").iterdir())
