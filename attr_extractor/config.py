@@ -104,7 +104,8 @@ class Training(yaml_files.Model):
     keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
-    xla: Literal["off", "activations", "step"] = "activations"  # step: slow on CPUs
+    # activations: SiLU's gradient, and photos moved by augmentation; step: all of it, slow on CPUs
+    xla: Literal["off", "activations", "step"] = "activations"
     deterministic: bool = False  # ops whose sums have one order: repeatable to the bit, slower
     init_from: str = (
         ""  # a finished run of the same schema and network, whose weights to start with

@@ -1,7 +1,7 @@
 """The paper's augmentation: zoom, shift, rotation, shear and flip as ONE affine map per photo.
 
 The five matrices are multiplied first and the photo is resampled once, so it is neither blurred
-nor slowed five times. Projective transforms have no XLA kernel: call this outside a compiled step.
+nor slowed five times.
 All randomness is a pure function of the seed passed in, so a step can be repeated exactly.
 """
 
@@ -17,23 +17,25 @@ from attr_extractor.model import photometric, transform
 GREY = 127.5
 
 
-def augment(pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+def augment(
+    pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor, compiled: bool = True
+) -> tf.Tensor:
     """Randomly transformed photos.
 
     Args:
       pixels: uint8 [B, H, W, 3].
       seed: int32 or int64 [2], for example (run seed, step).
+      compiled: whether XLA compiles the resampling.
 
     Returns:
       float32 [B, H, W, 3] in 0 .. 255.
     """
-    photos = tf.cast(pixels, tf.float32)
     if not config.enabled:
-        return photos
+        return tf.cast(pixels, tf.float32)
     batch, height, width = tf.unstack(tf.shape(pixels)[:3])
     seeds = tf.random.experimental.stateless_split(seed, 3)
     matrices = random_matrices(batch, height, width, config, seeds[0])  # [B, 3, 3]
-    photos = transform.resample(photos, matrices, config.fill_mode)  # [B, H, W, 3]
+    photos = transform.resample(pixels, matrices, config.fill_mode, compiled)  # [B, H, W, 3]
     photos = photometric.adjust(photos, config, seeds[1])
     return cut_out(photos, config.cutout, seeds[2]) if config.cutout else photos
 

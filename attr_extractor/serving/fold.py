@@ -3,8 +3,9 @@
 A convolution followed by batch normalisation is one convolution once the statistics are fixed
 (Jacob et al. 2018, equation 14): with g = gamma / sqrt(variance + epsilon), its kernel is w * g
 and its bias (b - mean) * g + beta, computed here in float64. What TensorFlow's graph optimiser
-fuses on a CPU decides the rest: kernels of convolutions are constants, SiLU is sigmoid(x) * x,
-and the transformer block's last product comes after the mean over the positions.
+fuses on a CPU decides the rest: kernels of convolutions are constants, SiLU is sigmoid(x) * x, a
+convolution of a map of one position is a matrix product, and the transformer block's last product
+comes after the mean over the positions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.model import keras_versions
+from attr_extractor.model import layer_graph
 from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.network import POOLED, Network
 
@@ -70,10 +71,7 @@ _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 
 def _normalized_convolutions(model: Any) -> dict[str, Any]:
     """The batch normalisation right behind a convolution that nothing else reads, by its name."""
-    readers: dict[str, list[Any]] = {}
-    for step in keras_versions.operations(model):
-        for tensor in tf.nest.flatten(step.input):
-            readers.setdefault(_source(tensor).name, []).append(step)
+    readers = layer_graph.readers(model)
     return {
         layer.name: readers[layer.name][0]
         for layer in model.layers
@@ -87,16 +85,11 @@ def _normalized_convolutions(model: Any) -> dict[str, Any]:
 def _pooled_blocks(model: Any) -> dict[str, str]:
     """The name of the mean over the positions that reads a transformer block, by the block's."""
     return {
-        _source(layer.input).name: layer.name
+        layer_graph.source(layer.input).name: layer.name
         for layer in model.layers
         if isinstance(layer, keras.layers.GlobalAveragePooling1D)
-        and isinstance(_source(layer.input), TransformerBlock)
+        and isinstance(layer_graph.source(layer.input), TransformerBlock)
     }
-
-
-def _source(tensor: Any) -> Any:
-    """The layer that a symbolic tensor comes from."""
-    return tensor._keras_history[0]
 
 
 def _is_plain(layer: Any) -> bool:
@@ -145,11 +138,21 @@ class _Convolution(keras.layers.Layer):
         self._activation = _ACTIVATIONS[settings["activation"]]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        offset = tf.reshape(self._offset, [-1])
+        if self._is_product(inputs):
+            rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # [B, C]
+            outputs = self._activation(tf.nn.bias_add(tf.matmul(rows, self._kernel[0, 0]), offset))
+            return outputs[:, tf.newaxis, tf.newaxis]  # [B, 1, 1, C']
         convolve = tf.nn.depthwise_conv2d if self._depthwise else tf.nn.conv2d
         outputs = convolve(
             inputs, self._kernel, self._strides, self._padding, dilations=self._dilations
         )
-        return self._activation(tf.nn.bias_add(outputs, tf.reshape(self._offset, [-1])))
+        return self._activation(tf.nn.bias_add(outputs, offset))
+
+    def _is_product(self, inputs: tf.Tensor) -> bool:
+        """Whether it is a product of one row a photo, as inside squeeze and excitation."""
+        sides = (*inputs.shape[1:3], *self._kernel.shape[:2])
+        return not self._depthwise and all(side == 1 for side in sides)
 
 
 class _Identity(keras.layers.Layer):

@@ -27,7 +27,7 @@ def run(
     model.compile(
         optimizer=keras.optimizers.Adam(config.train.learning_rate),
         loss={name: masked_cross_entropy for name in schema.names},
-        jit_compile=False,  # the augmentation has no XLA kernel
+        jit_compile=False,  # keras-cv's augmentation has no XLA kernel
     )
     made_up = measure.made_up_batch(config, schema)
     labels = made_up["labels"].astype("float32")

@@ -20,9 +20,8 @@ from attr_extractor.training.average import MovingAverage
 class TrainingModel(keras.Model):
     """Trains the logits model of a network with Keras `fit`; a batch is a dict of the dataset.
 
-    All noise of a step, the trunk's dropout included, depends on (seed, step, replica) alone. XLA,
-    where the config asks for the whole step, compiles it without augmentation: projective
-    transforms have no XLA kernel, so Keras itself must be compiled with jit_compile=False.
+    All noise of a step, the trunk's dropout included, depends on (seed, step, replica) alone. What
+    XLA compiles is said by `train.xla`, so Keras itself must be compiled with jit_compile=False.
 
     Args:
       present: int [V], how often each value is present in the training labels; for
@@ -94,7 +93,8 @@ class TrainingModel(keras.Model):
         seed = self._seed(step)
         photos = pixels
         if self.augments:
-            photos = augmentation.augment(pixels, self.config.augmentation, seed)
+            compiled = self.config.train.xla != "off"
+            photos = augmentation.augment(pixels, self.config.augmentation, seed, compiled)
         # the loss divides by the samples of all replicas, and their gradients are added up
         counts = self.equation_1.counts(labels)
         divisors = _over_replicas(counts)
@@ -143,13 +143,13 @@ class TrainingModel(keras.Model):
 def augmented_on_host(batches: tf.data.Dataset, config: Config, first_step: int) -> tf.data.Dataset:
     """Training batches augmented as a step would, before they reach the device.
 
-    For devices where every op needs an XLA kernel, which projective transforms have not. Product
-    ids stay on the host: such devices know no strings.
+    For devices that compile all they do; the host's own ops move the photos. Product ids stay there
+    too: such devices know no strings.
     """
 
     def augmented(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(config.train.seed, tf.int64), step])
-        photos = augmentation.augment(batch["pixels"], config.augmentation, seed)
+        photos = augmentation.augment(batch["pixels"], config.augmentation, seed, compiled=False)
         return {"pixels": photos, "labels": batch["labels"]}
 
     return batches.enumerate(first_step).map(augmented).prefetch(tf.data.AUTOTUNE)

@@ -150,10 +150,29 @@ def test_switched_off_it_only_casts():
     np.testing.assert_array_equal(found[0], photo())
 
 
-def test_bfloat16_photos_come_back_as_bfloat16():
-    photos = tf.cast(photo()[np.newaxis], tf.bfloat16)
-    matrices = tf.constant(matrix(rotation=0.1)[np.newaxis])
-    assert transform.resample(photos, matrices, "nearest").dtype == tf.bfloat16
+@pytest.mark.parametrize("fill_mode", ["nearest", "reflect", "constant"])
+@pytest.mark.parametrize("dtype", [tf.uint8, tf.bfloat16, tf.float32])
+def test_the_compiled_loop_gives_what_tensorflows_op_gives(fill_mode, dtype):
+    generator = np.random.default_rng(0)
+    photos = tf.cast(generator.integers(0, 256, [4, 30, 41, 3]), dtype)
+    # from within the photo to far outside of it, by whole pixels too
+    maps = np.tile(np.eye(3, dtype=np.float32), [4, 1, 1])
+    maps[0, :2] = [[0.8, -0.5, 9.0], [0.6, 0.9, -7.0]]
+    maps[1, :2] = [[2.5, 0.1, -140.0], [-0.2, 3.0, 135.0]]
+    maps[2, :2] = [[-1.0, 0.0, 45.0], [0.0, 1.0, -3.0]]
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(photos, tf.float32),
+        transforms=maps.reshape([4, 9])[:, :8],
+        output_shape=[30, 41],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=fill_mode.upper(),
+    )
+    found = transform.resample(photos, tf.constant(maps), fill_mode)
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, expected, atol=0.02)  # of 255: places round otherwise
+    op = transform.resample(photos, tf.constant(maps), fill_mode, compiled=False)
+    np.testing.assert_array_equal(op, expected)
 
 
 def test_colour_steps_keep_the_range_and_change_what_they_name():

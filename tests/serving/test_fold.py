@@ -92,8 +92,10 @@ def test_a_served_efficientnet_has_no_normalisation_and_no_convolution_with_a_va
     ops = [node.op for node in found]
     assert not [op for op in ops if op.startswith("FusedBatchNorm")]
     convolutions = [n for n in found if n.op in ("Conv2D", "DepthwiseConv2dNative")]
-    assert len(convolutions) == 81  # 1 stem, 16 blocks of 3 or 4 and 32 of the gates, 1 top
-    for node in convolutions:
+    assert len(convolutions) == 49  # 1 stem, 16 blocks of 3, one of them without its first, 1 top
+    products = [n for n in found if n.op == "MatMul" and "_se_" in n.name]
+    assert len(products) == 32  # two of each gate
+    for node in convolutions + products:
         assert by_name[node.input[1]].op == "Const", node.name
 
 

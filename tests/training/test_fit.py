@@ -101,7 +101,7 @@ def test_one_step_equals_a_step_written_out_by_hand(built, schema):
         np.testing.assert_allclose(found.numpy()[sure], wanted.numpy()[sure], atol=2e-4)
 
 
-def test_xla_compiles_the_step_without_augmentation(built, schema):
+def test_xla_compiles_nothing_its_loops_or_the_step_to_the_same_loss(built, schema):
     config = Config.read(built.config)
     losses = []
     for xla in ("off", "activations", "step"):
@@ -274,7 +274,7 @@ def test_augmentation_on_the_host_gives_the_photos_that_a_step_would_make(built)
     ):
         seed = tf.constant([config.train.seed, step], tf.int64)
         expected = augmentation.augment(plain["pixels"], config.augmentation, seed)
-        np.testing.assert_allclose(ready["pixels"], expected, atol=1e-3)
+        np.testing.assert_allclose(ready["pixels"], expected, atol=0.02)  # of 255
         np.testing.assert_array_equal(ready["labels"], plain["labels"])
 
 
