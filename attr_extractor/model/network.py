@@ -152,18 +152,15 @@ def _resolutions(base: Any, count: int) -> list[Any]:
     last: dict[int, Any] = {}  # by height
     for layer in base.layers:
         shape = layer.output.shape
-        if len(shape) == 4 and shape[1] >= lowest and not _passes_on(layer):
+        if len(shape) == 4 and shape[1] >= lowest and not _pads(layer):
             last[int(shape[1])] = layer.output
     if count > len(last):
         raise InputError(f"model.fuse_stages: {count}, but the trunk has {len(last)} resolutions")
     return [last[height] for height in sorted(last, reverse=True)[:-1]] + [base.output]
 
 
-def _passes_on(layer: Any) -> bool:
-    """Whether a layer gives the map before it, padded or as it is."""
-    is_linear = layer.get_config().get("activation") == "linear"
-    identity = isinstance(layer, keras.layers.Activation) and is_linear
-    return identity or isinstance(layer, keras.layers.ZeroPadding2D)
+def _pads(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.ZeroPadding2D)
 
 
 def prior_logits(priors: np.ndarray, softmax: np.ndarray | bool = False) -> np.ndarray:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError, did_you_mean
-from attr_extractor.model import layer_graph, noise
+from attr_extractor.model import noise
 from attr_extractor.model.residual import small_cnn, small_resnet
 from attr_extractor.model.silu import fused_silu
 
@@ -139,22 +139,17 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
     # Keras' ConvNeXt goes on from the source of input_tensor: ours then takes its own's place
     is_skipped = normalize not in network.layers
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    padded = _padded_as_same(network)  # convolution by padding layer
-    pad_themselves = set(padded.values())
 
     def ours(layer: Any) -> Any:
         settings = layer.get_config()
         if is_skipped and isinstance(layer, keras.layers.Normalization):
             return PixelNormalization.from_config({**normalize.get_config(), "name": layer.name})
-        dropped = isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
-        if dropped or layer.name in padded:
+        if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
             return keras.layers.Activation("linear", name=layer.name)
         if isinstance(layer, keras.layers.Dropout):
             return noise.Dropout(
                 settings["rate"], settings["noise_shape"], name=layer.name, dtype=settings["dtype"]
             )
-        if layer.name in pad_themselves:
-            settings["padding"] = "same"
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = config.batch_norm_momentum
             settings["synchronized"] = synchronized
@@ -168,28 +163,6 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
         _copy_weights(_source(trunk, name, config.weights, size), network)
     # one input and output: Keras 3's clone has lists of them
     return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
-
-
-def _padded_as_same(network: Any) -> dict[str, str]:
-    """The convolutions that could pad their input themselves, by the layer that does it for them.
-
-    A layer of its own copies the map to pad it, and its gradient copies it again.
-    """
-    readers, found = layer_graph.readers(network), {}
-    for layer in network.layers:
-        if not isinstance(layer, keras.layers.ZeroPadding2D):
-            continue
-        (reader, *others), side = readers[layer.name], layer.input.shape[1:3]
-        if others or not isinstance(reader, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
-            continue
-        same = []  # TensorFlow's padding of each axis: what is left over goes behind
-        for size, stride, kernel in zip(side, reader.strides, reader.kernel_size):
-            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
-            same.append((total // 2, total - total // 2))
-        plain = reader.padding == "valid" and set(reader.dilation_rate) == {1}
-        if plain and same == [tuple(pair) for pair in layer.padding]:
-            found[layer.name] = reader.name
-    return found
 
 
 def _source(trunk: Trunk, name: str, weights: str, size: int) -> Any:

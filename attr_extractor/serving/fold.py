@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.model import layer_graph
+from attr_extractor.model import keras_versions
 from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.network import POOLED, Network
 
@@ -33,7 +33,8 @@ def fold(network: Network) -> Any:
     normalized = _normalized_convolutions(model)  # batch normalisation by convolution
     followed = {norm.name for norm in normalized.values()}
     pooled = _pooled_blocks(model)  # pooling layer by block
-    identities = followed | set(pooled.values())
+    padded = _padded_as_same(model)  # padding layer by convolution
+    identities = followed | set(pooled.values()) | set(padded.values())
     copied: list[Any] = []
 
     def ours(layer: Any) -> Any:
@@ -41,7 +42,8 @@ def fold(network: Network) -> Any:
         if layer.name in identities:
             return _Identity(name=layer.name)
         if layer.name in normalized or (isinstance(layer, _CONVOLUTIONS) and _is_plain(layer)):
-            return _Convolution(layer, normalized.get(layer.name))
+            pads = layer.padding == "same" or layer.name in padded
+            return _Convolution(layer, normalized.get(layer.name), pads)
         if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
             return keras.layers.Activation(_silu, name=layer.name)
         if isinstance(layer, keras.layers.Layer):  # of Keras 3 not every step is one
@@ -71,7 +73,7 @@ _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 
 def _normalized_convolutions(model: Any) -> dict[str, Any]:
     """The batch normalisation right behind a convolution that nothing else reads, by its name."""
-    readers = layer_graph.readers(model)
+    readers = _readers(model)
     return {
         layer.name: readers[layer.name][0]
         for layer in model.layers
@@ -82,14 +84,47 @@ def _normalized_convolutions(model: Any) -> dict[str, Any]:
     }
 
 
+def _padded_as_same(model: Any) -> dict[str, str]:
+    """The name of the layer that pads a convolution's input as the convolution could itself."""
+    readers, found = _readers(model), {}
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.ZeroPadding2D):
+            continue
+        (reader, *others), side = readers[layer.name], layer.input.shape[1:3]
+        if others or not isinstance(reader, _CONVOLUTIONS) or not _is_plain(reader):
+            continue
+        same = []  # TensorFlow's padding of each axis: what is left over goes behind
+        for size, stride, kernel in zip(side, reader.strides, reader.kernel_size):
+            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+            same.append((total // 2, total - total // 2))
+        dense = reader.padding == "valid" and set(reader.dilation_rate) == {1}
+        if dense and same == [tuple(pair) for pair in layer.padding]:
+            found[reader.name] = layer.name
+    return found
+
+
 def _pooled_blocks(model: Any) -> dict[str, str]:
     """The name of the mean over the positions that reads a transformer block, by the block's."""
     return {
-        layer_graph.source(layer.input).name: layer.name
+        _source(layer.input).name: layer.name
         for layer in model.layers
         if isinstance(layer, keras.layers.GlobalAveragePooling1D)
-        and isinstance(layer_graph.source(layer.input), TransformerBlock)
+        and isinstance(_source(layer.input), TransformerBlock)
     }
+
+
+def _readers(model: Any) -> dict[str, list[Any]]:
+    """The layers that read a layer's output, by its name."""
+    readers: dict[str, list[Any]] = {}
+    for step in keras_versions.operations(model):
+        for tensor in tf.nest.flatten(step.input):
+            readers.setdefault(_source(tensor).name, []).append(step)
+    return readers
+
+
+def _source(tensor: Any) -> Any:
+    """The layer that a symbolic tensor comes from."""
+    return tensor._keras_history[0]
 
 
 def _is_plain(layer: Any) -> bool:
@@ -111,9 +146,13 @@ def _is_depthwise(layer: Any) -> bool:
 
 
 class _Convolution(keras.layers.Layer):
-    """A convolution with the batch normalisation behind it, if any, folded into it."""
+    """A convolution with the batch normalisation behind it, if any, folded into it.
 
-    def __init__(self, layer: Any, norm: Any | None):
+    Args:
+      pads: whether it pads its input with zeros, or the input is padded.
+    """
+
+    def __init__(self, layer: Any, norm: Any | None, pads: bool):
         super().__init__(name=layer.name)
         settings = layer.get_config()
         kernel, *bias = (array.astype(np.float64) for array in layer.get_weights())
@@ -133,7 +172,7 @@ class _Convolution(keras.layers.Layer):
         # since the optimiser then fuses it another way (bench.py --what=export shows it)
         self._offset = tf.Variable(offset.astype(np.float32)[np.newaxis], trainable=False)
         self._strides = [1, *settings["strides"], 1]
-        self._padding = settings["padding"].upper()
+        self._padding = "SAME" if pads else "VALID"
         self._dilations = settings["dilation_rate"]
         self._activation = _ACTIVATIONS[settings["activation"]]
 

@@ -92,27 +92,6 @@ def test_a_file_gives_what_keras_own_network_gives_by_name_and_by_path(
     np.testing.assert_allclose(by_path, expected, atol=2e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("size", [66, 75])  # halves of both are odd here and even there
-def test_convolutions_that_pad_themselves_give_what_keras_padding_layers_give(size):
-    keras.utils.set_random_seed(0)
-    theirs = apps.MobileNetV3Small(include_top=False, weights=None, input_shape=(size, size, 3))
-    ours = built("mobilenetv3small", size)
-    for x in (theirs, ours):
-        assert len([y for y in x.layers if isinstance(y, keras.layers.DepthwiseConv2D)]) == 11
-    padding = [sum(type(y).__name__ == "ZeroPadding2D" for y in x.layers) for x in (theirs, ours)]
-    assert padding == [4, 0]
-    ours.set_weights(theirs.get_weights())
-    pixels = pixels_of(size).astype(np.float32)
-    expected = theirs(pixels).numpy()
-    np.testing.assert_allclose(ours(pixels), expected, atol=1e-4 * np.abs(expected).max())
-
-
-def test_padding_that_no_convolution_has_stays():
-    """ResNet pads three pixels on every side; TensorFlow would put two before and three behind."""
-    names = [type(layer).__name__ for layer in built("resnet50", 64).layers]
-    assert names.count("ZeroPadding2D") == 2
-
-
 def layers_within(model: keras.Model) -> list:
     return list(model._flatten_layers(include_self=False))
 
