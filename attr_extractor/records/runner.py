@@ -6,6 +6,7 @@ before a build was interrupted is done.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +66,11 @@ class Local:
             ) from error
 
 
+def _is_no_bad_input(record: logging.LogRecord) -> bool:
+    """Whether a line of Beam's log is to be written: bad input is raised and needs no traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+
+
 def _leave_with_the_parent() -> None:
     """Ends this process when the one that started it was killed; it would wait for ever."""
 
@@ -100,6 +106,7 @@ class Beam:
         for argument in arguments:
             if not argument.startswith("--"):
                 raise InputError(f"--beam={argument}: a flag of Beam begins with --, too")
+        logging.getLogger("apache_beam.runners.common").addFilter(_is_no_bad_input)
         self._options = PipelineOptions(list(arguments))
         try:
             beam.Pipeline(options=self._options)

@@ -11,6 +11,8 @@ from string import Template
 
 import tensorflow as tf
 
+from attr_extractor.errors import InputError
+
 FOLDER = "deployment"
 
 
@@ -20,7 +22,7 @@ def write(models: Path) -> None:
     Args:
       models: the folder of version folders; its name is what requests call the model.
     """
-    name = models.resolve().name
+    name = require_name(models)
     facts = {
         "name": name,
         "label": re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "model",
@@ -31,6 +33,17 @@ def write(models: Path) -> None:
     for file, template in FILES.items():
         if not (folder / file).exists():
             (folder / file).write_text(Template(template).substitute(facts), encoding="utf-8")
+
+
+def require_name(models: Path) -> str:
+    """The name of the model, its folder's; raises InputError where no config could hold it."""
+    name = models.resolve().name
+    if not name or re.search(r'["\\$\x00-\x1f]', name):
+        raise InputError(
+            f"{models}: the folder's name is the model's, and TF Serving's configs cannot hold "
+            f"{name!r}; take one without quotes, backslashes and dollar signs"
+        )
+    return name
 
 
 _MODELS = """\

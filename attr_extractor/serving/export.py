@@ -37,13 +37,15 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
       version: by default one more than the highest version there.
 
     Raises:
-      InputError: no trained run there, the version exists, or another export writes there.
+      InputError: no trained run there, the version exists, another export writes there, or the
+        folder's name can be no model's.
       RuntimeError: the reloaded model does not answer as the trained one.
     """
     run = RunDir.read(run_dir)
     output_dir = Path(output_dir)
     if output_dir.is_file():
         raise InputError(f"{output_dir}: is a file; name a folder for the model's versions")
+    deployment.require_name(output_dir)
     thresholds = run.thresholds()
     network, answers = run.load_network(thresholds), run.answers(thresholds)
     make_folder(output_dir, "the folder of the model's versions")

@@ -84,10 +84,21 @@ def test_a_beam_build_goes_on_where_another_stopped(beam, tmp_path: Path, schema
     assert contents(records) == contents(build(tmp_path, rows, schema, records=tmp_path / "whole"))
 
 
-def test_bad_input_found_on_beam_is_bad_input_here(beam, tmp_path: Path):
+def test_bad_input_found_on_beam_is_bad_input_here(beam, tmp_path: Path, caplog):
     work = functools.partial(errors.require_file, what="the photo")
     with pytest.raises(InputError, match="lost.jpg: the photo does not exist"):
         beam.run(work, [str(tmp_path / "lost.jpg")], "reading")
+    assert not [r for r in caplog.records if r.exc_info]  # no traceback in Beam's log
+
+
+def test_a_bug_on_beam_keeps_its_traceback(beam, caplog):
+    with pytest.raises(ZeroDivisionError):
+        beam.run(_bug, ["task"], "dividing")
+    assert any(r.exc_info and r.exc_info[0] is ZeroDivisionError for r in caplog.records)
+
+
+def _bug(_task: str) -> None:
+    raise ZeroDivisionError("a bug")
 
 
 @pytest.mark.parametrize("flags", [["--runner=NoSuchRunner"], ["runner=FlinkRunner"]], ids=str)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
+from attr_extractor.errors import InputError
 from attr_extractor.serving import deployment
 
 model_server_config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
@@ -62,6 +63,21 @@ def test_compose_and_kubernetes_start_the_server_on_the_configs_beside_them(fold
     assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", first["metadata"]["name"])
     for probe in ("startupProbe", "readinessProbe"):
         assert container[probe]["httpGet"]["path"] == "/v1/models/Spring_Shop"
+
+
+@pytest.mark.parametrize("name", ['sh"op', "sh$op", "sh\\op", "sh\nop"])
+def test_a_name_that_a_config_cannot_hold_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match="without quotes, backslashes and dollar signs"):
+        deployment.require_name(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["shop", "Mein Laden", "店"])
+def test_any_other_name_reaches_the_proto_whole(name, tmp_path):
+    (tmp_path / name).mkdir()
+    deployment.write(tmp_path / name)
+    content = (tmp_path / name / "deployment" / "models.config").read_text("utf-8")
+    config = text_format.Parse(content, model_server_config_pb2.ModelServerConfig())
+    assert config.model_config_list.config[0].name == name
 
 
 def test_a_file_that_is_there_stays_as_the_user_made_it(tmp_path):
