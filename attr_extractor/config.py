@@ -43,6 +43,8 @@ class Augmentation(yaml_files.Model):
     brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factors; 0 = off
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
+    rand_operations: int = Field(default=0, ge=0)  # RandAugment: colour operations of each photo
+    rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # theirs
 
 
 class Attention(yaml_files.Model):

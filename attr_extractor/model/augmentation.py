@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from attr_extractor.config import Augmentation
 from attr_extractor.model import photometric, transform
+from attr_extractor.model.rand_augment import rand_augment
 
 GREY = 127.5
 
@@ -34,9 +35,11 @@ def augment(
         return tf.cast(pixels, tf.float32)
     batch, height, width = tf.unstack(tf.shape(pixels)[:3])
     seeds = tf.random.experimental.stateless_split(seed, 3)
+    colours = tf.random.experimental.stateless_fold_in(seeds[1], 0)
     matrices = random_matrices(batch, height, width, config, seeds[0])  # [B, 3, 3]
     photos = transform.resample(pixels, matrices, config.fill_mode, compiled)  # [B, H, W, 3]
     photos = photometric.adjust(photos, config, seeds[1])
+    photos = rand_augment(photos, config.rand_operations, config.rand_magnitude, colours)
     return cut_out(photos, config.cutout, seeds[2]) if config.cutout else photos
 
 

@@ -36,14 +36,14 @@ def adjust(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tenso
         return tf.reshape(factor, [-1, 1, 1, 1])
 
     if config.brightness:
-        layer = _layers().RandomBrightness(factor=config.brightness, value_range=RANGE)
+        layer = keras_cv_layers().RandomBrightness(factor=config.brightness, value_range=RANGE)
         shift = (draw(0, config.brightness) - 1.0) * RANGE[1]
         photos = layer.augment_images(photos, transformations=wide(shift))
     if config.contrast:
-        layer = _layers().RandomContrast(value_range=RANGE, factor=config.contrast)
+        layer = keras_cv_layers().RandomContrast(value_range=RANGE, factor=config.contrast)
         photos = layer.augment_images(photos, transformations=wide(draw(1, config.contrast)))
     if config.saturation:
-        layer = _layers().RandomSaturation(factor=0.5)
+        layer = keras_cv_layers().RandomSaturation(factor=0.5)
         factor = draw(2, config.saturation)
         # the layer scales saturation by y / (1 - y), so y = factor / (1 + factor)
         photos = layer.augment_images(photos, transformations=factor / (1.0 + factor))
@@ -51,6 +51,6 @@ def adjust(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tenso
 
 
 @functools.cache
-def _layers() -> ModuleType:
+def keras_cv_layers() -> ModuleType:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its backend at import
         return importlib.import_module("keras_cv").layers

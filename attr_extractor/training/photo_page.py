@@ -48,7 +48,8 @@ def describe(config: Augmentation) -> str:
     """Which augmentation the photos went through, for the page's description."""
     if not config.enabled:
         return "The first training batch; augmentation is off."
-    settings = config.model_dump(exclude={"enabled"})
+    off = {"enabled"} if config.rand_operations else {"enabled", "rand_magnitude"}
+    settings = config.model_dump(exclude=off)
     parts = ", ".join(f"{name} {value}" for name, value in settings.items() if value)
     return f"The first training batch as the network gets it, augmented: {parts}."
 

@@ -1,0 +1,117 @@
+"""RandAugment: a few operations drawn for each photo, all at one magnitude (Cubuk et al. 2020).
+
+The six colour operations of keras-cv's policy, with its arithmetic and our own stateless draws;
+the policy's shears and shifts are parts of the affine map. As there, one of eleven draws does
+nothing, and magnitudes scatter a little about the one given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from attr_extractor.model.photometric import RANGE, keras_cv_layers
+
+_SPREAD = 0.15  # standard deviation of a photo's magnitude
+_IDLE = 1 / 11  # share of the draws that leave a photo as it is
+_MOST_ADDED = 110.0  # by solarisation, of 255: more would leave little of a photo
+
+
+def rand_augment(
+    photos: tf.Tensor, operations: int, magnitude: float, seed: tf.Tensor
+) -> tf.Tensor:
+    """Each photo after some operations of its own.
+
+    Args:
+      photos: float32 [B, H, W, 3] in 0 .. 255.
+      operations: how many are drawn for each photo, one after another.
+      magnitude: 0 .. 1, the mean over the photos.
+      seed: int [2].
+
+    Returns:
+      float32 [B, H, W, 3] in 0 .. 255.
+    """
+    for number in range(operations):
+        photos = _one(photos, magnitude, tf.random.experimental.stateless_fold_in(seed, number))
+    return photos
+
+
+def _one(photos: tf.Tensor, magnitude: float, seed: tf.Tensor) -> tf.Tensor:
+    batch = tf.shape(photos)[0]
+    seeds = tf.random.experimental.stateless_split(seed, 4)
+    count = len(_OPERATIONS)
+    drawn = tf.random.stateless_uniform([batch], seeds[0], maxval=count, dtype=tf.int32)
+    idle = tf.random.stateless_uniform([batch], seeds[1]) < _IDLE
+    strengths = magnitude + _SPREAD * tf.random.stateless_normal([batch], seeds[2])
+    strengths = tf.clip_by_value(strengths, 0.0, 1.0)
+    signs = tf.random.stateless_uniform([batch], seeds[3], -1.0, 1.0)
+    kind = tf.where(idle, count, drawn)  # [B]: which operation, or none
+    parts = [tf.dynamic_partition(each, kind, count + 1) for each in (photos, strengths, signs)]
+    places = tf.dynamic_partition(tf.range(batch), kind, count + 1)
+    changed = [
+        tf.cond(tf.size(where) > 0, lambda o=o, p=p: o(*p), lambda p=p: p[0])
+        for o, where, p in zip([*_OPERATIONS, _nothing], places, zip(*parts))
+    ]
+    return tf.ensure_shape(tf.dynamic_stitch(places, changed), photos.shape)
+
+
+# Each: photos float32 [b, H, W, 3], strengths [b] in 0 .. 1, signs [b] in -1 .. 1 -> photos
+
+
+def _nothing(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    return photos
+
+
+def _auto_contrast(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    return keras_cv_layers().AutoContrast(RANGE).augment_images(photos)
+
+
+def _equalize(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    """Every channel's histogram made even; keras-cv's own counts photo by photo in a loop."""
+    height, width = tf.unstack(tf.shape(photos)[1:3])
+    levels = tf.reshape(tf.transpose(tf.cast(photos, tf.int32), [0, 3, 1, 2]), [-1, height * width])
+    counts = tf.math.bincount(levels, minlength=256, maxlength=256, axis=-1)  # [b * 3, 256]
+    least = tf.reduce_min(tf.where(counts == 0, height * width, counts), axis=-1, keepdims=True)
+    step = (height * width - least) // 255  # [b * 3, 1]; 0 where a channel has hardly a level
+    safe = tf.maximum(step, 1)
+    table = (tf.cumsum(counts, axis=-1, exclusive=True) + safe // 2) // safe
+    even = tf.gather(tf.minimum(table, 255), levels, batch_dims=1)
+    channels = tf.reshape(tf.where(step == 0, levels, even), [-1, 3, height, width])
+    return tf.cast(tf.transpose(channels, [0, 2, 3, 1]), tf.float32)
+
+
+def _solarize(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    layer = keras_cv_layers().Solarization(RANGE)
+    limits = {"additions": _MOST_ADDED * strengths, "thresholds": RANGE[1] * (1 - strengths)}
+    return layer.augment_images(photos, {name: _wide(each) for name, each in limits.items()})
+
+
+def _degenerate(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    layer = keras_cv_layers().RandomColorDegeneration(0.5)
+    return layer.augment_images(photos, _wide(strengths))
+
+
+def _contrast(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    layer = keras_cv_layers().RandomContrast(RANGE, 0.5)
+    return layer.augment_images(photos, _wide(1 + signs * strengths))
+
+
+def _brighten(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    layer = keras_cv_layers().RandomBrightness(0.5, RANGE)
+    return layer.augment_images(photos, _wide(RANGE[1] * signs * strengths))
+
+
+def _wide(factors: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(factors, [-1, 1, 1, 1])
+
+
+_Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+_OPERATIONS: list[_Operation] = [
+    _auto_contrast,
+    _equalize,
+    _solarize,
+    _degenerate,
+    _contrast,
+    _brighten,
+]
