@@ -19,7 +19,7 @@ KILLS = 10
 SETTINGS = [  # all noise on, averages, and photos that grow
     "train.epochs=6", "train.deterministic=true", "train.average=0.9", "train.keep=last",
     "train.image_sizes={0: 32, 4: 48}", "data.image_size=48", "model.dropout=0.3",
-    "augmentation.cutout=0.3", "augmentation.brightness=0.2",
+    "augmentation.cutout=0.3", "augmentation.brightness=0.2", "augmentation.rand_operations=2",
 ]  # fmt: skip
 
 
