@@ -23,6 +23,12 @@ def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
+def _resize(photo: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    # tf.image.resize does not antialias unless told to; Pillow always does
+    resized = tf.image.resize(photo, size, method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+
 def to_model_size(photo: tf.Tensor, image_size: int, square: Square) -> tf.Tensor:
     """uint8 [H, W, 3] -> uint8 [image_size, image_size, 3].
 
@@ -41,9 +47,8 @@ def to_model_size(photo: tf.Tensor, image_size: int, square: Square) -> tf.Tenso
         scale = tf.cast(image_size, tf.float64) / tf.cast(tf.maximum(height, width), tf.float64)
         sides = tf.cast(tf.stack([height, width]), tf.float64) * scale
         size = tf.maximum(tf.cast(tf.round(sides), tf.int32), 1)
-    # tf.image.resize does not antialias unless told to; Pillow always does
-    resized = tf.image.resize(photo, size, method="bilinear", antialias=True)
-    resized = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    has_size = tf.reduce_all(tf.shape(photo)[:2] == size)
+    resized = tf.cond(has_size, lambda: photo, lambda: _resize(photo, size))
     if square == "pad":
         missing = tf.stack([image_size, image_size]) - tf.shape(resized)[:2]
         before = missing // 2

@@ -64,7 +64,7 @@ _SILU = ("silu", "swish")
 
 
 def _silu(x: tf.Tensor) -> tf.Tensor:
-    return tf.sigmoid(x) * x  # the two operations that are fused into the convolution before them
+    return tf.sigmoid(x) * x  # which TensorFlow's optimiser makes one operation of
 
 
 _ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid}
