@@ -52,5 +52,6 @@ def adjust(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tenso
 
 @functools.cache
 def keras_cv_layers() -> ModuleType:
+    """keras-cv's layers, imported where they are first used."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its backend at import
         return importlib.import_module("keras_cv").layers

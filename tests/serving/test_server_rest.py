@@ -151,6 +151,8 @@ REFUSED = [
     ({"instances": [{"image": {"b64": ""}}]}, None, 400, "keys must be equal to: image_bytes"),
     ({"inputs": {"image": ["a"]}}, None, 400, "Missing named input: image_bytes"),
     ({"instances": [{"b64": "a"}]}, None, 400, "Unable to decode"),
+    ({"instances": [{"b64": "\x1f"}]}, None, 400, "Unable to decode"),  # blank for Python alone
+    ({"instances": [{"b64": "YQ\u00a0=="}]}, None, 400, "Unable to decode"),
     ({"instances": [{"b64": "é"}]}, None, 400, "Unable to decode"),
     ({"instances": [{"image_bytes": {"b64": 3}}]}, None, 400, "not formatted correctly for base64"),
     ({"instances": ["\ud800"]}, None, 400, "Unable to decode"),
