@@ -115,6 +115,11 @@ class Training(yaml_files.Model):
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
     seed: int = Field(default=0, ge=0, lt=2**32)
 
+    @property
+    def xla_loops(self) -> bool:
+        """Whether XLA compiles SiLU's gradient and the resampling of photos."""
+        return self.xla != "off"
+
     @model_validator(mode="after")
     def _decay_has_its_optimizer(self) -> Training:
         if self.weight_decay and self.optimizer != "adamw":

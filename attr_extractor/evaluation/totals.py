@@ -123,10 +123,13 @@ def mean(attributes: dict[str, dict[str, Any]], totals: Totals) -> dict[str, Any
         "attributes_beating_given_category": beating("gain_given_category"),
     }
     for key in MEANS:
-        values = [a[key] for a in measured if a[key] is not None]
+        if key in once:  # before it was rounded, as a comparison has it
+            has = np.isfinite(once["score"]) & np.isfinite(once[key])
+            values = once[key][has].tolist()
+        else:
+            values = [a[key] for a in measured if a[key] is not None]
         result[key] = number(np.mean(values)) if values else None
         if key in INTERVALS:
-            has = np.isfinite(once["score"]) & np.isfinite(once[key])
             result[interval_of(key)] = bootstrap.interval_of_mean(drawn[key][:, has])
     return result
 

@@ -38,7 +38,7 @@ def measure(config: Config, rounds: int = 20, records: str | None = None) -> dic
 
     @tf.function
     def ours(seed: tf.Tensor) -> tf.Tensor:
-        return augmentation.augment(pixels, affine, seed)
+        return augmentation.augment(pixels, affine, seed, config.train.xla_loops)
 
     @tf.function
     def theirs(seed: tf.Tensor) -> tf.Tensor:

@@ -83,7 +83,7 @@ def build(
     """
     softmax = softmax_values(schema, config.model)
     model, size = config.model, image_size or config.data.image_size
-    base = trunk.build(model, size, fused=config.train.xla != "off")
+    base = trunk.build(model, size, fused=config.train.xla_loops)
     resolutions = _resolutions(base, model.fuse_stages)
     pixels, stages = base.inputs[0], resolutions[-model.fuse_stages :]
     channels = int(stages[-1].shape[-1])

@@ -49,10 +49,7 @@ def _one(photos: tf.Tensor, magnitude: float, seed: tf.Tensor) -> tf.Tensor:
     kind = tf.where(idle, count, drawn)  # [B]: which operation, or none
     parts = [tf.dynamic_partition(each, kind, count + 1) for each in (photos, strengths, signs)]
     places = tf.dynamic_partition(tf.range(batch), kind, count + 1)
-    changed = [
-        tf.cond(tf.size(where) > 0, lambda o=o, p=p: o(*p), lambda p=p: p[0])
-        for o, where, p in zip([*_OPERATIONS, _nothing], places, zip(*parts))
-    ]
+    changed = [operation(*part) for operation, part in zip([*_OPERATIONS, _nothing], zip(*parts))]
     return tf.ensure_shape(tf.dynamic_stitch(places, changed), photos.shape)
 
 

@@ -30,10 +30,11 @@ def fold(network: Network) -> Any:
       keras.Model: uint8 [B, H, W, 3] -> logits float32 [B, V], pooled features float32 [B, D].
     """
     model = network.logits
-    normalized = _normalized_convolutions(model)  # batch normalisation by convolution
+    readers = _readers(model)
+    normalized = _normalized_convolutions(model, readers)  # batch normalisation by convolution
     followed = {norm.name for norm in normalized.values()}
     pooled = _pooled_blocks(model)  # pooling layer by block
-    padded = _padded_as_same(model)  # padding layer by convolution
+    padded = _padded_as_same(model, readers)  # padding layer by convolution
     identities = followed | set(pooled.values()) | set(padded.values())
     copied: list[Any] = []
 
@@ -71,9 +72,8 @@ _ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid
 _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 
 
-def _normalized_convolutions(model: Any) -> dict[str, Any]:
+def _normalized_convolutions(model: Any, readers: dict[str, list[Any]]) -> dict[str, Any]:
     """The batch normalisation right behind a convolution that nothing else reads, by its name."""
-    readers = _readers(model)
     return {
         layer.name: readers[layer.name][0]
         for layer in model.layers
@@ -84,9 +84,9 @@ def _normalized_convolutions(model: Any) -> dict[str, Any]:
     }
 
 
-def _padded_as_same(model: Any) -> dict[str, str]:
+def _padded_as_same(model: Any, readers: dict[str, list[Any]]) -> dict[str, str]:
     """The name of the layer that pads a convolution's input as the convolution could itself."""
-    readers, found = _readers(model), {}
+    found: dict[str, str] = {}
     for layer in model.layers:
         if not isinstance(layer, keras.layers.ZeroPadding2D):
             continue

@@ -93,8 +93,8 @@ class TrainingModel(keras.Model):
         seed = self._seed(step)
         photos = pixels
         if self.augments:
-            compiled = self.config.train.xla != "off"
-            photos = augmentation.augment(pixels, self.config.augmentation, seed, compiled)
+            loops = self.config.train.xla_loops
+            photos = augmentation.augment(pixels, self.config.augmentation, seed, loops)
         # the loss divides by the samples of all replicas, and their gradients are added up
         counts = self.equation_1.counts(labels)
         divisors = _over_replicas(counts)

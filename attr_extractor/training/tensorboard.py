@@ -63,9 +63,9 @@ class TensorBoard(keras.callbacks.Callback):
     def _write_photos(self) -> None:
         config = self.run.config
         batch = next(iter(self.training.take(1)))
-        photos = augmentation.augment(
-            batch["pixels"], config.augmentation, tf.constant([config.train.seed, 0], tf.int64)
-        )
+        seed = tf.constant([config.train.seed, 0], tf.int64)
+        loops = config.train.xla_loops
+        photos = augmentation.augment(batch["pixels"], config.augmentation, seed, loops)
         page = photo_page.draw(photos.numpy(), batch["labels"].numpy(), self.run.schema)
         with self.writers["train"].as_default():
             tf.summary.image(

@@ -358,6 +358,14 @@ def test_an_existing_version_is_refused_and_stays(exported, tmp_path):
     assert (tmp_path / "models" / "3" / "saved_model.pb").read_bytes() == b"precious"
 
 
+def test_a_folder_that_no_config_could_name_is_refused_before_anything_is_written(
+    exported, tmp_path
+):
+    with pytest.raises(InputError, match="the folder's name is the model's"):
+        export.export(exported.run, tmp_path / "sh$op")
+    assert not (tmp_path / "sh$op").exists()
+
+
 def test_a_failed_export_leaves_nothing_behind(exported, tmp_path, monkeypatch):
     def disagree(path, *_):
         assert (path / "saved_model.pb").is_file()  # there was something half finished
