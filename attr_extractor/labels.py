@@ -78,19 +78,19 @@ class Encoder:
         """
         schema, empty = self.schema, [""] * rows
         result = np.empty([rows, schema.num_values], np.int8)
-        codes, cells = _distinct(columns.get(schema.category, empty))
+        codes, cells = distinct(columns.get(schema.category, empty))
         known = [encode_category(schema, cell)[0] for cell in cells]
         category = np.array([-1 if c is None else c for c in known], np.int64)[codes]
         issues: list[tuple[int, Issue]] = []
         num_categories = len(schema.allowed)
         for attribute in schema.attributes:
-            codes, cells = _distinct(columns.get(attribute.name, empty))
+            codes, cells = distinct(columns.get(attribute.name, empty))
             # a cell's labels depend on the row's category as well
             pairs = codes * (num_categories + 1) + category + 1
-            distinct, pair_of_row = np.unique(pairs, return_inverse=True)
-            states = np.empty([len(distinct), len(attribute.values)], np.int8)
+            pairs, pair_of_row = np.unique(pairs, return_inverse=True)
+            states = np.empty([len(pairs), len(attribute.values)], np.int8)
             for pair, (code, c) in enumerate(
-                zip(*(part.tolist() for part in np.divmod(distinct, num_categories + 1)))
+                zip(*(part.tolist() for part in np.divmod(pairs, num_categories + 1)))
             ):
                 states[pair], issue = self._cell(attribute.name, cells[code], c - 1)
                 if issue:
@@ -119,7 +119,7 @@ class Encoder:
         return states, issue
 
 
-def _distinct(cells: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+def distinct(cells: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """int64 [R]: which of the distinct cells each row has; and these cells."""
     index: dict[str, int] = {}
     codes = [index.setdefault(cell, len(index)) for cell in cells]

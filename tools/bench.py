@@ -4,6 +4,7 @@ Example: python tools/bench.py --what=step --config=configs/fake_data.yaml --cou
 from absl import flags
 
 from attr_extractor import config, errors, schema
+from attr_extractor.enrichment import measure_predict
 from attr_extractor.evaluation import measure_audit, measure_grad_cam
 from attr_extractor.model import measure_augmentation
 from attr_extractor.records import measure_build, measure_input
@@ -19,6 +20,7 @@ BENCHES = {  # --count by default, and what measures so many photos, rows, batch
     "augment": (20, lambda c, n: measure_augmentation.measure(c, n, F.records)),
     "growth": (5, lambda c, n: measure_growth.table(measure_growth.measure(c, n))),
     "export": (8, lambda c, n: measure_export.report(c, schema.Schema.read(F.schema), n)),
+    "predict": (2048, lambda c, n: measure_predict.measure(c, F.records, n)),
     "audit": (0, lambda c, n: measure_audit.measure(c, F.records)),
     "grad_cam": (200, lambda c, n: measure_grad_cam.report(F.run_dir, n)),
 }
@@ -27,7 +29,9 @@ flags.DEFINE_integer("count", None, str({k: v[0] for k, v in BENCHES.items()}), 
 flags.DEFINE_string("config", "configs/modern.yaml", "The experiment: YAML.")
 flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
 flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table, step, export: YAML.")
-flags.DEFINE_string("records", "", "For input, audit; step adds the loop, augment its photos.")
+flags.DEFINE_string(
+    "records", "", "For input, predict, audit; step: the loop; augment: its photos."
+)
 flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue.")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,9 @@ from attr_extractor.model.answers import MAX_ANSWERS, Answers
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
 
 ERROR = "error"
-SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not applicable"
+SOURCES = SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = (
+    *("seller", "model", "no answer", "not applicable"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,23 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """What becomes of one cell."""
+class _Given:
+    """What R sellers wrote of an attribute with V_t values."""
 
-    text: str
-    confidence: float  # lowest score of its values, NaN where it has none
-    source: str
-    verdict: str = ""
-    given: str = ""
-    given_score: float | None = None
-    answer: str = ""
+    filled: np.ndarray  # bool [R]
+    values: np.ndarray  # bool [R, V_t], the known ones
+    words: np.ndarray  # str [R], the known values in the schema's spelling
+    score: np.ndarray  # float32 [R], the lowest of theirs, NaN where none is known
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a model answers of an attribute, whether it was asked or not."""
+
+    index: np.ndarray  # int32 [R, K], the answered values, best first
+    kept: np.ndarray  # bool [R, K], which of these there are
+    words: np.ndarray  # str [R], "" without an answer
+    score: np.ndarray  # float32 [R], the lowest of theirs, NaN without an answer
 
 
 def header(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, str]:
@@ -87,11 +96,11 @@ class Filler:
         self._answers, self._schema = answers, answers.schema
         self._always, self._sure, self._seller = always, sure, seller
         self._with_cells = with_cells
-        self._given = functools.lru_cache(maxsize=200_000)(self._parse)
+        self._parsed = functools.lru_cache(maxsize=200_000)(self._parse)
 
     def fill(
         self, rows: Mapping[str, list[str]], first: int, scores: np.ndarray, errors: list[str]
-    ):
+    ) -> Filled:
         """The rows filled.
 
         Args:
@@ -100,11 +109,10 @@ class Filler:
           scores: float32 [R, V], NaN where no photo could be read.
           errors: why photos could not be read, by row.
         """
-        schema, size = self._schema, len(errors)
-        blank = [""] * size
-        words = rows.get(schema.category, blank)
+        schema, blank = self._schema, [""] * len(errors)
+        codes, words = labels.distinct(rows.get(schema.category, blank))
         known = [labels.encode_category(schema, cell)[0] for cell in words]
-        category = np.array([-1 if c is None else c for c in known], np.int32)  # [R]
+        category = np.array([-1 if c is None else c for c in known], np.int32)[codes]  # [R]
         chosen = self._answers.chosen(
             tf.constant(np.nan_to_num(scores)), category=tf.constant(category), always=self._always
         ).numpy()
@@ -113,26 +121,29 @@ class Filler:
         columns = {name: list(column) for name, column in rows.items()}
         columns.update({name: blank for name in schema.names if name not in rows})
         sources: Counter[str] = Counter()
+        about_rows = self._about_rows(rows, first, category, errors) if self._with_cells else None
         tables = [cells.SCHEMA.empty_table()]
         for attribute in schema.attributes:
             name, where = attribute.name, schema.slices[attribute.name]
-            part = scores[:, where], allowed[:, where]
-            found = list(self._cells(attribute, columns[name], chosen[:, where], *part))
-            columns[name] = [cell.text for cell in found]
-            columns[f"{name}_confidence"] = [
-                f"{cell.confidence:.4f}" if np.isfinite(cell.confidence) else "" for cell in found
-            ]
-            columns[f"{name}_source"] = [cell.source for cell in found]
+            part, may_be = scores[:, where], allowed[:, where]
+            given = self._given(attribute, columns[name], part)
+            answer = _answer(attribute, chosen[:, where], part)
+            source = _source(given, answer, may_be)
+            by_model = source == MODEL
+            confidence = np.where(
+                given.filled, given.score, np.where(by_model, answer.score, np.nan)
+            )
+            columns[name] = np.where(by_model, answer.words, _words(columns[name])).tolist()
+            columns[f"{name}_confidence"] = [f"{c:.4f}" if c == c else "" for c in confidence]
+            columns[f"{name}_source"] = source.tolist()
             sources.update(columns[f"{name}_source"])
-            if self._with_cells:
-                tables.append(self._table(attribute, rows, first, known, errors, found, *part))
+            if about_rows:
+                verdict = self._verdict(attribute, given, answer, source, part, may_be)
+                best = _best(np.where(may_be & np.isfinite(part), part, -1.0), MAX_ANSWERS)
+                tables.append(_table(attribute, about_rows, given, answer, verdict, *best))
         columns[ERROR] = errors
-        return Filled(
-            columns,
-            pa.concat_tables(tables).combine_chunks().sort_by("row"),
-            sources,
-            sum(map(bool, errors)),
-        )
+        made = pa.concat_tables(tables).combine_chunks().sort_by("row")
+        return Filled(columns, made, sources, sum(map(bool, errors)))
 
     def _parse(self, name: str, cell: str) -> tuple[int, ...] | None:
         """Positions of the values that a cell lists, () where one is unknown; None: missing."""
@@ -140,104 +151,123 @@ class Filler:
             return None
         return tuple(labels.parse(self._schema[name], cell, self._schema)[0])
 
-    def _cells(
-        self,
-        attribute: Attribute,
-        texts: list[str],
-        chosen: np.ndarray,
-        scores: np.ndarray,
-        allowed: np.ndarray,
-    ) -> Iterator[_Cell]:
-        """One attribute's cells; chosen and allowed bool, scores float32 [R, V_t]."""
-        order = np.argsort(-scores, axis=1, kind="stable")
-        best = np.take_along_axis(chosen, order, axis=1)
-        applies: np.ndarray = np.any(allowed, axis=1)  # bool [R]
-        readable = np.isfinite(scores[:, 0])  # bool [R]
-        for i, text in enumerate(texts):
-            given = self._given(attribute.name, text)
-            answered = order[i][best[i]][:MAX_ANSWERS].tolist()
-            answer = _words(attribute, answered)
-            if given is not None:
-                least = float(scores[i, list(given)].min()) if given else np.nan
-                yield _Cell(
-                    text,
-                    least,
-                    SELLER,
-                    self._verdict(attribute, given, answered, scores[i], allowed[i], readable[i]),
-                    _words(attribute, given),
-                    least if np.isfinite(least) else None,
-                    answer,
-                )
-            elif not applies[i]:
-                yield _Cell(text, np.nan, NOT_APPLICABLE)
-            elif not answered:
-                verdict = cells.UNANSWERED if readable[i] else cells.UNSEEN
-                yield _Cell(text, np.nan, NO_ANSWER, verdict)
-            else:
-                least = float(scores[i, answered[-1]])
-                yield _Cell(answer, least, MODEL, cells.FILLED, answer=answer)
+    def _given(self, attribute: Attribute, texts: list[str], scores: np.ndarray) -> _Given:
+        codes, distinct = labels.distinct(texts)
+        parsed = [self._parsed(attribute.name, cell) for cell in distinct]
+        values = np.zeros([len(distinct), len(attribute.values)], bool)
+        for i, found in enumerate(parsed):
+            values[i, list(found or ())] = True
+        words = [SEPARATOR.join(attribute.values[v] for v in found or ()) for found in parsed]
+        filled = np.array([found is not None for found in parsed])
+        score = _lowest(scores, values[codes])
+        return _Given(filled[codes], values[codes], _words(words)[codes], score)
 
     def _verdict(
         self,
         attribute: Attribute,
-        given: tuple[int, ...],
-        answered: list[int],
+        given: _Given,
+        answer: _Answer,
+        source: np.ndarray,
         scores: np.ndarray,
         allowed: np.ndarray,
-        readable: bool,
-    ) -> str:
-        """What the model says of the seller's values."""
-        if not readable:
-            return cells.UNSEEN
-        if not given:
-            return cells.DOUBTFUL
-        agrees = set(given) == set(answered) if attribute.exclusive else set(given) <= set(answered)
-        if agrees:
-            return cells.AGREED
-        others = np.where(allowed, scores, -1.0)
-        others[list(given)] = -1.0
-        contradicted = others.max() >= self._sure and scores[list(given)].min() <= 1.0 - self._sure
-        return cells.CONTRADICTED if contradicted else cells.DOUBTFUL
-
-    def _table(
-        self,
-        attribute: Attribute,
-        rows: Mapping[str, list[str]],
-        first: int,
-        category: list[int | None],
-        errors: list[str],
-        found: list[_Cell],
-        scores: np.ndarray,
-        allowed: np.ndarray,
-    ) -> pa.Table:
-        """One attribute's part of the table of cells; those that do not apply are left out."""
-        masked = np.where(allowed & np.isfinite(scores), scores, -1.0)
-        order = np.argsort(-masked, axis=1, kind="stable")[:, :MAX_ANSWERS]
-        values = np.take_along_axis(masked, order, axis=1)
-        keep = [i for i, cell in enumerate(found) if cell.verdict]
-        proposed = [order[i][values[i] >= 0] for i in keep]
-        names = self._schema[self._schema.category].values
-        numbers = [category[i] for i in keep]
-        columns = {
-            "row": [first + i for i in keep],
-            "product_id": [rows[table.PRODUCT_ID][i] for i in keep],
-            "seller": [rows[self._seller][i] if self._seller else "" for i in keep],
-            "category": ["" if c is None else names[c] for c in numbers],
-            "attribute": [attribute.name] * len(keep),
-            "given": [found[i].given for i in keep],
-            "given_score": [found[i].given_score for i in keep],
-            "answer": [found[i].answer for i in keep],
-            "proposed": [[attribute.values[v] for v in each] for each in proposed],
-            "proposed_scores": [values[i][values[i] >= 0].tolist() for i in keep],
-            "verdict": pa.DictionaryArray.from_arrays(
-                pa.array([cells.VERDICTS.index(found[i].verdict) for i in keep], pa.int32()),
-                pa.array(cells.VERDICTS),
-            ),
-            "image": [rows[table.IMAGE][i] for i in keep],
-            "error": [errors[i] for i in keep],
+    ) -> np.ndarray:
+        """str [R]: what the model says of each cell, "" where the attribute does not apply."""
+        listed = given.values.sum(axis=1)
+        answered = np.take_along_axis(given.values, answer.index, axis=1) & answer.kept
+        agrees = answered.sum(axis=1) == listed
+        if attribute.exclusive:
+            agrees &= answer.kept.sum(axis=1) == listed
+        others = np.where(allowed & ~given.values, scores, -1.0).max(axis=1)
+        contradicts = (others >= self._sure) & (given.score <= 1.0 - self._sure)
+        cases = {
+            cells.UNSEEN: ~np.isfinite(scores[:, 0]) & (source != NOT_APPLICABLE),
+            cells.FILLED: source == MODEL,
+            cells.UNANSWERED: source == NO_ANSWER,
+            "": source == NOT_APPLICABLE,
+            cells.AGREED: agrees & (listed > 0),
+            cells.CONTRADICTED: contradicts,
         }
-        return pa.table(columns, schema=cells.SCHEMA)
+        return np.select(list(cases.values()), list(cases), cells.DOUBTFUL)
+
+    def _about_rows(
+        self, rows: Mapping[str, list[str]], first: int, category: np.ndarray, errors: list[str]
+    ) -> dict[str, pa.Array]:
+        """The columns of cells.SCHEMA that say the same of all cells of a row."""
+        categories = pa.array([*self._schema[self._schema.category].values, ""])
+        seller = rows[self._seller] if self._seller else [""] * len(errors)
+        return {
+            "row": pa.array(np.arange(first, first + len(errors))),
+            "product_id": pa.array(rows[table.PRODUCT_ID], pa.string()),
+            "seller": pa.array(seller, pa.string()),
+            "category": categories.take(pa.array(category % len(categories))),  # -1: the last
+            "image": pa.array(rows[table.IMAGE], pa.string()),
+            "error": pa.array(errors, pa.string()),
+        }
 
 
-def _words(attribute: Attribute, values: Sequence[int]) -> str:
-    return SEPARATOR.join(attribute.values[v] for v in values)
+def _answer(attribute: Attribute, chosen: np.ndarray, scores: np.ndarray) -> _Answer:
+    size = 1 if attribute.exclusive else MAX_ANSWERS
+    index, best = _best(np.where(chosen, scores, -1.0), size)
+    kept, names = best >= 0, _words(attribute.values)[index]
+    if size == 1:
+        words = np.where(kept[:, 0], names[:, 0], "")
+    else:
+        words = _words([SEPARATOR.join(row[known]) for row, known in zip(names, kept)])
+    return _Answer(index, kept, words, _lowest(best, kept))
+
+
+def _source(given: _Given, answer: _Answer, allowed: np.ndarray) -> np.ndarray:
+    """str [R]: who says what stands in each cell, one of SOURCES."""
+    cases = [given.filled, ~allowed.any(axis=1), answer.kept[:, 0]]
+    return np.select(cases, [SELLER, NOT_APPLICABLE, MODEL], NO_ANSWER)
+
+
+def _best(scores: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best `size` values, the first of equal ones first: int32 and float32 [R, <= size]."""
+    best, index = tf.math.top_k(scores, min(size, scores.shape[1]))
+    return index.numpy(), best.numpy()
+
+
+def _lowest(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """float32 [R]: the lowest score of some of a row's values, NaN where there are none."""
+    lowest = np.where(among, scores, np.inf).min(axis=1)
+    return np.where(np.isfinite(lowest), lowest, np.nan)
+
+
+def _words(texts: Sequence[str]) -> np.ndarray:
+    return np.array(texts, object)  # not NumPy's own strings: as wide as the longest of them
+
+
+def _table(
+    attribute: Attribute,
+    about_rows: dict[str, pa.Array],
+    given: _Given,
+    answer: _Answer,
+    verdict: np.ndarray,
+    proposed: np.ndarray,
+    proposed_scores: np.ndarray,
+) -> pa.Table:
+    """One attribute's part of the table of cells; those that do not apply are left out.
+
+    Args:
+      proposed, proposed_scores: the best allowed values [R, K]; below 0 where there is none.
+    """
+    keep = np.flatnonzero(verdict != "")
+    kept = proposed_scores[keep] >= 0
+    ends = pa.array(np.concatenate([[0], kept.sum(axis=1).cumsum()]), pa.int32())
+    values = pa.array(attribute.values).take(pa.array(proposed[keep][kept]))
+    scores = pa.array(proposed_scores[keep][kept], pa.float32())
+    codes = [cells.VERDICTS.index(v) for v in verdict[keep]]
+    columns = {
+        **{name: column.take(pa.array(keep)) for name, column in about_rows.items()},
+        "attribute": pa.array([attribute.name] * len(keep), pa.string()),
+        "given": pa.array(given.words[keep], pa.string()),
+        "given_score": pa.array(given.score[keep], pa.float32(), from_pandas=True),
+        "answer": pa.array(answer.words[keep], pa.string()),
+        "proposed": pa.ListArray.from_arrays(ends, values),
+        "proposed_scores": pa.ListArray.from_arrays(ends, scores),
+        "verdict": pa.DictionaryArray.from_arrays(
+            pa.array(codes, pa.int32()), pa.array(cells.VERDICTS)
+        ),
+    }
+    return pa.table([columns[name] for name in cells.SCHEMA.names], schema=cells.SCHEMA)

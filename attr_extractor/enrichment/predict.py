@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,12 +31,13 @@ from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment import job as jobs
-from attr_extractor.enrichment.fill import Filler, header
+from attr_extractor.enrichment.fill import Filled, Filler, header
 from attr_extractor.errors import InputError, require_file, require_new_file
 from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
 
 ROWS_PER_PART = 2048
+BATCHES_FILLED = 8  # at once, 256 rows: filling costs more by the call than by the row
 
 
 @dataclass(frozen=True)
@@ -132,26 +136,46 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     first = numbers[0].as_py()
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     lines, tables = io.StringIO(newline=""), []
-    writer, start = CsvWriter(lines), 0
+    writer = CsvWriter(lines)
     sources: Counter[str] = Counter()
     failed = 0
     scored = scoring.pooled(rows, reader, score, described.schema.num_values)
-    for scores, errors in scored:
-        end = start + len(errors)
-        batch = {name: column[start:end] for name, column in columns.items()}
-        filled = filler.fill(batch, first + start, scores, errors)
+    with ThreadPoolExecutor(1) as pool:  # the model does not wait until cells are filled
+
+        def fill(start: int, scores: np.ndarray, errors: list[str]) -> Future[Filled]:
+            batch = {name: column[start : start + len(errors)] for name, column in columns.items()}
+            return pool.submit(filler.fill, batch, first + start, scores, errors)
+
+        waiting = [fill(*group) for group in _groups(scored, progress)]
+    for filled in (future.result() for future in waiting):
         writer.writerows(zip(*(filled.columns[name] for name in job["header"])))
         tables.append(filled.cells)
         sources += filled.sources
         failed += filled.rows_with_error
-        start = end
-        progress(len(errors))
     storage.write(_beside(part, "filled.csv"), lines.getvalue().encode(), workers=True)
     if with_cells:
         with storage.whole(_beside(part, "cells.parquet"), workers=True) as temporary:
             pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
     counts = {"rows": len(rows), "rows_with_error": failed, "sources": sources}
     storage.write(_beside(part, "counts.json"), json.dumps(counts).encode(), workers=True)
+
+
+def _groups(
+    scored: Iterator[tuple[np.ndarray, list[str]]], progress: Callable[[int], Any]
+) -> Iterator[tuple[int, np.ndarray, list[str]]]:
+    """Some batches of `scoring.pooled` as one, behind the number of their first row from 0."""
+
+    def seen() -> Iterator[tuple[np.ndarray, list[str]]]:
+        for scores, errors in scored:
+            progress(len(errors))
+            yield scores, errors
+
+    start, left = 0, seen()
+    while batches := list(itertools.islice(left, BATCHES_FILLED)):
+        scores, errors = zip(*batches)
+        group = list(itertools.chain(*errors))
+        yield start, np.concatenate(scores), group
+        start += len(group)
 
 
 @functools.lru_cache(maxsize=1)  # once in each process that works

@@ -6,11 +6,13 @@ go of the interpreter while it decodes.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +24,10 @@ from attr_extractor.serving.model_dir import ExportedModel
 
 BATCH = 32  # photos the model sees at once, rows that are read at once
 READ_AHEAD = max(3, os.cpu_count() or 1)  # batches of rows
+SCORED_AT_ONCE = 2  # batches: while one is in the network, the next one's photos are decoded
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # stored photos -> scores float32 [N, V], and why each could not be read, "" where it was
 Scorer = Callable[[Sequence[bytes]], "tuple[np.ndarray, list[str]]"]
@@ -98,27 +104,36 @@ def read_ahead(
     The next batches are read in threads while this one is used.
     """
     starts = range(0, len(rows), BATCH)
-    with ThreadPoolExecutor(READ_AHEAD) as pool:
-
-        def read(start: int) -> list[tuple[int, bytes, str]]:
-            return reader.read(rows[start : start + BATCH])
-
-        # not pool.map: it would read all rows' photos ahead of the model, into memory
-        ahead = deque(pool.submit(read, start) for start in starts[:READ_AHEAD])
-        for i in range(len(starts)):
-            found = ahead.popleft().result()
-            ahead.extend(pool.submit(read, s) for s in starts[i + READ_AHEAD : i + READ_AHEAD + 1])
-            yield found
+    return _ahead(lambda start: reader.read(rows[start : start + BATCH]), starts, READ_AHEAD)
 
 
 def pooled(
     rows: Sequence[dict[str, str]], reader: Reader, score: Scorer, num_values: int
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Batches of rows in order: mean scores float32 [rows, V] over a row's photos, NaN where none
-    could be read, and what was wrong with its photos."""
-    for i, found in enumerate(read_ahead(rows, reader)):
-        size = min(BATCH, len(rows) - i * BATCH)
-        yield _pool(found, size, score, num_values)
+    could be read, and what was wrong with its photos. `score` is called from several threads."""
+
+    def score_batch(
+        batch: tuple[int, list[tuple[int, bytes, str]]],
+    ) -> tuple[np.ndarray, list[str]]:
+        size = min(BATCH, len(rows) - batch[0] * BATCH)
+        return _pool(batch[1], size, score, num_values)
+
+    return _ahead(score_batch, enumerate(read_ahead(rows, reader)), SCORED_AT_ONCE)
+
+
+def _ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """The results in order; so many calls are made ahead, each in a thread.
+
+    Not pool.map: it would make all of them, and keep their results in memory.
+    """
+    left = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque(pool.submit(function, item) for item in itertools.islice(left, threads))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in itertools.islice(left, 1))
+            yield result
 
 
 def _pool(

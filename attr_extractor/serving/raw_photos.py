@@ -21,6 +21,7 @@ VARIANT = "a GIF with transparency or odd frames, or a BMP with a palette: send 
 ROTATED = "image carries an EXIF rotation: rotate its pixels before sending it"
 
 JPEG, PNG, GIF, BMP, OTHER = range(5)
+_PARALLEL = 8  # photos of a batch that are decoded at once, of at most MAX_PIXELS each
 # Start of a JPEG or PNG whose EXIF directory (either byte order) has orientation 2 .. 8.
 _HEAD = 131_072  # room for two full segments before the EXIF one
 _ROTATION = (
@@ -43,24 +44,28 @@ def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.
       uint8 [B, image_size, image_size, 3], black where the photo could not be read.
       string [B], why it could not be read, "" where it was.
     """
-    return tf.map_fn(
-        lambda file: _read(file, image_size, square),
-        encoded,
-        fn_output_signature=(
-            tf.TensorSpec([image_size, image_size, 3], tf.uint8),
-            tf.TensorSpec([], tf.string),
-        ),
-    )
+
+    def read(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return (row, *_read(file, image_size, square))
+
+    size = tf.size(encoded, tf.int64)
+    files = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    good = files.map(read, _PARALLEL, deterministic=True).ignore_errors(log_warning=False)
+    black = tf.zeros([image_size, image_size, 3], tf.uint8)
+    end = tf.data.Dataset.from_tensors((size, black, ""))  # an element, also where all have failed
+    rows, photos, errors = good.concatenate(end).batch(size + 1).get_single_element()
+    where = tf.searchsorted(rows, tf.range(size))
+    is_good = tf.equal(tf.gather(rows, where), tf.range(size))[
+        :, tf.newaxis, tf.newaxis, tf.newaxis
+    ]
+    photos = tf.where(is_good, tf.gather(photos, where), black)
+    return photos, tf.where(is_good[:, 0, 0, 0], tf.gather(errors, where), DAMAGED)
 
 
 def _read(file: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, tf.Tensor]:
-    black = tf.zeros([image_size, image_size, 3], tf.uint8)
+    """Pixels and "", or black and why; an op fails where the file is damaged."""
     kind = _kind(file)
-    num_pixels, plain = _first_or(
-        lambda data: (_num_pixels(data, kind), _is_plain(data, kind)),
-        file,
-        (tf.constant(-1, tf.int64), tf.constant(False)),
-    )
+    num_pixels = _num_pixels(file, kind)
     head = tf.strings.substr(file, 0, _HEAD)
     error = tf.case(
         [
@@ -68,27 +73,16 @@ def _read(file: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, 
             (tf.equal(kind, OTHER), lambda: tf.constant(FORMAT)),
             (num_pixels < 1, lambda: tf.constant(DAMAGED)),
             (num_pixels > MAX_PIXELS, lambda: tf.constant(TOO_LARGE)),
-            (tf.logical_not(plain), lambda: tf.constant(VARIANT)),
+            (tf.logical_not(_is_plain(file, kind)), lambda: tf.constant(VARIANT)),
             (tf.strings.regex_full_match(head, _ROTATION), lambda: tf.constant(ROTATED)),
         ],
         default=lambda: tf.constant(""),
     )
-
-    def decode(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        photo = pixels.to_model_size(_decode(data, kind), image_size, square)
-        return photo, tf.constant("")
-
     return tf.cond(
         tf.equal(error, ""),
-        lambda: _first_or(decode, file, (black, tf.constant(DAMAGED))),
-        lambda: (black, error),
+        lambda: (pixels.to_model_size(_decode(file, kind), image_size, square), error),
+        lambda: (tf.zeros([image_size, image_size, 3], tf.uint8), error),
     )
-
-
-def _first_or(function, file: tf.Tensor, fallback):
-    """function(file), or the fallback where one of its ops fails."""
-    attempt = tf.data.Dataset.from_tensors(file).map(function).ignore_errors(log_warning=False)
-    return attempt.concatenate(tf.data.Dataset.from_tensors(fallback)).take(1).get_single_element()
 
 
 def _kind(file: tf.Tensor) -> tf.Tensor:

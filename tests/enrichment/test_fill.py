@@ -277,4 +277,4 @@ def test_photos_are_not_read_far_ahead_of_a_slow_model(exported, root, tmp_path,
     monkeypatch.setattr(scoring.Reader, "read", lambda *a: started.append(0) or read(*a))
     monkeypatch.setattr(scoring, "_pool", slow_pool)
     filled(exported, root, tmp_path, [row(i, "001_0.jpg") for i in range(20)])
-    assert len(behind) == 20 and max(behind) <= 3 + 1
+    assert len(behind) == 20 and max(behind) <= 3 + scoring.SCORED_AT_ONCE

@@ -1,0 +1,97 @@
+"""What `predict.py` costs beside the model alone: rows per second, and batches of ready pixels.
+
+The model is one of the config, untrained and exported. A row has one photo, as records store it,
+and its known labels as cells; `predict` runs as `predict.py --cells` does. The two take turns.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from attr_extractor import files, labels, storage
+from attr_extractor.catalogue import table
+from attr_extractor.config import Config
+from attr_extractor.enrichment import predict, scoring
+from attr_extractor.model import network
+from attr_extractor.records import example
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.serving import export, model_dir
+from attr_extractor.training.run_dir import RunDir
+
+_ROUNDS = 3
+
+
+def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
+    """Photos per second of both, the median of some rounds, and of the ratio in each round.
+
+    Args:
+      rows: of the table; their photos are the first of the training split, over and over.
+
+    Raises:
+      InputError: the records cannot be used.
+    """
+    manifest = Manifest.read(records)
+    rates = []
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        run = RunDir.create(folder / "run", config, Path(records), manifest)
+        untrained = network.layer_arrays(network.build(manifest.schema, config).logits)
+        files.write_arrays(run.path / "weights.npz", untrained)
+        model = export.export(run.path, folder / "model")
+        _write_table(folder, records, manifest, rows)
+        bare = model_dir.load(model).network
+        for turn in range(_ROUNDS + 1):  # the first loads the model and does not count
+            number = rows if turn else scoring.BATCH
+            rates.append([_bare(bare, config.data.image_size, number), _filled(folder, number)])
+    alone, filled = np.transpose(rates[1:])
+    return {
+        "photos/s of the model alone": float(np.median(alone)),
+        "rows/s of predict.py": float(np.median(filled)),
+        "ratio": float(np.median(filled / alone)),
+    }
+
+
+def _write_table(folder: Path, records: str | Path, manifest: Manifest, rows: int) -> None:
+    """table.csv with so many rows, first.csv with a batch of them, and their photos."""
+    schema: Schema = manifest.schema
+    shards = [storage.join(records, shard.name) for shard in manifest.split("train").shards]
+    lines: list[list[str]] = []
+    for found in tf.data.TFRecordDataset(shards).take(rows).map(example.parse).as_numpy_iterator():
+        name = f"{len(lines)}.jpg"
+        (folder / name).write_bytes(found["image/encoded"])
+        cells = labels.decode(schema, np.frombuffer(found["labels"], np.int8))
+        lines.append([name, *(SEPARATOR.join(cells[a] or ()) for a in schema.names)])
+    header = [schema.column(name) for name in (table.PRODUCT_ID, table.IMAGE, *schema.names)]
+    for name, count in (("table.csv", rows), ("first.csv", scoring.BATCH)):
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows([str(i), *lines[i % len(lines)]] for i in range(count))
+
+
+def _bare(function, side: int, photos: int) -> float:
+    """Photos per second in batches, pixels to scores."""
+    pixels = np.random.default_rng(0).integers(0, 256, [scoring.BATCH, side, side, 3], np.uint8)
+    start = time.perf_counter()
+    for _ in range(photos // scoring.BATCH):
+        function(tf.constant(pixels))[0].numpy()
+    return photos / (time.perf_counter() - start)
+
+
+def _filled(folder: Path, rows: int) -> float:
+    """Rows per second, from opening the table to the finished files."""
+    catalogue = folder / ("table.csv" if rows > scoring.BATCH else "first.csv")
+    outputs = folder / "filled.csv", folder / "cells.parquet"
+    start = time.perf_counter()
+    predict.predict(folder / "model", catalogue, outputs[0], folder, cells_output=outputs[1])
+    seconds = time.perf_counter() - start
+    for output in outputs:
+        output.unlink()
+    return rows / seconds
