@@ -34,6 +34,7 @@ ROOMS = [
     ("review",),
     ("search",),
     ("drift",),
+    ("benches",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -1,27 +1,79 @@
-"""One attribute's cells of a seller's table, said in the words of the new schema."""
+"""Cells of a seller's table, said in the words of the new schema."""
 
 from __future__ import annotations
 
 import functools
 
 from attr_extractor import labels
-from attr_extractor.migration.plan import Source
-from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.migration.plan import Plan, Source
+from attr_extractor.schema import SEPARATOR
 
-SAME, REWRITTEN, SPLIT, REMOVED, ELSEWHERE, UNKNOWN = (
+SAME, REWRITTEN, SPLIT, REMOVED, ELSEWHERE, UNKNOWN, INCOMPLETE, CONTRADICTION = (
     *("same", "rewritten", "split", "removed", "elsewhere", "unknown"),
+    *("incomplete", "contradiction"),
 )
 
 
 class Cells:
-    """Rewrites the cells of an attribute; each distinct one is looked at once."""
+    """Writes the cells of a new attribute; each distinct combination is looked at once."""
 
-    def __init__(self, old: Schema, new: Schema, source: Source, elsewhere: frozenset[str]):
-        """`elsewhere`: old values that only another new attribute is made of."""
-        self._old, self._new, self._source, self._elsewhere = old, new, source, elsewhere
+    def __init__(self, plan: Plan, name: str):
+        self._plan, self._attribute = plan, plan.new[name]
+        self._origins = [_Origin(plan, source) for source in plan.sources[name]]
         self.rewrite = functools.lru_cache(maxsize=200_000)(self._rewrite)
 
-    def _rewrite(self, cell: str) -> tuple[str, str]:
+    def _rewrite(self, cells: tuple[str, ...], category: str) -> tuple[str, str]:
+        """The new cell and what happened to it, as `_Origin.rewrite` has it.
+
+        INCOMPLETE: it is empty, because an attribute that it is made of is not known, and those of
+        its values would be denied. CONTRADICTION: two values of an exclusive attribute, both left
+        in the cell for a person to decide.
+
+        Args:
+          cells: of the old attributes that it comes from, in order.
+          category: the row's, under the old schema.
+        """
+        old, new = self._plan.old, self._attribute
+        filled = [i for i, cell in enumerate(cells) if not old.is_missing(cell)]
+        if len(cells) == 1 or not filled:
+            return self._origins[0].rewrite(cells[0])
+        found = [self._origins[i].rewrite(cells[i]) for i in filled]
+        kinds = [kind for _, kind in found]
+        absent = new.unlisted == "absent" and not new.exclusive
+        silent = [self._origins[i] for i in range(len(cells)) if i not in filled]
+        if SPLIT in kinds and new.unlisted == "absent":
+            return "", SPLIT
+        if absent and any(origin.applies(category) for origin in silent):
+            return "", INCOMPLETE
+        if len(found) == 1:
+            return found[0]
+        text = SEPARATOR.join(cell for cell, _ in found if cell)
+        if not text:
+            return "", kinds[0]
+        values, issue = labels.parse(new, text, self._plan.new)
+        if UNKNOWN in kinds or issue:
+            return text, UNKNOWN
+        if new.exclusive and len(values) > 1:
+            return text, CONTRADICTION
+        return SEPARATOR.join(new.values[i] for i in values), REWRITTEN
+
+
+class _Origin:
+    """One old attribute's part of a new one's cells."""
+
+    def __init__(self, plan: Plan, source: Source):
+        self._old, self._new, self._source = plan.old, plan.new, source
+        gone = plan.removed_values(source.old.name)
+        # old values that only another new attribute is made of
+        self._elsewhere = {v for v, new in source.becomes.items() if not new and v not in gone}
+
+    def applies(self, category: str) -> bool:
+        """Whether a row of that category may have a value here; where it is unknown, it may."""
+        position, _ = labels.encode_category(self._old, category)
+        where = self._old.slices[self._source.old.name]
+        return position is None or bool(self._old.allowed[position, where].any())
+
+    def rewrite(self, cell: str) -> tuple[str, str]:
         """The new cell and what happened to it.
 
         SAME: the new schema reads it as it should. UNKNOWN: the old schema could not use it, so it

@@ -7,9 +7,9 @@ go somewhere or be listed as removed, every new one come from somewhere or be li
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Union
 
 from attr_extractor import yaml_files
 from attr_extractor.errors import InputError, did_you_mean
@@ -19,9 +19,13 @@ from attr_extractor.schema import Schema
 
 
 class Mapping(yaml_files.Model):
-    """The content of a mapping file; a value stands as `attribute=value` where it is listed."""
+    """The content of a mapping file; a value stands as `attribute=value` where it is listed.
 
-    attributes: Dict[str, str] = {}  # new name: old name
+    An old value that a new one is made of may stand alone: it is then that value of every old
+    attribute that the new attribute comes from and that has it.
+    """
+
+    attributes: Dict[str, Union[str, List[str]]] = {}  # new name: old name, or several
     values: Dict[str, Dict[str, List[str]]] = {}  # by new attribute: new value: old values
     added: List[str] = []  # new names
     removed: List[str] = []  # old names
@@ -52,29 +56,32 @@ class Mapping(yaml_files.Model):
         _require_none(origin, [*self._uncovered(plan), *silent])
         return Plan(old, new, plan.sources, changes)
 
-    def _source_of(self, name: str, old: Schema) -> str | None:
-        """The old attribute that a new one comes from, None for one that is added."""
+    def _origins(self, name: str, old: Schema) -> list[str]:
+        """The old attributes that a new one comes from, none for one that is added."""
         if name in self.attributes:
-            return self.attributes[name]
-        return name if name in old.index and name not in self.added else None
+            listed = self.attributes[name]
+            return [listed] if isinstance(listed, str) else listed
+        return [name] if name in old.index and name not in self.added else []
 
-    def _sources(self, old: Schema, new: Schema) -> dict[str, Source]:
+    def _sources(self, old: Schema, new: Schema) -> dict[str, list[Source]]:
         sources = {}
         for attribute in new.attributes:
-            name = attribute.name
-            origin = self._source_of(name, old)
-            if origin is None:
-                continue
-            parts = {
-                value: self.values.get(name, {}).get(value)
-                or ([value] if self._carries_over(name, value, old, origin) else [])
-                for value in attribute.values
-            }
-            sources[name] = Source(attribute, old[origin], parts)
+            made_of = {v: self._made_of(attribute.name, v, old) for v in attribute.values}
+            found = []
+            for origin in self._origins(attribute.name, old):
+                parts = {v: [p for o, p in pairs if o == origin] for v, pairs in made_of.items()}
+                found.append(Source(attribute, old[origin], parts))
+            if found:
+                sources[attribute.name] = found
         return sources
 
-    def _carries_over(self, name: str, value: str, old: Schema, origin: str) -> bool:
-        return value in old[origin].values and f"{name}={value}" not in self.added
+    def _made_of(self, name: str, value: str, old: Schema) -> list[tuple[str, str]]:
+        """The (old attribute, old value) that a new value is made of."""
+        listed = self.values.get(name, {}).get(value)
+        if listed is None:
+            listed = [] if f"{name}={value}" in self.added else [value]
+        origins = self._origins(name, old)
+        return [pair for text in listed for pair in _old_values(text, origins, old)]
 
     def _unknown_names(self, old: Schema, new: Schema) -> list[str]:
         problems = []
@@ -84,30 +91,26 @@ class Mapping(yaml_files.Model):
                 problems.append(f"{where}: {name!r} is no {what}{did_you_mean(name, known)}")
             return name in known
 
-        for name, origin in self.attributes.items():
+        for name in self.attributes:
             require(name, new.names, "attributes", "attribute of the new schema")
-            require(origin, old.names, f"attributes.{name}", "attribute of the old schema")
+            for origin in self._origins(name, old):
+                require(origin, old.names, f"attributes.{name}", "attribute of the old schema")
         for name, values in self.values.items():
             if not require(name, new.names, "values", "attribute of the new schema"):
                 continue
-            source = self._source_of(name, old)
+            origins = [origin for origin in self._origins(name, old) if origin in old.index]
+            known = [value for origin in origins for value in old[origin].values]
             for value, parts in values.items():
                 where = f"values.{name}"
                 require(value, new[name].values, where, f"value of {name} in the new schema")
-                if source not in old.index:
-                    continue  # told above, or a contradiction
-                for part in parts:
-                    require(
-                        part,
-                        old[source].values,
-                        f"{where}.{value}",
-                        f"value of {source} in the old schema",
-                    )
+                for part in parts if origins else ():  # none: told above, or a contradiction
+                    if not _old_values(part, origins, old):
+                        what = f"value of {' or '.join(origins)} in the old schema"
+                        require(part, known, f"{where}.{value}", what)
         for key, schema, which in (("added", new, "new"), ("removed", old, "old")):
             for text in getattr(self, key):
                 name, equals, value = text.partition("=")
-                known = require(name, schema.names, key, f"attribute of the {which} schema")
-                if known and equals:
+                if require(name, schema.names, key, f"attribute of the {which} schema") and equals:
                     what = f"value of {name} in the {which} schema"
                     require(value, schema[name].values, key, what)
         for name in self.changed:
@@ -117,50 +120,55 @@ class Mapping(yaml_files.Model):
     def _contradictions(self, old: Schema, new: Schema) -> list[str]:
         problems = []
         for name in new.names:
-            source = self._source_of(name, old)
-            if name in self.added and source is not None:
-                problems.append(f"{name} is added, and attributes makes it of {source}")
-            if source is None:
+            origins = self._origins(name, old)
+            if name in self.added and origins:
+                problems.append(
+                    f"{name} is added, and attributes makes it of {' and '.join(origins)}"
+                )
+            if self.attributes.get(name) == []:
+                problems.append(f"{name} is made of nothing; list it under added")
+            for origin, count in Counter(origins).items():
+                if count > 1:
+                    problems.append(f"{name} is made of {origin} twice")
+                if origin in self.removed:
+                    problems.append(
+                        f"{origin} is removed, and {name} of the new schema comes from it; "
+                        "list one that only has the same name under added too"
+                    )
+            if not origins:
                 problems += [
                     f"{name} comes from no old attribute, and {key} names it"
                     for key in ("values", "changed")
                     if name in getattr(self, key)
                 ]
                 continue
-            if source in self.removed:
-                problems.append(
-                    f"{source} is removed, and {name} of the new schema comes from it; "
-                    "list one that only has the same name under added too"
-                )
             for value in new[name].values:
                 listed = self.values.get(name, {}).get(value)
                 if listed is not None and f"{name}={value}" in self.added:
                     problems.append(f"{name}={value} is added, and values makes it of {listed}")
                 if listed == []:
                     problems.append(f"{name}={value} is made of nothing; list it under added")
-                twice = [part for part, count in Counter(listed or []).items() if count > 1]
-                problems += [f"{name}={value} is made of {part!r} twice" for part in twice]
-                same = [value] if self._carries_over(name, value, old, source) else []
-                problems += [
-                    f"{source}={part} is removed, and {name}={value} of the new schema is made of "
-                    "it; list a value that only has the same name under added too"
-                    for part in (same if listed is None else listed)
-                    if f"{source}={part}" in self.removed
-                ]
+                for (origin, part), count in Counter(self._made_of(name, value, old)).items():
+                    if count > 1:
+                        problems.append(f"{name}={value} is made of {part!r} twice")
+                    if f"{origin}={part}" in self.removed:
+                        problems.append(
+                            f"{origin}={part} is removed, and {name}={value} of the new schema is "
+                            "made of it; list a value that only has the same name under added too"
+                        )
         return problems
 
     def _uncovered(self, plan: Plan) -> list[str]:
         problems = []
         for attribute in plan.new.attributes:
             name = attribute.name
-            source = plan.sources.get(name)
-            if source is None and name not in self.added:
+            if name not in plan.sources and name not in self.added:
                 problems.append(
                     f"the new attribute {name} comes from nowhere; name its old one under "
                     "attributes, or list it under added"
                 )
-            for value, parts in source.parts.items() if source else ():
-                if not parts and f"{name}={value}" not in self.added:
+            for value in attribute.values if name in plan.sources else ():
+                if plan.kind(name, value) == "added" and f"{name}={value}" not in self.added:
                     problems.append(
                         f"the new value {name}={value} comes from nowhere; name its old values "
                         "under values, or list it under added"
@@ -181,6 +189,14 @@ class Mapping(yaml_files.Model):
                 if f"{name}={value}" not in self.removed
             ]
         return problems
+
+
+def _old_values(text: str, origins: Sequence[str], old: Schema) -> list[tuple[str, str]]:
+    """The (attribute, value) of those that a text names, `value` or `attribute=value`."""
+    alone = [(origin, text) for origin in origins if text in old[origin].values]
+    attribute, _, value = text.partition("=")
+    named = attribute in origins and value in old[attribute].values
+    return alone or ([(attribute, value)] if named else [])
 
 
 def _require_none(origin: str, problems: list[str]) -> None:

@@ -7,7 +7,8 @@ split categories and values are followed; values that are added or removed chang
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,8 +19,9 @@ def changes(plan: Plan) -> dict[str, str]:
     """By new attribute that comes from an old one, the first way in which its meaning differs."""
     rules = _rules(plan)
     found = {}
-    for name, source in plan.sources.items():
-        reasons = [*_settings(source), *rules.get(name, []), *_readings(source)]
+    for name, sources in plan.sources.items():
+        settings = itertools.chain(*map(_settings, sources))
+        reasons = [*settings, *rules.get(name, []), *_readings(sources)]
         if reasons:
             found[name] = reasons[0]
     return found
@@ -35,30 +37,32 @@ def _settings(source: Source) -> Iterator[str]:
 def _rules(plan: Plan) -> dict[str, list[str]]:
     """Differences in which category may have which value."""
     old, new = plan.old, plan.new
-    category = plan.sources.get(new.category)
-    if category is None or category.old.name != old.category:
+    categories = plan.sources.get(new.category, [])
+    if [source.old.name for source in categories] != [old.category]:
         found = {
             name: ["the category is another attribute"]
-            for name, source in plan.sources.items()
+            for name, sources in plan.sources.items()
             if not new.allowed[:, new.slices[name]].all()
-            or not old.allowed[:, old.slices[source.old.name]].all()
+            or not all(old.allowed[:, old.slices[source.old.name]].all() for source in sources)
         }
-        if category is not None:
+        if categories:
             found[new.category] = [f"it is the category, which was {old.category}"]
         return found
-    of_categories = _made_of(category)
+    of_categories = _made_of(categories[0])
     found = {}
-    for name, source in plan.sources.items():
-        of_values = _made_of(source)
-        before = old.allowed[:, old.slices[source.old.name]].astype(np.float32)
-        expected = of_categories @ before @ of_values.T > 0  # bool [new C, new V_t]
-        carried = np.outer(of_categories.any(axis=1), of_values.any(axis=1))
+    for name, sources in plan.sources.items():
+        expected, carried = np.zeros([2, *new.allowed[:, new.slices[name]].shape], bool)
+        for source in sources:
+            of_values = _made_of(source)
+            before = old.allowed[:, old.slices[source.old.name]].astype(np.float32)
+            expected |= of_categories @ before @ of_values.T > 0  # bool [new C, new V_t]
+            carried |= np.outer(of_categories.any(axis=1), of_values.any(axis=1))
         differs = np.argwhere((expected != new.allowed[:, new.slices[name]]) & carried)
         if len(differs):
             c, v = differs[0]
             words = ("did", "does not") if expected[c, v] else ("did not", "does")
             found[name] = [
-                f"{source.new.values[v]!r} {words[0]} apply to {category.new.values[c]!r} and "
+                f"{new[name].values[v]!r} {words[0]} apply to {new[new.category].values[c]!r} and "
                 f"{words[1]} now"
             ]
     return found
@@ -73,19 +77,19 @@ def _made_of(source: Source) -> np.ndarray:
     return made_of
 
 
-def _readings(source: Source) -> Iterator[str]:
+def _readings(sources: Sequence[Source]) -> Iterator[str]:
     """Spellings that are read as another value than before, or as none, or only now."""
-    old, new = source.old, source.new
-    known = {**{value: value for value in old.values}, **old.synonyms}
-    for spelling, value in known.items():
-        becomes, now = source.becomes[value], new.value_of(spelling)
-        if becomes and now is not None and new.values[now] not in becomes:
-            yield f"{spelling!r} was read as {value!r} and is read as {new.values[now]!r}"
-        elif becomes and now is None and spelling in old.synonyms:
-            yield f"the synonym {spelling!r} of {value!r} is gone"
+    new = sources[0].new
+    for source in sources:
+        old = source.old
+        known = {**{value: value for value in old.values}, **old.synonyms}
+        for spelling, value in known.items():
+            becomes, now = source.becomes[value], new.value_of(spelling)
+            if becomes and now is not None and new.values[now] not in becomes:
+                yield f"{spelling!r} was read as {value!r} and is read as {new.values[now]!r}"
+            elif becomes and now is None and spelling in old.synonyms:
+                yield f"the synonym {spelling!r} of {value!r} is gone"
     for spelling, value in new.synonyms.items():
-        before = old.value_of(spelling)
-        if source.parts[value] and (
-            before is None or old.values[before] not in source.parts[value]
-        ):
+        before = [(s.old.value_of(spelling), s) for s in sources if s.parts[value]]
+        if before and all(v is None or s.old.values[v] not in s.parts[value] for v, s in before):
             yield f"the synonym {spelling!r} of {value!r} is new"

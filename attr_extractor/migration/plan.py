@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -13,11 +14,11 @@ KINDS = ("kept", "renamed", "merged", "split", "added", "removed")  # what happe
 
 @dataclass(frozen=True)
 class Source:
-    """Where one attribute of the new schema comes from."""
+    """An old attribute that an attribute of the new schema comes from, alone or with others."""
 
     new: Attribute
     old: Attribute
-    parts: dict[str, list[str]]  # by each new value, the old ones it is made of; none where added
+    parts: dict[str, list[str]]  # by each new value, the old ones of this attribute it is made of
 
     @functools.cached_property
     def becomes(self) -> dict[str, list[str]]:
@@ -28,15 +29,6 @@ class Source:
                 found[part].append(value)
         return found
 
-    def kind(self, value: str) -> str:
-        """What happened to a new value: one of KINDS, never "removed"."""
-        parts = self.parts[value]
-        if len(parts) != 1:
-            return "merged" if parts else "added"
-        if len(self.becomes[parts[0]]) > 1:
-            return "split"
-        return "kept" if parts[0] == value else "renamed"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,16 +36,27 @@ class Plan:
 
     old: Schema
     new: Schema
-    sources: dict[str, Source]  # by new attribute; none where it is added
+    sources: dict[str, list[Source]]  # by new attribute, in the mapping's order; not where added
     changed: dict[str, str]  # new attribute -> how its meaning changes
 
     @functools.cached_property
     def becomes(self) -> dict[str, list[Source]]:
         """By each old attribute, the new ones that come from it."""
         found: dict[str, list[Source]] = {name: [] for name in self.old.names}
-        for source in self.sources.values():
+        for source in itertools.chain(*self.sources.values()):
             found[source.old.name].append(source)
         return found
+
+    def kind(self, name: str, value: str) -> str:
+        """What happened to a value of a new attribute: one of KINDS, never "removed"."""
+        sources = self.sources.get(name, [])
+        made_of = [(source, part) for source in sources for part in source.parts[value]]
+        if len(made_of) != 1:
+            return "merged" if made_of else "added"
+        ((source, part),) = made_of
+        if len(source.becomes[part]) > 1:
+            return "split"
+        return "kept" if part == value else "renamed"
 
     def removed_values(self, name: str) -> list[str]:
         """The values of an old attribute that no new value is made of."""
@@ -68,12 +71,11 @@ class Plan:
         """
         counts: dict[str, Counter[str]] = {}
         for attribute in self.new.attributes:
-            source = self.sources.get(attribute.name)
-            kinds = [source.kind(v) if source else "added" for v in attribute.values]
-            counts[attribute.name] = Counter(kinds)
-            if source and self.becomes[source.old.name][0] is source:
-                lost = len(self.removed_values(source.old.name))
-                counts[attribute.name].update({"removed": lost})
+            name = attribute.name
+            counts[name] = Counter(self.kind(name, value) for value in attribute.values)
+            for source in self.sources.get(name, []):
+                if self.becomes[source.old.name][0] is source:
+                    counts[name].update({"removed": len(self.removed_values(source.old.name))})
         for name, sources in self.becomes.items():
             if not sources:
                 gone = Counter({"removed": len(self.old[name].values)})
@@ -85,10 +87,10 @@ class Plan:
         """What moves, a line for the whole and one for each attribute that is not just kept."""
         lines = [f"values: {_say(sum(self.counts.values(), Counter()))}"]
         for name, counts in self.counts.items():
-            source, facts = self.sources.get(name), [_say(counts)]
-            if source and source.old.name != name:
-                facts.insert(0, f"was {source.old.name}")
-            if source is None:
+            origins, facts = [s.old.name for s in self.sources.get(name, [])], [_say(counts)]
+            if origins and origins != [name]:
+                facts.insert(0, f"was {' and '.join(origins)}")
+            if not origins:
                 facts.insert(0, "added" if name in self.new.index else "removed")
             if name in self.changed:
                 facts.append(f"its meaning changes: {self.changed[name]}")

@@ -4,7 +4,9 @@ All that is not of single attributes stays to the bit. A value made of several b
 mean of their output columns; one of n that an old value is split in with its column and a bias
 lower by log n, so that the n together say about what the one said. Hidden layers of new branches
 are a fresh network's; the output of a new value begins as its prior in the new records, whatever
-the photo: with random columns on trained features it would begin anywhere.
+the photo: with random columns on trained features it would begin anywhere. An attribute that
+several became has the branch of the first of them; what only the others could say begins as a new
+value does, because their output columns belong to other features.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]
     of_new = branches.unpack(_of_layer(fresh, network.BRANCHES), plan.new.sizes)
     for branch in of_new:
         branch["kernel3"] = np.zeros_like(branch["kernel3"])
-    for name, source in plan.sources.items():
+    for name, (source, *_) in plan.sources.items():
         before = of_old[plan.old.index[source.old.name]]
         of_new[plan.new.index[name]] = _branch(source, before, of_new[plan.new.index[name]])
     result.update(_as_layer(network.BRANCHES, branches.pack(of_new)))
@@ -53,11 +55,14 @@ def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
     """Thresholds and temperatures carried over by attribute and value; merged: the mean."""
     found = Thresholds.of_schema(plan.new)
     attributes = dict(found.attributes)
-    for name, source in plan.sources.items():
-        before, default = old.attributes[source.old.name], source.new.threshold
-        values = {}
-        for value, parts in source.parts.items():
-            own = [before.values.get(part, before.threshold) for part in parts] or [default]
+    for name, sources in plan.sources.items():
+        before, values = old.attributes[sources[0].old.name], {}
+        for value in plan.new[name].values:
+            own = [
+                _limit(old.attributes[source.old.name], part)
+                for source in sources
+                for part in source.parts[value]
+            ] or [plan.new[name].threshold]
             if own != [before.threshold] * len(own):
                 values[value] = float(np.mean(own))
         attributes[name] = OfAttribute(
@@ -69,6 +74,10 @@ def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
     return Thresholds(
         fingerprint=plan.new.fingerprint, split=old.split, photos=old.photos, attributes=attributes
     )
+
+
+def _limit(attribute: OfAttribute, value: str) -> float:
+    return attribute.values.get(value, attribute.threshold)
 
 
 def write(
@@ -130,13 +139,13 @@ def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:
     kernel1, bias1, kernel2 = weights  # [V, R], [R], [R, V]
     new1 = np.zeros([plan.new.num_values, len(bias1)], kernel1.dtype)
     new2 = np.zeros([len(bias1), plan.new.num_values], kernel2.dtype)
-    for name, source in plan.sources.items():
-        start, old_start = plan.new.slices[name].start, plan.old.slices[source.old.name].start
-        position = {value: old_start + i for i, value in enumerate(source.old.values)}
-        for i, parts in enumerate(source.parts.values(), start):
-            if parts:
-                rows, all_of_it = [position[part] for part in parts], plan.becomes[source.old.name]
-                heard = [[sum(bool(s.becomes[part]) for s in all_of_it)] for part in parts]
+    position = {name: v for v, name in enumerate(plan.old.value_names)}
+    for name, sources in plan.sources.items():
+        for i, value in enumerate(plan.new[name].values, plan.new.slices[name].start):
+            made_of = [(s.old.name, part) for s in sources for part in s.parts[value]]
+            if made_of:
+                rows = [position[f"{origin}={part}"] for origin, part in made_of]
+                heard = [[sum(bool(s.becomes[p]) for s in plan.becomes[o])] for o, p in made_of]
                 new1[i] = (kernel1[rows] / np.array(heard, np.float32)).mean(axis=0)
                 new2[:, i] = kernel2[:, rows].mean(axis=1)
     return [new1, bias1, new2]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.errors import InputError
 from attr_extractor.migration import cells
 from attr_extractor.migration.cells import Cells
-from attr_extractor.migration.plan import Plan, Source
+from attr_extractor.migration.plan import Plan
 
 _WORDS = {
     cells.REWRITTEN: "rewritten",
@@ -25,6 +26,8 @@ _WORDS = {
     cells.REMOVED: "emptied, their value is removed",
     cells.ELSEWHERE: "emptied, their value is another attribute's",
     cells.UNKNOWN: "left as they are, unusable under the old schema",
+    cells.INCOMPLETE: "emptied, another attribute that they come from is not known",
+    cells.CONTRADICTION: "left with two values of an exclusive attribute, to be decided",
 }
 
 
@@ -68,7 +71,9 @@ def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> Summary:
                 columns = _columns(plan, list(chunk.columns), catalogue, summary)
                 writer.writerow(column.name for column in columns)
             summary.rows += len(chunk)
-            writer.writerows(zip(*(column.cells(chunk, summary) for column in columns)))
+            categories = chunk[plan.old.category].tolist()
+            cells_of = (column.cells(chunk, categories, summary) for column in columns)
+            writer.writerows(zip(*cells_of))
     return summary
 
 
@@ -77,17 +82,15 @@ class _Column:
     """A column of the new table."""
 
     name: str
-    read: str | None  # the chunk's column it is made of; None: it is empty
+    read: tuple[str, ...] = ()  # the chunk's columns it is made of; none: it is empty
     attribute: str = ""
     rewriter: Cells | None = None
 
-    def cells(self, chunk: pd.DataFrame, summary: Summary) -> list[str]:
-        if self.read is None:
-            return [""] * len(chunk)
-        before = chunk[self.read].tolist()
+    def cells(self, chunk: pd.DataFrame, categories: Iterable[str], summary: Summary) -> list[str]:
+        before = [chunk[name].tolist() for name in self.read]
         if self.rewriter is None:
-            return before
-        rewritten = [self.rewriter.rewrite(cell) for cell in before]
+            return before[0] if before else [""] * len(chunk)
+        rewritten = [self.rewriter.rewrite(*row) for row in zip(zip(*before), categories)]
         summary.cells[self.attribute].update(kind for _, kind in rewritten)
         return [cell for cell, _ in rewritten]
 
@@ -95,23 +98,27 @@ class _Column:
 def _columns(
     plan: Plan, given: list[str], catalogue: str | Path, summary: Summary
 ) -> list[_Column]:
+    """The columns; an attribute's stands where the first is that it comes from."""
     old, new = plan.old, plan.new
     columns, others = [], []
     for name in given:
         if name in (table.PRODUCT_ID, table.IMAGE):
-            columns.append(_Column(new.column(name), name))
+            columns.append(_Column(new.column(name), (name,)))
         elif name not in old.index:
-            columns.append(_Column(name, name))
+            columns.append(_Column(name, (name,)))
             others.append(name)
         elif not plan.becomes[name]:
             summary.dropped.append(old.column(name))
         for source in plan.becomes.get(name, []):
-            rewriter = Cells(old, new, source, _elsewhere(plan, source))
-            columns.append(_Column(new.column(source.new.name), name, source.new.name, rewriter))
-            summary.cells[source.new.name] = Counter()
+            attribute = source.new.name
+            if attribute not in summary.cells:
+                read = tuple(each.old.name for each in plan.sources[attribute])
+                cells_of_it = Cells(plan, attribute)
+                columns.append(_Column(new.column(attribute), read, attribute, cells_of_it))
+                summary.cells[attribute] = Counter()
     for name in new.names:
         if name not in plan.sources and new.column(name) not in others:
-            columns.append(_Column(new.column(name), None))
+            columns.append(_Column(new.column(name)))
             summary.added.append(new.column(name))
     counts = Counter(column.name for column in columns)
     ours = [table.PRODUCT_ID, table.IMAGE, *new.names]
@@ -123,8 +130,3 @@ def _columns(
                 "schema; rename or drop it, or give the attribute another of its `columns`"
             )
     return columns
-
-
-def _elsewhere(plan: Plan, source: Source) -> frozenset[str]:
-    gone = plan.removed_values(source.old.name)
-    return frozenset(v for v, new in source.becomes.items() if not new and v not in gone)

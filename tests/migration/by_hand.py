@@ -50,3 +50,46 @@ values: 5 kept, 2 renamed, 1 merged, 2 split, 4 added, 1 removed
   neckline: was neck_type; 2 kept, 1 renamed, 1 added
   category: 1 kept, 1 renamed
   closure: 1 kept, 1 merged"""
+
+# two attributes that say the same of other categories, and two of several values, become one each
+APART = """
+name: shop
+category: category
+missing_values: [NA]
+attributes:
+  - name: category
+    values: [shirt, dress]
+  - name: shirt_neck
+    applies_to: [shirt]
+    values: [v-neck, round neck]
+  - name: dress_neck
+    applies_to: [dress]
+    values: [v-neck, halter, strapless]
+  - name: print
+    exclusive: false
+    values: [floral, plain]
+  - name: motif
+    applies_to: [dress]
+    exclusive: false
+    values: [floral, paisley]
+"""
+TOGETHER = """
+name: shop
+category: category
+missing_values: [NA]
+attributes:
+  - name: category
+    values: [shirt, dress]
+  - name: neck
+    values_by_category: {shirt: [v-neck, crew], dress: [v-neck, halter]}
+    values: [v-neck, crew, halter]
+  - name: pattern
+    exclusive: false
+    values_by_category: {shirt: [floral, plain]}
+    values: [floral, plain, paisley]
+"""
+JOINED = """
+attributes: {neck: [shirt_neck, dress_neck], pattern: [print, motif]}
+values: {neck: {crew: [shirt_neck=round neck]}}
+removed: [dress_neck=strapless]
+"""

@@ -13,7 +13,7 @@ from attr_extractor.migration.mapping import Mapping
 from attr_extractor.migration.plan import Plan
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA
-from tests.migration.by_hand import MAPPING, MOVES, NEW_SCHEMA
+from tests.migration.by_hand import APART, JOINED, MAPPING, MOVES, NEW_SCHEMA, TOGETHER
 
 
 def plan(mapping: str, new: str = NEW_SCHEMA, old: str = SCHEMA) -> Plan:
@@ -230,3 +230,36 @@ def test_a_mapping_file_is_typed(tmp_path):
     path.write_text("remove: [fit]", encoding="utf-8")
     with pytest.raises(InputError, match="m.yaml: remove: unknown key; did you mean 'removed'"):
         Mapping.read(path)
+
+
+def test_attributes_become_one():
+    assert plan(JOINED, TOGETHER, APART).text() == (
+        "values: 5 kept, 1 renamed, 2 merged, 1 removed\n"
+        "  neck: was shirt_neck and dress_neck; 1 kept, 1 renamed, 1 merged, 1 removed\n"
+        "  pattern: was print and motif; 2 kept, 1 merged"
+    )
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({"attributes": {"neck": ["shirt_neck"], "pattern": ["print", "motif"]}}, "halter"),
+        ({"values": {"neck": {"crew": ["dress_neck=round neck"]}}}, "'dress_neck=round neck' is n"),
+        ({"values": {"neck": {"crew": ["round nek"]}}}, "value of shirt_neck or dress_neck in the"),
+        ({"values": {"neck": {"crew": ["round neck", "shirt_neck=round neck"]}}}, "twice"),
+        ({"values": {"neck": {"v-neck": ["shirt_neck=v-neck"]}}}, "neck=crew comes from nowhere"),
+        ({"removed": []}, "the old value dress_neck=strapless goes nowhere"),
+        ({"removed": ["dress_neck=v-neck"]}, "dress_neck=v-neck is removed, and neck=v-neck"),
+        ({"removed": ["dress_neck"]}, "dress_neck is removed, and neck of the new schema comes"),
+        ({"attributes": {"neck": ["shirt_neck", "shirt_neck"], "pattern": []}}, "shirt_neck twice"),
+        ({"attributes": {"neck": ["shirt_neck", "dress_nek"]}}, "did you mean 'dress_neck'?"),
+    ],
+)
+def test_attributes_that_become_one_leave_nothing_open(edits, message):
+    assert message in refused(edited(JOINED, **edits), TOGETHER, APART)
+
+
+def test_a_value_that_applies_to_more_once_attributes_are_one_is_told():
+    new = TOGETHER.replace("dress: [v-neck, halter]", "dress: [v-neck, halter, crew]")
+    assert "neck: 'crew' did not apply to 'dress' and does now" in refused(JOINED, new, APART)
+    assert plan(f"{JOINED}changed: [neck]", new, APART).changed.keys() == {"neck"}

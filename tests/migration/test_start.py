@@ -264,3 +264,35 @@ def test_bad_input_is_told_and_nothing_is_written(moved, tmp_path):
             output_dir=output,
         )
     assert not output.exists()
+
+
+def test_attributes_that_become_one_start_from_the_branch_of_the_first(trained, tmp_path):
+    """closure and neck_type become `details`; the mapping names closure first."""
+    content = yaml.safe_load(SCHEMA)
+    values = ["v-neck", "zip", "button", "drawstring", "no neck", "round neck"]
+    kept = [a for a in content["attributes"] if a["name"] not in ("closure", "neck_type")]
+    details = {"name": "details", "exclusive": False, "values": values}
+    content["attributes"] = [details, *kept]
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (tmp_path / "m.yaml").write_text(
+        "{attributes: {details: [closure, neck_type]}, changed: [details]}", encoding="utf-8"
+    )
+    names = (tmp_path / "new.yaml", tmp_path / "m.yaml")
+    table, records = tmp_path / "table.csv", tmp_path / "records"
+    migrate(*names, trained.schema_file, trained.catalogue, table)
+    shutil.copytree(trained.records, records)
+    manifest = relabel.relabel(table, Schema.read(names[0]), records, InProcess())
+    migrate(*names, run_dir=trained.run, records=records, output_dir=tmp_path / "start")
+    old, new = RunDir.read(trained.run), RunDir.read(tmp_path / "start")
+    pixels = photos(old)
+    before, after = outputs(old, pixels), outputs(new, pixels)
+    for value in ("zip", "button", "drawstring"):
+        np.testing.assert_allclose(
+            after[f"details={value}"], before[f"closure={value}"], rtol=0, atol=1e-6
+        )
+    for value in ("v-neck", "round neck", "no neck"):
+        prior = manifest.frequencies("train")[new.schema.value_names.index(f"details={value}")]
+        assert np.ptp(after[f"details={value}"]) == 0
+        np.testing.assert_allclose(after[f"details={value}"][0], prior, atol=0.05)
+    for value in ("color=red", "category=shirt"):
+        np.testing.assert_allclose(after[value], before[value], rtol=0, atol=1e-6)

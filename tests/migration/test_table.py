@@ -15,7 +15,7 @@ from attr_extractor.migration import migrate
 from attr_extractor.records import relabel
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA, require_bad_input, run_tool, write_table
-from tests.migration.by_hand import MAPPING, NEW_SCHEMA
+from tests.migration.by_hand import APART, JOINED, MAPPING, NEW_SCHEMA, TOGETHER
 from tests.records.by_hand import InProcess, labels_of, read_split
 
 HEADER = ["product_id", "image", "title", "category", "neck_type", "color", "closure"]
@@ -132,6 +132,30 @@ def test_a_column_in_the_way_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=f"the column '{name}' is in the way"):
         migrated(tmp_path, [["a", "a.jpg", "x", "shirt", "", "", ""]], header=header)
     assert not (tmp_path / "table_new.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("category", "cells", "becomes", "counted"),
+    [
+        ("shirt", ["round neck", "", "plain", ""], ["crew", "plain"], "neck: 1 rewritten"),
+        ("dress", ["", "v-neck", "floral", "floral"], ["v-neck", "floral"], "pattern: 1 rewritten"),
+        ("dress", ["NA", "HALTER", "plain", "paisley"], ["HALTER", "plain|paisley"], None),
+        # the other attribute of the row is not known, and might have had a value
+        ("dress", ["", "strapless", "floral", ""], ["", ""], "pattern: 1 emptied, another"),
+        ("", ["v-neck", "", "plain", "NA"], ["v-neck", ""], "pattern: 1 emptied, another"),
+        # nobody knows which is right; an unknown word stays for a person to see
+        ("dress", ["round neck", "halter", "", ""], ["crew|halter", ""], "neck: 1 left with two"),
+        ("dress", ["v-neck", "haltr", "", ""], ["v-neck|haltr", ""], "neck: 1 left as they are"),
+        ("dress", ["v-neck", "strapless", "", "NA"], ["v-neck", ""], "neck: 1 rewritten"),
+    ],
+)
+def test_attributes_that_become_one_have_one_cell(tmp_path, category, cells, becomes, counted):
+    header = ["product_id", "image", "category", "shirt_neck", "dress_neck", "print", "motif"]
+    row = ["a", "a.jpg", category, *cells]
+    names, (found,), said = migrated(tmp_path, [row], JOINED, TOGETHER, APART, header)
+    assert names == ["product_id", "image", "category", "neck", "pattern"]
+    assert found == ["a", "a.jpg", category, *becomes]
+    assert counted is None or f"  cells of {counted}" in said
 
 
 EXPECTED = {  # by old attribute: the new one, and its values by the old one's

@@ -1,0 +1,49 @@
+"""What bench.py measures, by name. Each part of the package measures itself; here they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from attr_extractor.config import Config
+from attr_extractor.enrichment import measure_predict
+from attr_extractor.evaluation import measure_audit, measure_grad_cam
+from attr_extractor.model import measure_augmentation
+from attr_extractor.records import measure_build, measure_input
+from attr_extractor.schema import Schema
+from attr_extractor.serving import measure_export
+from attr_extractor.training import measure_growth, measure_step
+
+
+@dataclass(frozen=True)
+class On:
+    """What is measured on; no part needs all of it."""
+
+    config: Config
+    schema_file: str | Path
+    records: str | Path
+    run_dir: str | Path
+
+    @property
+    def schema(self) -> Schema:
+        """Read when it is asked for."""
+        return Schema.read(self.schema_file)
+
+
+# By name the count by default, and what measures so many photos, rows, batches or steps
+BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
+    "records": (8000, lambda on, n: measure_build.measure_photos(n)),
+    "table": (10**6, lambda on, n: measure_build.measure_table(on.schema, n)),
+    "input": (
+        200,
+        lambda on, n: measure_input.table(measure_input.measure(on.records, on.config.data, n)),
+    ),
+    "step": (21, lambda on, n: measure_step.report(on.config, on.schema, n, str(on.records))),
+    "augment": (20, lambda on, n: measure_augmentation.measure(on.config, n, str(on.records))),
+    "growth": (5, lambda on, n: measure_growth.table(measure_growth.measure(on.config, n))),
+    "export": (8, lambda on, n: measure_export.report(on.config, on.schema, n)),
+    "predict": (2048, lambda on, n: measure_predict.measure(on.config, on.records, n)),
+    "audit": (0, lambda on, n: measure_audit.measure(on.config, on.records)),
+    "grad_cam": (200, lambda on, n: measure_grad_cam.report(on.run_dir, n)),
+}
