@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("proposed_scores", pa.list_(pa.float32())),  # theirs, best first
         ("verdict", pa.dictionary(pa.int32(), pa.string())),
         ("image", pa.string()),  # the table's cell: paths below the image root, parted by |
+        ("box", pa.string()),  # the row's product boxes, as `boxes.join` has them; "" without
         ("error", pa.string()),  # why photos of the row could not be read, "" where all were
     ]
 )

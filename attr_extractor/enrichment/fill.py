@@ -16,7 +16,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from attr_extractor import labels
-from attr_extractor.catalogue import table
+from attr_extractor.catalogue import boxes, table
 from attr_extractor.enrichment import cells
 from attr_extractor.errors import InputError
 from attr_extractor.model.answers import MAX_ANSWERS, Answers
@@ -82,7 +82,13 @@ class Filler:
     """Fills rows by one model's post-processing."""
 
     def __init__(
-        self, answers: Answers, always: bool, sure: float, seller: str = "", with_cells: bool = True
+        self,
+        answers: Answers,
+        always: bool,
+        sure: float,
+        seller: str = "",
+        box: Sequence[str] = (),
+        with_cells: bool = True,
     ):
         """Settings.
 
@@ -91,10 +97,11 @@ class Filler:
           sure: the score from which on the model contradicts a seller, whose own value has then
             at most 1 - sure.
           seller: column whose cells become `seller` in the table of cells.
+          box: the four columns of product boxes, or none.
           with_cells: whether that table is made, which is not free.
         """
         self._answers, self._schema = answers, answers.schema
-        self._always, self._sure, self._seller = always, sure, seller
+        self._always, self._sure, self._seller, self._box = always, sure, seller, box
         self._with_cells = with_cells
         self._parsed = functools.lru_cache(maxsize=200_000)(self._parse)
 
@@ -194,13 +201,16 @@ class Filler:
     ) -> dict[str, pa.Array]:
         """The columns of cells.SCHEMA that say the same of all cells of a row."""
         categories = pa.array([*self._schema[self._schema.category].values, ""])
-        seller = rows[self._seller] if self._seller else [""] * len(errors)
+        blank = [""] * len(errors)
+        seller = rows[self._seller] if self._seller else blank
+        box = list(map(boxes.join, zip(*(rows[c] for c in self._box)))) if self._box else blank
         return {
             "row": pa.array(np.arange(first, first + len(errors))),
             "product_id": pa.array(rows[table.PRODUCT_ID], pa.string()),
             "seller": pa.array(seller, pa.string()),
             "category": categories.take(pa.array(category % len(categories))),  # -1: the last
             "image": pa.array(rows[table.IMAGE], pa.string()),
+            "box": pa.array(box, pa.string()),
             "error": pa.array(errors, pa.string()),
         }
 

@@ -129,7 +129,8 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     described, score = _scorer(job["model"], options.server)
     reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
     always, with_cells = options.answer == "best", job["with_cells"]
-    filler = Filler(described.answers, always, options.sure, job["seller"], with_cells)
+    asked = (always, options.sure, job["seller"], job["box"], with_cells)
+    filler = Filler(described.answers, *asked)
     # columns by position: a table may have two without a name, or none of Parquet's liking
     *arrays, numbers = files.read_table(part).columns
     columns = dict(zip(job["columns"], (array.to_pylist() for array in arrays)))

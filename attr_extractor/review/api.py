@@ -192,7 +192,7 @@ class Api:
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
         """An item as the page gets it: how many photos, not where they are; what is allowed."""
-        shown = {name: item[name] for name in item if name not in ("image", "decided")}
+        shown = {name: item[name] for name in item if name not in ("image", "box", "decided")}
         shown["photos"] = len(image_paths(item["image"]))
         where = self._schema.slices[item["attribute"]]
         categories = self._schema[self._schema.category].values
@@ -206,7 +206,8 @@ class Api:
 
     async def _photo(self, request: web.Request) -> web.Response:
         item, index = await self._item(request)
-        return jpeg(await self._run(self._reading, self._photos.shown, item["image"], index))
+        photo = (item["image"], item["box"], index)
+        return jpeg(await self._run(self._reading, self._photos.shown, *photo))
 
     async def _heat_map(self, request: web.Request) -> web.Response:
         if self._heat is None:
@@ -215,9 +216,8 @@ class Api:
         value = request.query.get("value", "")
         if value not in self._schema[item["attribute"]].values:
             raise ReviewError(400, f"{item['attribute']} has no value {value!r}")
-        picture = await self._run(
-            *(self._explaining, self._heat.drawn, item["image"], index, item["attribute"], value)
-        )
+        asked = (item["image"], item["box"], index, item["attribute"], value)
+        picture = await self._run(self._explaining, self._heat.drawn, *asked)
         if picture is None:
             raise ReviewError(404, f"no place in the photo speaks for {value!r}")
         return jpeg(picture)

@@ -22,7 +22,7 @@ from attr_extractor.schema import Schema
 
 _TEXTS = (
     *("attribute", "category", "verdict", "seller", "product_id"),
-    *("given", "answer", "image", "error"),
+    *("given", "answer", "image", "box", "error"),
 )
 _INSERT = (
     f"INSERT INTO items ({', '.join(_TEXTS)}, row, given_score, proposed, id)"

@@ -14,7 +14,8 @@ from pathlib import Path
 from attr_extractor.errors import InputError, require_file
 
 _APPLICATION = 0x41547276  # PRAGMA application_id: a file of ours
-_VERSION = 1
+_VERSION = 2
+_FROM_1 = "ALTER TABLE items ADD COLUMN box TEXT NOT NULL DEFAULT ''"
 BUSY_SECONDS = 5.0  # waited for another program's transaction
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -23,7 +24,8 @@ CREATE TABLE items (
   id INTEGER PRIMARY KEY, decided INTEGER NOT NULL DEFAULT 0,
   attribute TEXT NOT NULL, category TEXT NOT NULL, verdict TEXT NOT NULL, seller TEXT NOT NULL,
   row INTEGER NOT NULL, product_id TEXT NOT NULL, given TEXT NOT NULL, given_score REAL,
-  answer TEXT NOT NULL, proposed TEXT NOT NULL, image TEXT NOT NULL, error TEXT NOT NULL);
+  answer TEXT NOT NULL, proposed TEXT NOT NULL, image TEXT NOT NULL, error TEXT NOT NULL,
+  box TEXT NOT NULL DEFAULT '');
 CREATE INDEX open_items ON items (id) WHERE decided = 0;
 CREATE INDEX items_by_row ON items (row);
 -- the standing decision of an item: at most one
@@ -90,9 +92,12 @@ class DecisionsFile:
                 for statement in _TABLES.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {_APPLICATION}")
-                db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version == 1:
+                db.execute(_FROM_1)
             elif version != _VERSION:
                 raise InputError(f"{self.path}: of version {version} of this form, not {_VERSION}")
+            if version != _VERSION:
+                db.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

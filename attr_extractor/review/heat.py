@@ -33,23 +33,23 @@ class Heat:
         self._image_root = image_root
         self._drawn = functools.lru_cache(_KEPT)(self._draw)
 
-    def drawn(self, image: str, index: int, attribute: str, value: str) -> bytes | None:
-        """A JPEG of the photo with the heat of a value; None where no place speaks for it.
+    def drawn(self, image: str, box: str, index: int, attribute: str, value: str) -> bytes | None:
+        """A JPEG of the product with the heat of a value; None where no place speaks for it.
 
         Raises:
           PhotoError: the photo cannot be read.
           InputError: no such attribute or value.
         """
-        return self._drawn(photo_of(image, index), attribute, value)
+        return self._drawn(*photo_of(image, box, index), attribute, value)
 
-    def _draw(self, path: str, attribute: str, value: str) -> bytes | None:
+    def _draw(self, path: str, box: photos.Box | None, attribute: str, value: str) -> bytes | None:
         raw = photos.read_raw(self._image_root, path)
-        stored = photos.store(raw, self._short_side)  # what the network was trained on
+        stored = photos.store(raw, self._short_side, box)  # what the network was trained on
         photo = pixels.decode_jpeg(tf.constant(stored.encoded)).numpy()
         heat = self._explainer.heat(photo, attribute, value)  # [H, W]
         if not heat.any():
             return None
-        shown = photos.store(raw, SHORT_SIDE).pixels
+        shown = photos.store(raw, SHORT_SIDE, box).pixels
         fitted = Image.fromarray(heat).resize(shown.size, Image.Resampling.BILINEAR)
         picture = heat_map.overlay(np.asarray(shown), np.asarray(fitted))
         out = io.BytesIO()

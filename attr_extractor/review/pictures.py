@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from attr_extractor.catalogue import photos
+from attr_extractor.catalogue import boxes, photos
 from attr_extractor.catalogue.table import image_paths
 from attr_extractor.errors import require_folder
 
@@ -13,12 +13,19 @@ SHORT_SIDE = 720  # pixels of a photo on the page, at most
 _KEPT = 64  # pictures in memory
 
 
-def photo_of(image: str, index: int) -> str:
-    """The path of one of the photos that an image cell lists; raises PhotoError for no such."""
+def photo_of(image: str, box: str, index: int) -> tuple[str, photos.Box | None]:
+    """The path of one of the photos that an image cell lists, and where the product is on it.
+
+    Args:
+      box: the row's product boxes, as `boxes.join` has them.
+
+    Raises:
+      PhotoError: no such photo, or its box is none.
+    """
     paths = image_paths(image)
     if not 0 <= index < len(paths):
         raise photos.PhotoError(photos.NOT_FOUND)
-    return paths[index]
+    return paths[index], photos.parse_box(boxes.of_photos(box, len(paths))[index])
 
 
 class Photos:
@@ -29,9 +36,12 @@ class Photos:
         self.root = require_folder(image_root, "the image root")
         self._shown = functools.lru_cache(_KEPT)(self._show)
 
-    def shown(self, image: str, index: int) -> bytes:
-        """A JPEG of one photo of an image cell, upright, its short side at most SHORT_SIDE."""
-        return self._shown(photo_of(image, index))
+    def shown(self, image: str, box: str, index: int) -> bytes:
+        """A JPEG of the product on a photo, upright, its short side at most SHORT_SIDE pixels.
 
-    def _show(self, path: str) -> bytes:
-        return photos.store(photos.read_raw(self.root, path), SHORT_SIDE).encoded
+        Args: as of `photo_of`.
+        """
+        return self._shown(*photo_of(image, box, index))
+
+    def _show(self, path: str, box: photos.Box | None) -> bytes:
+        return photos.store(photos.read_raw(self.root, path), SHORT_SIDE, box).encoded

@@ -175,7 +175,7 @@ class Server:
         return jpeg(await self._run(self._reading, self._shown, number))
 
     def _shown(self, number: int) -> bytes:
-        return self._photos.shown(self._index.found(number).image, 0)
+        return self._photos.shown(self._index.found(number).image, "", 0)
 
     async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)

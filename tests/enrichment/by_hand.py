@@ -26,6 +26,7 @@ def cell(row: int = 1, attribute: str = "neck_type", **changes: Any) -> dict[str
         "proposed_scores": [0.9, 0.2, 0.1],
         "verdict": cells.CONTRADICTED,
         "image": f"images/{row - 1:03d}_0.jpg",
+        "box": "",
         "error": "",
     }
     return {**made, **changes}

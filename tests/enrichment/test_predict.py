@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from attr_extractor.catalogue import photos
+from attr_extractor.catalogue import boxes, photos
 from attr_extractor.enrichment import cells, predict, scoring
 from attr_extractor.errors import InputError
 from attr_extractor.records.runner import Beam
@@ -272,3 +273,35 @@ def test_outputs_that_exist_and_odd_options_are_refused(exported, catalogue, tmp
         options = predict.Options(seller_column="vendors")
         run(exported, catalogue, tmp_path / "new.csv", options=options)
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "mine"
+
+
+def test_product_boxes_cut_the_photos_and_stand_in_the_table_of_cells(exported, tmp_path, schema):
+    name = "001_0.jpg"
+    wide = Image.new("RGB", (300, 100), "white")
+    with Image.open(exported.path / "images" / name) as photo:
+        wide.paste(photo.resize((100, 100)), (200, 0))
+    wide.save(tmp_path / "wide.png")
+    cut = wide.crop((200, 0, 300, 100))
+    cut.save(tmp_path / "cut.png")
+    edges = dict(zip("ltrb", ("200", "0", "300", "100")))
+    row = dict.fromkeys(["product_id", "image", *schema.names, *"ltrb"], "")
+    rows = [
+        {**row, "product_id": "a", "image": "wide.png", **edges},
+        {**row, "product_id": "b", "image": "cut.png"},
+        {**row, "product_id": "c", "image": "wide.png", **edges, "b": "none"},
+    ]
+    table = write_table(tmp_path / "table.csv", rows)
+    options = predict.Options(answer="best", box_columns=tuple("ltrb"))
+    output, found = tmp_path / "out.csv", tmp_path / "cells.parquet"
+    predict.predict(exported.model, table, output, tmp_path, options, found)
+    with open(output, newline="", encoding="utf-8") as file:
+        boxed, plain, bad = csv.DictReader(file)
+    for name in schema.names:
+        for what in (name, f"{name}_confidence"):
+            assert boxed[what] == plain[what] != ""
+    assert "product box is not four numbers" in bad["error"]
+    by_product = pd.read_parquet(found).groupby("product_id")["box"].unique()
+    assert [list(by_product[p]) for p in "abc"] == [
+        *([boxes.join(["200", "0", "300", "100"])], [""]),
+        [boxes.join(["200", "0", "300", "none"])],
+    ]

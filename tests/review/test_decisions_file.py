@@ -39,6 +39,21 @@ def test_the_queue_is_built_once_and_found_again_with_its_decisions(schema, tmp_
     file.close()
 
 
+def test_a_file_without_boxes_is_brought_up_to_date(schema, tmp_path):
+    file, _ = opened(schema, tmp_path)
+    Queue(file, schema).decide(ADA, 1, "none", [])
+    file.close()
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as old:
+        old.execute("ALTER TABLE items DROP COLUMN box")
+        old.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        file, _ = opened(schema, tmp_path)
+        with file.reading() as db:
+            assert db.execute("SELECT DISTINCT box FROM items").fetchall()[0][:] == ("",)
+            assert db.execute("SELECT count(*) FROM decisions").fetchone()[:] == (1,)
+        file.close()
+
+
 def test_no_candidates_are_a_queue_too(schema, tmp_path):
     file, said = opened(schema, tmp_path, [cell(verdict="agreed")])
     assert said.startswith("queue: 0 of 0 cells")

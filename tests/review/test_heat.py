@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor.catalogue import photos
+from attr_extractor.catalogue import boxes, photos
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation.explain import Explainer
 from attr_extractor.review import heat
@@ -31,7 +31,7 @@ def test_the_heat_is_that_of_the_stored_photo_at_the_pages_size(trained, schema,
     with Image.open(trained.path / NAME) as photo:
         photo.resize((400, 500)).save(large)
     drawn = Heat(trained.run, schema, tmp_path)
-    found = drawn.drawn("images/large.png", 0, "neck_type", "v-neck")
+    found = drawn.drawn("images/large.png", "", 0, "neck_type", "v-neck")
     picture = np.asarray(Image.open(io.BytesIO(found)), float)
     assert picture.shape == (500, 400, 3)
 
@@ -47,12 +47,23 @@ def test_the_heat_is_that_of_the_stored_photo_at_the_pages_size(trained, schema,
     assert np.abs((picture - plain)[grown < 0.01]).mean() < 5  # a cold place shows the photo
 
 
+def test_the_heat_of_a_product_with_a_box_is_that_of_the_cut_photo(trained, schema, tmp_path):
+    wide = Image.new("RGB", (900, 300), "white")
+    with Image.open(trained.path / NAME) as photo:
+        wide.paste(photo.resize((300, 300)), (500, 0))
+    wide.save(tmp_path / "wide.png")
+    wide.crop((500, 0, 800, 300)).save(tmp_path / "cut.png")
+    drawn = Heat(trained.run, schema, tmp_path)
+    boxed = drawn.drawn("wide.png", boxes.join(["500", "0", "800", "300"]), 0, "color", "red")
+    assert boxed == drawn.drawn("cut.png", "", 0, "color", "red") and boxed is not None
+
+
 def test_a_picture_is_computed_once(trained, schema, monkeypatch):
     drawn = Heat(trained.run, schema, trained.path)
     asked = []
     explained = drawn._explainer.heat
     monkeypatch.setattr(drawn._explainer, "heat", lambda *a: asked.append(a) or explained(*a))
-    pictures = [drawn.drawn(NAME, 0, "color", value) for value in ("red", "blue", "red")]
+    pictures = [drawn.drawn(NAME, "", 0, "color", value) for value in ("red", "blue", "red")]
     assert len(asked) == 2 and pictures[0] == pictures[2]
 
 

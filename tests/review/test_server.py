@@ -14,6 +14,7 @@ import urllib.parse
 import pytest
 from PIL import Image
 
+from attr_extractor.catalogue import boxes
 from attr_extractor.errors import InputError
 from attr_extractor.review import decisions_file, page
 from attr_extractor.review.server import Server
@@ -63,6 +64,22 @@ def test_photos_are_sent_upright_reduced_and_without_what_came_with_them(server)
     status, body, _ = ask(f"{server.address}photo/2/1")
     assert status == 200 and Image.open(io.BytesIO(body)).format == "JPEG"
     assert ask(f"{server.address}photo/9/0")[0] == 200  # a detour within the root
+
+
+def test_a_product_with_a_box_is_shown_cut_out(shop, tmp_path):
+    wide = Image.new("RGB", (300, 100), "blue")
+    wide.paste("red", (200, 0, 300, 100))
+    wide.save(tmp_path / "wide.png")
+    two = [cell(1, image="wide.png|wide.png"), cell(2, image="wide.png")]
+    texts = (["200|0", "0|0", "300|100", "100|50"], ["20", "0", "ten", "10"])
+    rows = [{**row, "box": boxes.join(text)} for row, text in zip(two, texts)]
+    with running(options(shop, tmp_path, rows, image_root=tmp_path)) as served:
+        for index, size, color in ((0, (100, 100), (254, 0, 0)), (1, (100, 50), (0, 0, 254))):
+            photo = Image.open(io.BytesIO(ask(f"{served.address}photo/1/{index}")[1]))
+            assert photo.size == size
+            assert photo.resize((1, 1)).getpixel((0, 0)) == pytest.approx(color, abs=3)
+        status, body, _ = ask(f"{served.address}photo/2/0")
+        assert status == 404 and "product box is not four numbers" in json.loads(body)["error"]
 
 
 @pytest.mark.parametrize(
