@@ -23,11 +23,13 @@ flags.DEFINE_string("output_dir", None, "A new folder for tables, records, runs.
 flags.DEFINE_float("spoiled", 0.2, "Share of training labels that get another value.")
 flags.DEFINE_integer("looks", 300, "Cells that a reviewer looks at.", lower_bound=1)
 flags.DEFINE_integer("epochs", 3, "Of the training that goes on.", lower_bound=1)
+flags.DEFINE_string("image_root", None, "Where image paths start; default: beside the table.")
+flags.DEFINE_list("box_columns", [], "As the records were built with.")
 flags.DEFINE_integer("seed", 0, "Of what is spoiled and of the random choice.", lower_bound=0)
 
 
 def main() -> None:
-    options = simulate.Options(F.spoiled, F.looks, F.epochs, F.seed)
+    options = simulate.Options(F.spoiled, F.looks, F.epochs, F.seed, F.image_root, F.box_columns)
     config = Config.read(F.config, F.set)
     with runner.Local(2) as workers:
         paths = (F.catalogue, Schema.read(F.schema), F.records, config, F.output_dir)

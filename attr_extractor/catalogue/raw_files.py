@@ -42,8 +42,14 @@ def image_root_of(catalogue: str | Path, image_root: str | Path | None) -> str:
     """
     if image_root is None and storage.is_remote(catalogue):
         return str(catalogue).rsplit("/", 1)[0]
-    root = image_root or Path(catalogue).parent
-    return str(root if storage.is_remote(root) else require_folder(root, "the image root"))
+    return require_root(image_root or Path(catalogue).parent)
+
+
+def require_root(image_root: str | Path) -> str:
+    """The image root; raises InputError where it is no folder, in a bucket nothing is asked for."""
+    if storage.is_remote(image_root):
+        return str(image_root)
+    return str(require_folder(image_root, "the image root"))
 
 
 def read_raw(image_root: str | Path, relative: str) -> bytes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from attr_extractor.catalogue import boxes, photos
+from attr_extractor.catalogue import boxes, photos, raw_files
 from attr_extractor.catalogue.table import image_paths
-from attr_extractor.errors import require_folder
 
 SHORT_SIDE = 720  # pixels of a photo on the page, at most
 _KEPT = 64  # pictures in memory
@@ -29,11 +28,14 @@ def photo_of(image: str, box: str, index: int) -> tuple[str, photos.Box | None]:
 
 
 class Photos:
-    """Photos below an image root, and of nothing else; PhotoError where one cannot be shown."""
+    """Photos below an image root, and of nothing else; PhotoError where one cannot be shown.
+
+    The root may be in a bucket.
+    """
 
     def __init__(self, image_root: str | Path):
         """Raises InputError where the root is no folder."""
-        self.root = require_folder(image_root, "the image root")
+        self.root = raw_files.require_root(image_root)
         self._shown = functools.lru_cache(_KEPT)(self._show)
 
     def shown(self, image: str, box: str, index: int) -> bytes:

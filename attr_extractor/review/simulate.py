@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import shutil
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,15 @@ class Options:
       spoiled: share of the training products' labels that get another value.
       looks: cells that a reviewer looks at.
       epochs: of the training that goes on, at a quarter of the learning rate.
+      image_root, box_columns: as the records were built with.
     """
 
     spoiled: float = 0.2
     looks: int = 300
     epochs: int = 3
     seed: int = 0
+    image_root: str | None = None
+    box_columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.spoiled < 1:
@@ -78,7 +81,8 @@ def simulate(
     """One round of each way.
 
     Args:
-      records: of this table and schema; they are copied.
+      records: of this table and schema; they are copied once, and the copy gets the labels of one
+        way after the other.
       output_dir: a new folder for tables, records, runs and the model.
 
     Returns:
@@ -93,9 +97,10 @@ def simulate(
     truth = _Truth(catalogue, schema, records, options)
     folder = require_new_folder(output_dir, "--output_dir")
 
+    copied = folder / "records"
+    shutil.copytree(records, copied)
+
     def trained(way: str, corrected: Path, config: Config) -> Path:
-        copied = folder / f"records_{way}"
-        shutil.copytree(records, copied)
         relabel.relabel(corrected, schema, copied, runner)
         return fit.train(config, copied, folder / f"run_{way}").path
 
@@ -216,8 +221,9 @@ def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[se
     model = export.export(run, folder / "model")
     names = ("cells.parquet", "decisions.sqlite", "queue.csv")
     cells, decisions, corrected = (folder / name for name in names)
-    root = raw_files.image_root_of(truth.catalogue, None)
-    predict.predict(model, spoiled, folder / "filled.csv", root, cells_output=cells)
+    root = raw_files.image_root_of(truth.catalogue, truth.options.image_root)
+    boxed = predict.Options(box_columns=tuple(truth.options.box_columns))
+    predict.predict(model, spoiled, folder / "filled.csv", root, boxed, cells)
     looks = truth.options.looks
     thresholds = RunDir.read(run).thresholds().per_value(truth.schema)
     file, _ = open_queue(decisions, cells, truth.schema, thresholds, _QUEUED * looks)

@@ -14,6 +14,7 @@ import urllib.parse
 import pytest
 from PIL import Image
 
+from attr_extractor import storage
 from attr_extractor.catalogue import boxes
 from attr_extractor.errors import InputError
 from attr_extractor.review import decisions_file, page
@@ -80,6 +81,17 @@ def test_a_product_with_a_box_is_shown_cut_out(shop, tmp_path):
             assert photo.resize((1, 1)).getpixel((0, 0)) == pytest.approx(color, abs=3)
         status, body, _ = ask(f"{served.address}photo/2/0")
         assert status == 404 and "product box is not four numbers" in json.loads(body)["error"]
+
+
+def test_photos_may_lie_in_a_bucket(shop, tmp_path):
+    root = f"ram://{tmp_path.name}/photos"
+    storage.write(f"{root}/images/a.jpg", (shop.path / "images" / "000_0.jpg").read_bytes())
+    rows = [cell(1, image="images/a.jpg"), cell(2, image="gone.jpg"), cell(3, image="../a.jpg")]
+    with running(options(shop, tmp_path, rows, image_root=root)) as served:
+        assert ask(f"{served.address}photo/1/0")[0] == 200
+        for item, why in ((2, "image not found"), (3, "image path leaves the image root")):
+            status, body, _ = ask(f"{served.address}photo/{item}/0")
+            assert status == 404 and json.loads(body)["error"].startswith(why)
 
 
 @pytest.mark.parametrize(
