@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attr_extractor.config import Config
 from attr_extractor.enrichment import measure_predict
+from attr_extractor.errors import extra
 from attr_extractor.evaluation import measure_audit, measure_grad_cam
 from attr_extractor.model import measure_augmentation
 from attr_extractor.records import measure_build, measure_input
@@ -31,7 +32,13 @@ class On:
         return Schema.read(self.schema_file)
 
 
-# By name the count by default, and what measures so many photos, rows, batches or steps
+def _search(count: int) -> str:
+    with extra("search"):
+        from attr_extractor.search import measure_search
+    return measure_search.made_up(count)
+
+
+# By name the count by default, and what measures so many photos, rows, vectors or steps
 BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "records": (8000, lambda on, n: measure_build.measure_photos(n)),
     "table": (10**6, lambda on, n: measure_build.measure_table(on.schema, n)),
@@ -44,6 +51,7 @@ BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "growth": (5, lambda on, n: measure_growth.table(measure_growth.measure(on.config, n))),
     "export": (8, lambda on, n: measure_export.report(on.config, on.schema, n)),
     "predict": (2048, lambda on, n: measure_predict.measure(on.config, on.records, n)),
+    "search": (10**6, lambda on, n: _search(n)),
     "audit": (0, lambda on, n: measure_audit.measure(on.config, on.records)),
     "grad_cam": (200, lambda on, n: measure_grad_cam.report(on.run_dir, n)),
 }

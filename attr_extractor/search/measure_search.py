@@ -15,14 +15,28 @@ from attr_extractor.serving import model_dir
 
 QUERIES = 500
 NEAREST = 10
-ALL_PROBES = (8, 16, vectors.PROBES, 64)
+ALL_PROBES = (8, 32, vectors.PROBES, 512)
 _BLOCK = 4096
+_WIDTH, _DIRECTIONS = 1280, 32  # of made-up vectors: EfficientNet-B0's, and how many are free
 
 
 def report(index: str | Path, model: str | Path) -> str:
     """`measure` of a folder's own vectors; raises InputError where it cannot be opened."""
     opened = Index(index, model_dir.describe(model))
     return measure(len(opened), opened.facts.width, opened.vectors.reconstruct_n)
+
+
+def made_up(count: int) -> str:
+    """`measure` of vectors that nobody had photos for: gaussian in a few directions of many."""
+    random = np.random.default_rng(0)
+    free = random.standard_normal([count, _DIRECTIONS], np.float32)
+    directions = random.standard_normal([_DIRECTIONS, _WIDTH], np.float32)
+
+    def block(first: int, number: int) -> np.ndarray:
+        found = free[first : first + number] @ directions
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    return measure(count, _WIDTH, block)
 
 
 def measure(count: int, width: int, block: Callable[[int, int], np.ndarray]) -> str:

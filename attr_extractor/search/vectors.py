@@ -21,7 +21,7 @@ from attr_extractor.errors import InputError
 EXACT_UP_TO = 100_000
 EXACT, CELLS = "exact", "cells"
 SAMPLE_PER_CELL = 64  # vectors that k-means is given
-PROBES = 32  # cells that are compared with a query
+PROBES = 128  # cells that are compared with a query
 _SEED = 1234
 
 
