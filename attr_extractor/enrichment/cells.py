@@ -14,6 +14,7 @@ AGREED, CONTRADICTED, DOUBTFUL = "agreed", "contradicted", "doubtful"
 FILLED, UNANSWERED = "filled", "unanswered"
 UNSEEN = "unseen"  # either, where no photo could be read
 VERDICTS = (AGREED, CONTRADICTED, DOUBTFUL, FILLED, UNANSWERED, UNSEEN)
+BOX = "box"
 
 SCHEMA = pa.schema(
     [
@@ -29,7 +30,7 @@ SCHEMA = pa.schema(
         ("proposed_scores", pa.list_(pa.float32())),  # theirs, best first
         ("verdict", pa.dictionary(pa.int32(), pa.string())),
         ("image", pa.string()),  # the table's cell: paths below the image root, parted by |
-        ("box", pa.string()),  # the row's product boxes, as `boxes.join` has them; "" without
+        (BOX, pa.string()),  # the row's product boxes, as `boxes.join` has them; "" without
         ("error", pa.string()),  # why photos of the row could not be read, "" where all were
     ]
 )

@@ -23,9 +23,7 @@ from attr_extractor.model.answers import MAX_ANSWERS, Answers
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
 
 ERROR = "error"
-SOURCES = SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = (
-    *("seller", "model", "no answer", "not applicable"),
-)
+SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not applicable"
 
 
 @dataclass(frozen=True)
@@ -227,7 +225,7 @@ def _answer(attribute: Attribute, chosen: np.ndarray, scores: np.ndarray) -> _An
 
 
 def _source(given: _Given, answer: _Answer, allowed: np.ndarray) -> np.ndarray:
-    """str [R]: who says what stands in each cell, one of SOURCES."""
+    """str [R]: SELLER, MODEL, NO_ANSWER or NOT_APPLICABLE, by who says what stands there."""
     cases = [given.filled, ~allowed.any(axis=1), answer.kept[:, 0]]
     return np.select(cases, [SELLER, NOT_APPLICABLE, MODEL], NO_ANSWER)
 

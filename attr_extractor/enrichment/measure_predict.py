@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files, labels, storage
-from attr_extractor.catalogue import table
+from attr_extractor.catalogue import table as tables
 from attr_extractor.config import Config
 from attr_extractor.enrichment import predict, scoring
 from attr_extractor.model import network
@@ -32,12 +32,14 @@ def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
     """Photos per second of both, the median of some rounds, and of the ratio in each round.
 
     Args:
-      rows: of the table; their photos are the first of the training split, over and over.
+      rows: of the table, to be rounded up to whole batches; their photos are the first of the
+        training split, over and over.
 
     Raises:
       InputError: the records cannot be used.
     """
     manifest = Manifest.read(records)
+    rows = -(-rows // scoring.BATCH) * scoring.BATCH
     rates = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -48,13 +50,14 @@ def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
         _write_table(folder, records, manifest, rows)
         bare = model_dir.load(model).network
         for turn in range(_ROUNDS + 1):  # the first loads the model and does not count
-            number = rows if turn else scoring.BATCH
-            rates.append([_bare(bare, config.data.image_size, number), _filled(folder, number)])
-    alone, filled = np.transpose(rates[1:])
+            table, number = ("table.csv", rows) if turn else ("first.csv", scoring.BATCH)
+            alone = _bare(bare, config.data.image_size, number)
+            rates.append([alone, _filled(folder, table, number)])
+    of_model, of_table = np.transpose(rates[1:])
     return {
-        "photos/s of the model alone": float(np.median(alone)),
-        "rows/s of predict.py": float(np.median(filled)),
-        "ratio": float(np.median(filled / alone)),
+        "photos/s of the model alone": float(np.median(of_model)),
+        "rows/s of predict.py": float(np.median(of_table)),
+        "ratio": float(np.median(of_table / of_model)),
     }
 
 
@@ -68,7 +71,7 @@ def _write_table(folder: Path, records: str | Path, manifest: Manifest, rows: in
         (folder / name).write_bytes(found["image/encoded"])
         cells = labels.decode(schema, np.frombuffer(found["labels"], np.int8))
         lines.append([name, *(SEPARATOR.join(cells[a] or ()) for a in schema.names)])
-    header = [schema.column(name) for name in (table.PRODUCT_ID, table.IMAGE, *schema.names)]
+    header = [schema.column(name) for name in (tables.PRODUCT_ID, tables.IMAGE, *schema.names)]
     for name, count in (("table.csv", rows), ("first.csv", scoring.BATCH)):
         with open(folder / name, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -85,9 +88,9 @@ def _bare(function, side: int, photos: int) -> float:
     return photos / (time.perf_counter() - start)
 
 
-def _filled(folder: Path, rows: int) -> float:
+def _filled(folder: Path, table: str, rows: int) -> float:
     """Rows per second, from opening the table to the finished files."""
-    catalogue = folder / ("table.csv" if rows > scoring.BATCH else "first.csv")
+    catalogue = folder / table
     outputs = folder / "filled.csv", folder / "cells.parquet"
     start = time.perf_counter()
     predict.predict(folder / "model", catalogue, outputs[0], folder, cells_output=outputs[1])

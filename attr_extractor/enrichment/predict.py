@@ -106,6 +106,7 @@ def predict(
         "catalogue": files.digest(catalogue),
         "image_root": root,
         "with_cells": cells_output is not None,
+        "cells": cells.SCHEMA.names,  # parts of another release may have others
         "options": {**asdict(options), "box_columns": list(options.box_columns)},
     }
     names, rows = _prepare(folder, job, catalogue, described, options)

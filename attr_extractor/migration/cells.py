@@ -8,10 +8,10 @@ from attr_extractor import labels
 from attr_extractor.migration.plan import Plan, Source
 from attr_extractor.schema import SEPARATOR
 
-SAME, REWRITTEN, SPLIT, REMOVED, ELSEWHERE, UNKNOWN, INCOMPLETE, CONTRADICTION = (
+SAME, REWRITTEN, SPLIT, REMOVED, ELSEWHERE, UNKNOWN = (
     *("same", "rewritten", "split", "removed", "elsewhere", "unknown"),
-    *("incomplete", "contradiction"),
 )
+INCOMPLETE, MISPLACED, CONTRADICTION = "incomplete", "misplaced", "contradiction"
 
 
 class Cells:
@@ -25,9 +25,10 @@ class Cells:
     def _rewrite(self, cells: tuple[str, ...], category: str) -> tuple[str, str]:
         """The new cell and what happened to it, as `_Origin.rewrite` has it.
 
-        INCOMPLETE: it is empty, because an attribute that it is made of is not known, and those of
-        its values would be denied. CONTRADICTION: two values of an exclusive attribute, both left
-        in the cell for a person to decide.
+        Where several attributes became one, those count that apply to the row. INCOMPLETE: it is
+        empty, because one of them is not known, and its values would be denied. MISPLACED: it is
+        empty, because only such were filled that do not apply, which the old schema refused.
+        CONTRADICTION: two values of an exclusive attribute, both left for a person to decide.
 
         Args:
           cells: of the old attributes that it comes from, in order.
@@ -37,22 +38,24 @@ class Cells:
         filled = [i for i, cell in enumerate(cells) if not old.is_missing(cell)]
         if len(cells) == 1 or not filled:
             return self._origins[0].rewrite(cells[0])
-        found = [self._origins[i].rewrite(cells[i]) for i in filled]
+        apply = [i for i, origin in enumerate(self._origins) if origin.applies(category)]
+        used = [i for i in filled if i in apply]
+        if not used:
+            return "", MISPLACED
+        found = [self._origins[i].rewrite(cells[i]) for i in used]
         kinds = [kind for _, kind in found]
-        absent = new.unlisted == "absent" and not new.exclusive
-        silent = [self._origins[i] for i in range(len(cells)) if i not in filled]
+        text = SEPARATOR.join(cell for cell, _ in found if cell)
+        if UNKNOWN in kinds:
+            return text, UNKNOWN
         if SPLIT in kinds and new.unlisted == "absent":
             return "", SPLIT
-        if absent and any(origin.applies(category) for origin in silent):
+        if not text:
+            return "", kinds[0]
+        if new.unlisted == "absent" and not new.exclusive and len(used) < len(apply):
             return "", INCOMPLETE
         if len(found) == 1:
             return found[0]
-        text = SEPARATOR.join(cell for cell, _ in found if cell)
-        if not text:
-            return "", kinds[0]
-        values, issue = labels.parse(new, text, self._plan.new)
-        if UNKNOWN in kinds or issue:
-            return text, UNKNOWN
+        values, _ = labels.parse(new, text, self._plan.new)
         if new.exclusive and len(values) > 1:
             return text, CONTRADICTION
         return SEPARATOR.join(new.values[i] for i in values), REWRITTEN

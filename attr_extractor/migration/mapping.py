@@ -77,11 +77,11 @@ class Mapping(yaml_files.Model):
 
     def _made_of(self, name: str, value: str, old: Schema) -> list[tuple[str, str]]:
         """The (old attribute, old value) that a new value is made of."""
-        listed = self.values.get(name, {}).get(value)
-        if listed is None:
-            listed = [] if f"{name}={value}" in self.added else [value]
-        origins = self._origins(name, old)
-        return [pair for text in listed for pair in _old_values(text, origins, old)]
+        origins, listed = self._origins(name, old), self.values.get(name, {}).get(value)
+        if listed is not None:
+            return [pair for text in listed for pair in _old_values(text, origins, old)]
+        same = [(origin, value) for origin in origins if value in old[origin].values]
+        return [] if f"{name}={value}" in self.added else same
 
     def _unknown_names(self, old: Schema, new: Schema) -> list[str]:
         problems = []
@@ -126,7 +126,7 @@ class Mapping(yaml_files.Model):
                     f"{name} is added, and attributes makes it of {' and '.join(origins)}"
                 )
             if self.attributes.get(name) == []:
-                problems.append(f"{name} is made of nothing; list it under added")
+                problems.append(f"attributes makes {name} of nothing; leave that line out")
             for origin, count in Counter(origins).items():
                 if count > 1:
                     problems.append(f"{name} is made of {origin} twice")
@@ -152,9 +152,12 @@ class Mapping(yaml_files.Model):
                     if count > 1:
                         problems.append(f"{name}={value} is made of {part!r} twice")
                     if f"{origin}={part}" in self.removed:
+                        others = "list a value that only has the same name under added too"
+                        if len(origins) > 1:
+                            others = "name those that it is made of under values"
                         problems.append(
                             f"{origin}={part} is removed, and {name}={value} of the new schema is "
-                            "made of it; list a value that only has the same name under added too"
+                            f"made of it; {others}"
                         )
         return problems
 
@@ -192,11 +195,11 @@ class Mapping(yaml_files.Model):
 
 
 def _old_values(text: str, origins: Sequence[str], old: Schema) -> list[tuple[str, str]]:
-    """The (attribute, value) of those that a text names, `value` or `attribute=value`."""
-    alone = [(origin, text) for origin in origins if text in old[origin].values]
+    """The (attribute, value) of those that a text names, `attribute=value` or `value` alone."""
     attribute, _, value = text.partition("=")
     named = attribute in origins and value in old[attribute].values
-    return alone or ([(attribute, value)] if named else [])
+    alone = [(origin, text) for origin in origins if text in old[origin].values]
+    return [(attribute, value)] if named and (len(origins) > 1 or not alone) else alone
 
 
 def _require_none(origin: str, problems: list[str]) -> None:

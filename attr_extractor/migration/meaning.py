@@ -46,7 +46,8 @@ def _rules(plan: Plan) -> dict[str, list[str]]:
             or not all(old.allowed[:, old.slices[source.old.name]].all() for source in sources)
         }
         if categories:
-            found[new.category] = [f"it is the category, which was {old.category}"]
+            made_of = " and ".join(source.old.name for source in categories)
+            found[new.category] = [f"the category was {old.category} and is made of {made_of}"]
         return found
     of_categories = _made_of(categories[0])
     found = {}
@@ -82,13 +83,15 @@ def _readings(sources: Sequence[Source]) -> Iterator[str]:
     new = sources[0].new
     for source in sources:
         old = source.old
+        of_old = f" of {old.name}" if len(sources) > 1 else ""
         known = {**{value: value for value in old.values}, **old.synonyms}
         for spelling, value in known.items():
             becomes, now = source.becomes[value], new.value_of(spelling)
             if becomes and now is not None and new.values[now] not in becomes:
-                yield f"{spelling!r} was read as {value!r} and is read as {new.values[now]!r}"
+                now_read = f"is read as {new.values[now]!r}"
+                yield f"{spelling!r}{of_old} was read as {value!r} and {now_read}"
             elif becomes and now is None and spelling in old.synonyms:
-                yield f"the synonym {spelling!r} of {value!r} is gone"
+                yield f"the synonym {spelling!r} of {value!r}{of_old} is gone"
     for spelling, value in new.synonyms.items():
         before = [(s.old.value_of(spelling), s) for s in sources if s.parts[value]]
         if before and all(v is None or s.old.values[v] not in s.parts[value] for v, s in before):

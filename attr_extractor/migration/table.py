@@ -27,6 +27,7 @@ _WORDS = {
     cells.ELSEWHERE: "emptied, their value is another attribute's",
     cells.UNKNOWN: "left as they are, unusable under the old schema",
     cells.INCOMPLETE: "emptied, another attribute that they come from is not known",
+    cells.MISPLACED: "emptied, the attribute that was filled did not apply to the category",
     cells.CONTRADICTION: "left with two values of an exclusive attribute, to be decided",
 }
 

@@ -21,7 +21,7 @@ VARIANT = "a GIF with transparency or odd frames, or a BMP with a palette: send 
 ROTATED = "image carries an EXIF rotation: rotate its pixels before sending it"
 
 JPEG, PNG, GIF, BMP, OTHER = range(5)
-_PARALLEL = 8  # photos of a batch that are decoded at once, of at most MAX_PIXELS each
+_PARALLEL = 4  # photos of a batch that are decoded at once: memory for so many
 # Start of a JPEG or PNG whose EXIF directory (either byte order) has orientation 2 .. 8.
 _HEAD = 131_072  # room for two full segments before the EXIF one
 _ROTATION = (

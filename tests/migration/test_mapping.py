@@ -263,3 +263,16 @@ def test_a_value_that_applies_to_more_once_attributes_are_one_is_told():
     new = TOGETHER.replace("dress: [v-neck, halter]", "dress: [v-neck, halter, crew]")
     assert "neck: 'crew' did not apply to 'dress' and does now" in refused(JOINED, new, APART)
     assert plan(f"{JOINED}changed: [neck]", new, APART).changed.keys() == {"neck"}
+
+
+def test_a_value_with_an_equals_sign_can_be_named():
+    old = APART.replace("[v-neck, round neck]", "[v-neck, dress_neck=halter]")
+    new = TOGETHER.replace("v-neck, crew, halter]", "v-neck, crew, halter, odd]")
+    new = new.replace("shirt: [v-neck, crew]", "shirt: [v-neck, odd]")
+    new = new.replace("dress: [v-neck, halter]", "dress: [v-neck, crew, halter]")
+    values = {"odd": ["shirt_neck=dress_neck=halter"], "crew": ["dress_neck=strapless"]}
+    edits = {"values": {"neck": values}, "removed": []}
+    found = plan(edited(JOINED, **edits), new, old)
+    shirt, dress = found.sources["neck"]
+    assert (shirt.parts["odd"], dress.parts["odd"]) == (["dress_neck=halter"], [])
+    assert (shirt.parts["halter"], dress.parts["halter"]) == ([], ["halter"])

@@ -142,11 +142,15 @@ def test_a_column_in_the_way_is_refused(tmp_path, name):
         ("dress", ["NA", "HALTER", "plain", "paisley"], ["HALTER", "plain|paisley"], None),
         # the other attribute of the row is not known, and might have had a value
         ("dress", ["", "strapless", "floral", ""], ["", ""], "pattern: 1 emptied, another"),
+        ("dress", ["", "strapless", "flowral", ""], ["", "flowral"], "pattern: 1 left as they are"),
         ("", ["v-neck", "", "plain", "NA"], ["v-neck", ""], "pattern: 1 emptied, another"),
         # nobody knows which is right; an unknown word stays for a person to see
-        ("dress", ["round neck", "halter", "", ""], ["crew|halter", ""], "neck: 1 left with two"),
-        ("dress", ["v-neck", "haltr", "", ""], ["v-neck|haltr", ""], "neck: 1 left as they are"),
-        ("dress", ["v-neck", "strapless", "", "NA"], ["v-neck", ""], "neck: 1 rewritten"),
+        ("", ["round neck", "halter", "", ""], ["crew|halter", ""], "neck: 1 left with two"),
+        ("", ["v-neck", "haltr", "", ""], ["v-neck|haltr", ""], "neck: 1 left as they are"),
+        ("", ["v-neck", "strapless", "", "NA"], ["v-neck", ""], "neck: 1 rewritten"),
+        # what did not apply to the row said nothing before
+        ("shirt", ["v-neck", "halter", "floral", "paisley"], ["v-neck", "floral"], None),
+        ("shirt", ["", "v-neck", "", "paisley"], ["", ""], "neck: 1 emptied, the attribute that"),
     ],
 )
 def test_attributes_that_become_one_have_one_cell(tmp_path, category, cells, becomes, counted):

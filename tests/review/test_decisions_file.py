@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from attr_extractor.errors import InputError
@@ -40,14 +41,21 @@ def test_the_queue_is_built_once_and_found_again_with_its_decisions(schema, tmp_
 
 
 def test_a_file_without_boxes_is_brought_up_to_date(schema, tmp_path):
-    file, _ = opened(schema, tmp_path)
+    path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2)])
+    pq.write_table(pq.read_table(path).drop_columns(["box"]), path)
+    limits = np.full(schema.num_values, 0.5, np.float32)
+
+    def again():
+        return open_queue(tmp_path / "decisions.sqlite", path, schema, limits, 100)[0]
+
+    file = again()
     Queue(file, schema).decide(ADA, 1, "none", [])
     file.close()
     with sqlite3.connect(tmp_path / "decisions.sqlite") as old:
         old.execute("ALTER TABLE items DROP COLUMN box")
         old.execute("PRAGMA user_version = 1")
     for _ in range(2):
-        file, _ = opened(schema, tmp_path)
+        file = again()
         with file.reading() as db:
             assert db.execute("SELECT DISTINCT box FROM items").fetchall()[0][:] == ("",)
             assert db.execute("SELECT count(*) FROM decisions").fetchone()[:] == (1,)
