@@ -135,9 +135,7 @@ class Filler:
             answer = _answer(attribute, chosen[:, where], part)
             source = _source(given, answer, may_be)
             by_model = source == MODEL
-            confidence = np.where(
-                given.filled, given.score, np.where(by_model, answer.score, np.nan)
-            )
+            confidence = np.where(by_model, answer.score, given.score)
             columns[name] = np.where(by_model, answer.words, _words(columns[name])).tolist()
             columns[f"{name}_confidence"] = [f"{c:.4f}" if c == c else "" for c in confidence]
             columns[f"{name}_source"] = source.tolist()

@@ -54,12 +54,13 @@ def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.
     black = tf.zeros([image_size, image_size, 3], tf.uint8)
     end = tf.data.Dataset.from_tensors((size, black, ""))  # an element, also where all have failed
     rows, photos, errors = good.concatenate(end).batch(size + 1).get_single_element()
-    where = tf.searchsorted(rows, tf.range(size))
-    is_good = tf.equal(tf.gather(rows, where), tf.range(size))[
-        :, tf.newaxis, tf.newaxis, tf.newaxis
-    ]
-    photos = tf.where(is_good, tf.gather(photos, where), black)
-    return photos, tf.where(is_good[:, 0, 0, 0], tf.gather(errors, where), DAMAGED)
+    wanted = tf.range(size)
+    where = tf.searchsorted(rows, wanted)  # the row itself, or the next that could be read
+    is_good = tf.equal(tf.gather(rows, where), wanted)  # bool [B]
+    photos = tf.where(
+        is_good[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.gather(photos, where), black
+    )
+    return photos, tf.where(is_good, tf.gather(errors, where), DAMAGED)
 
 
 def _read(file: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, tf.Tensor]:
