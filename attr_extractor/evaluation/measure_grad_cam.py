@@ -7,11 +7,13 @@ would lie in the region as often if heat only followed the garment.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,7 +24,8 @@ from attr_extractor.catalogue.demo.scene import Scene
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import heat_map
 from attr_extractor.evaluation.grad_cam import GradCam
-from attr_extractor.model.network import Network
+from attr_extractor.model.attention import TransformerBlock
+from attr_extractor.model.network import ATTENTION, FEATURE_MAP, POOLED, Network
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
@@ -124,7 +127,6 @@ def _hottest_in(region: np.ndarray, heat: np.ndarray) -> float:
 
 
 def _ways(network: Network) -> dict[str, GradCam]:
-    layers: Any = network.logits.get_layer
     last = network.maps[-1]
     ways = {
         "as shipped": GradCam(network),
@@ -132,8 +134,21 @@ def _ways(network: Network) -> dict[str, GradCam]:
         "last map": GradCam(network, [last]),
         "last map, mean gradients": GradCam(network, [last], mean_weights=True),
     }
-    if any(layer.name == "transformer-block" for layer in network.logits.layers):
-        after = [layers("transformer-block").output]
-        ways["after the transformer block"] = GradCam(network, after)
-        ways["after the transformer block, mean gradients"] = GradCam(network, after, True)
+    pooled = network.logits.get_layer(POOLED).input
+    if pooled._keras_history[0].name == ATTENTION:  # and no earlier stage beside it
+        unpooled, after = _with_positions_after_the_block(network)
+        ways["after the transformer block"] = GradCam(unpooled, [after])
     return ways
+
+
+def _with_positions_after_the_block(network: Network) -> tuple[Network, Any]:
+    """The same network with the mean apart from the block, and what the block gives, [B, N, D]."""
+    model: Any = network.logits
+    fused = model.get_layer(ATTENTION)
+    block = TransformerBlock.from_config(fused.get_config())
+    positions = block(model.get_layer(FEATURE_MAP).output)  # [B, N, D]
+    block.set_weights(fused.get_weights())
+    pooled = keras.layers.GlobalAveragePooling1D()(positions)
+    rest = keras.Model(fused.output, model.output)
+    logits = keras.Model(model.inputs, rest(pooled))
+    return dataclasses.replace(network, logits=logits), positions

@@ -4,8 +4,8 @@ Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V for each of h heads (Vaswani e
 3.2); our `key_dim` is their d_k = d_v, our `feed_forward_dim` their d_ff. The paper does not say
 where it normalises; ours normalises before each of the two parts, starts their last kernels at 0,
 so the block begins as the identity, and scales each channel of their results by a weight
-(LayerScale, Touvron et al. 2021). Plain matrix products instead of Einsums: they are what served
-graphs run fastest.
+(LayerScale, Touvron et al. 2021). Plain matrix products instead of Einsums: they are what graphs
+run fastest.
 """
 
 from __future__ import annotations
@@ -75,16 +75,6 @@ class TransformerBlock(keras.layers.Layer):
         reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
         return hidden + self.feed_forward_scale * reduced  # [B, N, D]
 
-    def pooled(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[B, N, D] -> [B, D]: the mean over the positions of what the layer gives.
-
-        The last product is linear, so it comes after the mean: a photo's N rows become one.
-        """
-        hidden, expanded = self._before_reduce(inputs)
-        expanded = tf.reduce_mean(expanded, axis=1)  # [B, F]
-        reduced = tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
-        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced  # [B, D]
-
     def _before_reduce(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, N, D], the sum after the attention, and [B, N, F], the hidden layer behind it."""
         if self.learned_positions:
@@ -147,6 +137,20 @@ class TransformerBlock(keras.layers.Layer):
             "initial_scale": self.initial_scale,
             "learned_positions": self.learned_positions,
         }
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class PooledTransformerBlock(TransformerBlock):
+    """The block and the mean over its positions: [B, N, D] -> [B, D].
+
+    The block's last product is linear, so it comes after the mean: a photo's N rows become one.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        hidden, expanded = self._before_reduce(inputs)
+        expanded = tf.reduce_mean(expanded, axis=1)  # [B, F]
+        reduced = tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
+        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced  # [B, D]
 
 
 def _softmax(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:

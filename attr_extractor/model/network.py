@@ -22,7 +22,7 @@ from attr_extractor.config import Config
 from attr_extractor.config import Network as Model
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
-from attr_extractor.model.attention import TransformerBlock
+from attr_extractor.model.attention import PooledTransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
 from attr_extractor.model.correlation import Correlation
 from attr_extractor.model.per_attribute import log_softmax
@@ -30,6 +30,7 @@ from attr_extractor.schema import Schema
 
 # Names of our layers hold a hyphen, so that no attribute can have the same one.
 FEATURE_MAP = "feature-map"
+ATTENTION = "transformer-block"
 POOLED = "pooled-features"
 BRANCHES = "branches-fused"
 
@@ -89,15 +90,16 @@ def build(
     channels = int(stages[-1].shape[-1])
     positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(stages[-1])  # [B, N, D]
     if model.attention.enabled:
-        positions = TransformerBlock(
+        pooled = PooledTransformerBlock(
             model.attention.num_heads,
             model.attention.key_dim,
             model.attention.feed_forward_dim,
             model.attention.initial_scale,
             model.attention.learned_positions,
-            name="transformer-block",
-        )(positions)  # [B, N, D]
-    pooled = keras.layers.GlobalAveragePooling1D(name="pooled-positions")(positions)  # [B, D]
+            name=ATTENTION,
+        )(positions)  # [B, D]
+    else:
+        pooled = keras.layers.GlobalAveragePooling1D(name="pooled-positions")(positions)  # [B, D]
     earlier = [
         keras.layers.GlobalAveragePooling2D(name=f"pooled-stage-{i}")(stage)
         for i, stage in enumerate(stages[:-1])

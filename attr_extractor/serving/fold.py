@@ -3,9 +3,8 @@
 A convolution followed by batch normalisation is one convolution once the statistics are fixed
 (Jacob et al. 2018, equation 14): with g = gamma / sqrt(variance + epsilon), its kernel is w * g
 and its bias (b - mean) * g + beta, computed here in float64. What TensorFlow's graph optimiser
-fuses on a CPU decides the rest: kernels of convolutions are constants, SiLU is sigmoid(x) * x, a
-convolution of a map of one position is a matrix product, and the transformer block's last product
-comes after the mean over the positions.
+fuses on a CPU decides the rest: kernels of convolutions are constants, SiLU is sigmoid(x) * x, and
+a convolution of a map of one position is a matrix product.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.model import keras_versions
-from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.network import POOLED, Network
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -33,9 +31,8 @@ def fold(network: Network) -> Any:
     readers = _readers(model)
     normalized = _normalized_convolutions(model, readers)  # batch normalisation by convolution
     followed = {norm.name for norm in normalized.values()}
-    pooled = _pooled_blocks(model)  # pooling layer by block
     padded = _padded_as_same(model, readers)  # padding layer by convolution
-    identities = followed | set(pooled.values()) | set(padded.values())
+    identities = followed | set(padded.values())
     copied: list[Any] = []
 
     def ours(layer: Any) -> Any:
@@ -49,8 +46,6 @@ def fold(network: Network) -> Any:
             return keras.layers.Activation(_silu, name=layer.name)
         if isinstance(layer, keras.layers.Layer):  # of Keras 3 not every step is one
             copied.append(layer)
-        if layer.name in pooled:
-            return _PooledBlock.from_config(settings)
         return layer.__class__.from_config(settings)
 
     features = model.get_layer(POOLED).output
@@ -103,28 +98,13 @@ def _padded_as_same(model: Any, readers: dict[str, list[Any]]) -> dict[str, str]
     return found
 
 
-def _pooled_blocks(model: Any) -> dict[str, str]:
-    """The name of the mean over the positions that reads a transformer block, by the block's."""
-    return {
-        _source(layer.input).name: layer.name
-        for layer in model.layers
-        if isinstance(layer, keras.layers.GlobalAveragePooling1D)
-        and isinstance(_source(layer.input), TransformerBlock)
-    }
-
-
 def _readers(model: Any) -> dict[str, list[Any]]:
     """The layers that read a layer's output, by its name."""
     readers: dict[str, list[Any]] = {}
     for step in keras_versions.operations(model):
         for tensor in tf.nest.flatten(step.input):
-            readers.setdefault(_source(tensor).name, []).append(step)
+            readers.setdefault(tensor._keras_history[0].name, []).append(step)
     return readers
-
-
-def _source(tensor: Any) -> Any:
-    """The layer that a symbolic tensor comes from."""
-    return tensor._keras_history[0]
 
 
 def _is_plain(layer: Any) -> bool:
@@ -199,13 +179,6 @@ class _Identity(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, **_arguments: Any) -> tf.Tensor:
         return inputs  # Keras 3 also passes what the layer before was called with, a mask say
-
-
-class _PooledBlock(TransformerBlock):
-    """The transformer block and the mean over its positions: [B, N, D] -> [B, D]."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self.pooled(inputs)
 
 
 def _affine(norm: Any, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ def test_every_way_is_measured(run, monkeypatch):
     fake = SimpleNamespace(load_network=lambda: built, config=run.config, schema=SCHEMA)
     monkeypatch.setattr(RunDir, "read", classmethod(lambda cls, path: fake))
     lines = measure_grad_cam.report("run", 2).splitlines()[3:]
-    assert len(lines) == 2 * 6
+    assert len(lines) == 2 * 5
     figures = np.array([line.split()[-4:] for line in lines], float)
     assert ((figures >= 0) & (figures <= 1)).all()
     assert len(set(figures[::2, 2])) == len(set(figures[1::2, 2])) == 1  # one chance for all ways

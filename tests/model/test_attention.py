@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from attr_extractor.model.attention import TransformerBlock
+from attr_extractor.model.attention import PooledTransformerBlock, TransformerBlock
 
 HEADS, KEY, FEED_FORWARD, POSITIONS, CHANNELS = 8, 6, 20, 49, 16
 
@@ -116,6 +116,9 @@ def test_with_learned_positions_the_order_of_the_positions_matters(inputs):
     assert np.abs(layer(inputs[:, order]) - layer(inputs).numpy()[:, order]).max() > 0.1
 
 
-def test_pooled_is_the_mean_over_the_positions(block, inputs):
+def test_the_pooled_block_is_the_mean_over_the_positions(block, inputs):
+    pooled = PooledTransformerBlock.from_config(block.get_config())
+    pooled.build(inputs.shape)
+    pooled.set_weights(block.get_weights())
     expected = block_in_numpy(block, inputs.astype(np.float64)).mean(axis=1)
-    np.testing.assert_allclose(block.pooled(inputs), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pooled(inputs), expected, rtol=1e-4, atol=1e-4)

@@ -19,6 +19,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import network
 from attr_extractor.model.answers import Answers
+from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
@@ -180,8 +181,13 @@ def test_an_embedding_is_the_pooled_features_at_length_1(exported, served):
     logits = RunDir.read(exported.run).load_network().logits
     # by hand, from what the attention block gives for each position
     photos = tf.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
-    last = logits.get_layer("transformer-block").output
-    features = tf.keras.Model(logits.inputs, last)(photos, training=False).numpy().mean(axis=1)
+    pooled = logits.get_layer("transformer-block")
+    block = TransformerBlock.from_config(pooled.get_config())
+    before = logits.get_layer("feature-map").output
+    positions = tf.keras.Model(logits.inputs, before)(photos, training=False)
+    block.build(positions.shape)
+    block.set_weights(pooled.get_weights())
+    features = block(positions).numpy().mean(axis=1)
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)

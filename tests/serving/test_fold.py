@@ -41,7 +41,7 @@ def build(trunk: str, size: int = 64, **model) -> network.Network:
     built = network.build(SCHEMA, Config.model_validate(settings))
     generator = np.random.default_rng(0)
     for layer in built.logits.layers:
-        if isinstance(layer, (keras.layers.BatchNormalization, network.TransformerBlock)):
+        if isinstance(layer, (keras.layers.BatchNormalization, network.PooledTransformerBlock)):
             arrays = layer.get_weights()
             layer.set_weights([generator.normal(array, 0.1) for array in arrays[:-2]] + arrays[-2:])
     with noise.keyed(tf.constant([0, 0])):
