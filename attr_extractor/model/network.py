@@ -154,14 +154,17 @@ def _resolutions(base: Any, count: int) -> list[Any]:
     last: dict[int, Any] = {}  # by height
     for layer in base.layers:
         shape = layer.output.shape
-        if len(shape) == 4 and shape[1] >= lowest and not _pads(layer):
+        if len(shape) == 4 and shape[1] >= lowest and not _adds_nothing(layer):
             last[int(shape[1])] = layer.output
     if count > len(last):
         raise InputError(f"model.fuse_stages: {count}, but the trunk has {len(last)} resolutions")
     return [last[height] for height in sorted(last, reverse=True)[:-1]] + [base.output]
 
 
-def _pads(layer: Any) -> bool:
+def _adds_nothing(layer: Any) -> bool:
+    """Whether a layer pads, or stands where trunk.build took one out."""
+    if isinstance(layer, keras.layers.Activation):
+        return layer.get_config()["activation"] == "linear"
     return isinstance(layer, keras.layers.ZeroPadding2D)
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError, did_you_mean
-from attr_extractor.model import noise
+from attr_extractor.model import depthwise, noise, padding
 from attr_extractor.model.residual import small_cnn, small_resnet
 from attr_extractor.model.silu import fused_silu
 
@@ -117,8 +117,8 @@ def find(name: str, size: int) -> Trunk:
 def build(config: Network, size: int, fused: bool = False) -> Any:
     """A trunk as a functional model, not nested: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
-    Dropout is `noise.Dropout`; batch normalisation has the config's momentum and is synchronised
-    where the current strategy has several replicas.
+    Dropout is `noise.Dropout`; convolutions pad by themselves where they can; batch normalisation
+    has the config's momentum and is synchronised where the current strategy has several replicas.
 
     Args:
       size: H and W.
@@ -139,13 +139,17 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
     # Keras' ConvNeXt goes on from the source of input_tensor: ours then takes its own's place
     is_skipped = normalize not in network.layers
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    needless = padding.needless(network)  # padding layer by convolution
 
     def ours(layer: Any) -> Any:
         settings = layer.get_config()
         if is_skipped and isinstance(layer, keras.layers.Normalization):
             return PixelNormalization.from_config({**normalize.get_config(), "name": layer.name})
-        if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
+        is_scaling = isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
+        if is_scaling or layer.name in needless.values():
             return keras.layers.Activation("linear", name=layer.name)
+        if layer.name in needless:
+            settings["padding"] = "same"
         if isinstance(layer, keras.layers.Dropout):
             return noise.Dropout(
                 settings["rate"], settings["noise_shape"], name=layer.name, dtype=settings["dtype"]
@@ -153,6 +157,8 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = config.batch_norm_momentum
             settings["synchronized"] = synchronized
+        if depthwise.takes(layer):
+            return depthwise.DepthwiseConv2D.from_config(settings)
         is_silu = settings.get("activation") in ("swish", "silu")
         if fused and is_silu and isinstance(layer, keras.layers.Activation):
             settings["activation"] = fused_silu

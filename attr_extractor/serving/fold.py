@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.model import keras_versions
+from attr_extractor.model import padding
 from attr_extractor.model.network import POOLED, Network
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -28,20 +28,16 @@ def fold(network: Network) -> Any:
       keras.Model: uint8 [B, H, W, 3] -> logits float32 [B, V], pooled features float32 [B, D].
     """
     model = network.logits
-    readers = _readers(model)
-    normalized = _normalized_convolutions(model, readers)  # batch normalisation by convolution
+    normalized = _normalized_convolutions(model)  # batch normalisation by convolution
     followed = {norm.name for norm in normalized.values()}
-    padded = _padded_as_same(model, readers)  # padding layer by convolution
-    identities = followed | set(padded.values())
     copied: list[Any] = []
 
     def ours(layer: Any) -> Any:
         settings = layer.get_config()
-        if layer.name in identities:
+        if layer.name in followed:
             return _Identity(name=layer.name)
         if layer.name in normalized or (isinstance(layer, _CONVOLUTIONS) and _is_plain(layer)):
-            pads = layer.padding == "same" or layer.name in padded
-            return _Convolution(layer, normalized.get(layer.name), pads)
+            return _Convolution(layer, normalized.get(layer.name))
         if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
             return keras.layers.Activation(_silu, name=layer.name)
         if isinstance(layer, keras.layers.Layer):  # of Keras 3 not every step is one
@@ -67,8 +63,9 @@ _ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid
 _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 
 
-def _normalized_convolutions(model: Any, readers: dict[str, list[Any]]) -> dict[str, Any]:
+def _normalized_convolutions(model: Any) -> dict[str, Any]:
     """The batch normalisation right behind a convolution that nothing else reads, by its name."""
+    readers = padding.readers(model)
     return {
         layer.name: readers[layer.name][0]
         for layer in model.layers
@@ -77,34 +74,6 @@ def _normalized_convolutions(model: Any, readers: dict[str, list[Any]]) -> dict[
         and layer.get_config()["activation"] == "linear"
         and [type(reader) for reader in readers[layer.name]] == [keras.layers.BatchNormalization]
     }
-
-
-def _padded_as_same(model: Any, readers: dict[str, list[Any]]) -> dict[str, str]:
-    """The name of the layer that pads a convolution's input as the convolution could itself."""
-    found: dict[str, str] = {}
-    for layer in model.layers:
-        if not isinstance(layer, keras.layers.ZeroPadding2D):
-            continue
-        (reader, *others), side = readers[layer.name], layer.input.shape[1:3]
-        if others or not isinstance(reader, _CONVOLUTIONS) or not _is_plain(reader):
-            continue
-        same = []  # TensorFlow's padding of each axis: what is left over goes behind
-        for size, stride, kernel in zip(side, reader.strides, reader.kernel_size):
-            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
-            same.append((total // 2, total - total // 2))
-        dense = reader.padding == "valid" and set(reader.dilation_rate) == {1}
-        if dense and same == [tuple(pair) for pair in layer.padding]:
-            found[reader.name] = layer.name
-    return found
-
-
-def _readers(model: Any) -> dict[str, list[Any]]:
-    """The layers that read a layer's output, by its name."""
-    readers: dict[str, list[Any]] = {}
-    for step in keras_versions.operations(model):
-        for tensor in tf.nest.flatten(step.input):
-            readers.setdefault(tensor._keras_history[0].name, []).append(step)
-    return readers
 
 
 def _is_plain(layer: Any) -> bool:
@@ -126,13 +95,9 @@ def _is_depthwise(layer: Any) -> bool:
 
 
 class _Convolution(keras.layers.Layer):
-    """A convolution with the batch normalisation behind it, if any, folded into it.
+    """A convolution with the batch normalisation behind it, if any, folded into it."""
 
-    Args:
-      pads: whether it pads its input with zeros, or the input is padded.
-    """
-
-    def __init__(self, layer: Any, norm: Any | None, pads: bool):
+    def __init__(self, layer: Any, norm: Any | None):
         super().__init__(name=layer.name)
         settings = layer.get_config()
         kernel, *bias = (array.astype(np.float64) for array in layer.get_weights())
@@ -152,7 +117,7 @@ class _Convolution(keras.layers.Layer):
         # since the optimiser then fuses it another way (bench.py --what=export shows it)
         self._offset = tf.Variable(offset.astype(np.float32)[np.newaxis], trainable=False)
         self._strides = [1, *settings["strides"], 1]
-        self._padding = "SAME" if pads else "VALID"
+        self._padding = layer.padding.upper()
         self._dilations = settings["dilation_rate"]
         self._activation = _ACTIVATIONS[settings["activation"]]
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.model.attention import TransformerBlock
+from attr_extractor.model.attention import PooledTransformerBlock, TransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
 from attr_extractor.model.correlation import Correlation
+from attr_extractor.model.depthwise import DepthwiseConv2D
 from attr_extractor.model.noise import Dropout
 from attr_extractor.model.silu import fused_silu
 from attr_extractor.model.trunk import PixelNormalization
@@ -24,6 +25,8 @@ LAYERS = {
         lambda **k: TransformerBlock(4, 3, 10, learned_positions=True, **k),
         [9, 12],
     ),
+    "attention and pooling": (lambda **k: PooledTransformerBlock(4, 3, 10, **k), [9, 12]),
+    "depthwise": (lambda **k: DepthwiseConv2D(5, 2, "same", **k), [8, 8, 3]),
     "correlation": (lambda **k: Correlation(5, **k), [12]),
     "dropout": (lambda **k: Dropout(0.3, (None, 1, 1, 1), **k), [4, 4, 2]),
     "silu": (lambda **k: keras.layers.Activation(fused_silu, **k), [4, 4, 2]),

@@ -17,6 +17,8 @@ import tensorflow as tf
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
+from attr_extractor.model.depthwise import DepthwiseConv2D
+from attr_extractor.model.keras_versions import tf_variable
 from attr_extractor.model.silu import fused_silu
 from tests.model.weights_files import write_h5
 
@@ -155,6 +157,35 @@ def test_efficientnet_has_nine_dropouts_and_fused_activations():
     assert activations.count(fused_silu) == 33  # stem, head, 16 depthwise, 15 expanding
     plain = layers_within(built("efficientnetb0", 32))
     assert fused_silu not in [getattr(x, "activation", None) for x in plain]
+
+
+def test_efficientnets_convolutions_pad_by_themselves_and_depthwise_ones_are_ours():
+    within = layers_within(built("efficientnetb0", 64))
+    assert not [x for x in within if isinstance(x, keras.layers.ZeroPadding2D)]
+    convolutions = [x for x in within if isinstance(x, keras.layers.Conv2D)]
+    assert {x.padding for x in convolutions} == {"same"}
+    kinds = [type(x) for x in within if isinstance(x, keras.layers.DepthwiseConv2D)]
+    assert kinds == [DepthwiseConv2D] * 16
+
+
+def test_gradients_of_a_fused_trunk_are_those_of_keras_own_network():
+    photos, kept = pixels_of(64), (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    plain = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
+    fused = built("efficientnetb0", 64, fused=True)
+    trunk._copy_weights(plain, fused)
+    scaled = (photos / 255.0 - MEAN) / STD  # by the weights of Normalization, fresh: nothing
+    upstream = np.random.default_rng(0).normal(size=fused.output.shape[1:]).astype(np.float32)
+    found = []
+    for model, inputs in ((plain, scaled * 255.0), (fused, photos)):
+        kernels = [x.trainable_weights[0] for x in model.layers if isinstance(x, kept)]
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(model(inputs, training=False) * upstream)
+        found.append(tape.gradient(total, [tf_variable(kernel) for kernel in kernels]))
+    assert len(found[0]) == len(found[1]) == 81
+    for theirs, ours in zip(*found):
+        scale = np.abs(theirs).max()
+        assert scale > 0
+        np.testing.assert_allclose(ours, theirs, atol=1e-3 * scale)
 
 
 def test_a_fused_trunk_gives_the_same_activations_as_a_plain_one():

@@ -1,0 +1,129 @@
+"""Claims about `model/depthwise.py`: Keras' layer, with gradients written out in NumPy."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attr_extractor.model import depthwise
+
+FLOATS = {tf.float32: 1e-4, tf.bfloat16: 2e-2}  # relative to the largest number
+CASES = [  # H and W, kernel, strides, channels, results per channel
+    ((9, 8), (5, 5), (1, 1), 3, 1),
+    ((9, 8), (5, 5), (2, 2), 3, 1),
+    ((8, 8), (5, 5), (2, 2), 2, 1),
+    ((8, 9), (3, 3), (1, 1), 3, 2),
+    ((8, 8), (3, 3), (2, 2), 3, 1),
+    ((11, 10), (7, 7), (1, 1), 2, 1),
+    ((8, 10), (1, 4), (1, 1), 2, 2),
+    ((10, 8), (5, 3), (2, 2), 2, 1),
+]
+
+
+def in_numpy(x, kernel, upstream, strides, pads) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The result and its gradients, tap by tap, from the definition of a cross-correlation."""
+    (down, across), (rows, columns) = strides, kernel.shape[:2]
+    zeros = [(0, 0), (0, 0)]
+    if pads == "SAME":
+        sizes = [-(-size // step) for size, step in zip(x.shape[1:3], strides)]
+        totals = [
+            max(0, (size - 1) * step + taps - length)
+            for size, step, taps, length in zip(sizes, strides, kernel.shape, x.shape[1:3])
+        ]
+        zeros = [(total // 2, total - total // 2) for total in totals]
+    padded = np.pad(x, [(0, 0), *zeros, (0, 0)])
+    height, width = (
+        (padded.shape[axis] - kernel.shape[axis - 1]) // strides[axis - 1] + 1 for axis in (1, 2)
+    )
+    result = np.zeros([len(x), height, width, *kernel.shape[2:]])
+    to_padded, to_kernel = np.zeros_like(padded), np.zeros_like(kernel)
+    upstream = upstream.reshape(result.shape)
+    for i, j in itertools.product(range(rows), range(columns)):
+        where = np.s_[:, i : i + down * height : down, j : j + across * width : across]
+        seen = padded[where][..., None]  # [B, H', W', C, 1]
+        result += seen * kernel[i, j]
+        to_kernel[i, j] = (seen * upstream).sum(axis=(0, 1, 2))
+        to_padded[where] += (upstream * kernel[i, j]).sum(axis=-1)
+    top, left = zeros[0][0], zeros[1][0]
+    to_input = to_padded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    return result.reshape(*result.shape[:3], -1), to_input, to_kernel
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("pads", ["SAME", "VALID"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_result_and_gradients_equal_the_definition(case, pads, dtype):
+    size, taps, strides, channels, multiplier = case
+    generator = np.random.default_rng(0)
+
+    def numbers(*shape):  # those that both types hold
+        return tf.cast(generator.normal(size=shape), tf.bfloat16)
+
+    x, kernel = numbers(2, *size, channels), numbers(*taps, channels, multiplier)
+    shape = tf.nn.depthwise_conv2d(
+        tf.zeros([2, *size, channels]), tf.zeros(kernel.shape), [1, *strides, 1], pads
+    ).shape
+    upstream = numbers(*shape)
+
+    @tf.function
+    def computed(x, kernel, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            result = depthwise.convolve(x, kernel, strides, pads)
+        return result, *tape.gradient(result, [x, kernel], upstream)
+
+    found = computed(*(tf.cast(each, dtype) for each in (x, kernel, upstream)))
+    exact = [tf.cast(each, tf.float64).numpy() for each in (x, kernel, upstream)]
+    for ours, expected in zip(found, in_numpy(*exact, strides, pads)):
+        assert ours.dtype == dtype
+        difference = np.abs(tf.cast(ours, tf.float64).numpy() - expected).max()
+        assert difference <= FLOATS[dtype] * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("pads", ["same", "valid"])
+def test_the_layer_is_keras_own_to_the_bit(pads):
+    theirs = keras.layers.DepthwiseConv2D(
+        5, 2, pads, depth_multiplier=2, activation="relu", bias_initializer="normal"
+    )
+    ours = depthwise.DepthwiseConv2D.from_config(theirs.get_config())
+    x = np.random.default_rng(1).normal(size=[2, 9, 10, 3]).astype(np.float32)
+    expected = theirs(x)
+    ours.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    assert np.any(theirs.get_weights()[1])
+    np.testing.assert_array_equal(ours(x), expected)
+
+
+def test_a_wide_kernels_gradient_is_made_of_narrow_ones():
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            kernel = tf.ones([5, 5, 3, 1])
+            tape.watch(kernel)
+            result = depthwise.convolve(x, kernel, (1, 1), "SAME")
+        return tape.gradient(result, kernel)
+
+    graph = gradient.get_concrete_function(tf.TensorSpec([2, 8, 8, 3])).graph
+    name = "DepthwiseConv2dNativeBackpropFilter"
+    shapes = [
+        tf.get_static_value(operation.inputs[1]).tolist()
+        for operation in graph.get_operations()
+        if operation.type == name
+    ]
+    assert shapes == [[5, 3, 3, 1], [5, 2, 3, 1]]
+
+
+def test_it_stands_for_plain_layers_on_processors_alone(monkeypatch):
+    layer = keras.layers.DepthwiseConv2D
+    assert depthwise.takes(layer(5))
+    assert not depthwise.takes(layer(5, dilation_rate=2))
+    assert not depthwise.takes(keras.layers.Conv2D(3, 5))
+    assert not depthwise.takes(depthwise.DepthwiseConv2D(5))
+    devices = [SimpleNamespace(device_type=kind) for kind in ("CPU", "GPU")]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: devices)
+    assert not depthwise.takes(layer(5))
