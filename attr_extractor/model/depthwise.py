@@ -65,17 +65,14 @@ def _input_gradient(
     x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, strides: Sequence[int], pads: str
 ) -> tf.Tensor:
     """[B, H, W, C], from the gradient of the result, [B, H', W', C * M]."""
+    shape, steps, gradient = tf.shape(x), [1, *strides, 1], tf.nn.depthwise_conv2d_backprop_input
     zeros = _zeros(x, kernel, strides, pads)
-    shape, padded = tf.shape(x), pads
-    if x.dtype == tf.bfloat16 and any(before != behind for before, behind in zeros):
-        shape, padded = tf.add(shape, [0, *map(sum, zeros), 0]), "VALID"
-    gradient = tf.nn.depthwise_conv2d_backprop_input(
-        shape, kernel, upstream, [1, *strides, 1], padded
-    )
-    if padded == pads:
-        return gradient
+    if x.dtype != tf.bfloat16 or all(before == behind for before, behind in zeros):
+        return gradient(shape, kernel, upstream, steps, pads)
+    padded = tf.add(shape, [0, *map(sum, zeros), 0])
     (top, _), (left, _) = zeros
-    return gradient[:, top : top + x.shape[1], left : left + x.shape[2]]
+    to_padded = gradient(padded, kernel, upstream, steps, "VALID")
+    return to_padded[:, top : top + x.shape[1], left : left + x.shape[2]]
 
 
 def _kernel_gradient(
