@@ -130,7 +130,7 @@ class Versions:
             if self._failed.get(number) == on_disk[number]:
                 continue
             if await self._load(number):
-                self._failed.clear()
+                self._failed = {n: files for n, files in self._failed.items() if n > number}
                 return
             self._failed[number] = on_disk[number]
 

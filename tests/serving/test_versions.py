@@ -127,7 +127,10 @@ def test_the_versions_own_warm_up_requests_are_run(folder, exported):
         assert states(server) == {2: "AVAILABLE"}
     write("unknown")  # a version that refuses its own requests does not answer others
     with running(folder) as server:
+        time.sleep(0.5)  # the folder is looked at a few times more, and the version not tried again
         assert states(server) == {2: "END", 1: "AVAILABLE"}
+        metrics = httpx.get(f"http://127.0.0.1:{server.port}/metrics").text
+        assert 'attr_extractor_model_loads_total{result="failed"} 1.0' in metrics
 
 
 def start(folder, *flags: str) -> tuple[subprocess.Popen, str]:
