@@ -127,6 +127,7 @@ def _hottest_in(region: np.ndarray, heat: np.ndarray) -> float:
 
 
 def _ways(network: Network) -> dict[str, GradCam]:
+    """Ways to heat maps, by what they are called; the last one only without fused stages."""
     last = network.maps[-1]
     ways = {
         "as shipped": GradCam(network),
@@ -135,14 +136,17 @@ def _ways(network: Network) -> dict[str, GradCam]:
         "last map, mean gradients": GradCam(network, [last], mean_weights=True),
     }
     pooled = network.logits.get_layer(POOLED).input
-    if pooled._keras_history[0].name == ATTENTION:  # and no earlier stage beside it
+    if pooled._keras_history[0].name == ATTENTION:
         unpooled, after = _with_positions_after_the_block(network)
         ways["after the transformer block"] = GradCam(unpooled, [after])
     return ways
 
 
 def _with_positions_after_the_block(network: Network) -> tuple[Network, Any]:
-    """The same network with the mean apart from the block, and what the block gives, [B, N, D]."""
+    """The network, its `logits` with the mean apart from the block, and the block's [B, N, D].
+
+    What else the network holds stays: of the graph that it was built as.
+    """
     model: Any = network.logits
     fused = model.get_layer(ATTENTION)
     block = TransformerBlock.from_config(fused.get_config())

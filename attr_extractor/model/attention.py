@@ -144,10 +144,11 @@ class PooledTransformerBlock(TransformerBlock):
     """The block and the mean over its positions: [B, N, D] -> [B, D].
 
     The block's last product is linear, so it comes after the mean: a photo's N rows become one.
+    The arguments are the block's.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        hidden, expanded = self._before_reduce(inputs)
+        hidden, expanded = self._before_reduce(inputs)  # [B, N, D], [B, N, F]
         expanded = tf.reduce_mean(expanded, axis=1)  # [B, F]
         reduced = tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
         return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced  # [B, D]

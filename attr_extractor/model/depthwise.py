@@ -1,10 +1,10 @@
 """A depthwise convolution whose gradients keep to what oneDNN, TensorFlow's CPU library, does fast.
 
-The gradient of a kernel of up to three columns takes as long as reading its inputs; that of five
-columns five times as long in float32 and thirty times in bfloat16. No column's gradient depends on
-another's, so three at a time are computed: of a narrow kernel, over the input without what only the
-other columns read. In bfloat16 the gradient of the input is as slow where SAME pads one side more
-than the other; there it is computed of the padded input.
+The gradient of a kernel of five columns takes five times as long as one of three in float32, thirty
+times in bfloat16 (BUILD_NOTES has the command). No column's gradient depends on another's, so three
+at a time are computed: of a narrow kernel, over the input without what only the other columns read.
+In bfloat16 the gradient of the input is as slow wherever there are strides; there it is computed in
+float32.
 """
 
 from __future__ import annotations
@@ -22,9 +22,19 @@ COLUMNS = 3  # of a kernel, whose gradient is computed at once
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras' layer, for inputs [B, H, W, C] and without dilation."""
+    """Keras' layer: [B, H, W, C] -> [B, H', W', C * depth_multiplier], H and W known.
+
+    Raises:
+      ValueError: dilation, or the channels first.
+    """
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        if self.data_format != "channels_last" or set(self.dilation_rate) != {1}:
+            raise ValueError(f"{self.name}: the channels are to be last, and dilation 1")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        # by their order: the kernel's attribute has another name in each Keras
         kernel, *bias = (tf.convert_to_tensor(weight) for weight in self.weights)
         outputs = convolve(inputs, kernel, self.strides, self.padding.upper())
         return self.activation(tf.nn.bias_add(outputs, bias[0]) if bias else outputs)
@@ -41,7 +51,7 @@ def takes(layer: Any) -> bool:
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], pads: str) -> tf.Tensor:
-    """[B, H, W, C] and [h, w, C, M] -> [B, H', W', C * M].
+    """[B, H, W, C], H and W known, and [h, w, C, M] -> [B, H', W', C * M].
 
     Args:
       strides: down and across.
@@ -66,13 +76,10 @@ def _input_gradient(
 ) -> tf.Tensor:
     """[B, H, W, C], from the gradient of the result, [B, H', W', C * M]."""
     shape, steps, gradient = tf.shape(x), [1, *strides, 1], tf.nn.depthwise_conv2d_backprop_input
-    zeros = _zeros(x, kernel, strides, pads)
-    if x.dtype != tf.bfloat16 or all(before == behind for before, behind in zeros):
+    if x.dtype != tf.bfloat16 or set(strides) == {1}:
         return gradient(shape, kernel, upstream, steps, pads)
-    padded = tf.add(shape, [0, *map(sum, zeros), 0])
-    (top, _), (left, _) = zeros
-    to_padded = gradient(padded, kernel, upstream, steps, "VALID")
-    return to_padded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    wide = (tf.cast(each, tf.float32) for each in (kernel, upstream))
+    return tf.cast(gradient(shape, *wide, steps, pads), x.dtype)
 
 
 def _kernel_gradient(
@@ -81,7 +88,8 @@ def _kernel_gradient(
     """[h, w, C, M], from the gradient of the result, [B, H', W', C * M]."""
     height, width, *channels = kernel.shape
     if width > COLUMNS and pads == "SAME":
-        x, pads = tf.pad(x, [(0, 0), *_zeros(x, kernel, strides, pads), (0, 0)]), "VALID"
+        zeros = [padding.same(*axis) for axis in zip(x.shape[1:3], kernel.shape, strides)]
+        x, pads = tf.pad(x, [(0, 0), *zeros, (0, 0)]), "VALID"
     parts = []
     for start in range(0, width, COLUMNS):
         columns = min(COLUMNS, width - start)
@@ -96,12 +104,3 @@ def _kernel_gradient(
             )
         )
     return tf.concat(parts, axis=1)
-
-
-def _zeros(
-    x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], pads: str
-) -> list[tuple[int, int]]:
-    """How many rows of zeros padding puts above and below, and columns on the left and right."""
-    if pads == "VALID":
-        return [(0, 0), (0, 0)]
-    return [padding.same(*axis) for axis in zip(x.shape[1:3], kernel.shape[:2], strides)]

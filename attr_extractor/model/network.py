@@ -25,6 +25,7 @@ from attr_extractor.model import noise, trunk
 from attr_extractor.model.attention import PooledTransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
 from attr_extractor.model.correlation import Correlation
+from attr_extractor.model.functional import Identity
 from attr_extractor.model.per_attribute import log_softmax
 from attr_extractor.schema import Schema
 
@@ -163,9 +164,7 @@ def _resolutions(base: Any, count: int) -> list[Any]:
 
 def _adds_nothing(layer: Any) -> bool:
     """Whether a layer pads, or stands where trunk.build took one out."""
-    if isinstance(layer, keras.layers.Activation):
-        return layer.get_config()["activation"] == "linear"
-    return isinstance(layer, keras.layers.ZeroPadding2D)
+    return isinstance(layer, (keras.layers.ZeroPadding2D, Identity))
 
 
 def prior_logits(priors: np.ndarray, softmax: np.ndarray | bool = False) -> np.ndarray:

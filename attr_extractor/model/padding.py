@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from attr_extractor.model import keras_versions
-
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+from attr_extractor.model.functional import CONVOLUTIONS, readers
 
 
 def same(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -18,31 +15,33 @@ def same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def readers(model: Any) -> dict[str, list[Any]]:
-    """The layers that read a layer's output, by its name; of Keras 3 not every step is a layer."""
-    found: dict[str, list[Any]] = {}
-    for step in keras_versions.operations(model):
-        for tensor in tf.nest.flatten(step.input):
-            found.setdefault(tensor._keras_history[0].name, []).append(step)
-    return found
-
-
 def needless(model: Any) -> dict[str, str]:
     """Layers that pad a convolution's input as the convolution could itself.
+
+    Args:
+      model: a functional model whose layers are called once each, on maps [B, H, W, C] of known
+        H and W.
 
     Returns:
       the name of the padding layer by the convolution's.
     """
     found: dict[str, str] = {}
-    of_layer = readers(model)
+    of_layer, given = readers(model), {x._keras_history[0].name for x in model.outputs}
     for layer in model.layers:
-        if not isinstance(layer, keras.layers.ZeroPadding2D):
+        if not isinstance(layer, keras.layers.ZeroPadding2D) or layer.name in given:
             continue
-        reader, *others = of_layer[layer.name]
-        if others or not isinstance(reader, _CONVOLUTIONS) or set(reader.dilation_rate) != {1}:
-            continue
-        axes = zip(layer.input.shape[1:3], reader.kernel_size, reader.strides)
-        by_itself = [same(*axis) for axis in axes]
-        if reader.padding == "valid" and by_itself == [tuple(pair) for pair in layer.padding]:
-            found[reader.name] = layer.name
+        reading = of_layer[layer.name]
+        if len(reading) == 1 and _could_pad(reading[0], layer):
+            found[reading[0].name] = layer.name
     return found
+
+
+def _could_pad(reader: Any, layer: Any) -> bool:
+    """Whether a layer's padding by SAME would be what the layer before it adds."""
+    if type(reader) not in CONVOLUTIONS or reader.padding != "valid":
+        return False
+    if {reader.data_format, layer.data_format} != {"channels_last"}:
+        return False
+    axes = zip(layer.input.shape[1:3], reader.kernel_size, reader.strides)
+    by_itself = [same(*axis) for axis in axes]
+    return set(reader.dilation_rate) == {1} and by_itself == [tuple(p) for p in layer.padding]

@@ -18,6 +18,7 @@ import tensorflow as tf
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.model import depthwise, noise, padding
+from attr_extractor.model.functional import Identity
 from attr_extractor.model.residual import small_cnn, small_resnet
 from attr_extractor.model.silu import fused_silu
 
@@ -147,7 +148,7 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
             return PixelNormalization.from_config({**normalize.get_config(), "name": layer.name})
         is_scaling = isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
         if is_scaling or layer.name in needless.values():
-            return keras.layers.Activation("linear", name=layer.name)
+            return Identity(name=layer.name)
         if layer.name in needless:
             settings["padding"] = "same"
         if isinstance(layer, keras.layers.Dropout):

@@ -15,10 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.model import padding
+from attr_extractor.model.functional import CONVOLUTIONS, Identity, readers
 from attr_extractor.model.network import POOLED, Network
-
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 def fold(network: Network) -> Any:
@@ -35,8 +33,8 @@ def fold(network: Network) -> Any:
     def ours(layer: Any) -> Any:
         settings = layer.get_config()
         if layer.name in followed:
-            return _Identity(name=layer.name)
-        if layer.name in normalized or (isinstance(layer, _CONVOLUTIONS) and _is_plain(layer)):
+            return Identity(name=layer.name)
+        if layer.name in normalized or (isinstance(layer, CONVOLUTIONS) and _is_plain(layer)):
             return _Convolution(layer, normalized.get(layer.name))
         if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
             return keras.layers.Activation(_silu, name=layer.name)
@@ -65,14 +63,14 @@ _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 
 def _normalized_convolutions(model: Any) -> dict[str, Any]:
     """The batch normalisation right behind a convolution that nothing else reads, by its name."""
-    readers = padding.readers(model)
+    of_layer = readers(model)
     return {
-        layer.name: readers[layer.name][0]
+        layer.name: of_layer[layer.name][0]
         for layer in model.layers
-        if isinstance(layer, _CONVOLUTIONS)
+        if isinstance(layer, CONVOLUTIONS)
         and _is_plain(layer)
         and layer.get_config()["activation"] == "linear"
-        and [type(reader) for reader in readers[layer.name]] == [keras.layers.BatchNormalization]
+        and [type(reader) for reader in of_layer[layer.name]] == [keras.layers.BatchNormalization]
     }
 
 
@@ -137,13 +135,6 @@ class _Convolution(keras.layers.Layer):
         """Whether it is a product of one row a photo, as inside squeeze and excitation."""
         sides = (*inputs.shape[1:3], *self._kernel.shape[:2])
         return not self._depthwise and all(side == 1 for side in sides)
-
-
-class _Identity(keras.layers.Layer):
-    """In the place of a layer whose work another one has taken over."""
-
-    def call(self, inputs: tf.Tensor, **_arguments: Any) -> tf.Tensor:
-        return inputs  # Keras 3 also passes what the layer before was called with, a mask say
 
 
 def _affine(norm: Any, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -99,31 +99,64 @@ def test_the_layer_is_keras_own_to_the_bit(pads):
     np.testing.assert_array_equal(ours(x), expected)
 
 
-def test_a_wide_kernels_gradient_is_made_of_narrow_ones():
-    @tf.function(autograph=False)
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            kernel = tf.ones([5, 5, 3, 1])
-            tape.watch(kernel)
-            result = depthwise.convolve(x, kernel, (1, 1), "SAME")
-        return tape.gradient(result, kernel)
+def gradient_operations(strides, pads, dtype) -> dict[str, list]:
+    """The operations of both gradients of a 5 x 5 kernel, by their type's last word."""
 
-    graph = gradient.get_concrete_function(tf.TensorSpec([2, 8, 8, 3])).graph
-    name = "DepthwiseConv2dNativeBackpropFilter"
-    shapes = [
-        tf.get_static_value(operation.inputs[1]).tolist()
-        for operation in graph.get_operations()
-        if operation.type == name
-    ]
+    @tf.function(autograph=False)
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            kernel = tf.ones([5, 5, 3, 1], dtype)
+            tape.watch([x, kernel])
+            result = depthwise.convolve(x, kernel, strides, pads)
+        return tape.gradient(result, [x, kernel])
+
+    graph = gradients.get_concrete_function(tf.TensorSpec([2, 8, 8, 3], dtype)).graph
+    name = "DepthwiseConv2dNativeBackprop"
+    return {
+        kind: [each for each in graph.get_operations() if each.type == name + kind]
+        for kind in ("Input", "Filter")
+    }
+
+
+def test_a_wide_kernels_gradient_is_made_of_narrow_ones():
+    found = gradient_operations((1, 1), "SAME", tf.float32)["Filter"]
+    shapes = [tf.get_static_value(operation.inputs[1]).tolist() for operation in found]
     assert shapes == [[5, 3, 3, 1], [5, 2, 3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("strides", "dtype", "computed_in"),
+    [
+        ((2, 2), tf.bfloat16, tf.float32),
+        ((1, 1), tf.bfloat16, tf.bfloat16),
+        ((2, 2), tf.float32, tf.float32),
+    ],
+)
+def test_the_inputs_gradient_is_computed_in_float32_where_there_are_strides(
+    strides, dtype, computed_in
+):
+    (operation,) = gradient_operations(strides, "SAME", dtype)["Input"]
+    assert operation.outputs[0].dtype == computed_in
+
+
+@pytest.mark.parametrize("settings", [{"dilation_rate": 2}, {"data_format": "channels_first"}])
+def test_a_layer_of_what_it_cannot_compute_is_refused(settings):
+    with pytest.raises(ValueError, match="the channels are to be last, and dilation 1"):
+        depthwise.DepthwiseConv2D(3, **settings)
+
+
+def devices(monkeypatch, *kinds: str) -> None:
+    found = [SimpleNamespace(device_type=kind) for kind in kinds]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: found)
 
 
 def test_it_stands_for_plain_layers_on_processors_alone(monkeypatch):
     layer = keras.layers.DepthwiseConv2D
+    devices(monkeypatch, "CPU", "CPU")
     assert depthwise.takes(layer(5))
     assert not depthwise.takes(layer(5, dilation_rate=2))
+    assert not depthwise.takes(layer(5, data_format="channels_first"))
     assert not depthwise.takes(keras.layers.Conv2D(3, 5))
     assert not depthwise.takes(depthwise.DepthwiseConv2D(5))
-    devices = [SimpleNamespace(device_type=kind) for kind in ("CPU", "GPU")]
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: devices)
+    devices(monkeypatch, "CPU", "GPU")
     assert not depthwise.takes(layer(5))
