@@ -127,7 +127,7 @@ def _hottest_in(region: np.ndarray, heat: np.ndarray) -> float:
 
 
 def _ways(network: Network) -> dict[str, GradCam]:
-    """Ways to heat maps, by what they are called; the last one only without fused stages."""
+    """Ways to heat maps, by what they are called; the last one where the block alone is pooled."""
     last = network.maps[-1]
     ways = {
         "as shipped": GradCam(network),

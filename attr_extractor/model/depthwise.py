@@ -30,7 +30,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
-        if self.data_format != "channels_last" or set(self.dilation_rate) != {1}:
+        if not _is_plain(self):
             raise ValueError(f"{self.name}: the channels are to be last, and dilation 1")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -44,10 +44,13 @@ def takes(layer: Any) -> bool:
     """Whether the layer here is to stand for another one, on the devices of this process."""
     return (
         type(layer) is keras.layers.DepthwiseConv2D
-        and layer.data_format == "channels_last"
-        and set(layer.dilation_rate) == {1}
+        and _is_plain(layer)
         and {device.device_type for device in tf.config.list_logical_devices()} == {"CPU"}
     )
+
+
+def _is_plain(layer: Any) -> bool:
+    return layer.data_format == "channels_last" and set(layer.dilation_rate) == {1}
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], pads: str) -> tf.Tensor:

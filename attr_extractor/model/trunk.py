@@ -118,8 +118,9 @@ def find(name: str, size: int) -> Trunk:
 def build(config: Network, size: int, fused: bool = False) -> Any:
     """A trunk as a functional model, not nested: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
-    Dropout is `noise.Dropout`; convolutions pad by themselves where they can; batch normalisation
-    has the config's momentum and is synchronised where the current strategy has several replicas.
+    Dropout is `noise.Dropout`; convolutions pad by themselves where they can, and on a CPU
+    depthwise ones have gradients of our own; batch normalisation has the config's momentum and is
+    synchronised where the current strategy has several replicas.
 
     Args:
       size: H and W.
