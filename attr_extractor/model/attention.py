@@ -77,12 +77,25 @@ class TransformerBlock(keras.layers.Layer):
 
     def _before_reduce(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, N, D], the sum after the attention, and [B, N, F], the hidden layer behind it."""
-        if self.learned_positions:
-            inputs = inputs + self.positions
-        normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
-        hidden = inputs + self.attention_scale * self._attend(normal)  # [B, N, D]
-        normal = _normalize(hidden, self.norm2_scale, self.norm2_offset)  # [B, N, D]
-        return hidden, tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))
+        inputs = self.with_positions(inputs)
+        hidden = inputs + self.attention_scale * self.attend(self.normal1(inputs))  # [B, N, D]
+        return hidden, self.expand(self.normal2(hidden))
+
+    def with_positions(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[B, N, D], with what each position has learned."""
+        return inputs + self.positions if self.learned_positions else inputs
+
+    def normal1(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[B, N, D], normalised for the attention."""
+        return _normalize(inputs, self.norm1_scale, self.norm1_offset)
+
+    def normal2(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[B, N, D], normalised for the position-wise network."""
+        return _normalize(inputs, self.norm2_scale, self.norm2_offset)
+
+    def expand(self, normal: tf.Tensor) -> tf.Tensor:
+        """[B, N, F], the hidden layer of the position-wise network."""
+        return tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))
 
     def attention(self, inputs: tf.Tensor) -> tf.Tensor:
         """How much each position attends to each other one, per head.
@@ -93,13 +106,12 @@ class TransformerBlock(keras.layers.Layer):
         Returns:
           float32 [B, h, N, N]: of the query's position (third axis) over all positions; sums to 1.
         """
-        if self.learned_positions:
-            inputs = inputs + self.positions
-        normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
+        normal = self.normal1(self.with_positions(inputs))  # [B, N, D]
         query, key, _ = self._query_key_value(normal)
         return _softmax(query, key)
 
-    def _attend(self, inputs: tf.Tensor) -> tf.Tensor:
+    def attend(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Multi-head attention of normalised inputs: [B, N, D], not scaled by channel."""
         positions = int(inputs.shape[1])
         query, key, value = self._query_key_value(inputs)
         mixed = tf.matmul(tf.cast(_softmax(query, key), value.dtype), value)  # [B, h, N, d]
@@ -149,9 +161,37 @@ class PooledTransformerBlock(TransformerBlock):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         hidden, expanded = self._before_reduce(inputs)  # [B, N, D], [B, N, F]
+        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * self._reduce(expanded)
+
+    def pooled_feed_forward(self, normal: tf.Tensor) -> tf.Tensor:
+        """[B, D], the mean over positions of the position-wise network, not scaled by channel."""
+        return self._reduce(self.expand(normal))
+
+    def _reduce(self, expanded: tf.Tensor) -> tf.Tensor:
         expanded = tf.reduce_mean(expanded, axis=1)  # [B, F]
-        reduced = tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
-        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced  # [B, D]
+        return tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
+
+    def part(self, heads: slice, hidden: slice) -> PooledTransformerBlock:
+        """A block of some of the heads and of the hidden layer; those of all add up to this one.
+
+        Biases of the results go to the part that begins at 0.
+        """
+        count, channels = heads.stop - heads.start, int(self.qkv_kernel.shape[0])
+        piece = PooledTransformerBlock(count, self.key_dim, hidden.stop - hidden.start)
+        piece.build([None, None, channels])
+        shape = [3, self.num_heads, self.key_dim]
+        kernel = self.qkv_kernel.numpy().reshape([channels, *shape])[:, :, heads]
+        piece.qkv_kernel.assign(kernel.reshape([channels, -1]))
+        piece.qkv_bias.assign(self.qkv_bias.numpy().reshape(shape)[:, heads].reshape(-1))
+        rows = self.output_kernel.numpy().reshape([*shape[1:], channels])[heads]
+        piece.output_kernel.assign(rows.reshape([-1, channels]))
+        piece.expand_kernel.assign(self.expand_kernel.numpy()[:, hidden])
+        piece.expand_bias.assign(self.expand_bias.numpy()[hidden])
+        piece.reduce_kernel.assign(self.reduce_kernel.numpy()[hidden])
+        if heads.start == 0:
+            piece.output_bias.assign(self.output_bias.numpy())
+            piece.reduce_bias.assign(self.reduce_bias.numpy())
+        return piece
 
 
 def _softmax(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:

@@ -16,16 +16,18 @@ from attr_extractor.errors import InputError
 FOLDER = "deployment"
 
 
-def write(models: Path) -> None:
+def write(models: Path, parts: int = 1) -> None:
     """Writes what is absent in `<models>/deployment/`.
 
     Args:
       models: the folder of version folders; its name is what requests call the model.
+      parts: that the network is in; each is one thread's work.
     """
     name = require_name(models)
     facts = {
         "name": name,
         "label": re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "model",
+        "threads": 1 if parts > 1 else 0,  # of one operation; 0: all cores
         "image": f"tensorflow/serving:{tf.__version__}",
     }
     folder = models / FOLDER
@@ -78,6 +80,7 @@ _ARGUMENTS = (
     "--enable_batching=true",
     "--batching_parameters_file=/models/$name/deployment/batching.config",
     "--monitoring_config_file=/models/$name/deployment/monitoring.config",
+    "--tensorflow_intra_op_parallelism=$threads",
 )
 
 

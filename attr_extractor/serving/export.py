@@ -30,11 +30,14 @@ from attr_extractor.training.run_dir import RunDir
 _CARD = ("model_card.md", "model_card.json")
 
 
-def export(run_dir: str | Path, output_dir: str | Path, version: int | None = None) -> Path:
+def export(
+    run_dir: str | Path, output_dir: str | Path, version: int | None = None, parts: int = 1
+) -> Path:
     """Writes `<output_dir>/<version>/`, whole or not at all.
 
     Args:
       version: by default one more than the highest version there.
+      parts: that the network is computed in, one for each core of a small CPU; see `parts.py`.
 
     Raises:
       InputError: no trained run there, the version exists, another export writes there, or the
@@ -58,15 +61,15 @@ def export(run_dir: str | Path, output_dir: str | Path, version: int | None = No
         temporary = output_dir / f".{version}.tmp"
         made = temporary / "version"
         try:
-            facts = _facts(run, thresholds, temporary / "assets")
-            served = ServedModel(network, answers, run.config.data, facts)
+            facts = _facts(run, thresholds, parts, temporary / "assets")
+            served = ServedModel(network, answers, run.config.data, facts, parts)
             tf.saved_model.save(served, str(made), signatures=served.signatures())
             verify.verify(made, network, answers, run.config.data.image_size)
             _write_warmup(made, output_dir.resolve().name)
             made.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        deployment.write(output_dir)
+        deployment.write(output_dir, parts)
     return path
 
 
@@ -86,7 +89,7 @@ def _alone(output_dir: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _facts(run: RunDir, thresholds: Thresholds, folder: Path) -> list[Path]:
+def _facts(run: RunDir, thresholds: Thresholds, parts: int, folder: Path) -> list[Path]:
     """Writes what becomes the version's assets: the files."""
     folder.mkdir(parents=True)
     run.schema.write(folder / "schema.yaml")
@@ -100,6 +103,7 @@ def _facts(run: RunDir, thresholds: Thresholds, folder: Path) -> list[Path]:
             square=run.config.data.square,
             thresholds=thresholds,
             gate_by_category=run.config.answers.gate_by_category,
+            parts=parts,
         ).model_dump(),
     )
     for card in _CARD:

@@ -35,7 +35,7 @@ def fold(network: Network) -> Any:
         if layer.name in followed:
             return Identity(name=layer.name)
         if layer.name in normalized or (isinstance(layer, CONVOLUTIONS) and _is_plain(layer)):
-            return _Convolution(layer, normalized.get(layer.name))
+            return ConvolutionLayer(layer, normalized.get(layer.name))
         if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
             return keras.layers.Activation(_silu, name=layer.name)
         if isinstance(layer, keras.layers.Layer):  # of Keras 3 not every step is one
@@ -75,7 +75,7 @@ def _normalized_convolutions(model: Any) -> dict[str, Any]:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether `_Convolution` can take the layer's place."""
+    """Whether `Convolution` can take the layer's place."""
     groups = layer.get_config().get("groups", 1)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) or _is_depthwise(layer)
     return (
@@ -92,49 +92,79 @@ def _is_depthwise(layer: Any) -> bool:
     return settings.get("groups", 1) == channels == settings.get("filters")
 
 
-class _Convolution(keras.layers.Layer):
+class ConvolutionLayer(keras.layers.Layer):
     """A convolution with the batch normalisation behind it, if any, folded into it."""
 
     def __init__(self, layer: Any, norm: Any | None):
         super().__init__(name=layer.name)
         settings = layer.get_config()
         kernel, *bias = (array.astype(np.float64) for array in layer.get_weights())
-        self._depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         if _is_depthwise(layer):
-            self._depthwise, kernel = True, kernel.transpose(0, 1, 3, 2)  # [h, w, 1, C]
+            depthwise, kernel = True, kernel.transpose(0, 1, 3, 2)  # [h, w, 1, C]
         shape = kernel.shape[2:]
-        channels = shape[0] * shape[1] if self._depthwise else shape[1]
+        channels = shape[0] * shape[1] if depthwise else shape[1]
         offset = bias[0] if bias else np.zeros(channels)  # [C]
         if norm is not None:
             gain, mean, beta = _affine(norm, channels)
             # a depthwise kernel's channels are its last two axes
-            kernel = kernel * (gain.reshape(shape) if self._depthwise else gain)
+            kernel = kernel * (gain.reshape(shape) if depthwise else gain)
             offset = (offset - mean) * gain + beta
-        self._kernel = kernel.astype(np.float32)
-        # a row [1, C] that the graph makes a vector: a vector itself, constant or not, is slower,
-        # since the optimiser then fuses it another way (bench.py --what=export shows it)
-        self._offset = tf.Variable(offset.astype(np.float32)[np.newaxis], trainable=False)
-        self._strides = [1, *settings["strides"], 1]
-        self._padding = layer.padding.upper()
-        self._dilations = settings["dilation_rate"]
-        self._activation = _ACTIVATIONS[settings["activation"]]
+        self.folded = Convolution(
+            kernel=kernel.astype(np.float32),
+            offset=offset.astype(np.float32),
+            depthwise=depthwise,
+            strides=[1, *settings["strides"], 1],
+            padding=layer.padding.upper(),
+            dilations=settings["dilation_rate"],
+            activation=_ACTIVATIONS[settings["activation"]],
+        )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        offset = tf.reshape(self._offset, [-1])
+        return self.folded(inputs)
+
+
+class Convolution:
+    """A convolution of constant kernel with its offset [C] and activation: [B, H, W, C']."""
+
+    def __init__(self, kernel: np.ndarray, offset: np.ndarray, depthwise: bool, **settings: Any):
+        self.kernel, self.offset = kernel, offset
+        self.depthwise = depthwise
+        self.settings = settings
+        # a row [1, C] that the graph makes a vector: a vector itself, constant or not, is slower,
+        # since the optimiser then fuses it another way (bench.py --what=export shows it)
+        self._offset = tf.Variable(offset[np.newaxis], trainable=False)
+
+    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        offset, activation = tf.reshape(self._offset, [-1]), self.settings["activation"]
         if self._is_product(inputs):
             rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # [B, C]
-            outputs = self._activation(tf.nn.bias_add(tf.matmul(rows, self._kernel[0, 0]), offset))
+            outputs = activation(tf.nn.bias_add(tf.matmul(rows, self.kernel[0, 0]), offset))
             return outputs[:, tf.newaxis, tf.newaxis]  # [B, 1, 1, C']
-        convolve = tf.nn.depthwise_conv2d if self._depthwise else tf.nn.conv2d
+        convolve = tf.nn.depthwise_conv2d if self.depthwise else tf.nn.conv2d
         outputs = convolve(
-            inputs, self._kernel, self._strides, self._padding, dilations=self._dilations
+            inputs,
+            self.kernel,
+            self.settings["strides"],
+            self.settings["padding"],
+            dilations=self.settings["dilations"],
         )
-        return self._activation(tf.nn.bias_add(outputs, offset))
+        return activation(tf.nn.bias_add(outputs, offset))
+
+    def columns(self, where: slice) -> Convolution:
+        """What makes these channels of the results alone."""
+        kernel = self.kernel[:, :, where] if self.depthwise else self.kernel[..., where]
+        return Convolution(kernel, self.offset[where], self.depthwise, **self.settings)
+
+    def rows(self, where: slice, offset: np.ndarray) -> Convolution:
+        """What these channels of the input add to the results, with an offset, not activated."""
+        settings = {**self.settings, "activation": tf.identity}
+        return Convolution(self.kernel[:, :, where], offset, self.depthwise, **settings)
 
     def _is_product(self, inputs: tf.Tensor) -> bool:
         """Whether it is a product of one row a photo, as inside squeeze and excitation."""
-        sides = (*inputs.shape[1:3], *self._kernel.shape[:2])
-        return not self._depthwise and all(side == 1 for side in sides)
+        sides = (*inputs.shape[1:3], *self.kernel.shape[:2])
+        return not self.depthwise and all(side == 1 for side in sides)
 
 
 def _affine(norm: Any, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

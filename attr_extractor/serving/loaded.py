@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow_serving.apis import prediction_log_pb2
 
+from attr_extractor import files
 from attr_extractor.serving import tensors
 from attr_extractor.serving.tensors import Arrays, Spec
 
@@ -54,7 +55,7 @@ class LoadedModel:
         """
         self.path = path
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph)
+        self._session = tf.compat.v1.Session(graph=graph, config=_threads(path))
         try:
             with graph.as_default():
                 meta = tf.compat.v1.saved_model.load(
@@ -111,3 +112,12 @@ class LoadedModel:
     def close(self) -> None:
         """Gives its memory back; nothing may be running any more."""
         self._session.close()
+
+
+def _threads(path: Path) -> tf.compat.v1.ConfigProto:
+    """One thread for an operation of a network in parts; a process' first version decides."""
+    facts = path / "assets" / "model.json"
+    parts = (
+        files.read_json(facts, "the model's description").get("parts", 1) if facts.is_file() else 1
+    )
+    return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=int(parts > 1))

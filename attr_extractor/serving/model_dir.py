@@ -26,6 +26,7 @@ class Facts(yaml_files.Model):
     square: Square
     thresholds: Thresholds  # the temperatures are in the graph already
     gate_by_category: bool
+    parts: int = 1  # that cores compute side by side, see parts.py
 
 
 @dataclass(frozen=True)

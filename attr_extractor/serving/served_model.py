@@ -12,6 +12,7 @@ string [B].
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,19 @@ from attr_extractor.model.answers import Answers
 from attr_extractor.model.network import Network
 from attr_extractor.records import example
 from attr_extractor.serving import fold, raw_photos
+from attr_extractor.serving.parts import Parts
 
 
 class ServedModel(tf.Module):
-    """The folded network and its post-processing; `network` is the pixels' way alone."""
+    """The folded network and its post-processing; `network` is the pixels' way alone.
 
-    def __init__(self, network: Network, answers: Answers, data: Data, assets: list[Path]):
+    Args:
+      parts: that the network is computed in, see `parts.py`.
+    """
+
+    def __init__(
+        self, network: Network, answers: Answers, data: Data, assets: list[Path], parts: int = 1
+    ):
         super().__init__()
         size = data.image_size
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
@@ -35,9 +43,10 @@ class ServedModel(tf.Module):
         self._data = data
         self._pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
         folded = fold.fold(network)
+        run = Parts(folded, parts) if parts > 1 else functools.partial(folded, training=False)
 
         def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits, features = folded(pixels, training=False)
+            logits, features = run(pixels)
             return network.scores_of(logits), tf.math.l2_normalize(features, axis=1)
 
         # uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from attr_extractor.model.attention import PooledTransformerBlock, TransformerBlock
 
@@ -78,7 +79,7 @@ def test_attention_equals_keras_multi_head_attention_with_the_same_weights(block
     parts = [array for i in range(3) for array in (kernels[:, i], biases[i])]
     output = w["output_kernel"].reshape(HEADS, KEY, CHANNELS)
     reference.set_weights([*parts, output, w["output_bias"]])
-    np.testing.assert_allclose(block._attend(inputs), reference(inputs, inputs), atol=2e-4)
+    np.testing.assert_allclose(block.attend(inputs), reference(inputs, inputs), atol=2e-4)
 
 
 def test_permuting_the_positions_permutes_the_result(block, inputs):
@@ -122,3 +123,20 @@ def test_the_pooled_block_is_the_mean_over_the_positions(block, inputs):
     pooled.set_weights(block.get_weights())
     expected = block_in_numpy(block, inputs.astype(np.float64)).mean(axis=1)
     np.testing.assert_allclose(pooled(inputs), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_parts_of_a_pooled_block_add_up_to_it(inputs):
+    """Ranges of heads and of the hidden layer that are not even, biases counted once."""
+    keras.utils.set_random_seed(3)
+    pooled = PooledTransformerBlock(4, 3, 10)
+    pooled.build(inputs.shape)
+    generator = np.random.default_rng(4)
+    pooled.set_weights([generator.normal(0, 0.5, array.shape) for array in pooled.get_weights()])
+    ranges = [(slice(0, 1), slice(0, 7)), (slice(1, 4), slice(7, 10))]
+    parts = [pooled.part(heads, hidden) for heads, hidden in ranges]
+    attended = sum(np.asarray(part.attend(tf.constant(inputs))) for part in parts)
+    np.testing.assert_allclose(attended, pooled.attend(tf.constant(inputs)), atol=1e-4)
+    fed = sum(np.asarray(part.pooled_feed_forward(tf.constant(inputs))) for part in parts)
+    w = weights_of(pooled)
+    expanded = np.maximum(inputs @ w["expand_kernel"] + w["expand_bias"], 0).mean(axis=1)
+    np.testing.assert_allclose(fed, expanded @ w["reduce_kernel"] + w["reduce_bias"], atol=1e-4)
