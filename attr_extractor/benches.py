@@ -13,7 +13,6 @@ from attr_extractor.evaluation import measure_audit, measure_grad_cam
 from attr_extractor.model import measure_augmentation
 from attr_extractor.records import measure_build, measure_input
 from attr_extractor.schema import Schema
-from attr_extractor.serving import measure_export
 from attr_extractor.training import measure_growth, measure_step
 
 
@@ -38,6 +37,12 @@ def _search(count: int) -> str:
     return measure_search.made_up(count)
 
 
+def _export(on: On, count: int) -> str:
+    with extra("serving"):
+        from attr_extractor.serving import measure_export
+    return measure_export.report(on.config, on.schema, count)
+
+
 # By name the count by default, and what measures so many photos, rows, vectors or steps
 BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "records": (8000, lambda on, n: measure_build.measure_photos(n)),
@@ -49,7 +54,7 @@ BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "step": (21, lambda on, n: measure_step.report(on.config, on.schema, n, str(on.records))),
     "augment": (20, lambda on, n: measure_augmentation.measure(on.config, n, str(on.records))),
     "growth": (5, lambda on, n: measure_growth.table(measure_growth.measure(on.config, n))),
-    "export": (8, lambda on, n: measure_export.report(on.config, on.schema, n)),
+    "export": (8, _export),
     "predict": (2048, lambda on, n: measure_predict.measure(on.config, on.records, n)),
     "search": (10**6, lambda on, n: _search(n)),
     "audit": (0, lambda on, n: measure_audit.measure(on.config, on.records)),

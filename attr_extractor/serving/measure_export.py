@@ -1,32 +1,42 @@
 """Answering on a CPU: our SavedModel beside what Keras exports, ONNX Runtime and OpenVINO.
 
-All hold one network with the same fresh weights in float32 and are asked in turns, pixels to
-scores. What is not installed is left out, with a line that says so.
+Ours stands there as it is and in as many parts as there are cores, in a process of its own whose
+operations have one thread each. SavedModels are in Sessions, as TF Serving and the local server
+hold them. All are one network with the same fresh weights in float32 and are asked in turns,
+pixels to scores. What is not installed is left out, with a line that says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
+import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor import files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import network
 from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.schema import Schema
 from attr_extractor.serving.forms import FORMS, Run, scores_of
+from attr_extractor.serving.loaded import DEFAULT, LoadedModel
 from attr_extractor.serving.served_model import ServedModel
+
+Timed = Callable[[np.ndarray], tuple[np.ndarray, float]]  # scores and seconds
 
 BATCHES = (1, 8, 32)
 _FORMS = ("onnx", "openvino")
-_CALLS = 3  # of a turn, after one that does not count
+_CALLS = 3  # of a turn at least, after one that does not count
 _PAUSE = 0.1  # seconds before a turn: another runtime's idle threads still spin, on our cores
 
 
@@ -41,57 +51,100 @@ def report(config: Config, schema: Schema, rounds: int) -> str:
     photos = np.random.default_rng(0).integers(0, 256, [max(BATCHES), side, side, 3], np.uint8)
     expected = built.flat_scores(photos).numpy()
     lines = [f"{'':24}" + "".join(f"batch {rows:<8}" for rows in BATCHES) + "difference"]
-    with tempfile.TemporaryDirectory() as folder:
-        runs, absent = _contenders(built, config, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
+        runs, absent = _contenders(built, config, Path(folder), opened)
         times = {rows: _times(runs, photos[:rows], rounds) for rows in BATCHES}
         for name, run in runs.items():
-            difference = np.abs(run(photos) - expected).max()
+            difference = np.abs(run(photos)[0] - expected).max()
             columns = "".join(f"{times[rows][name]:8.1f} ms   " for rows in BATCHES)
             lines.append(f"{name:24}{columns}{difference:.1e}")
     return "\n".join([*lines, *absent])
 
 
-def _contenders(built: Any, config: Config, folder: Path) -> tuple[dict[str, Run], list[str]]:
-    answers = Answers(built.schema, default_thresholds(built.schema))
-    served = ServedModel(built, answers, config.data, [])
-    tf.saved_model.save(served, str(folder / "ours"), signatures=served.signatures())
+def _contenders(
+    built: Any, config: Config, folder: Path, opened: contextlib.ExitStack
+) -> tuple[dict[str, Timed], list[str]]:
+    cores = len(os.sched_getaffinity(0))
+    _save(built, config, cores, folder / "parts")
+    ours = _save(built, config, 1, folder / "ours")
     with contextlib.redirect_stdout(io.StringIO()):  # it tells its endpoints
         built.logits.export(str(folder / "keras"))
-    # a loaded module's functions live as long as it does, so the runs below keep both
-    ours, flat = (tf.saved_model.load(str(folder / name)) for name in ("ours", "keras"))
-    function, plain = scores_of(ours.network), flat.signatures["serving_default"]
-    key = next(iter(plain.structured_outputs))
-    given = next(iter(plain.structured_input_signature[1]))
-
-    def run_ours(pixels: np.ndarray, _keep: Any = ours) -> np.ndarray:
-        return function(pixels)["scores"].numpy()
-
-    def run_plain(pixels: np.ndarray, _keep: Any = flat) -> np.ndarray:
-        return tf.sigmoid(plain(**{given: tf.constant(pixels)})[key]).numpy()
-
-    runs: dict[str, Run] = {"ours": run_ours, "as Keras exports it": run_plain}
+    in_parts = opened.enter_context(_elsewhere(folder / "parts"))
+    logits = _in_session(folder / "keras")
+    runs: dict[str, Timed] = {
+        "ours": _timed(_in_session(folder / "ours")),
+        f"ours, {cores} parts": in_parts,
+        "as Keras exports it": _timed(lambda pixels: 1 / (1 + np.exp(-logits(pixels)))),
+    }
     absent = []
     for name in _FORMS:
         path = folder / FORMS[name].file
         try:
-            FORMS[name].write(function, path, np.empty(0))
-            runs[name] = FORMS[name].open(path)
+            FORMS[name].write(scores_of(ours.network), path, np.empty(0))
+            runs[name] = _timed(FORMS[name].open(path))
         except InputError as error:
             absent.append(f"{name}: left out, {error}")
     return runs, absent
 
 
-def _times(runs: dict[str, Run], pixels: np.ndarray, rounds: int) -> dict[str, float]:
+def _save(built: Any, config: Config, parts: int, path: Path) -> ServedModel:
+    """Writes a SavedModel of scores alone."""
+    facts = path.with_suffix(".facts") / "model.json"  # what a Session's threads follow
+    facts.parent.mkdir()
+    files.write_json(facts, {"parts": parts})
+    answers = Answers(built.schema, default_thresholds(built.schema))
+    served = ServedModel(built, answers, config.data, [facts], parts)
+    tf.saved_model.save(served, str(path), signatures=scores_of(served.network))
+    return served
+
+
+def _in_session(path: Path) -> Run:
+    signature = LoadedModel(path).signatures[DEFAULT]
+    return lambda pixels: signature.call(pixels)[0]
+
+
+@contextlib.contextmanager
+def _elsewhere(path: Path) -> Iterator[Timed]:
+    """A SavedModel in a process of its own: the first Session decides a process' threads."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(path, theirs), daemon=True)
+    process.start()
+
+    def run(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+        ours.send(pixels)
+        return ours.recv()
+
+    try:
+        yield run
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _answer(path: Path, asked: Connection) -> None:
+    run = _timed(_in_session(path))
+    while True:
+        asked.send(run(asked.recv()))
+
+
+def _timed(run: Run) -> Timed:
+    def timed(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+        start = time.perf_counter()
+        return run(pixels), time.perf_counter() - start
+
+    return timed
+
+
+def _times(runs: dict[str, Timed], pixels: np.ndarray, rounds: int) -> dict[str, float]:
     """Median milliseconds by contender, who take turns of a few calls."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs.items())
+    calls = max(_CALLS, max(BATCHES) // len(pixels))
     for _ in range(rounds):
         order = order[1:] + order[:1]  # nobody always comes after the same one
         for name, run in order:
             time.sleep(_PAUSE)
             run(pixels)
-            for _ in range(_CALLS):
-                start = time.perf_counter()
-                run(pixels)
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name] += [run(pixels)[1] for _ in range(calls)]
     return {name: float(np.median(each) * 1e3) for name, each in seconds.items()}
