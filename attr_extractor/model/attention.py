@@ -10,6 +10,9 @@ run fastest.
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -71,29 +74,24 @@ class TransformerBlock(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        hidden, expanded = self._before_reduce(inputs)
-        reduced = _dense(expanded, self.reduce_kernel, self.reduce_bias)  # [B, N, D]
+        hidden, normal = self._attended(inputs, [self])
+        reduced = _dense(self._expand(normal), self.reduce_kernel, self.reduce_bias)  # [B, N, D]
         return hidden + self.feed_forward_scale * reduced  # [B, N, D]
 
-    def _before_reduce(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, N, D], the sum after the attention, and [B, N, F], the hidden layer behind it."""
-        inputs = self.with_positions(inputs)
-        hidden = inputs + self.attention_scale * self.attend(self.normal1(inputs))  # [B, N, D]
-        return hidden, self.expand(self.normal2(hidden))
+    def _attended(
+        self, inputs: tf.Tensor, parts: Sequence[TransformerBlock]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, N, D], the sum after the parts' attention, and the same normalised."""
+        inputs = self._with_positions(inputs)
+        normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
+        attended = functools.reduce(operator.add, (part.attend(normal) for part in parts))
+        hidden = inputs + self.attention_scale * attended  # [B, N, D]
+        return hidden, _normalize(hidden, self.norm2_scale, self.norm2_offset)
 
-    def with_positions(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[B, N, D], with what each position has learned."""
+    def _with_positions(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs + self.positions if self.learned_positions else inputs
 
-    def normal1(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[B, N, D], normalised for the attention."""
-        return _normalize(inputs, self.norm1_scale, self.norm1_offset)
-
-    def normal2(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[B, N, D], normalised for the position-wise network."""
-        return _normalize(inputs, self.norm2_scale, self.norm2_offset)
-
-    def expand(self, normal: tf.Tensor) -> tf.Tensor:
+    def _expand(self, normal: tf.Tensor) -> tf.Tensor:
         """[B, N, F], the hidden layer of the position-wise network."""
         return tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))
 
@@ -106,7 +104,8 @@ class TransformerBlock(keras.layers.Layer):
         Returns:
           float32 [B, h, N, N]: of the query's position (third axis) over all positions; sums to 1.
         """
-        normal = self.normal1(self.with_positions(inputs))  # [B, N, D]
+        inputs = self._with_positions(inputs)
+        normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
         query, key, _ = self._query_key_value(normal)
         return _softmax(query, key)
 
@@ -160,16 +159,20 @@ class PooledTransformerBlock(TransformerBlock):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        hidden, expanded = self._before_reduce(inputs)  # [B, N, D], [B, N, F]
-        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * self._reduce(expanded)
+        return self.of_parts(inputs, [self])
+
+    def of_parts(self, inputs: tf.Tensor, parts: Sequence[PooledTransformerBlock]) -> tf.Tensor:
+        """The block's results [B, D], from parts that `part` makes of it."""
+        hidden, normal = self._attended(inputs, parts)  # [B, N, D]
+        reduced = functools.reduce(
+            operator.add, (part.pooled_feed_forward(normal) for part in parts)
+        )
+        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced
 
     def pooled_feed_forward(self, normal: tf.Tensor) -> tf.Tensor:
         """[B, D], the mean over positions of the position-wise network, not scaled by channel."""
-        return self._reduce(self.expand(normal))
-
-    def _reduce(self, expanded: tf.Tensor) -> tf.Tensor:
-        expanded = tf.reduce_mean(expanded, axis=1)  # [B, F]
-        return tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias  # [B, D]
+        expanded = tf.reduce_mean(self._expand(normal), axis=1)  # [B, F]
+        return tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias
 
     def part(self, heads: slice, hidden: slice) -> PooledTransformerBlock:
         """A block of some of the heads and of the hidden layer; those of all add up to this one.

@@ -56,7 +56,7 @@ class PixelNormalization(keras.layers.Layer):
             pixels = tf.reverse(pixels, [-1])
         gain = [1 / (255 * std) for std in self.std]
         offset = [-mean / std for mean, std in zip(self.mean, self.std)]
-        # two passes over whole rows of pixels: a CPU multiplies three channels one by one
+        # two passes over whole rows of pixels: a CPU is slow over three channels alone
         height, width, _ = inputs.shape[1:]
         rows = tf.reshape(pixels, [-1, height, width * 3])
         rows = tf.cast(rows * (gain * width) + offset * width, self.compute_dtype)

@@ -16,6 +16,11 @@ from attr_extractor.errors import InputError
 FOLDER = "deployment"
 
 
+def operation_threads(parts: int) -> int:
+    """With how many threads a server computes one operation of a network in parts; 0: all cores."""
+    return 1 if parts > 1 else 0
+
+
 def write(models: Path, parts: int = 1) -> None:
     """Writes what is absent in `<models>/deployment/`.
 
@@ -27,7 +32,7 @@ def write(models: Path, parts: int = 1) -> None:
     facts = {
         "name": name,
         "label": re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "model",
-        "threads": 1 if parts > 1 else 0,  # of one operation; 0: all cores
+        "threads": operation_threads(parts),
         "image": f"tensorflow/serving:{tf.__version__}",
     }
     folder = models / FOLDER

@@ -18,7 +18,7 @@ from absl import logging
 from tensorflow_serving.apis import prediction_log_pb2
 
 from attr_extractor import files
-from attr_extractor.serving import tensors
+from attr_extractor.serving import deployment, tensors
 from attr_extractor.serving.tensors import Arrays, Spec
 
 DEFAULT = "serving_default"
@@ -115,9 +115,9 @@ class LoadedModel:
 
 
 def _threads(path: Path) -> tf.compat.v1.ConfigProto:
-    """One thread for an operation of a network in parts; a process' first version decides."""
-    facts = path / "assets" / "model.json"
-    parts = (
-        files.read_json(facts, "the model's description").get("parts", 1) if facts.is_file() else 1
-    )
-    return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=int(parts > 1))
+    """As many for an operation as its parts want; a process' first version decides."""
+    description = path / "assets" / "model.json"  # other people's models have none
+    facts = files.read_json(description, "its description") if description.is_file() else {}
+    parts = facts.get("parts") if isinstance(facts, dict) else None
+    threads = deployment.operation_threads(parts if isinstance(parts, int) else 1)
+    return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads)

@@ -10,6 +10,8 @@ is none of these has its inputs joined again. Cores meet twice a block, not at e
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,9 +111,12 @@ class Parts:
             for where in _ranges(convolution.kernel.shape[2], self._count)
         ]
         activation = convolution.settings["activation"]
-        return lambda parts: activation(
-            _sum(piece(part) for piece, part in zip(pieces, parts, strict=True))
-        )
+
+        def compute(parts: list[tf.Tensor]) -> tf.Tensor:
+            sums = (piece(part) for piece, part in zip(pieces, parts, strict=True))
+            return activation(functools.reduce(operator.add, sums))
+
+        return compute
 
 
 def _ranges(size: int, count: int) -> list[slice]:
@@ -124,17 +129,7 @@ def _block(block: PooledTransformerBlock, count: int) -> Callable[..., Value]:
     heads = _ranges(block.num_heads, min(count, block.feed_forward_dim))
     hidden = _ranges(block.feed_forward_dim, len(heads))
     pieces = [block.part(h, f) for h, f in zip(heads, hidden, strict=True)]
-
-    def compute(inputs: Value) -> tf.Tensor:
-        inputs = block.with_positions(_whole(inputs))
-        normal = block.normal1(inputs)
-        attended = _sum(piece.attend(normal) for piece in pieces)
-        outputs = inputs + block.attention_scale * attended  # [B, N, D]
-        normal = block.normal2(outputs)
-        reduced = _sum(piece.pooled_feed_forward(normal) for piece in pieces)  # [B, D]
-        return tf.reduce_mean(outputs, axis=1) + block.feed_forward_scale * reduced
-
-    return compute
+    return lambda inputs: block.of_parts(_whole(inputs), pieces)
 
 
 def _branches(layer: Branches, ranges: Sequence[slice]) -> Callable[..., Value]:
@@ -168,10 +163,3 @@ def _is_row(step: Any) -> bool:
 
 def _whole(value: Value) -> tf.Tensor:
     return tf.concat(value, axis=-1) if isinstance(value, list) else value
-
-
-def _sum(values: Any) -> tf.Tensor:
-    first, *others = values
-    for other in others:
-        first = first + other
-    return first

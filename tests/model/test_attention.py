@@ -127,7 +127,6 @@ def test_the_pooled_block_is_the_mean_over_the_positions(block, inputs):
 
 def test_parts_of_a_pooled_block_add_up_to_it(inputs):
     """Ranges of heads and of the hidden layer that are not even, biases counted once."""
-    keras.utils.set_random_seed(3)
     pooled = PooledTransformerBlock(4, 3, 10)
     pooled.build(inputs.shape)
     generator = np.random.default_rng(4)

@@ -57,6 +57,7 @@ def test_compose_and_kubernetes_start_the_server_on_the_configs_beside_them(fold
     inside = [path.replace(f"{mounted}/deployment/", "") for path in named]
     assert sorted(inside) == ["batching.config", "models.config", "monitoring.config"]
     assert all((folder / file).is_file() for file in inside)
+    assert "--tensorflow_intra_op_parallelism=0" in service["command"]  # all cores
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     labels = first["spec"]["template"]["metadata"]["labels"]
     assert labels == first["spec"]["selector"]["matchLabels"] == second["spec"]["selector"]

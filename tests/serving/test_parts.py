@@ -140,8 +140,8 @@ def test_plain_tensorflow_gets_the_answers_of_the_version_in_one(exported, in_pa
 
 @pytest.mark.parametrize(
     ("facts", "threads"),
-    [({"parts": 2}, 1), ({"parts": 1}, 0), ({}, 0), (None, 0)],  # 0: all cores
-    ids=["parts", "one", "older", "foreign"],
+    [({"parts": 2}, 1), ({"parts": 1}, 0), ({}, 0), (None, 0), ([2], 0)],  # 0: all cores
+    ids=["parts", "one", "older", "foreign", "foreign of that name"],
 )
 def test_the_local_server_gives_an_operation_one_thread_where_the_version_is_in_parts(
     facts, threads, tmp_path, monkeypatch
