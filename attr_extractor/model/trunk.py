@@ -1,4 +1,4 @@
-"""The convolutional trunk: named networks, their weights, and layers of our own inside them.
+"""The convolutional trunk: named networks, and layers of our own inside them.
 
 keras.applications puts Rescaling and Normalization inside some networks, and for EfficientNet a
 further Rescaling only where weights == "imagenet"; the same file given by path then yields other
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,7 +18,8 @@ import tensorflow as tf
 
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError, did_you_mean
-from attr_extractor.model import depthwise, noise, padding
+from attr_extractor.model import depthwise, noise, padding, pretrained
+from attr_extractor.model.efficientnet_lite import SCALES, efficientnet_lite
 from attr_extractor.model.functional import Identity
 from attr_extractor.model.residual import small_cnn, small_resnet
 from attr_extractor.model.silu import fused_silu
@@ -34,6 +36,7 @@ class Pixels:
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 INCEPTION = Pixels((0.5,) * 3, (0.5,) * 3)  # -1 .. 1
+LITE = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
 V2_LARGE = Pixels((128 / 255,) * 3, (128 / 255,) * 3)  # -1 .. 0.992
 CAFFE = Pixels((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
 
@@ -74,7 +77,8 @@ class Trunk:
     make: Callable[..., Any]  # (include_top, weights, input_tensor or input_shape) -> keras.Model
     pixels: Pixels = IMAGENET
     min_size: int = 32  # pixels; below it no feature map is left
-    pretrained: bool = True  # whether keras.applications has ImageNet weights
+    load: pretrained.Load = pretrained.from_keras
+    imagenet: bool = True  # whether there are ImageNet weights
 
 
 _apps = keras.applications
@@ -95,8 +99,14 @@ TRUNKS: dict[str, Trunk] = {
         f"convnext{s.lower()}": Trunk(getattr(_apps, f"ConvNeXt{s}"))
         for s in ("Tiny", "Small", "Base", "Large", "XLarge")
     },
-    "small_cnn": Trunk(small_cnn, min_size=16, pretrained=False),
-    "small_resnet": Trunk(small_resnet, pretrained=False),
+    **{
+        f"efficientnetlite{i}": Trunk(
+            partial(efficientnet_lite, i), LITE, load=pretrained.from_package
+        )
+        for i in SCALES
+    },
+    "small_cnn": Trunk(small_cnn, min_size=16, imagenet=False),
+    "small_resnet": Trunk(small_resnet, imagenet=False),
 }
 
 
@@ -172,37 +182,8 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
 
     network = keras.models.clone_model(network, clone_function=ours)
     if config.weights != "none":
-        _copy_weights(_source(trunk, name, config.weights, size), network)
+        if config.weights == "imagenet" and not trunk.imagenet:
+            raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")
+        trunk.load(network, trunk.make, name, config.weights)
     # one input and output: Keras 3's clone has lists of them
     return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
-
-
-def _source(trunk: Trunk, name: str, weights: str, size: int) -> Any:
-    """A second copy of the network, loaded the way Keras loads it."""
-    if weights == "imagenet" and not trunk.pretrained:
-        raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")
-    if weights != "imagenet" and not tf.io.gfile.exists(weights):
-        raise InputError(f"model.weights: {weights}: no such file (none, imagenet or a path)")
-    try:
-        return trunk.make(include_top=False, weights=weights, input_shape=(size, size, 3))
-    except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"model.weights: {weights}: not weights of {name} without its top: {detail}"
-        ) from error
-    except Exception as error:  # get_file raises a bare Exception where it cannot download
-        if type(error) is not Exception:
-            raise
-        raise InputError(f"model.weights: {weights}: {error}") from error
-
-
-def _copy_weights(source: Any, target: Any) -> None:
-    def weighted(network: Any) -> list[Any]:
-        return [
-            layer
-            for layer in network.layers
-            if layer.weights and not isinstance(layer, keras.layers.Normalization)
-        ]
-
-    for theirs, ours in zip(weighted(source), weighted(target)):
-        ours.set_weights(theirs.get_weights())

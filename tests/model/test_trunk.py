@@ -19,6 +19,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
 from attr_extractor.model.depthwise import DepthwiseConv2D
 from attr_extractor.model.keras_versions import tf_variable
+from attr_extractor.model.pretrained import copy_weights, from_keras
 from attr_extractor.model.silu import fused_silu
 from tests.model.weights_files import write_h5
 
@@ -174,7 +175,7 @@ def test_gradients_of_a_fused_trunk_are_those_of_keras_own_network():
     photos, kept = pixels_of(64), (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     plain = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
     fused = built("efficientnetb0", 64, fused=True)
-    trunk._copy_weights(plain, fused)
+    copy_weights(plain, fused)
     scaled = (photos / 255.0 - MEAN) / STD  # by the weights of Normalization, fresh: nothing
     upstream = np.random.default_rng(0).normal(size=fused.output.shape[1:]).astype(np.float32)
     found = []
@@ -276,7 +277,7 @@ def test_a_photo_too_small_for_the_trunk_is_refused(name, least):
 def test_every_trunk_names_a_network_of_keras_applications():
     """A table with the wrong column would not show before somebody asks for that network."""
     for name, entry in trunk.TRUNKS.items():
-        if entry.pretrained:
+        if entry.imagenet and entry.load is from_keras:
             assert entry.make.__name__.lower() == name
 
 

