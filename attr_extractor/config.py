@@ -45,6 +45,14 @@ class Augmentation(yaml_files.Model):
     saturation: float = Field(default=0.0, ge=0, le=1)
     rand_operations: int = Field(default=0, ge=0)  # RandAugment: colour operations of each photo
     rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # theirs
+    mixup: float = Field(default=0.0, ge=0, le=1)  # share of photos blended with another one
+    cutmix: float = Field(default=0.0, ge=0, le=1)  # share of photos with a part of another one
+
+    @model_validator(mode="after")
+    def _a_photo_is_mixed_one_way(self) -> Augmentation:
+        if self.mixup + self.cutmix > 1:
+            raise ValueError("mixup and cutmix: a photo is mixed one way, so at most 1 together")
+        return self
 
 
 class Attention(yaml_files.Model):
@@ -96,6 +104,7 @@ class Training(yaml_files.Model):
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-5, gt=0)
     trunk_rate: float = Field(default=1.0, ge=0)  # the trunk's learning rate, of the others'
+    first_layer_rate: float = Field(default=1.0, gt=0)  # of the trunk's last; geometric between
     freeze_trunk_epochs: int = Field(default=0, ge=0)
     schedule: Literal["constant", "exponential", "cosine"] = "exponential"
     decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
@@ -106,7 +115,7 @@ class Training(yaml_files.Model):
     keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
-    # activations: SiLU's gradient, and photos moved by augmentation; step: all of it, slow on CPUs
+    # activations: the trunk's, and photos moved by augmentation; step: all of it, slow on CPUs
     xla: Literal["off", "activations", "step"] = "activations"
     deterministic: bool = False  # ops whose sums have one order: repeatable to the bit, slower
     init_from: str = (
@@ -117,7 +126,7 @@ class Training(yaml_files.Model):
 
     @property
     def xla_loops(self) -> bool:
-        """Whether XLA compiles SiLU's gradient and the resampling of photos."""
+        """Whether XLA compiles activations and the resampling of photos."""
         return self.xla != "off"
 
     @model_validator(mode="after")

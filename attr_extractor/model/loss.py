@@ -61,13 +61,21 @@ class MaskedLoss:
             losses *= tf.where(labels == PRESENT, tf.constant(self.weights, tf.float32), 1.0)
         return losses
 
-    def sums(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """float32 [T]: the loss of each attribute, summed over samples with a known label."""
+    def sums(
+        self, logits: tf.Tensor, labels: tf.Tensor, shares: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """float32 [T]: the loss of each attribute, summed over samples with a known label.
+
+        Args:
+          shares: float32 [B], how much of each sample counts; all of it if not given.
+        """
         labels = self._seen(labels)
         per_attribute = sum_values(self.of_values(logits, labels), self.schema)  # [B, T]
         if self.config.reduce_values == "mean":
             known_values = sum_values(labels != MISSING, self.schema)  # [B, T]
             per_attribute = tf.math.divide_no_nan(per_attribute, known_values)
+        if shares is not None:
+            per_attribute *= shares[:, tf.newaxis]
         return tf.reduce_sum(per_attribute, axis=0)  # [T]
 
     def counts(self, labels: tf.Tensor) -> tf.Tensor:

@@ -19,10 +19,10 @@ import tensorflow as tf
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.model import depthwise, noise, padding, pretrained
+from attr_extractor.model.activations import fused_relu6, fused_silu
 from attr_extractor.model.efficientnet_lite import SCALES, efficientnet_lite
 from attr_extractor.model.functional import Identity
 from attr_extractor.model.residual import small_cnn, small_resnet
-from attr_extractor.model.silu import fused_silu
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
 
     Args:
       size: H and W.
-      fused: whether XLA computes the gradient of SiLU.
+      fused: whether XLA computes activations where that is faster.
 
     Raises:
       InputError: no such trunk, a photo too small for it, or weights that are not its own.
@@ -178,6 +178,8 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
         is_silu = settings.get("activation") in ("swish", "silu")
         if fused and is_silu and isinstance(layer, keras.layers.Activation):
             settings["activation"] = fused_silu
+        if fused and isinstance(layer, keras.layers.ReLU) and settings["max_value"] == 6:
+            return keras.layers.Activation(fused_relu6, name=layer.name, dtype=settings["dtype"])
         return layer.__class__.from_config(settings)
 
     network = keras.models.clone_model(network, clone_function=ours)

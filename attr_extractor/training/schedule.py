@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config, Training
@@ -88,7 +89,8 @@ def phases(config: Config, steps_per_epoch: int) -> list[Phase]:
 def make_optimizer(config: Training, steps_per_epoch: int, network: Network) -> FusedAdamW:
     """The optimizer of a config, built; biases and normalisation parameters are not decayed.
 
-    The trunk's learning rate is `trunk_rate` times that of the rest.
+    The learning rate of the trunk's last layer is `trunk_rate` times that of the rest; towards its
+    first layer it falls geometrically (discriminative fine-tuning, Howard and Ruder 2018).
     """
     schedule = Schedule(
         kind=config.schedule,
@@ -98,12 +100,18 @@ def make_optimizer(config: Training, steps_per_epoch: int, network: Network) -> 
         steps_per_epoch=steps_per_epoch,
         total_steps=config.epochs * steps_per_epoch,
     )
-    in_trunk = {id(variable) for layer in network.trunk for variable in layer.trainable_variables}
+    layers = [layer for layer in network.trunk if layer.trainable_variables]
+    rates = config.trunk_rate * np.geomspace(config.first_layer_rate, 1.0, len(layers))
+    of_trunk = {
+        id(variable): float(rate)
+        for layer, rate in zip(layers, rates)
+        for variable in layer.trainable_variables
+    }
 
     def group(variable: Any) -> Group:
         decays = not any(word in variable.name for word in NOT_DECAYED)
         return Group(
-            rate=config.trunk_rate if id(variable) in in_trunk else 1.0,
+            rate=of_trunk.get(id(variable), 1.0),
             decay=config.weight_decay if decays else 0.0,
         )
 

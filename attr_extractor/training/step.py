@@ -10,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.model import augmentation, metrics, network, noise
+from attr_extractor.model import augmentation, metrics, mixing, network, noise
 from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
 from attr_extractor.training.average import MovingAverage
+
+MIXING = 3  # what a step's seed is folded with there; augmentation splits it in three
 
 
 class TrainingModel(keras.Model):
@@ -45,6 +47,7 @@ class TrainingModel(keras.Model):
         self.schema = schema
         self.config = config
         self.augments = augments
+        self.mixes = config.augmentation.mixup + config.augmentation.cutmix > 0
         weights = None
         if config.loss.class_balance and present is not None:
             weights = effective_number_weights(present, schema, config.loss.class_balance)
@@ -95,10 +98,14 @@ class TrainingModel(keras.Model):
         if self.augments:
             loops = self.config.train.xla_loops
             photos = augmentation.augment(pixels, self.config.augmentation, seed, loops)
+        shares = None
+        if self.mixes:
+            away = tf.random.experimental.stateless_fold_in(seed, MIXING)
+            photos, shares = mixing.mix(tf.cast(photos, tf.float32), self.config.augmentation, away)
         # the loss divides by the samples of all replicas, and their gradients are added up
         counts = self.equation_1.counts(labels)
         divisors = _over_replicas(counts)
-        sums, logits, gradients = self._learn(photos, labels, divisors, seed)
+        sums, logits, gradients = self._learn(photos, labels, shares, divisors, seed)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
         if self.average is not None:
             self.average.update(step)
@@ -119,11 +126,18 @@ class TrainingModel(keras.Model):
         return seed
 
     def _gradients(
-        self, photos: tf.Tensor, labels: tf.Tensor, divisors: tf.Tensor, seed: tf.Tensor
+        self,
+        photos: tf.Tensor,
+        labels: tf.Tensor,
+        shares: tf.Tensor | None,
+        divisors: tf.Tensor,
+        seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape, noise.keyed(seed):
             logits = self.network(photos, training=True)  # [B, V] float32
-            sums = self.equation_1.sums(logits, labels)
+            sums = self.equation_1.sums(logits, labels, shares)
+            if shares is not None:
+                sums += self.equation_1.sums(logits, mixing.partners(labels), 1.0 - shares)
             value = self.equation_1.total(sums, divisors)
         return sums, logits, tape.gradient(value, self.network.trainable_variables)
 

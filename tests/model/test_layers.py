@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from attr_extractor.model.activations import fused_silu
 from attr_extractor.model.attention import PooledTransformerBlock, TransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
 from attr_extractor.model.correlation import Correlation
 from attr_extractor.model.depthwise import DepthwiseConv2D
 from attr_extractor.model.noise import Dropout
-from attr_extractor.model.silu import fused_silu
 from attr_extractor.model.trunk import PixelNormalization
 
 LAYERS = {

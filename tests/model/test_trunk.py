@@ -17,10 +17,10 @@ import tensorflow as tf
 from attr_extractor.config import Network
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
+from attr_extractor.model.activations import fused_silu
 from attr_extractor.model.depthwise import DepthwiseConv2D
 from attr_extractor.model.keras_versions import tf_variable
 from attr_extractor.model.pretrained import copy_weights, from_keras
-from attr_extractor.model.silu import fused_silu
 from tests.model.weights_files import write_h5
 
 apps = keras.applications

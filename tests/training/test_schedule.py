@@ -104,6 +104,26 @@ def test_the_trunk_decays_and_learns_at_its_own_rate():
         np.testing.assert_allclose(before[name] - v, step, rtol=1e-3, atol=1e-6)
 
 
+def test_rates_fall_geometrically_towards_the_trunks_first_layer():
+    inputs = keras.Input([4])
+    x = inputs
+    for i in range(3):
+        x = keras.layers.Dense(4, name=f"trunk{i}")(x)
+    trunk = keras.Model(inputs, x)
+    logits = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+    config = Training(learning_rate=0.1, trunk_rate=0.5, first_layer_rate=0.01)
+    built = SimpleNamespace(trunk=trunk.layers, logits=logits)
+    optimizer = schedule.make_optimizer(config, 10, built)
+    before = {name: v.numpy() for name, v in variables(logits).items()}
+    optimizer.apply_gradients(
+        [(np.ones(v.shape, np.float32), v) for v in logits.trainable_variables]
+    )
+    expected = {"trunk0": 0.0005, "trunk1": 0.005, "trunk2": 0.05, "head": 0.1}
+    for name, v in variables(logits).items():  # Adam's first step is its rate
+        moved = before[name] - v.numpy()
+        np.testing.assert_allclose(moved, expected[name.split("/")[0]], rtol=1e-3)
+
+
 def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
     """`scale` and `positions` of the attention block are of those; so is the second hidden bias."""
     model = {

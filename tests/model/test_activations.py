@@ -1,4 +1,4 @@
-"""Claims about `model/silu.py`: TensorFlow's SiLU, with the gradient of the equation in NumPy."""
+"""Claims about `model/activations.py`: TensorFlow's values, gradients of the equations in NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
-from attr_extractor.model.silu import fused_silu
+from attr_extractor.model.activations import fused_relu6, fused_silu
 
 X = np.concatenate([np.linspace(-20, 20, 801), [-3e38, -1e4, -88.0, 88.0, 1e4, 3e38]])
 
@@ -71,3 +71,15 @@ def test_nothing_that_is_exported_holds_xla(tmp_path):
     served = tf.function(lambda x: model(x), input_signature=[tf.TensorSpec([None, 3])])
     names = [str(node) for node in served.get_concrete_function().graph.as_graph_def().node]
     assert names and not any("XlaMustCompile" in name for name in names)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_relu6_and_its_gradient_are_the_equations(dtype):
+    x = tf.cast(np.concatenate([X, [-0.0, 0.0, 6.0]]), dtype)
+    wide = tf.cast(x, tf.float64).numpy()
+    upstream = tf.cast(np.random.default_rng(0).normal(size=x.shape), dtype)
+    values = tf.cast(fused_relu6(x), tf.float64)
+    np.testing.assert_array_equal(values, np.clip(wide, 0, 6))
+    slope = gradient(fused_relu6, wide, upstream, dtype)
+    expected = np.where((wide > 0) & (wide < 6), tf.cast(upstream, tf.float32), 0)
+    np.testing.assert_array_equal(slope, expected)
