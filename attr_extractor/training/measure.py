@@ -14,6 +14,11 @@ import numpy as np
 from attr_extractor.config import Config
 from attr_extractor.schema import Schema
 
+KERAS_TRUNK = "efficientnetb0"  # of the plain Keras model
+TIMM_TRUNKS = {  # our trunks' names there
+    "efficientnetb0": "efficientnet_b0",
+    **{f"efficientnetlite{i}": f"tf_efficientnet_lite{i}" for i in range(3)},
+}
 WARMUP = 2  # steps after the first one that do not count: memory is still being laid out
 
 

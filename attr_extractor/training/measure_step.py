@@ -44,17 +44,21 @@ CONTENDERS = {  # file of this folder, precision
     TIMM_HALF: ("measure_timm", "mixed_bfloat16"),
     LOOP: ("measure_loop", "float32"),
 }
-PEERS_TRUNK = "efficientnetb0"
 Pass = dict[str, Any]  # seconds: list of time_steps; parameters; peak_gib
 
 
 def contenders(config: Config, records: str | None) -> tuple[list[str], list[str]]:
     """Names of those that can take part, and a line about each that cannot."""
     names, lines = [OURS, OURS_HALF], []
-    if config.model.trunk != PEERS_TRUNK:
-        lines.append(f"plain Keras, PyTorch + timm: left out, they are for trunk {PEERS_TRUNK}")
-    else:
+    trunk = config.model.trunk
+    if trunk == measure.KERAS_TRUNK:
         names.append(KERAS)
+    else:
+        lines.append(f"plain Keras: left out, it is for trunk {measure.KERAS_TRUNK}")
+    if trunk not in measure.TIMM_TRUNKS:
+        known = ", ".join(measure.TIMM_TRUNKS)
+        lines.append(f"PyTorch + timm: left out, they are for trunks {known}")
+    else:
         absent = [name for name in ("torch", "timm") if not importlib.util.find_spec(name)]
         if absent:
             lines.append(

@@ -1,4 +1,4 @@
-"""The paper's network in PyTorch with timm's EfficientNet-B0, for `bench.py --what=step`.
+"""The paper's network in PyTorch with timm's EfficientNet, for `bench.py --what=step`.
 
 Eager, channels_last; in bfloat16 by autocast. No augmentation: PyTorch leaves it to the loader.
 """
@@ -48,12 +48,16 @@ class Net(nn.Module):
 
     def __init__(self, config: Config, schema: Schema):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(timm.data.IMAGENET_DEFAULT_MEAN) * 255)
-        self.register_buffer("std", torch.tensor(timm.data.IMAGENET_DEFAULT_STD) * 255)
         # without a head and its pooling; Keras' B0 drops paths at this rate by default
         self.trunk = timm.create_model(
-            "efficientnet_b0", num_classes=0, global_pool="", drop_path_rate=0.2
+            measure.TIMM_TRUNKS[config.model.trunk],
+            num_classes=0,
+            global_pool="",
+            drop_path_rate=0.2,
         )
+        pixels = self.trunk.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(pixels["mean"]) * 255)
+        self.register_buffer("std", torch.tensor(pixels["std"]) * 255)
         width, attention = self.trunk.num_features, config.model.attention
         self.block = Block(width, attention) if attention.enabled else nn.Identity()
         first, second = config.model.hidden

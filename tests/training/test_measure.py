@@ -169,7 +169,7 @@ def test_who_cannot_take_part_is_said_in_a_line(monkeypatch):
     small = B0.model_copy(update={"model": B0.model.model_copy(update={"trunk": "small_cnn"})})
     names, lines = measure_step.contenders(small, "records")
     assert names == [OURS, OURS_HALF, LOOP]
-    assert len(lines) == 1 and "efficientnetb0" in lines[0]
+    assert len(lines) == 2 and "efficientnetb0" in lines[0] and "efficientnetlite0" in lines[1]
 
 
 def test_the_loop_is_timed_step_by_step_and_stops_where_it_should(built, schema):
