@@ -150,15 +150,13 @@ def _measure(run: RunDir) -> dict[str, Any]:
     right = accuracy(np.concatenate(logits), known, run.schema)
     both = accuracy(np.concatenate(logits) + np.concatenate(flipped), known, run.schema)
     draws = bootstrap.weights(products)  # [R, B]
-    counted = ~np.isnan(right)
-    resampled = draws @ np.nan_to_num(right) / (draws @ counted)  # [R, T]
-    low, high = np.quantile(resampled.mean(axis=1), [0.025, 0.975])
+    with np.errstate(invalid="ignore"):  # a replicate may draw no photo of a rare attribute
+        replicates = draws @ np.nan_to_num(right) / (draws @ ~np.isnan(right))  # [R, T]
     return {
         "accuracy": round(float(np.nanmean(right, axis=0).mean()), 5),
-        "interval": [round(float(low), 5), round(float(high), 5)],
+        "interval": bootstrap.interval_of_mean(replicates),
         "both_ways": round(float(np.nanmean(both, axis=0).mean()), 5),
         "attributes": dict(zip(run.schema.names, np.nanmean(right, axis=0).round(5).tolist())),
-        "training_score": run.metrics()["training"].get("training_score"),
         "seconds": run.metrics()["training"]["seconds"],
     }
 

@@ -1,0 +1,101 @@
+"""Claims about `evaluation/sweep.py`: accuracies by hand, rows kept, test photos never read."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from attr_extractor.errors import InputError
+from attr_extractor.evaluation import sweep
+from attr_extractor.schema import Schema
+from tests.conftest import require_bad_input, run_tool
+
+SCHEMA = """
+name: t
+category: kind
+attributes:
+  - {name: kind, values: [a, b]}
+  - {name: color, values: [red, blue, green], exclusive: false}
+"""
+
+
+def test_the_best_value_counts_where_an_attribute_applies_and_its_label_is_known():
+    scores = np.array([[2, 1, 0, 5, 1], [0, 3, 9, 5, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+    labels = np.int8(
+        [
+            [1, 0, 0, 1, 1],  # both right
+            [1, 0, 0, 1, 0],  # both wrong
+            [-1, -1, 0, 0, 0],  # kind missing, color does not apply
+            [0, 1, 1, 0, -1],  # kind right, the best color is not known
+        ]
+    )
+    found = sweep.accuracy(scores, labels, Schema.parse(SCHEMA, "test"))
+    expected = [[1, 1], [0, 0], [np.nan, np.nan], [1, np.nan]]
+    np.testing.assert_array_equal(found, expected)
+
+
+def row(name: str, catalogue: str, seed: int, accuracy: float) -> dict:
+    return {
+        "row": name,
+        "catalogue": catalogue,
+        "seed": seed,
+        "accuracy": accuracy,
+        "seconds": 60.0,
+    }
+
+
+def test_the_table_has_the_mean_over_seeds_and_a_dash_where_nothing_is_measured():
+    rows = [row("a", "x", 0, 0.5), row("a", "x", 1, 0.7), row("b", "y", 0, 0.25)]
+    head, a, b = sweep.table(rows).splitlines()
+    assert head.split() == ["row", "x", "y"]
+    assert a.split() == ["a", "0.6000", "(0.5000", "0.7000)", "60s", "-"]
+    assert b.split() == ["b", "-", "0.2500", "(0.2500)", "60s"]
+
+
+def test_an_override_that_cannot_be_fails_before_anything_is_trained(built, tmp_path):
+    (tmp_path / "rows.yaml").write_text("rows: {one: [train.epochs=1], two: [train.epoch=1]}")
+    with pytest.raises(InputError, match=r"train\.epoch"):
+        sweep.sweep(
+            built.config, tmp_path / "rows.yaml", {"shop": built.records}, [0], tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_rows_are_trained_once_and_the_accuracy_is_that_of_evaluate(built, tmp_path):
+    (tmp_path / "rows.yaml").write_text("rows: {one: [train.epochs=1], two: [train.epochs=2]}")
+    out = tmp_path / "out"
+    flags = [
+        *(f"--config={built.config}", f"--rows={tmp_path / 'rows.yaml'}"),
+        *(f"--records=shop={built.records}", "--seeds=3", f"--output_dir={out}"),
+    ]
+    first = run_tool("sweep", *flags)
+    assert first.returncode == 0, first.stderr
+    rows = sweep.read_rows(out)
+    assert [(r["row"], r["catalogue"], r["seed"]) for r in rows] == [
+        ("one", "shop", 3),
+        ("two", "shop", 3),
+    ]
+    again = run_tool("sweep", *flags)
+    assert again.stdout == first.stdout and sweep.read_rows(out) == rows
+
+    run = out / "runs" / "two-shop-3"
+    evaluated = run_tool("evaluate", f"--run_dir={run}", "--split=validation")
+    assert evaluated.returncode == 0, evaluated.stderr
+    measured = json.loads((run / "metrics.json").read_text())["validation"]["attributes"]
+    assert rows[1]["attributes"] == pytest.approx(
+        {name: attribute["accuracy"] for name, attribute in measured.items()}, abs=1e-4
+    )
+    low, high = rows[1]["interval"]
+    assert low <= rows[1]["accuracy"] <= high
+
+
+def test_a_flag_that_cannot_be_is_one_line(built, tmp_path):
+    wrong = [
+        f"--config={built.config}",
+        f"--rows={tmp_path / 'r.yaml'}",
+        f"--output_dir={tmp_path}",
+    ]
+    require_bad_input(run_tool("sweep", *wrong, "--records=nothing"), "NAME=FOLDER")
