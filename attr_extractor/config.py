@@ -1,7 +1,8 @@
 """One experiment, typed: a YAML file, then `--set section.key=value`.
 
-Every number of the paper and every choice it leaves open has a key here; the files in configs/
-say which is which.
+Every number of the paper and every choice it leaves open has a key here. The defaults are those of
+configs/pretrained.yaml, so a file that names nothing trains well; configs/paper.yaml has the
+paper's and says which they are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Epoch = Annotated[int, Strict(False)]  # as a key: a written file has it in quot
 class Data(yaml_files.Model):
     """From records to batches."""
 
-    image_size: Pixels = 224  # side of the model's square input
+    image_size: Pixels = 160  # side of the model's square input
     square: Square = "squeeze"  # how a photo becomes square; crop cuts necks and hems
     batch_size: int = Field(default=32, ge=1)
     shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; held twice
@@ -33,10 +34,10 @@ class Augmentation(yaml_files.Model):
     """One random affine map per photo, the paper's five parts composed; then optional colours."""
 
     enabled: bool = True
-    zoom: float = Field(default=0.2, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
-    shift: float = Field(default=0.2, ge=0, lt=1)  # of the side, along each axis
-    rotation: float = Field(default=20.0, ge=0, le=180)  # degrees
-    shear: float = Field(default=16.0, ge=0, lt=90)  # degrees
+    zoom: float = Field(default=0.1, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
+    shift: float = Field(default=0.05, ge=0, lt=1)  # of the side, along each axis
+    rotation: float = Field(default=5.0, ge=0, le=180)  # degrees
+    shear: float = Field(default=0.0, ge=0, lt=90)  # degrees
     flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
     fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
     cutout: float = Field(default=0.0, ge=0, lt=1)  # side of a grey square, of the photo's; 0 = off
@@ -45,8 +46,8 @@ class Augmentation(yaml_files.Model):
     saturation: float = Field(default=0.0, ge=0, le=1)
     rand_operations: int = Field(default=0, ge=0)  # RandAugment: colour operations of each photo
     rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # theirs
-    mixup: float = Field(default=0.0, ge=0, le=1)  # share of photos blended with another one
-    cutmix: float = Field(default=0.0, ge=0, le=1)  # share of photos with a part of another one
+    mixup: float = Field(default=0.25, ge=0, le=1)  # share of photos blended with another one
+    cutmix: float = Field(default=0.25, ge=0, le=1)  # share of photos with a part of another one
 
     @model_validator(mode="after")
     def _a_photo_is_mixed_one_way(self) -> Augmentation:
@@ -60,8 +61,8 @@ class Attention(yaml_files.Model):
 
     enabled: bool = True
     num_heads: int = Field(default=8, ge=1)
-    key_dim: int = Field(default=160, ge=1)  # per head
-    feed_forward_dim: int = Field(default=1280, ge=1)
+    key_dim: int = Field(default=32, ge=1)  # per head
+    feed_forward_dim: int = Field(default=512, ge=1)
     initial_scale: float = Field(default=0.1, ge=0)  # of what the block adds to each channel
     learned_positions: bool = False  # a learned vector for each of the N positions
 
@@ -69,14 +70,14 @@ class Attention(yaml_files.Model):
 class Network(yaml_files.Model):
     """Trunk, attention block and branches."""
 
-    trunk: str = "efficientnetb0"
-    weights: str = "none"  # none, imagenet, or the path of a weights file
+    trunk: str = "efficientnetlite0"
+    weights: str = "imagenet"  # none, imagenet, or the path of a weights file
     attention: Attention = Attention()
-    hidden: List[int] = Field(default=[256, 256], min_length=2, max_length=2)  # of every branch
-    prior_bias: bool = False  # start output biases at log(p / (1 - p)) of each value
-    batch_norm_momentum: float = Field(default=0.99, gt=0, lt=1)
-    fuse_stages: int = Field(default=1, ge=1)  # how many of the trunk's last resolutions are pooled
-    dropout: float = Field(default=0.0, ge=0, lt=1)  # of the pooled features
+    hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of every branch
+    prior_bias: bool = True  # start output biases at log(p / (1 - p)) of each value
+    batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)
+    fuse_stages: int = Field(default=5, ge=1)  # how many of the trunk's last resolutions are pooled
+    dropout: float = Field(default=0.2, ge=0, lt=1)  # of the pooled features
     exclusive_output: Literal["sigmoid", "softmax"] = "sigmoid"  # the paper: sigmoid
     correlation_rank: int = Field(default=0, ge=0)  # of a last layer over all values; 0 = none
 
@@ -97,23 +98,23 @@ class Loss(yaml_files.Model):
 class Training(yaml_files.Model):
     """The optimizer, its schedule, and what is kept."""
 
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=24, ge=1)
     image_sizes: Dict[
         Epoch, Pixels
     ] = {}  # from an epoch (from 0) on; empty = data.image_size always
-    optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(default=1e-5, gt=0)
-    trunk_rate: float = Field(default=1.0, ge=0)  # the trunk's learning rate, of the others'
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    trunk_rate: float = Field(default=0.5, ge=0)  # the trunk's learning rate, of the others'
     first_layer_rate: float = Field(default=1.0, gt=0)  # of the trunk's last; geometric between
     freeze_trunk_epochs: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "exponential", "cosine"] = "exponential"
+    schedule: Literal["constant", "exponential", "cosine"] = "cosine"
     decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
-    warmup_epochs: float = Field(default=0.0, ge=0)  # linear from 0, any schedule
-    weight_decay: float = Field(default=0.0, ge=0)  # adamw only
+    warmup_epochs: float = Field(default=1.0, ge=0)  # linear from 0, any schedule
+    weight_decay: float = Field(default=0.05, ge=0)  # adamw only
     clip_norm: float = Field(default=0.0, ge=0)  # of all gradients together; 0 = off
-    average: float = Field(default=0.0, ge=0, lt=1)  # momentum of the weights' moving average
-    keep: Literal["best", "last"] = "best"  # which weights end in weights.npz
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    average: float = Field(default=0.998, ge=0, lt=1)  # momentum of the weights' moving average
+    keep: Literal["best", "last"] = "last"  # which weights end in weights.npz
+    precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     # activations: the trunk's, and photos moved by augmentation; step: all of it, slow on CPUs
     xla: Literal["off", "activations", "step"] = "activations"

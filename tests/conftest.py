@@ -129,14 +129,25 @@ def shop_rows(folder: Path, count: int) -> list[dict[str, str]]:
 CONFIG = """
 name: test
 data: {image_size: 32, batch_size: 8, shuffle_buffer: 64}
-augmentation: {zoom: 0.05, shift: 0.05, rotation: 5, shear: 3, flip: 0.5}
+augmentation: {zoom: 0.05, shift: 0.05, rotation: 5, shear: 3, flip: 0.5, mixup: 0, cutmix: 0}
 model:
   trunk: small_cnn
+  weights: none
   attention: {num_heads: 8, key_dim: 4, feed_forward_dim: 32}
   hidden: [8, 8]
   prior_bias: true
   batch_norm_momentum: 0.8
-train: {epochs: 3, optimizer: adamw, learning_rate: 2e-3, schedule: cosine, warmup_epochs: 0.5}
+  fuse_stages: 1
+  dropout: 0
+train:
+  epochs: 3
+  learning_rate: 2e-3
+  trunk_rate: 1
+  warmup_epochs: 0.5
+  weight_decay: 0
+  average: 0
+  keep: best
+  precision: float32
 """
 
 

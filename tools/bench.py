@@ -11,7 +11,7 @@ from attr_extractor.training.measure import as_text
 F = flags.FLAGS
 flags.DEFINE_enum("what", None, list(BENCHES), "What to measure.", required=True)
 flags.DEFINE_integer("count", None, str({k: v[0] for k, v in BENCHES.items()}), lower_bound=1)
-flags.DEFINE_string("config", "configs/modern.yaml", "The experiment: YAML.")
+flags.DEFINE_string("config", "configs/pretrained.yaml", "The experiment: YAML.")
 flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
 flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table, step, export: YAML.")
 flags.DEFINE_string("records", "", "For input, predict, audit; step adds the loop, augment photos.")

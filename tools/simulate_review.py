@@ -2,7 +2,7 @@ r"""Measures what a round of review is worth: spoils labels, puts some right, tr
 
 Example:
   python tools/simulate_review.py --catalogue=shop/catalogue.csv --schema=shop/schema.yaml \
-      --records=shop/records --config=configs/modern.yaml --output_dir=shop/review_simulation
+      --records=shop/records --config=configs/pretrained.yaml --output_dir=shop/review_simulation
 """
 
 from absl import flags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,9 @@ def train(
         trunk.find(config.model.trunk, phase.image_size)  # fails now, not hours later
     if config.train.init_from:
         _weights_of(config.train.init_from, manifest)
+    slow = hardware.warning(config.train.precision)
+    if slow and devices.is_chief:
+        print(slow, file=sys.stderr)
     keras.mixed_precision.set_global_policy(config.train.precision)
     with devices.together():
         run = _open(run_dir, config, Path(records), manifest, devices)

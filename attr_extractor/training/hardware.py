@@ -21,9 +21,25 @@ def describe() -> str:
     return ", ".join([*(f"{count} x {name}" for name, count in names.items()), cores])
 
 
+def warning(precision: str) -> str | None:
+    """A line about a precision that this processor only emulates; None where all is well.
+
+    Args:
+      precision: of `train.precision`.
+    """
+    has_gpu = any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
+    flags = set(_told("flags").split())
+    if precision == "float32" or has_gpu or not flags or flags & {"avx512_bf16", "amx_bf16"}:
+        return None
+    return "this CPU emulates bfloat16: --set train.precision=float32 trains faster on it"
+
+
 def _processor() -> str:
-    """Linux tells the model of the processor in a file alone."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.is_file() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def _told(key: str) -> str:
+    """What Linux tells of the first processor, in a file alone; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -158,9 +158,14 @@ def photos_with_a_coloured_corner(count: int, seed: int) -> tuple[np.ndarray, np
 def test_a_network_that_reads_one_corner_has_its_heat_there(fuse_stages):
     keras.utils.set_random_seed(0)
     attention = {"num_heads": 8, "key_dim": 4, "feed_forward_dim": 16, "initial_scale": 1.0}
-    model = {"trunk": "small_cnn", "hidden": [8, 8], "attention": attention}
+    model = {"trunk": "small_cnn", "weights": "none", "hidden": [8, 8], "attention": attention}
     model |= {"fuse_stages": fuse_stages, "batch_norm_momentum": 0.5}
-    config = {"name": "corner", "data": {"image_size": 48}, "model": model, "train": {"xla": "off"}}
+    config = {
+        "name": "corner",
+        "data": {"image_size": 48},
+        "model": model,
+        "train": {"xla": "off", "precision": "float32"},
+    }
     built = network.build(CORNERS, Config.model_validate(config))
     photos, labels = photos_with_a_coloured_corner(64, 1)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -179,7 +184,7 @@ def test_a_network_that_reads_one_corner_has_its_heat_there(fuse_stages):
 
 def test_the_maps_reach_from_as_fine_as_the_grid_to_the_last():
     config = {"name": "test", "data": {"image_size": 64}}
-    config["model"] = {"trunk": "small_cnn", "hidden": [4, 4]}
+    config["model"] = {"trunk": "small_cnn", "weights": "none", "hidden": [4, 4], "fuse_stages": 1}
     built = network.build(CORNERS, Config.model_validate(config))
     assert [each.shape[1] for each in maps_of(built)] == [32, 16, 8]
     config["data"]["image_size"] = 48  # nothing but the pixels is so fine there

@@ -24,7 +24,11 @@ NECK = SCHEMA.slices["neck_type"]
 
 @pytest.fixture(scope="module")
 def run() -> SimpleNamespace:
-    text = {"name": "t", "data": {"image_size": SIZE}, "model": {"trunk": "small_cnn"}}
+    text = {
+        "name": "t",
+        "data": {"image_size": SIZE},
+        "model": {"trunk": "small_cnn", "weights": "none", "fuse_stages": 1},
+    }
     return SimpleNamespace(config=Config.model_validate(text), schema=SCHEMA)
 
 

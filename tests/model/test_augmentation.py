@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor.config import Augmentation
+from attr_extractor.config import Augmentation, Config
 from attr_extractor.model import augmentation, photometric, transform
+from tests.conftest import ROOT
 
 SIDE = 40
 
@@ -52,7 +53,7 @@ def resample(image: np.ndarray, m: np.ndarray, fill_mode: str = "nearest") -> np
 
 
 def test_random_maps_equal_a_numpy_warp_pixel_for_pixel():
-    config = Augmentation()
+    config = Config.read(ROOT / "configs/paper.yaml").augmentation
     count = 8
     matrices = augmentation.random_matrices(
         tf.constant(count), tf.constant(SIDE), tf.constant(SIDE), config, tf.constant([3, 4])

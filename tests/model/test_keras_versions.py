@@ -33,7 +33,8 @@ def moved(fill_mode: str) -> np.ndarray:
 
 def logits_model(trunk: str) -> keras.Model:
     attention = {"num_heads": 8, "key_dim": 4, "feed_forward_dim": 16}
-    model = {"trunk": trunk, "attention": attention, "hidden": [8, 8]}
+    model = {"trunk": trunk, "weights": "none", "attention": attention, "hidden": [8, 8]}
+    model["fuse_stages"] = 1
     content = {"name": "t", "data": {"image_size": SIDE}, "model": model}
     return network.build(Schema.parse(SCHEMA, "test"), Config.model_validate(content)).logits
 

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from attr_extractor.config import Augmentation, Config, Data
 from attr_extractor.model import measure_augmentation
+from tests.conftest import ROOT
 
-PAPER = Augmentation()
+PAPER = Config.read(ROOT / "configs/paper.yaml").augmentation
 
 
 def test_one_and_five_resamples_put_every_pixel_at_the_same_place():

@@ -24,7 +24,11 @@ def photos_of(count: int) -> np.ndarray:
 
 
 def mixed(count: int, seed: int = 0, **shares):
-    photos, own = mixing.mix(photos_of(count), Augmentation(**shares), tf.constant([seed, 1]))
+    photos, own = mixing.mix(
+        photos_of(count),
+        Augmentation(**{"mixup": 0, "cutmix": 0, **shares}),
+        tf.constant([seed, 1]),
+    )
     return photos.numpy(), own.numpy()
 
 
@@ -97,9 +101,15 @@ def test_the_loss_of_mixed_photos_is_that_of_both_labels_by_their_shares(weighte
 
 def test_a_training_step_learns_from_mixed_photos_by_their_shares(schema, monkeypatch):
     """The step's loss, from the photos and shares that it drew, in NumPy."""
-    model = {"trunk": "small_cnn", "attention": {"enabled": False}, "hidden": [8, 8]}
+    model = {
+        "trunk": "small_cnn",
+        "weights": "none",
+        "fuse_stages": 1,
+        "attention": {"enabled": False},
+        "hidden": [8, 8],
+    }
     content = {"name": "t", "data": {"image_size": 32}, "model": model}
-    content["augmentation"] = {"enabled": False, "cutmix": 1.0}
+    content["augmentation"] = {"enabled": False, "mixup": 0, "cutmix": 1.0}
     config = Config.model_validate(content)
     built = network.build(schema, config)
     step = TrainingModel(built, schema, config)

@@ -16,7 +16,8 @@ from attr_extractor.schema import Schema
 
 def config(**model) -> Config:
     attention = {"num_heads": 8, "key_dim": 4, "feed_forward_dim": 16}
-    content = {"trunk": "small_cnn", "attention": attention, "hidden": [8, 8], **model}
+    plain = {"weights": "none", "fuse_stages": 1, "dropout": 0, "prior_bias": False}
+    content = {"trunk": "small_cnn", "attention": attention, "hidden": [8, 8], **plain, **model}
     return Config.model_validate({"name": "t", "data": {"image_size": 32}, "model": content})
 
 

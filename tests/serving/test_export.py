@@ -267,7 +267,11 @@ def test_an_attribute_of_many_values_gives_its_five_best_first(quantile):
     """
     wide = Schema.parse(text, "test")
     config = Config.model_validate(
-        {"name": "wide", "data": {"image_size": 32}, "model": {"trunk": "small_cnn"}}
+        {
+            "name": "wide",
+            "data": {"image_size": 32},
+            "model": {"trunk": "small_cnn", "weights": "none", "fuse_stages": 1},
+        }
     )
     tf.keras.utils.set_random_seed(0)
     built = network.build(wide, config)

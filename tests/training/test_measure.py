@@ -28,8 +28,8 @@ B0 = Config.model_validate(
     {
         "name": "b0",
         "data": {"image_size": 32, "batch_size": 4},
-        "model": {"attention": {"num_heads": 4, "key_dim": 8, "feed_forward_dim": 16},
-                  "hidden": [8, 8]},
+        "model": {"trunk": "efficientnetb0", "weights": "none", "fuse_stages": 1, "hidden": [8, 8],
+                  "attention": {"num_heads": 4, "key_dim": 8, "feed_forward_dim": 16}},
     }
 )  # fmt: skip
 

@@ -25,8 +25,8 @@ def small() -> SimpleNamespace:
 
 
 def rate(step: int, **changed) -> float:
-    content = {"learning_rate": 1e-3, "epochs": 10, **changed}
-    optimizer = schedule.make_optimizer(Training(**content), 100, small())
+    content = {"learning_rate": 1e-3, "epochs": 10, "schedule": "exponential", "warmup_epochs": 0}
+    optimizer = schedule.make_optimizer(Training(**{**content, **changed}), 100, small())
     return float(optimizer._learning_rate(step))
 
 
@@ -74,7 +74,9 @@ def factors_of_one_step(config: Training, built) -> dict[str, float]:
     return factors
 
 
-ADAMW = {"optimizer": "adamw", "weight_decay": 0.5, "schedule": "constant", "learning_rate": 0.1}
+PLAIN = {"schedule": "constant", "learning_rate": 0.1, "warmup_epochs": 0, "trunk_rate": 1}
+ADAM = {**PLAIN, "optimizer": "adam", "weight_decay": 0}
+ADAMW = {**PLAIN, "optimizer": "adamw", "weight_decay": 0.5}
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
@@ -89,12 +91,12 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
 
 
 def test_the_trunk_decays_and_learns_at_its_own_rate():
-    config = Training(**ADAMW, trunk_rate=0.1)
+    config = Training(**{**ADAMW, "trunk_rate": 0.1})
     factors = factors_of_one_step(config, small())
     assert (factors["dense/kernel"], factors["head/kernel"]) == (0.995, 0.95)
 
     built = small()
-    optimizer = schedule.make_optimizer(Training(learning_rate=0.1, trunk_rate=0.1), 10, built)
+    optimizer = schedule.make_optimizer(Training(**{**ADAM, "trunk_rate": 0.1}), 10, built)
     before = {name: v.numpy() for name, v in variables(built.logits).items()}
     optimizer.apply_gradients(
         [(np.ones(v.shape, np.float32), v) for v in built.logits.trainable_variables]
@@ -111,7 +113,7 @@ def test_rates_fall_geometrically_towards_the_trunks_first_layer():
         x = keras.layers.Dense(4, name=f"trunk{i}")(x)
     trunk = keras.Model(inputs, x)
     logits = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
-    config = Training(learning_rate=0.1, trunk_rate=0.5, first_layer_rate=0.01)
+    config = Training(**{**ADAM, "trunk_rate": 0.5, "first_layer_rate": 0.01})
     built = SimpleNamespace(trunk=trunk.layers, logits=logits)
     optimizer = schedule.make_optimizer(config, 10, built)
     before = {name: v.numpy() for name, v in variables(logits).items()}
@@ -128,6 +130,7 @@ def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
     """`scale` and `positions` of the attention block are of those; so is the second hidden bias."""
     model = {
         "trunk": "small_resnet",
+        "weights": "none",
         "attention": {
             "num_heads": 2,
             "key_dim": 4,
