@@ -17,6 +17,7 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
+LONGEST = 1000  # characters of an error's line
 BAD_INPUT = 2
 TEMPORARY_FAILURE = 75  # sysexits.h: the same command may succeed later
 
@@ -27,13 +28,44 @@ class InputError(Exception):
     exit_code = BAD_INPUT
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
 
 
 class TemporaryError(InputError):
     """Nothing given is wrong; what the program needs besides is gone for now."""
 
     exit_code = TEMPORARY_FAILURE
+
+
+def one_line(text: str) -> str:
+    """Join the lines of a text, and cut out its middle beyond LONGEST characters.
+
+    An error begins with the path and ends with the cure, so both stay; names keep their spaces.
+    """
+    line = " ".join(filter(None, (part.strip() for part in text.splitlines())))
+    half = (LONGEST - 3) // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} … {line[-half:]}"
+
+
+@contextmanager
+def parsing(problem: str) -> Iterator[None]:
+    """Raise InputError, `problem` and the reason, for whatever a library raises while it parses.
+
+    Wrap the library's call alone: a mistake of our own in here would be blamed on the file.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{problem}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it is larger than the memory"
+    says = isinstance(error, (OSError, ValueError)) and str(error)
+    return says or f"{type(error).__name__}: {error}"
 
 
 def nearest(text: str, known: Iterable[str]) -> str | None:
@@ -144,5 +176,5 @@ def _asks_help(argv: list[str]) -> bool:
 
 
 def _fail(line: str, code: int = BAD_INPUT) -> NoReturn:
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    print(f"error: {one_line(line)}", file=sys.stderr)
     sys.exit(code)

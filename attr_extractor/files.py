@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +13,40 @@ import numpy as np
 import xxhash
 
 from attr_extractor import storage
-from attr_extractor.errors import InputError, require_file
+from attr_extractor.errors import InputError, parsing, require_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # or a whole one, which is fine
 
 
 def read_json(path: str | Path, what: str) -> Any:
     """The content of a JSON file; raises InputError where it is missing or not JSON."""
     if not storage.is_remote(path):
         require_file(path, what)
-    with storage.open_read(path) as file:
-        try:
-            return json.loads(file.read())
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path}: {what}: not a JSON file: {error}") from error
+    with storage.open_read(path) as file, parsing(f"{path}: {what} cannot be read"):
+        text = file.read()
+    return parse_json(text, f"{path}: {what}")
+
+
+def parse_json(text: bytes, origin: str) -> Any:
+    """Parse JSON that can be written again: no NaN, no infinity, no half of a surrogate pair.
+
+    Raises:
+      InputError: naming `origin`, where it is no such text.
+    """
+    with parsing(f"{origin}: not a JSON file"):
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if _HALF_A_PAIR.search(text):
+            json.dumps(content, ensure_ascii=False).encode()
+    return content
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is no number")
+    return float(text)
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -37,12 +56,19 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file; raises InputError where it is not one."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not a readable weights file: {error}") from error
+    """The arrays of an npz file, all of finite numbers; raises InputError where it is not one."""
+    with parsing(f"{path}: not a readable weights file"):
+        content = np.load(path, allow_pickle=False)
+    if not isinstance(content, np.lib.npyio.NpzFile):
+        raise InputError(f"{path}: not a readable weights file: an .npy file, .npz is needed")
+    with content, parsing(f"{path}: not a readable weights file"):
+        arrays = {name: content[name] for name in content.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: not a readable weights file: {name!r} holds no numbers")
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name!r} holds a NaN or an infinity")
+    return arrays
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -57,16 +83,13 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow as pa  # not needed to train or to serve
     import pyarrow.parquet as pq
 
-    with storage.open_read(path) as file:
-        try:
-            # no file of Python's: Arrow's threads would let go of it as late as when the
-            # interpreter ends, and a program that ends at once would be aborted
-            source = (
-                pa.BufferReader(file.read()) if storage.is_remote(path) else pa.OSFile(str(path))
-            )
-            return pq.read_table(source, columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file: {error}") from error
+    with storage.open_read(path) as file, parsing(f"{path}: not a readable Parquet file"):
+        # no file of Python's: Arrow's threads would let go of it as late as when the
+        # interpreter ends, and a program that ends at once would be aborted
+        source = pa.BufferReader(file.read()) if storage.is_remote(path) else pa.OSFile(str(path))
+        table = pq.read_table(source, columns=columns)
+        table.validate(full=True)  # broken UTF-8, say
+        return table
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:

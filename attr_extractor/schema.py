@@ -144,9 +144,10 @@ class Schema(yaml_files.Model):
         category = self[self.category]
         if not category.exclusive or category.applies_to is not None:
             raise ValueError(f"{category.name}: the category is exclusive and applies to all")
+        categories = set(category.values)
         for attribute in self.attributes:
             for value in [*(attribute.applies_to or []), *attribute.values_by_category]:
-                if value not in category.values:
+                if value not in categories:
                     raise ValueError(
                         f"{attribute.name}: {value!r} is not a category"
                         f"{did_you_mean(value, category.values)}"
@@ -156,7 +157,7 @@ class Schema(yaml_files.Model):
                     raise ValueError(
                         f"missing_values: {value!r} is also a value of {attribute.name}; keep one"
                     )
-        known_columns = ["product_id", "image", *names]
+        known_columns = dict.fromkeys(["product_id", "image", *names])
         for name in self.columns:
             if name not in known_columns:
                 raise ValueError(

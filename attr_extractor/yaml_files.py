@@ -5,16 +5,26 @@ Schema and configuration share it, so a misspelt key reads the same everywhere.
 
 from __future__ import annotations
 
+import math
 import re
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import yaml
 
-from attr_extractor.errors import InputError, did_you_mean, require_file
+from attr_extractor.errors import InputError, did_you_mean, parsing, require_file
+
+NESTING = 64  # levels of lists and mappings, aliases followed
+ALIASED = 1_000_000  # characters that aliases may repeat
+LONGEST_NUMBER = 64  # characters
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]  # every JSON reader has it exactly
 
 
 class Model(pydantic.BaseModel):
@@ -25,7 +35,7 @@ class Model(pydantic.BaseModel):
     )
 
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", bound=pydantic.BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,7 +46,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
             if not isinstance(key, Hashable):
-                break  # SafeLoader says so below
+                break  # SafeLoader raises below
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
@@ -44,12 +54,22 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:  # SafeLoader checks no scalar
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{node.value!r} is no {kind}; a text is written in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that `_Loader` would not read back as text."""
 
 
-_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag != _BOOL]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -66,14 +86,80 @@ for _yaml in (_Loader, _Dumper):
 
 
 def load(text: str, origin: str) -> Any:
-    """The plain objects in a YAML text; `origin` names it in errors."""
+    """Parse the plain objects in a YAML text; `origin` names it in errors.
+
+    Raises:
+      InputError: it is no YAML, or nests, repeats or counts beyond what a person writes.
+    """
+    with _parsing(origin):
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    if node is None:
+        return None
+    _require_modest(node, origin, 2 * len(text) + ALIASED)
+    with _parsing(origin):
+        return loader.construct_document(node)
+
+
+@contextmanager
+def _parsing(origin: str) -> Iterator[None]:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: month 13, !!int of a word
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"{origin}{line}: not valid YAML: {problem}") from error
+        with parsing(f"{origin}: not valid YAML"):
+            yield
+    except InputError as error:
+        found = error.__cause__
+        if not isinstance(found, yaml.MarkedYAMLError):
+            raise
+        line = f", line {found.problem_mark.line + 1}" if found.problem_mark else ""
+        raise InputError(f"{origin}{line}: not valid YAML: {found.problem}") from found
+
+
+def _require_modest(root: yaml.Node, origin: str, most: int) -> None:
+    """Raise InputError before objects are made that a short text can blow up.
+
+    What aliases repeat is one node of the graph; its characters count as often as it stands.
+
+    Args:
+      most: characters.
+    """
+    sizes: dict[int, tuple[float, int]] = {}  # by node: characters, levels of lists and mappings
+
+    def measure(node: yaml.Node, level: int) -> tuple[float, int]:
+        if id(node) in sizes:
+            return sizes[id(node)]
+        sizes[id(node)] = math.inf, 0  # until it is known: of a node that stands within itself
+        problem = ""
+        if isinstance(node, yaml.ScalarNode):
+            size, levels, problem = 1.0 + len(node.value), 0, _scalar_problem(node)
+        elif level > NESTING:
+            size, levels = 1.0, NESTING + 1
+        else:
+            parts = [measure(part, level + 1) for part in _parts(node)]
+            size = 1 + sum(size for size, _ in parts)
+            levels = 1 + max((levels for _, levels in parts), default=0)
+        if levels > NESTING:
+            problem = f"nested deeper than {NESTING} levels"
+        elif size > most:
+            problem = "its aliases repeat too much; write out what is meant"
+        if problem:
+            line = node.start_mark.line + 1
+            raise InputError(f"{origin}, line {line}: not valid YAML: {problem}")
+        sizes[id(node)] = size, levels
+        return size, levels
+
+    measure(root, 1)
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value)
+
+
+def _scalar_problem(node: yaml.ScalarNode) -> str:
+    if node.tag in (_INT, _FLOAT) and len(node.value) > LONGEST_NUMBER:
+        return f"a number of {len(node.value):,} characters"
+    return "half of a surrogate pair" if _HALF_A_PAIR.search(node.value) else ""
 
 
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
@@ -89,7 +175,7 @@ def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
     return content
 
 
-def validate(model: type[M], content: dict[str, Any], origin: str) -> M:
+def validate(model: type[M], content: Any, origin: str) -> M:
     """`content` as a checked model; the first mistake as an InputError naming its key."""
     try:
         return model.model_validate(content)
@@ -106,7 +192,7 @@ def dump(model: Model, defaults: bool = True) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _say(model: type[Model], error: Any) -> str:
+def _say(model: type[pydantic.BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys_at(model, error["loc"][:-1])
         return "unknown key" + did_you_mean(str(error["loc"][-1]), known)

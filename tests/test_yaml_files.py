@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from attr_extractor import yaml_files
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA
@@ -79,7 +80,20 @@ def test_1e_3_is_the_number():
         ("a: 1\nb: 2\na: 3", "line 3: not valid YAML: the key 'a' stands twice"),
         (SCHEMA + "    values: [x]\n", "the key 'values' stands twice"),
         ("? [a]\n: 1", "unhashable key"),
-        ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
+        ("name: 2024-13-45", "not valid YAML: '2024-13-45' is no timestamp"),
+        ("a: 1\nname: !!bool maybe", "line 2: not valid YAML: 'maybe' is no bool"),
+        ("name: !!int ''", "'' is no int"),
+        ("name: !!float ''", "'' is no float"),
+        ("name: !!timestamp abc", "'abc' is no timestamp"),
+        ("name: !!binary é", "not valid YAML"),
+        ("name: !!omap x", "not valid YAML"),
+        ("name: 0x" + "f" * 10_000, "a number of 10,002 characters"),
+        ("name: " + "1:" * 2000 + "1", "a number of 4,001 characters"),
+        ('name: "\\ud83d"', "half of a surrogate pair"),
+        ('name: "\\U00110000"', "not valid YAML"),
+        ("name: &a [*a]", "its aliases repeat too much"),
+        ("name: " + "[" * 65 + "]" * 65, "nested deeper than 64 levels"),
+        ("name: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
         ("name: !!python/object:os.system x", "could not determine a constructor"),
         ("name: \x01", "not valid YAML"),
         ("- a\n- b", "must be a mapping"),
@@ -94,6 +108,56 @@ def test_text_that_is_no_yaml_mapping_is_one_line(tmp_path: Path, text, words):
     with pytest.raises(InputError, match=re.escape(str(path))) as caught:
         Schema.read(path)
     assert words in str(caught.value)
+
+
+def bomb(levels: int) -> str:
+    """Each level repeats the one before nine times."""
+    lines = [f"a0: &a0 [{', '.join(['x'] * 9)}]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, levels)]
+    return "\n".join([*lines, f"name: *a{levels - 1}"])
+
+
+@pytest.mark.parametrize("levels", [6, 9, 40, 1000])
+def test_aliases_that_repeat_too_much_are_refused_before_they_are_written_out(levels: int):
+    with pytest.raises(InputError) as caught:
+        Schema.parse(bomb(levels), "bomb.yaml")
+    assert len(str(caught.value)) < 200
+    assert "its aliases repeat too much" in str(caught.value) or levels == 1000
+
+
+def test_aliases_one_in_the_other_are_refused_beyond_a_depth():
+    chain = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 3000))
+    with pytest.raises(InputError, match="nested deeper than 64 levels"):
+        Schema.parse(chain, "chain.yaml")
+
+
+def test_merged_keys_that_repeat_too_much_are_refused():
+    lines = ["a0: &a0 {" + ", ".join(f"k{k}: v" for k in range(9)) + "}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9)]
+    with pytest.raises(InputError, match="its aliases repeat too much"):
+        Schema.parse("\n".join(lines), "merge.yaml")
+
+
+def test_lists_that_a_schema_repeats_by_an_alias_are_read():
+    categories = [f"c{i}" for i in range(50)]
+    values = [f"value {i}" for i in range(200)]
+    lines = ["name: s", "category: kind", "attributes:", "  - name: kind", "    values:"]
+    lines += [f"      - {name}" for name in categories]
+    lines += ["  - name: fit", "    values: &all", *(f"      - {value}" for value in values)]
+    lines += ["    values_by_category:", *(f"      {name}: *all" for name in categories)]
+    schema = Schema.parse("\n".join(lines), "test")
+    assert schema["fit"].values_by_category == dict.fromkeys(categories, values)
+
+
+def test_a_mistake_of_our_own_behind_the_parser_keeps_its_traceback(monkeypatch):
+    def mistaken(*_arguments: object) -> None:
+        raise KeyError("ours")
+
+    for name in ("_require_modest", "validate"):
+        with monkeypatch.context() as patch:
+            patch.setattr(yaml_files, name, mistaken)
+            with pytest.raises(KeyError, match="ours"):
+                Schema.parse(SCHEMA, "test")
 
 
 def test_a_file_that_is_missing_or_a_folder_is_named(tmp_path: Path):

@@ -156,14 +156,16 @@ def identifier(column: str) -> str:
 def identifiers(columns: list[str], taken: set[str]) -> dict[str, str]:
     """Another identifier for every column, none of them the name of another column."""
     names = {}
+    last: dict[str, int] = {}  # number of each name
     for column in columns:
         name = identifier(column)
         if name in (PRODUCT_ID, IMAGE, "error") or name.endswith(_TAKEN):
             name += "_value"
-        free, number = name, 1
+        free, number = name, last.get(name, 1)
         while free != column and free in taken:
             number += 1
             free = f"{name}_{number}"
+        last[name] = number
         names[column] = free
         taken.add(free)
     return names

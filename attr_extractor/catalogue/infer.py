@@ -86,9 +86,11 @@ def infer_schema(
         raise InputError(f"{origin}: no column is an attribute ({reasons})")
 
     the_category = _choose_category(kept, named, len(table), origin, findings)
-    for column in [c for c in kept if c is not the_category and len(c.values) < 2]:
-        left_out[column.name] = f"only one value, {next(iter(column.values), '')!r}"
-        kept.remove(column)
+    single = {c.name for c in kept if c is not the_category and len(c.values) < 2}
+    for column in kept:
+        if column.name in single:
+            left_out[column.name] = f"only one value, {next(iter(column.values), '')!r}"
+    kept = [column for column in kept if column.name not in single]
     names = identifiers([column.name for column in kept], {*table.columns, PRODUCT_ID, IMAGE})
     _drop_rare(kept, min_rows, findings)
     category_of_row = table[the_category.name].map(the_category.value_of_cell)

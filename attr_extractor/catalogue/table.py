@@ -7,6 +7,7 @@ because only the schema says what else than an empty cell means missing. Rows ar
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import cast
@@ -101,9 +102,10 @@ def _names(
     path: str | Path, header: list[str], schema: Schema | None, require_all: bool
 ) -> list[str]:
     """The names of the columns that are kept, the schema's where it renames them."""
-    found = [name for name in header if name or header.count("") == 1]
+    counts = Counter(header)
+    found = [name for name in header if name or counts[""] == 1]
     for name in found:
-        if found.count(name) > 1:
+        if counts[name] > 1:
             raise InputError(f"{path}: the column {name!r} stands twice")
     if schema is None:
         return found
@@ -115,8 +117,9 @@ def _names(
                 "(the schema's `columns` can rename one)"
             )
     names = {schema.column(name): name for name in [PRODUCT_ID, IMAGE, *schema.names]}
+    taken = set(names.values())
     for column in found:
-        if column not in names and column in names.values():
+        if column not in names and column in taken:
             raise InputError(
                 f"{path}: the column {column!r} is in the way: the schema reads "
                 f"{schema.column(column)!r} under that name; rename or drop one"
@@ -142,7 +145,8 @@ def _cells(path: str | Path, header: list[str], lines: formats.Lines) -> Iterato
 
     One column without a name is kept: pandas writes a table's index so.
     """
-    unnamed = [i for i, name in enumerate(header) if not name and header.count("") > 1]
+    unnamed = {i: name for i, name in enumerate(header) if not name}
+    unnamed = unnamed if len(unnamed) > 1 else {}
     for place, cells in lines:
         if len(cells) > len(header):
             why = f"{len(cells)} cells under {len(header)} columns"

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from attr_extractor import files
+from attr_extractor import files, yaml_files
 from attr_extractor.enrichment.rates import wilson
 from attr_extractor.errors import InputError, require_folder
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
+from attr_extractor.training import run_files
 
 SPLIT = "validation"
 SHOWN = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # of CUT_OFFS
@@ -45,11 +46,14 @@ def read(run_dir: str | Path, schema: Schema, model: Thresholds | None = None) -
     """
     folder = require_folder(run_dir, "the run directory")
     chosen = Thresholds.read(folder / "thresholds.json", schema)
-    measured = files.read_json(folder / "metrics.json", "the run's metrics").get(SPLIT)
+    metrics = folder / run_files.FILE
+    section = run_files.read_metrics(folder).get(SPLIT)
     todo = f"python tools/evaluate.py --run_dir={folder} --split={SPLIT}"
-    if measured is None:
+    if section is None:
         raise InputError(f"{folder}: not measured on {SPLIT} yet: run {todo}")
-    if measured["thresholds"] != chosen.digest:
+    measured = yaml_files.validate(run_files.MeasuredForCosts, section, f"{metrics}: {SPLIT}")
+    run_files.require_attributes(measured.attributes, schema, f"{metrics}: {SPLIT}")
+    if measured.thresholds != chosen.digest:
         raise InputError(f"{folder}: calibrated since it was measured on {SPLIT}: run {todo}")
     if model is not None:
         require_same(model.fingerprint, schema, str(folder))
@@ -58,17 +62,20 @@ def read(run_dir: str | Path, schema: Schema, model: Thresholds | None = None) -
                 f"{folder}: its temperatures are not the exported model's, so its scores mean "
                 "something else: name the run that the model was exported from"
             )
-    details = files.read_json(folder / measured["details"], "the details of the run's metrics")
-    if details["cut_offs"] != [round(float(cut_off), 3) for cut_off in CUT_OFFS]:
+    path = folder / measured.details
+    content = files.read_json(path, "the details of the run's metrics")
+    details = yaml_files.validate(run_files.Risks, content, str(path))
+    run_files.require_attributes(details.attributes, schema, str(path))
+    if details.cut_offs != [round(float(cut_off), 3) for cut_off in CUT_OFFS]:
         raise InputError(f"{folder}: measured by another version of this package: run {todo}")
-    curves = [details["attributes"][name]["risk_coverage"] for name in schema.names]
-    known = np.array([measured["attributes"][name]["applicable"] for name in schema.names])
+    curves = [details.attributes[name].risk_coverage for name in schema.names]
+    known = np.array([measured.attributes[name].applicable for name in schema.names])
     coverage, accuracy = (
-        np.array([[x or 0.0 for x in curve[key]] for curve in curves], np.float64)
+        np.array([[x or 0.0 for x in getattr(curve, key)] for curve in curves], np.float64)
         for key in ("coverage", "accuracy")
     )
     answered = np.round(coverage * known[:, np.newaxis])
-    return Validation(measured["photos"], answered, np.round(answered * (1 - accuracy)))
+    return Validation(measured.photos, answered, np.round(answered * (1 - accuracy)))
 
 
 def costs(schema: Schema, scores: np.ndarray, empty: np.ndarray, found: Validation) -> list[dict]:

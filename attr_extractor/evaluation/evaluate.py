@@ -27,6 +27,7 @@ from attr_extractor.evaluation.scores import Contender
 from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.training import run_files
 from attr_extractor.training.run_dir import RunDir
 
 
@@ -112,6 +113,7 @@ def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
     section = run.metrics().get("calibration")
     if section is None:
         return None
+    run_files.require_calibrated(section, run.schema, f"{run.path / run_files.FILE}: calibration")
     split = split if split in section else section["thresholds"]["split"]
     return {"thresholds": section["thresholds"], "split": split, "measured": section[split]}
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from attr_extractor import files
+from attr_extractor import files, yaml_files
 from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.evaluation import scores
 from attr_extractor.evaluation.most_frequent import MostFrequent
@@ -26,7 +26,7 @@ from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import dataset, subset
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.training import fit
+from attr_extractor.training import fit, run_files
 from attr_extractor.training.run_dir import RunDir
 
 FILE = "learning_curve.json"
@@ -83,9 +83,17 @@ def measure(
 
 
 def read(run: RunDir) -> dict[str, Any] | None:
-    """learning_curve.json of a run; None where it has none."""
+    """learning_curve.json of a run; None where it has none.
+
+    Raises:
+      InputError: it is no such curve.
+    """
     path = run.path / FILE
-    return files.read_json(path, "the run's learning curve") if path.is_file() else None
+    if not path.is_file():
+        return None
+    content = files.read_json(path, "the run's learning curve")
+    yaml_files.validate(run_files.Curve, content, str(path))
+    return dict(content)
 
 
 def _score(part: RunDir, run: RunDir, manifest: Manifest) -> dict[str, Any]:

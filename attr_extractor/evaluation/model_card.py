@@ -11,10 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from attr_extractor import files, storage
-from attr_extractor.errors import InputError
+from attr_extractor import files, storage, yaml_files
+from attr_extractor.errors import InputError, parsing
 from attr_extractor.evaluation import model_card_text
 from attr_extractor.records.manifest import FILE, Manifest
+from attr_extractor.training import run_files
 from attr_extractor.training.run_dir import RunDir
 
 CARD = "model_card.json"
@@ -42,7 +43,8 @@ def write(run: RunDir) -> dict[str, Any]:
     """
     path = run.path / CARD
     before = files.read_json(path, "the model card") if path.is_file() else {}
-    metrics = run.metrics()
+    yaml_files.validate(run_files.Card, before, str(path))
+    metrics = _metrics(run)
     card = {
         "name": run.config.name,
         "schema": {
@@ -57,7 +59,7 @@ def write(run: RunDir) -> dict[str, Any]:
         "scores": {
             name: _scores(run, section)
             for name, section in metrics.items()
-            if isinstance(section, dict) and "attributes" in section and "mean" in section
+            if name not in ("training", "calibration")
         },
         "calibration": _calibration(metrics),
         "thresholds": run.thresholds().model_dump(),
@@ -66,6 +68,19 @@ def write(run: RunDir) -> dict[str, Any]:
     files.write_json(path, card)
     storage.write(run.path / PAGE, model_card_text.render(card, ENTRIES, run.schema).encode())
     return card
+
+
+def _metrics(run: RunDir) -> dict[str, Any]:
+    """The sections of metrics.json that a card shows, checked."""
+    metrics, path = run.metrics(), run.path / run_files.FILE
+    for name, section in metrics.items():
+        if name == "training":
+            yaml_files.validate(run_files.Training, section, f"{path}: {name}")
+        elif name == "calibration":
+            run_files.require_calibrated(section, run.schema, f"{path}: {name}")
+        else:
+            run_files.require_measured(section, run.schema, f"{path}: {name}")
+    return metrics
 
 
 def _data(run: RunDir) -> dict[str, Any] | None:
@@ -108,8 +123,7 @@ def _scores(run: RunDir, section: dict[str, Any]) -> dict[str, Any]:
         },
         "worst_categories": _worst(run, section),
     }
-    if "without_near_duplicates" in section:
-        block = section["without_near_duplicates"]
+    if block := section.get("without_near_duplicates"):
         found["without_near_duplicates"] = {
             "left_out": block["left_out"],
             "score": block["mean"]["score"],
@@ -121,13 +135,14 @@ def _scores(run: RunDir, section: dict[str, Any]) -> dict[str, Any]:
 def _worst(run: RunDir, section: dict[str, Any]) -> list[dict[str, Any]]:
     """The worst categories with their weakest attributes."""
     worst = section.get("worst_categories", [])[:WORST_CATEGORIES]
-    path = run.path / section.get("details", "")
+    path = run.path / (section.get("details") or "")
     if not worst or not path.is_file():
         return worst
-    details = files.read_json(path, "the details of the scores")["categories"]
+    content = files.read_json(path, "the details of the scores")
+    run_files.require_categories(content, run.schema, str(path))
     found = []
     for category in worst:
-        of_category = details.get(category["category"], {}).get("attributes", {})
+        of_category = content["categories"].get(category["category"], {}).get("attributes", {})
         weakest = sorted(of_category, key=lambda name: of_category[name]["score"])[:WEAKEST]
         found.append({**category, "weakest": {name: of_category[name] for name in weakest}})
     return found
@@ -145,7 +160,8 @@ def _entries(page: Path, before: dict[str, str]) -> dict[str, str]:
     """What a person wrote: in the page, else where it is missing what the card had."""
     if not page.is_file():
         return {name: before.get(name, "") for name in ENTRIES}
-    text = page.read_text(encoding="utf-8")
+    with parsing(f"{page}: cannot be read as UTF-8 text"):
+        text = page.read_text(encoding="utf-8")
     found = dict(_ENTRY.findall(text))
     unreadable = text.count("<!-- entry:") != len(found) or text.count("<!-- end -->") != len(found)
     if unreadable or found.keys() != ENTRIES.keys():

@@ -141,11 +141,9 @@ def _index(records: str, name: str, schema: Schema, problems: Problems) -> _Inde
     """The index of a shard; notes what is wrong with it by itself."""
     where = index.path(records, name)
     try:
-        facts = index.read_facts(records, name)
+        facts = index.read_facts(records, name, schema)
         if facts:
             photos = index.read(records, [name], COLUMNS)
-            if any(column.null_count for column in photos.columns):
-                raise ValueError("a build leaves no cell empty")
             if facts.fingerprint == schema.fingerprint:
                 labels = count_labels(schema, np.array(facts.present), np.array(facts.states))
                 counts = numbers(facts.records, facts.bytes, facts.products, labels)
@@ -158,8 +156,6 @@ def _index(records: str, name: str, schema: Schema, problems: Problems) -> _Inde
         problems.add(f"its index {where} is missing")
     except InputError as error:
         problems.add(f"its index {error}")
-    except (TypeError, LookupError, ValueError, pa.ArrowException):  # a Parquet file, not of ours
-        problems.add(f"its index {where} is not one that a build has written")
     return _Index(False, True, {}, index.COLUMNS.empty_table().select(COLUMNS))
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +76,7 @@ def look(records: str, schema: Schema, options: Options) -> Existing:
             f"{manifest.fingerprint}, now {schema.fingerprint}): --relabel writes its labels, "
             "a new folder takes new records"
         )
-    for name, value in json.loads(json.dumps(asdict(options))).items():
+    for name, value in options.model_dump(mode="json").items():
         if manifest.build.get(name) != value:
             raise InputError(
                 f"{records}: these records were built with --{name} {manifest.build.get(name)}, "
@@ -100,7 +99,9 @@ def unfinished_relabel(records: str) -> Manifest | None:
     path = storage.join(records, f"{WORK}/{FILE}")
     if not storage.exists(path):
         return None
-    return yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
+    manifest = yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
+    manifest.require_usable(path)
+    return manifest
 
 
 @contextlib.contextmanager

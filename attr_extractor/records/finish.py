@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +46,7 @@ def finish(
       InputError: no row could be used.
     """
     old, new = (
-        {s: {name: index.require_facts(records, name) for name in names.get(s, [])} for s in SPLITS}
+        {s: {n: index.require_facts(records, n, schema) for n in names.get(s, [])} for s in SPLITS}
         for names in (_shards_of(there), new_shards)
     )
     tried = [reject for found in new.values() for f in found.values() for reject in f.rejects]
@@ -91,7 +89,7 @@ def finish(
         fingerprint=schema.fingerprint,
         schema_yaml=schema.to_yaml(),
         image_policy={"short_side": options.image_size, "jpeg_quality": photos.JPEG_QUALITY},
-        build=json.loads(json.dumps(asdict(options))),
+        build=options.model_dump(mode="json"),
         additions=there.addition if any(new.values()) else max(0, there.addition - 1),
         rows=counts,
         photos={"written": len(products), "rejected": len(of_photos)},

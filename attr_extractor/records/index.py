@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import List
+from typing import Annotated, List
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
-from attr_extractor import files, storage
+from attr_extractor import files, storage, yaml_files
 from attr_extractor.errors import InputError
 from attr_extractor.records.near_duplicates import HASH_BYTES
+from attr_extractor.schema import Schema, require_same
 
 FOLDER = "index"
 DIGEST = pa.binary(16)  # of a photo's raw bytes
@@ -43,18 +44,22 @@ COLUMNS = pa.schema(
 _KEY = b"attr_extractor"  # in the Parquet file's metadata
 
 
-@dataclass(frozen=True)
-class Facts:
+Three = Field(min_length=3, max_length=3)
+
+
+class Facts(yaml_files.Model):
     """What a shard was made of, and what came of it."""
 
     made_of: str  # digest of the task that wrote the shard
     fingerprint: str  # of the schema of its labels
-    records: int
-    bytes: int
-    products: int
-    present: List[int]  # [V] photos with each value
-    states: List[List[int]]  # [T][3] photos answered, not applicable, missing
-    rejects: List[List[str]]  # product, image, reason of photos that could not be used
+    records: yaml_files.Count
+    bytes: yaml_files.Count
+    products: yaml_files.Count
+    present: List[yaml_files.Count]  # [V] photos with each value
+    # [T][3] photos answered, not applicable, missing
+    states: List[Annotated[List[yaml_files.Count], Three]]
+    # product, image, reason of photos that could not be used
+    rejects: List[Annotated[List[str], Three]]
 
 
 def path(records: str, shard: str) -> str:
@@ -64,13 +69,16 @@ def path(records: str, shard: str) -> str:
 
 def write(records: str, shard: str, photos: pa.Table, facts: Facts) -> None:
     """Writes the index of a shard, whole or not at all."""
-    metadata = {_KEY: json.dumps(asdict(facts), ensure_ascii=False).encode()}
+    metadata = {_KEY: json.dumps(facts.model_dump(), ensure_ascii=False).encode()}
     table = photos.select(COLUMNS.names).cast(COLUMNS).replace_schema_metadata(metadata)
     files.write_table(path(records, shard), table)
 
 
-def read_facts(records: str, shard: str) -> Facts | None:
+def read_facts(records: str, shard: str, schema: Schema | None = None) -> Facts | None:
     """The facts of a shard; None where it was not finished.
+
+    Args:
+      schema: the labels of facts made with it are as many as its values.
 
     Raises:
       InputError: the index is damaged, or a Parquet file of another kind.
@@ -79,26 +87,47 @@ def read_facts(records: str, shard: str) -> Facts | None:
     if not storage.exists(where):
         return None
     metadata = files.read_table(where, []).schema.metadata or {}
-    try:
-        return Facts(**json.loads(metadata[_KEY]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where} is not one that a build has written") from error
+    content = files.parse_json(metadata.get(_KEY, b"null"), _strange(where))
+    facts = yaml_files.validate(Facts, content, _strange(where))
+    if schema and facts.fingerprint == schema.fingerprint:
+        counted = [len(facts.present), len(facts.states)]
+        if counted != [schema.num_values, len(schema.names)]:
+            raise InputError(f"{_strange(where)}: it counts other labels than the schema's")
+    return facts
 
 
-def require_facts(records: str, shard: str) -> Facts:
-    """The facts of a shard that must be there; raises InputError where they are not."""
-    facts = read_facts(records, shard)
+def require_facts(records: str, shard: str, schema: Schema | None = None) -> Facts:
+    """The facts of a shard that must be there; see `read_facts`.
+
+    Raises:
+      InputError: they are not, cannot be read, or are of another schema than a given one.
+    """
+    facts, where = read_facts(records, shard, schema), path(records, shard)
     if facts is None:
-        raise InputError(f"{path(records, shard)}: the index is missing; build the records again")
+        raise InputError(f"{where}: the index is missing; build the records again")
+    if schema:
+        require_same(facts.fingerprint, schema, where)
     return facts
 
 
 def read(records: str, shards: Iterable[str], columns: list[str] | None = None) -> pa.Table:
-    """The photos of several shards, in the order of their records; all columns by default."""
+    """The photos of several shards, in the order of their records; all columns by default.
+
+    Raises:
+      InputError: an index is missing, damaged, or a Parquet file of another kind.
+    """
     names = columns or COLUMNS.names
-    tables = [files.read_table(path(records, shard), names) for shard in shards]
-    tables.append(COLUMNS.empty_table().select(names))
-    return pa.concat_tables([table.replace_schema_metadata() for table in tables]).combine_chunks()
+    tables = [COLUMNS.empty_table().select(names)]
+    for where in (path(records, shard) for shard in shards):
+        table = files.read_table(where, names).replace_schema_metadata()
+        if table.schema != tables[0].schema or any(c.null_count for c in table.columns):
+            raise InputError(f"{_strange(where)}: its columns are others, or a cell is empty")
+        tables.append(table)
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _strange(where: str) -> str:
+    return f"{where} is not one that a build has written"
 
 
 def hashes(photos: pa.Table) -> np.ndarray:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
+import pydantic
 
 from attr_extractor import files, storage, yaml_files
+from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.records import plan
 from attr_extractor.schema import Schema, require_same
 
 FILE = "manifest.json"
@@ -20,27 +23,34 @@ FILE = "manifest.json"
 class Shard(yaml_files.Model):
     """One TFRecord file."""
 
-    name: str
-    records: int
-    bytes: int
+    name: str = pydantic.Field(pattern=r"^[a-z0-9-]+\.tfrecord$")  # nothing outside the folder
+    records: yaml_files.Count
+    bytes: yaml_files.Count
 
 
 class Counts(yaml_files.Model):
     """Labels of one attribute in one split, counted in photos."""
 
-    present: Dict[str, int]  # per value
-    answered: int  # at least one value present
-    not_applicable: int  # known to have none
-    missing: int
+    present: Dict[str, yaml_files.Count]  # per value
+    answered: yaml_files.Count  # at least one value present
+    not_applicable: yaml_files.Count  # known to have none
+    missing: yaml_files.Count
 
 
 class Split(yaml_files.Model):
     """The shards of a split and what is in them."""
 
     shards: List[Shard]
-    products: int
-    photos: int
+    products: yaml_files.Count
+    photos: yaml_files.Count
     labels: Dict[str, Counts]
+
+
+class ImagePolicy(yaml_files.Model):
+    """How photos are stored."""
+
+    short_side: int = pydantic.Field(ge=1, lt=2**16)  # pixels
+    jpeg_quality: int
 
 
 class Manifest(yaml_files.Model):
@@ -51,11 +61,12 @@ class Manifest(yaml_files.Model):
     schema_yaml: str
     image_policy: Dict[str, Any]
     build: Dict[str, Any]  # the options that decided splits and sampling
-    additions: int  # builds that added rows to the first
-    rows: Dict[str, int]  # of the last table: read, written, already there, rejected
-    photos: Dict[str, int]  # written by all builds, rejected
-    label_issues: Dict[str, int]  # cells of the last table that could not be used, by kind
-    near_duplicates: Dict[str, int]  # by split, photos that resemble a training photo
+    additions: yaml_files.Count  # builds that added rows to the first
+    rows: Dict[str, yaml_files.Count]  # of the last table: read, written, already there, rejected
+    photos: Dict[str, yaml_files.Count]  # written by all builds, rejected
+    # cells of the last table that could not be used, by kind
+    label_issues: Dict[str, yaml_files.Count]
+    near_duplicates: Dict[str, yaml_files.Count]  # by split, photos that resemble a training photo
     splits: Dict[str, Split]
 
     @functools.cached_property
@@ -86,7 +97,7 @@ class Manifest(yaml_files.Model):
           InputError: no finished build there, another schema, a shard missing or cut short.
         """
         manifest, path = cls.load(records), storage.join(records, FILE)
-        require_same(manifest.fingerprint, manifest.schema, path)
+        manifest.require_usable(path)
         if schema is not None:
             require_same(manifest.fingerprint, schema, path)
         for split in manifest.splits.values():
@@ -104,6 +115,32 @@ class Manifest(yaml_files.Model):
             )
         content = files.read_json(path, "the manifest of the records")
         return yaml_files.validate(cls, content, path)
+
+    def require_usable(self, path: str) -> None:
+        """Check that splits, counts and options are whole and agree with the schema and in sum.
+
+        Raises:
+          InputError: naming `path`; check_records.py looks at the shards as well.
+        """
+        require_same(self.fingerprint, self.schema, path)
+        yaml_files.validate(ImagePolicy, self.image_policy, f"{path}: image_policy")
+        plan.from_manifest(self.build, path)
+        if sorted(self.splits) != sorted(SPLITS):
+            raise InputError(f"{path}: its splits are {list(self.splits)}, not {list(SPLITS)}")
+        for name, split in self.splits.items():
+            where = f"{path}: the split {name!r}"
+            if list(split.labels) != self.schema.names:
+                raise InputError(f"{where} counts labels of other attributes than the schema's")
+            if sum(shard.records for shard in split.shards) != split.photos:
+                raise InputError(f"{where} has {split.photos:,} photos, its shards another number")
+            for attribute, counts in split.labels.items():
+                if list(counts.present) != self.schema[attribute].values:
+                    raise InputError(f"{where} counts other values of {attribute} than the schema")
+                if counts.answered + counts.not_applicable + counts.missing != split.photos:
+                    raise InputError(
+                        f"{where} has {split.photos:,} photos, its labels of {attribute} are of "
+                        "another number"
+                    )
 
     def summary(self, records: str | Path) -> str:
         """What was written and left out, for the end of a build."""

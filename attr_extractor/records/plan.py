@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Tuple
+from typing import Annotated, Any, Optional, Tuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pydantic
 
+from attr_extractor import yaml_files
 from attr_extractor.catalogue import splits
 from attr_extractor.errors import InputError
 
@@ -23,23 +24,27 @@ PHOTOS_PER_SHARD = 1024  # about 15 MiB at a short side of 256 pixels
 NO_SPLIT = -1  # a product that goes nowhere
 
 
-@dataclass(frozen=True)
-class Options:
+_List = pydantic.Strict(False)  # a tuple is a list in JSON
+
+
+class Options(yaml_files.Model):
     """What decides the content of the records, besides the table and its photos."""
 
     image_size: int = 256
     shards: int = 0
-    split_fractions: Tuple[float, float, float] = (0.8, 0.1, 0.1)
+    split_fractions: Annotated[Tuple[float, float, float], _List] = (0.8, 0.1, 0.1)
     split_seed: int = 0
-    group_column: str | None = None
-    split_column: str | None = None
+    group_column: Optional[str] = None
+    split_column: Optional[str] = None
     cap_per_category: int = 0
-    box_columns: Tuple[str, ...] = ()
+    box_columns: Annotated[Tuple[str, ...], _List] = ()
 
-    def __post_init__(self) -> None:
+    @pydantic.model_validator(mode="after")
+    def _numbers_are_large_enough(self) -> Options:
         for name, least in {"image_size": 32, "shards": 0, "cap_per_category": 0}.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        return self
 
 
 _MEANING = {
@@ -53,11 +58,11 @@ _MEANING = {
     "box_columns": "Left, top, right, bottom of the product, pixels: four columns.",
 }
 FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
-    o.name: (
+    name: (
         ",".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default,
-        _MEANING[o.name],
+        _MEANING[name],
     )
-    for o in fields(Options)
+    for name, o in Options.model_fields.items()
 }
 
 
@@ -68,10 +73,9 @@ def from_flags(values: Mapping[str, Any]) -> Options:
     return Options(**{**values, "split_fractions": fractions, "box_columns": boxes})
 
 
-def from_manifest(build: Mapping[str, Any]) -> Options:
-    """The options that a manifest has written down."""
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in build.items()}
-    return Options(**values)
+def from_manifest(build: dict[str, Any], origin: str) -> Options:
+    """The options in a manifest; raises InputError naming `origin` where they are not such."""
+    return yaml_files.validate(Options, build, f"{origin}: build")
 
 
 def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) -> np.ndarray:

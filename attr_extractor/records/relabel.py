@@ -59,7 +59,7 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
 
     texts = rows.texts
     rejects = table_rows.rejects_of(texts, ~there.holds(texts["product_id"]).to_numpy(), NOT_THERE)
-    options = from_manifest(manifest.build)
+    options = from_manifest(manifest.build, storage.join(records, FILE))
     return finish.finish(records, schema, options, there, rows, rejects, {})
 
 

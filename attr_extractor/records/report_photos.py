@@ -16,8 +16,9 @@ import tensorflow as tf
 from PIL import Image
 
 from attr_extractor import labels, storage
+from attr_extractor.errors import InputError
 from attr_extractor.html_page import Markup, data_url, escape, search, table, track
-from attr_extractor.records import example
+from attr_extractor.records import dataset, example
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 
@@ -116,9 +117,13 @@ def _photos(
         examples = tf.data.TFRecordDataset(paths).take(left).batch(_BATCH).map(_parse)
         rows = (row for batch in index.to_batches(_BATCH) for row in batch.to_pylist())
         left -= len(index)
-        for codes, encoded in examples.as_numpy_iterator():
-            for code, photo in zip(codes, encoded):
-                yield np.frombuffer(code, np.int8), photo, next(rows)
+        with dataset.readable(records):
+            for codes, encoded in examples.as_numpy_iterator():
+                for code, photo in zip(codes, encoded):
+                    row = next(rows, None)
+                    if row is None:
+                        raise InputError(f"{records}: the index has no row for a photo of {split}")
+                    yield np.frombuffer(code, np.int8), photo, row
 
 
 def _parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

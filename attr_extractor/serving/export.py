@@ -19,7 +19,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import logging
 
-from attr_extractor import files
+from attr_extractor import files, storage
 from attr_extractor.errors import InputError, make_folder
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.serving import deployment, verify
@@ -40,8 +40,8 @@ def export(
       parts: that the network is computed in, one for each core of a small CPU; see `parts.py`.
 
     Raises:
-      InputError: no trained run there, the version exists, another export writes there, or the
-        folder's name can be no model's.
+      InputError: no trained run there, the version exists, another export writes there, the
+        folder's name can be no model's, or the disk is full.
       RuntimeError: the reloaded model does not answer as the trained one.
     """
     run = RunDir.read(run_dir)
@@ -61,15 +61,20 @@ def export(
         temporary = output_dir / f".{version}.tmp"
         made = temporary / "version"
         try:
-            facts = _facts(run, thresholds, parts, temporary / "assets")
+            with storage.writable(path):
+                facts = _facts(run, thresholds, parts, temporary / "assets")
             served = ServedModel(network, answers, run.config.data, facts, parts)
-            tf.saved_model.save(served, str(made), signatures=served.signatures())
+            signatures = served.signatures()
+            with storage.writable(path):
+                tf.saved_model.save(served, str(made), signatures=signatures)
             verify.verify(made, network, answers, run.config.data.image_size)
-            _write_warmup(made, output_dir.resolve().name)
-            made.rename(path)
+            with storage.writable(path):
+                _write_warmup(made, output_dir.resolve().name)
+                made.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        deployment.write(output_dir, parts)
+        with storage.writable(output_dir):
+            deployment.write(output_dir, parts)
     return path
 
 

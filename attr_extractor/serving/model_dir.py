@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from attr_extractor import files, yaml_files
 from attr_extractor.config import Square
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, parsing
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
@@ -103,5 +103,6 @@ def describe(path: str | Path) -> Description:
 def load(path: str | Path) -> ExportedModel:
     """Loads what `describe` describes; raises as it does."""
     found = describe(path)
-    module = tf.saved_model.load(str(found.path))
+    with parsing(f"{found.path}: not a SavedModel that can be loaded"):
+        module = tf.saved_model.load(str(found.path))
     return ExportedModel(found.path, found.facts, found.answers, module)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files, storage
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, parsing
 from attr_extractor.training.nan_stop import StopAtNaN
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
@@ -24,8 +24,7 @@ from attr_extractor.training.strategy import Devices
 KEPT = 2
 ASKED_EVERY = 20  # steps, whether it is time to save: the answer is a sum over all workers
 SCORE = "validation score"  # its key beside the arrays in best.npz
-# A data file cut short is an IndexError of TensorFlow's binding, any other damage an OpError.
-UNREADABLE = (tf.errors.OpError, IndexError)
+_INDEX = re.compile(r"step-([1-9][0-9]{0,17})\.index")
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -85,8 +84,9 @@ class Checkpoints(keras.callbacks.Callback):
                 "others another one; all workers need one file system"
             )
         if step:
-            status = self.checkpoint.read(str(self.folder / f"step-{step}"))
-            status.assert_existing_objects_matched()
+            path = self.folder / f"step-{step}"
+            with parsing(f"{path}: not a checkpoint of this config"):
+                self.checkpoint.read(str(path)).assert_existing_objects_matched()
             self.whole = [step]
         return step
 
@@ -108,10 +108,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def best(self) -> tuple[float, dict[str, np.ndarray]] | None:
         """The best validation score so far and its weights, in one file so that they agree."""
-        if not self.best_path.is_file():
-            return None
-        arrays = files.read_arrays(self.best_path)
-        return float(arrays.pop(SCORE)), arrays
+        return read_best(self.best_path)
 
     def _is_due(self, step: int) -> bool:
         """Whether the chief's clock says so; all workers save together, so they ask it together."""
@@ -156,6 +153,20 @@ class Checkpoints(keras.callbacks.Callback):
         return str(self._own_folder / f"step-{step}")
 
 
+def read_best(path: Path) -> tuple[float, dict[str, np.ndarray]] | None:
+    """The score and the weights in best.npz; None where there is none yet.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    arrays = files.read_arrays(path)
+    if SCORE not in arrays or arrays[SCORE].shape:
+        raise InputError(f"{path}: not the best weights of a run: no {SCORE} in it")
+    return float(arrays.pop(SCORE)), arrays
+
+
 def newest_step(folder: Path, tells: bool = True) -> int:
     """The step of the newest checkpoint that can be read, 0 where there is none at all.
 
@@ -185,18 +196,19 @@ def newest_step(folder: Path, tells: bool = True) -> int:
 
 def saved_steps(folder: Path) -> list[int]:
     """The steps whose checkpoints are in a folder, newest first; whether whole is not known."""
-    steps = [int(path.stem.partition("-")[2]) for path in folder.glob("step-*.index")]
-    return sorted(steps, reverse=True)
+    names = map(_INDEX.fullmatch, (path.name for path in folder.glob("step-*.index")))
+    return sorted((int(name[1]) for name in names if name), reverse=True)
 
 
 def _damage(prefix: Path) -> str:
     """Why a checkpoint cannot be read; "" where every checksum is right."""
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        for name in reader.get_variable_to_dtype_map():
-            reader.get_tensor(name)
-    except UNREADABLE as error:
-        return f"damaged: {_reason(error)}"
+        with parsing("damaged"):
+            reader = tf.train.load_checkpoint(str(prefix))
+            for name in reader.get_variable_to_dtype_map():
+                reader.get_tensor(name)
+    except InputError as error:
+        return _reason(error)
     return ""
 
 

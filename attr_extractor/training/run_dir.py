@@ -22,6 +22,7 @@ from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
+from attr_extractor.training import run_files
 
 
 class Origin(yaml_files.Model):
@@ -153,9 +154,8 @@ class RunDir:
 
     def metrics(self) -> dict[str, Any]:
         """The sections of metrics.json; none where there is no such file yet."""
-        path = self.path / "metrics.json"
-        return files.read_json(path, "the run's metrics") if path.is_file() else {}
+        return run_files.read_metrics(self.path)
 
     def update_metrics(self, section: str, content: Any) -> None:
         """Replaces one section of metrics.json, leaving the others."""
-        files.write_json(self.path / "metrics.json", {**self.metrics(), section: content})
+        files.write_json(self.path / run_files.FILE, {**self.metrics(), section: content})

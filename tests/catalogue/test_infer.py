@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attr_extractor.catalogue.columns import identifiers
 from attr_extractor.catalogue.infer import Draft, infer_schema
-from attr_extractor.catalogue.table import read_columns
+from attr_extractor.catalogue.table import _names, read_columns
 from attr_extractor.errors import InputError
 from attr_extractor.labels import encode
 from attr_extractor.schema import Schema, fold
@@ -549,3 +550,58 @@ def test_real_catalogues_are_understood(folder: str, real_data: Path) -> None:
     assert {a.name for a in draft.schema.attributes if not a.exclusive} == several
     assert set(draft.left_out) == left_out
     assert Schema.parse(draft.to_yaml(), folder) == draft.schema
+
+
+# Wide tables
+
+
+class Counting(set):
+    """A set that counts what it is asked."""
+
+    asked = 0
+
+    def __contains__(self, item: object) -> bool:
+        self.asked += 1
+        return super().__contains__(item)
+
+
+def test_columns_of_one_identifier_are_each_looked_up_a_few_times():
+    columns = [chr(0x4E00 + i) for i in range(5000)]  # no letter that an identifier may have
+    taken = Counting(columns)
+    names = identifiers(columns, taken)
+    assert len(set(names.values())) == 5000
+    assert taken.asked <= 3 * 5000  # one by one from the first: 12.5 million
+
+
+class CountingList(list):
+    """A list that counts how often it is searched from end to end."""
+
+    searches = 0
+
+    def count(self, item: object) -> int:
+        self.searches += 1
+        return super().count(item)
+
+    def __contains__(self, item: object) -> bool:
+        self.searches += 1
+        return super().__contains__(item)
+
+
+def test_the_names_of_a_wide_table_are_not_searched_column_by_column():
+    header = CountingList(["product_id", "image", *(f"c{i}" for i in range(5000))])
+    assert _names("wide.csv", header, None, True) == header
+    assert header.searches <= 2
+
+
+@pytest.mark.slow
+def test_fifty_thousand_columns_make_a_schema(tmp_path: Path):
+    width, rows = 50_000, 6
+    lines = [["product_id", "image", "category", *(f"c {i}" for i in range(width))]]
+    for r in range(rows):
+        start = [f"p{r}", f"{r}.jpg", ("shirt", "jeans")[r % 2]]
+        lines.append([*start, *("ab"[(r + i) % 2] for i in range(width))])
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+    draft = infer_schema(read_columns(path), "wide")
+    assert len(draft.schema.attributes) == 1 + width
+    assert Schema.parse(draft.to_yaml(), "wide") == draft.schema

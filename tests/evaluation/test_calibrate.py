@@ -29,7 +29,9 @@ def without(split: str, run, records) -> None:
     """Makes the run's records, copied, ones whose split is empty."""
     shutil.copytree(files.read_json(run / "records.json", "")["records"], records)
     manifest = files.read_json(records / "manifest.json", "")
-    manifest["splits"][split] = {**manifest["splits"][split], "photos": 0, "shards": []}
+    manifest["splits"][split].update(photos=0, shards=[])
+    for counts in manifest["splits"][split]["labels"].values():
+        counts.update(answered=0, not_applicable=0, missing=0)
     (records / "manifest.json").write_text(json.dumps(manifest))
     origin = files.read_json(run / "records.json", "")
     origin.update(records=str(records), digest=Manifest.read(records).digest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -73,7 +72,7 @@ class Copy:
         rows = files.read_table(self.index(shard)).to_pylist()
         change(rows)
         table = pa.Table.from_pylist(rows, index.COLUMNS)
-        index.write(str(self.folder), shard, table, dataclasses.replace(before, **facts))
+        index.write(str(self.folder), shard, table, before.model_copy(update=facts))
 
     def found(self) -> list[str]:
         """All problems, line by line, sizes of shards left out: they change with their content."""

@@ -89,6 +89,37 @@ def test_a_manifest_that_is_none_is_one_line(records: Path, text: bytes, words: 
     refused(records, "manifest.json", words)
 
 
+def test_a_manifest_nested_too_deeply_is_one_line(records: Path):
+    (records / "manifest.json").write_text("[" * 100_000 + "]" * 100_000)
+    refused(records, "manifest.json", "nested too deeply")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m["splits"]["train"].update(photos=1_000_000), "has 1,000,000 photos"),
+        (lambda m: m["splits"]["train"].update(photos=-1), "greater than or equal to 0"),
+        (lambda m: m["splits"]["train"].update(photos=10**30), "splits.train.photos"),
+        (lambda m: m["splits"]["train"]["labels"].clear(), "other attributes"),
+        (lambda m: m["splits"]["test"]["labels"]["color"]["present"].clear(), "other values of co"),
+        (lambda m: m["splits"]["test"]["labels"]["color"].update(missing=9999), "another number"),
+        (lambda m: m["splits"].pop("validation"), "its splits are ['train', 'test']"),
+        (lambda m: m["splits"].update(extra=m["splits"]["test"]), "its splits are"),
+        (lambda m: m["image_policy"].pop("short_side"), "image_policy: short_side: this key"),
+        (lambda m: m["image_policy"].update(short_side="256"), "image_policy: short_side"),
+        (lambda m: m["build"].update(shards=[]), "build: shards: input should be"),
+        (lambda m: m.update(schema_yaml="!!bool maybe"), "'maybe' is no bool"),
+        (
+            lambda m: m["splits"]["test"]["shards"][0].update(name="../../etc/passwd.tfrecord"),
+            "splits.test.shards.0.name",
+        ),
+    ],
+)
+def test_a_manifest_that_is_not_whole_is_one_line(records: Path, change: Callable, words: str):
+    edit(records, change)
+    refused(records, "manifest.json", words)
+
+
 def test_a_manifest_of_another_form_is_named_with_the_key(records: Path):
     edit(records, lambda content: content["splits"]["train"].update(photoss=3))
     refused(records, "splits.train.photoss: unknown key", "did you mean 'photos'?")
@@ -117,7 +148,14 @@ def test_a_split_is_named_with_those_there_are(records: Path):
     manifest = Manifest.read(records)
     with pytest.raises(InputError, match=r"'vaildation'; did you mean 'validation'\?; there are"):
         manifest.split("vaildation")
-    edit(records, lambda content: content["splits"]["test"].update(shards=[], photos=0))
+
+    def take_all(content: dict) -> None:
+        test = content["splits"]["test"]
+        test.update(shards=[], photos=0)
+        for counts in test["labels"].values():
+            counts.update(answered=0, not_applicable=0, missing=0)
+
+    edit(records, take_all)
     with pytest.raises(InputError, match="the split 'test' of the records is empty"):
         Manifest.read(records).split("test")
 
@@ -139,7 +177,7 @@ def test_the_digest_is_of_what_the_shards_hold_alone(records: Path):
     edit(records, lambda content: content.update(rows={}, additions=3, near_duplicates={"test": 1}))
     assert Manifest.read(records).digest == digest
     edit(records, lambda content: content["splits"]["test"]["shards"][0].update(records=99))
-    assert Manifest.read(records).digest != digest
+    assert Manifest.load(records).digest != digest
     assert re.fullmatch("[0-9a-f]{16}", digest)
 
 

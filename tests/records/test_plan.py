@@ -175,7 +175,22 @@ def test_flags_are_read_and_a_manifest_gives_the_same_options():
     )
     assert plan.from_flags(DEFAULTS) == Options()
     written = {"split_fractions": [0.5, 0.25, 0.25], "box_columns": ["a", "b", "c", "d"]}
-    assert plan.from_manifest({**written, "group_column": "g", "shards": 3}) == found
+    written.update(group_column="g", shards=3)
+    assert plan.from_manifest(written, "manifest.json") == found
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        ({"shard": 3}, "manifest.json: build.*shard: unknown key; did you mean 'shards'"),
+        ({"shards": "3"}, "build: shards: input should be a valid integer"),
+        ({"split_fractions": [0.5, 0.5]}, "split_fractions.2: this key is required"),
+        ({"box_columns": 4}, "box_columns: input should be a valid tuple"),
+    ],
+)
+def test_options_of_a_manifest_that_are_none_are_one_line(build: dict, words: str):
+    with pytest.raises(InputError, match=words):
+        plan.from_manifest(build, "manifest.json")
 
 
 # Cap

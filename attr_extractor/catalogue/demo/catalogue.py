@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from attr_extractor import storage
 from attr_extractor.catalogue.demo import noise
 from attr_extractor.catalogue.demo.photo import draw_photo
 from attr_extractor.catalogue.demo.products import (
@@ -46,8 +47,8 @@ def write_demo_catalogue(
     """Writes a catalogue of `num_products` drawn products below `output_dir`.
 
     Same arguments, same bytes; product i depends neither on `num_products` nor on `num_workers`,
-    the number of processes. Raises InputError for a number below 1 and for a schema that holds a
-    value without a drawing.
+    the number of processes. Raises InputError for a number below 1, for a schema that holds a
+    value without a drawing, and where the disk is full.
     """
     if num_products < 1:
         raise InputError(f"num_products is {num_products}; a catalogue needs 1 product or more")
@@ -58,7 +59,12 @@ def write_demo_catalogue(
     paths = [output_dir / "catalogue.csv", output_dir / "truth.csv"]
     write = functools.partial(_write_product, output_dir, schema, seed)
     workers = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
-    with _open_table(paths[0]) as table, _open_table(paths[1]) as truth, workers as pool:
+    with (
+        storage.writable(output_dir),
+        _open_table(paths[0]) as table,
+        _open_table(paths[1]) as truth,
+        workers as pool,
+    ):
         rows, true_rows = (csv.writer(file, lineterminator="\n") for file in (table, truth))
         rows.writerow(header)
         true_rows.writerow(header)
@@ -88,12 +94,12 @@ def _write_photo(path: Path, product: Product, seed: int, which: int) -> None:
     scene = Scene.random(stream(seed, product.index, STREAM_PHOTOS, which + 1))
     photo = draw_photo(product.values, product.look, scene)
     how = noise.broken_photo(product.index) if which == 0 else None
-    if how is None:
-        path.write_bytes(_encoded(photo, "JPEG"))
-    elif how == "PNG named .jpg":
-        path.write_bytes(_encoded(photo, "PNG"))
-    else:
-        noise.write_broken(path, _encoded(photo, "JPEG"), how)
+    encoded = _encoded(photo, "PNG" if how == "PNG named .jpg" else "JPEG")
+    with storage.writable(path):
+        if how is None or how == "PNG named .jpg":
+            path.write_bytes(encoded)
+        else:
+            noise.write_broken(path, encoded, how)
 
 
 def _encoded(photo: Image.Image, file_format: str) -> bytes:

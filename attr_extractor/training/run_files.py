@@ -1,0 +1,316 @@
+"""The JSON files of a run, typed as far as programs read them again: metrics and their details, the
+learning curve, the model card. Further keys are free, and what is read is kept as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Optional
+
+import pydantic
+from pydantic import Field
+
+from attr_extractor import files, yaml_files
+from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.model.thresholds import Thresholds
+from attr_extractor.schema import Schema
+from attr_extractor.yaml_files import Count
+
+FILE = "metrics.json"
+FileName = Annotated[str, Field(pattern=r"^[^/]+$")]  # in the run directory
+Number = Optional[float]  # None where nothing was measured
+Share = Annotated[float, Field(ge=0, le=1)]
+Shares = List[Optional[Share]]
+Ends = Annotated[List[float], Field(min_length=2, max_length=2)]  # of an interval
+
+
+class Part(pydantic.BaseModel):
+    """An object in such a file."""
+
+    model_config = pydantic.ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Sections(pydantic.RootModel[Dict[str, Dict[str, Any]]]):
+    """metrics.json as a whole."""
+
+
+class Figures(Part):
+    """What a model is worth on an attribute, or in the mean."""
+
+    score: Number
+    interval: Optional[Ends]
+    accuracy: Number = None
+    coverage: Number = None
+    answered_accuracy: Number = None
+    most_frequent: Number = None
+    most_frequent_given_category: Number = None
+    macro_f1: Number = None
+
+
+class OfAttribute(Figures):
+    """The figures of one attribute."""
+
+    applicable: Count  # photos
+
+    @pydantic.model_validator(mode="after")
+    def _a_score_has_its_interval(self) -> OfAttribute:
+        if self.score is not None and (self.interval is None or self.most_frequent is None):
+            raise ValueError("a score without its interval or that of the most frequent value")
+        return self
+
+
+class OfCategory(Part):
+    """The score of one category, or of one attribute within it."""
+
+    score: float
+    photos: Count
+
+
+class Worst(OfCategory):
+    """One of the worst categories."""
+
+    category: str
+
+
+class WithoutNearDuplicates(Part):
+    """The figures without photos that resemble a training photo."""
+
+    left_out: Count
+    mean: Figures
+
+
+class Measured(Part):
+    """A section of metrics.json: a run measured on a split."""
+
+    split: str
+    photos: Count
+    details: Optional[FileName] = None
+    mean: Figures
+    attributes: Dict[str, OfAttribute]
+    worst_categories: List[Worst] = []
+    without_near_duplicates: Optional[WithoutNearDuplicates] = None
+
+
+class Category(Part):
+    """One category in the details of a section."""
+
+    attributes: Dict[str, OfCategory]
+
+
+class Categories(Part):
+    """The details of a section, by category."""
+
+    categories: Dict[str, Category]
+
+
+class Training(Part):
+    """The section `training` of metrics.json."""
+
+    seconds: Number = None
+    parameters: Optional[Count] = None
+
+
+class Applicable(Part):
+    """What the cost of filling cells needs of an attribute's figures."""
+
+    applicable: Count
+
+
+class MeasuredForCosts(Part):
+    """What the cost of filling cells needs of a section of metrics.json."""
+
+    photos: Count
+    thresholds: str  # their digest
+    details: FileName
+    attributes: Dict[str, Applicable]
+
+
+class Risk(Part):
+    """Coverage and accuracy above each cut-off."""
+
+    coverage: Shares
+    accuracy: Shares
+
+
+class RiskOfAttribute(Part):
+    """One attribute in the details of a section."""
+
+    risk_coverage: Risk
+
+
+class Risks(Part):
+    """The details of a section, by attribute."""
+
+    cut_offs: List[float]
+    attributes: Dict[str, RiskOfAttribute]
+
+    @pydantic.model_validator(mode="after")
+    def _curves_have_all_cut_offs(self) -> Risks:
+        for name, a in self.attributes.items():
+            sizes = {len(a.risk_coverage.coverage), len(a.risk_coverage.accuracy)}
+            if sizes != {len(self.cut_offs)}:
+                raise ValueError(f"attributes.{name}: a curve is not as long as cut_offs")
+        return self
+
+
+class Diagram(Part):
+    """The bins of a reliability diagram."""
+
+    score: List[Share]
+    right: List[Share]
+    count: List[Count]
+
+
+class Reliability(Part):
+    """How far the scores of one attribute can be believed."""
+
+    ece: Number
+    reliability: Diagram
+
+
+class CalibratedAttribute(Part):
+    """One attribute before and after calibration."""
+
+    before: Reliability
+    after: Reliability
+    precision: Number
+    recall: Number
+    f1: Number
+    coverage: Number
+
+
+class CalibrationErrors(Part):
+    """Means over attributes."""
+
+    ece_before: Number
+    ece_after: Number
+
+
+class CalibratedSplit(Part):
+    """What the section `calibration` of metrics.json says of a split."""
+
+    mean: CalibrationErrors
+    attributes: Dict[str, CalibratedAttribute]
+
+
+class Gain(Part):
+    """What more labels would buy."""
+
+    gain: float
+    interval: Ends
+
+
+class Gains(Part):
+    """Of twice as many labels and of a thousand more."""
+
+    twice: Gain
+    thousand: Optional[Gain]
+
+
+class Fit(Part):
+    """A power law."""
+
+    exponent: float = Field(ge=-100, le=100)
+    error: float = Field(ge=0, le=100)
+    gains: Gains
+
+
+class Points(Part):
+    """The points of one attribute, the whole last."""
+
+    labels: List[Annotated[int, Field(ge=1, lt=2**53)]] = Field(min_length=1)
+    score: Shares = Field(min_length=1)
+    fit: Optional[Fit]
+
+    @pydantic.model_validator(mode="after")
+    def _points_carry_the_fit(self) -> Points:
+        if self.fit and None in self.score:
+            raise ValueError("a fit without points")
+        return self
+
+
+class OfPart(Part):
+    """One of the trainings behind a learning curve."""
+
+    photos: Count
+
+
+class Curve(Part):
+    """learning_curve.json."""
+
+    points: List[OfPart]
+    attributes: Dict[str, Points]
+
+
+class SplitData(Part):
+    """A split in the model card."""
+
+    products: Count
+    photos: Count
+
+
+class Data(Part):
+    """The records in the model card."""
+
+    records: str
+    digest: str
+    photo_short_side: Count
+    build: Dict[str, Any]
+    splits: Dict[str, SplitData]
+    near_duplicates: Dict[str, Count]
+
+
+class Card(Part):
+    """model_card.json, as far as it is taken over into the next one."""
+
+    data: Optional[Data] = None
+    entries: Dict[str, str] = {}
+
+
+def read_metrics(run_dir: Path) -> dict[str, Any]:
+    """The sections of metrics.json; none where there is no such file yet.
+
+    Raises:
+      InputError: it is no JSON, or not sections by name.
+    """
+    path = run_dir / FILE
+    if not path.is_file():
+        return {}
+    content = files.read_json(path, "the run's metrics")
+    yaml_files.validate(Sections, content, str(path))
+    return dict(content)
+
+
+def require_measured(section: Any, schema: Schema, origin: str) -> None:
+    """Check a section of a split; raises InputError naming `origin`."""
+    found = yaml_files.validate(Measured, section, origin)
+    require_attributes(found.attributes, schema, origin)
+
+
+def require_calibrated(section: dict[str, Any], schema: Schema, origin: str) -> None:
+    """Check the section `calibration`; raises InputError naming `origin`."""
+    thresholds = yaml_files.validate(Thresholds, section.get("thresholds"), f"{origin}.thresholds")
+    thresholds.check(schema, f"{origin}.thresholds")
+    if thresholds.split not in section:
+        raise InputError(f"{origin}: it lacks the split {thresholds.split!r} of its thresholds")
+    for split, part in section.items():
+        if split != "thresholds":
+            found = yaml_files.validate(CalibratedSplit, part, f"{origin}.{split}")
+            require_attributes(found.attributes, schema, f"{origin}.{split}")
+
+
+def require_categories(details: Any, schema: Schema, origin: str) -> None:
+    """Check the details of a section by category; raises InputError naming `origin`."""
+    found = yaml_files.validate(Categories, details, origin)
+    for category, part in found.categories.items():
+        for name in part.attributes:
+            if name not in schema.index:
+                known = did_you_mean(name, schema.names)
+                raise InputError(f"{origin}: {category}: {name!r} is no attribute{known}")
+
+
+def require_attributes(names: Iterable[str], schema: Schema, origin: str) -> None:
+    """Raise InputError where `names` are not the schema's attributes."""
+    if differ := sorted(set(names) ^ set(schema.names)):
+        raise InputError(f"{origin}: its attributes are not the schema's: {differ[0]!r}")
