@@ -106,6 +106,7 @@ def test_a_training_step_learns_from_mixed_photos_by_their_shares(schema, monkey
         "weights": "none",
         "fuse_stages": 1,
         "attention": {"enabled": False},
+        "dropout": 0,
         "hidden": [8, 8],
     }
     content = {"name": "t", "data": {"image_size": 32}, "model": model}
