@@ -189,8 +189,8 @@ def of_graph(folder: Path, shop: Shop) -> Damaged:
 
 
 def test_damaged_records_are_lines(tmp_path: Path, schema: Schema):
-    ends = of_records(tmp_path, schema).require_lines(seed=1, count=100)
-    assert ends["refused"] > 100 and ends["read"] > 10
+    ends = of_records(tmp_path, schema).require_lines(seed=1, count=56)
+    assert ends["refused"] > 30 and ends["read"] > 5
 
 
 def test_a_damaged_run_is_lines(tmp_path: Path, trained: Shop):
@@ -206,13 +206,15 @@ def test_a_damaged_model_is_lines(tmp_path: Path, exported: Shop):
 
 
 @pytest.mark.slow
-def test_a_thousand_damaged_files_of_records_are_lines(tmp_path: Path, schema: Schema):
-    of_records(tmp_path, schema).require_lines(seed=2, count=1000)
+def test_six_hundred_damaged_files_of_records_are_lines(tmp_path: Path, schema: Schema):
+    of_records(tmp_path, schema).require_lines(seed=2, count=600)
 
 
 @pytest.mark.slow
-def test_three_thousand_damaged_files_of_a_run_are_lines(tmp_path: Path, trained: Shop):
-    of_run(tmp_path, trained, measured=True).require_lines(seed=2, count=3000)
+def test_three_thousand_four_hundred_damaged_files_of_a_run_are_lines(
+    tmp_path: Path, trained: Shop
+):
+    of_run(tmp_path, trained, measured=True).require_lines(seed=2, count=3400)
 
 
 @pytest.mark.slow

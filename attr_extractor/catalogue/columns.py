@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,42 +62,46 @@ class Column:
 
 def read_column(column: pd.Series, max_distinct: int) -> Column:
     """The values of a column; only counted where there are more than `max_distinct`."""
-    rows = column.value_counts(sort=False)
-    rows = rows[rows.index.str.strip() != ""]
-    cells = rows.index
-    sample = sample_of(cells.to_series()).tolist()
-    result = Column(str(column.name), int(rows.sum()), len(rows), sample)
-    if len(rows) > max_distinct and not cells.str.contains(SEPARATOR, regex=False).any():
+    rows = {cell: n for cell, n in Counter(column.tolist()).items() if cell.strip()}
+    result = Column(str(column.name), sum(rows.values()), len(rows), evenly(list(rows)))
+    if len(rows) > max_distinct and not any(SEPARATOR in cell for cell in rows):
         return result
-    parts = pd.DataFrame({"cell": cells, "part": cells.str.split(SEPARATOR), "rows": rows.array})
-    parts = parts.explode("part", ignore_index=True)
-    parts["part"] = parts["part"].str.split().str.join(" ")
-    parts = parts[parts["part"] != ""]
-    result.distinct = parts["part"].nunique()
+    parts_of = {
+        cell: [" ".join(part.split()) for part in cell.split(SEPARATOR) if part.strip()]
+        for cell in rows
+    }
+    spelled: Counter[str] = Counter()  # rows of each part as it is written
+    for cell, parts in parts_of.items():
+        for part in parts:
+            spelled[part] += rows[cell]
+    result.distinct = len(spelled)
     if result.distinct > max_distinct:
         return result
-    parts["folded"] = parts["part"].map({part: fold(part) for part in parts["part"].unique()})
-    is_missing = parts["folded"].isin(MISSING_WORDS)
-    result.missing = by_frequency(parts[is_missing].groupby("part")["rows"].sum())
-    parts = parts[~is_missing].copy()
+    folded = {part: fold(part) for part in spelled}
+    is_missing = {part for part in spelled if folded[part] in MISSING_WORDS}
+    result.missing = by_frequency({part: spelled[part] for part in is_missing})
 
     value_of: dict[str, str] = {}  # the most frequent spelling, by what it shares with the others
     known: set[str] = set()
-    for spelling in by_frequency(parts.groupby("part")["rows"].sum()):
-        value = value_of.setdefault(_JOINT.sub("", fold(spelling)), spelling)
-        if fold(spelling) not in known and fold(spelling) != fold(value):
+    for spelling in by_frequency({p: n for p, n in spelled.items() if p not in is_missing}):
+        value = value_of.setdefault(_JOINT.sub("", folded[spelling]), spelling)
+        if folded[spelling] not in known and folded[spelling] != fold(value):
             result.synonyms[spelling] = value
-        known.add(fold(spelling))
-    parts["value"] = parts["folded"].map({f: value_of[_JOINT.sub("", f)] for f in known})
-    parts = parts.drop_duplicates(["cell", "value"])
-    result.values = by_frequency(parts.groupby("value")["rows"].sum())
-    per_cell = parts.groupby("cell", sort=False).agg({"value": ["first", "size"], "rows": "first"})
-    first = per_cell["value", "first"]
-    result.value_of_cell = dict(zip(first.index.astype(str), first))
-    result.filled = int(per_cell["rows", "first"].sum())
-    result.several = int(per_cell["rows", "first"][per_cell["value", "size"] > 1].sum())
+        known.add(folded[spelling])
+    counts: Counter[str] = Counter()
+    result.filled = 0
+    for cell, parts in parts_of.items():
+        named = (_JOINT.sub("", folded[part]) for part in parts if part not in is_missing)
+        values = list(dict.fromkeys(value_of[name] for name in named))
+        if values:
+            result.value_of_cell[cell] = values[0]
+            result.filled += rows[cell]
+            result.several += rows[cell] * (len(values) > 1)
+        for value in values:
+            counts[value] += rows[cell]
+    result.values = by_frequency(counts)
     result.distinct = len(result.values)
-    result.sample = sample_of(pd.Series(list(result.values), dtype=object)).tolist()
+    result.sample = evenly(list(result.values))
     return result
 
 
@@ -171,14 +175,19 @@ def identifiers(columns: list[str], taken: set[str]) -> dict[str, str]:
     return names
 
 
-def by_frequency(rows: pd.Series) -> dict[str, int]:
+def by_frequency(rows: Mapping[str, int]) -> dict[str, int]:
     """Rows per text as a dict, the most frequent first, then by the alphabet."""
-    return dict(sorted(((str(t), int(n)) for t, n in rows.items()), key=lambda x: (-x[1], x[0])))
+    return dict(sorted(rows.items(), key=lambda x: (-x[1], x[0])))
 
 
 def sample_of(cells: pd.Series) -> pd.Series:
     """At most `SAMPLE` cells, evenly from the first to the last."""
     return cells.iloc[:: -(-len(cells) // SAMPLE) or 1]
+
+
+def evenly(cells: list[str]) -> list[str]:
+    """The same of a list."""
+    return cells[:: -(-len(cells) // SAMPLE) or 1]
 
 
 def share_matching(texts: Iterable[str], pattern: str) -> float:

@@ -259,7 +259,7 @@ def _missing_values(kept: list[Column], findings: list[str]) -> list[str]:
     """The words that mean missing, as they are written in the attributes' columns."""
     words: dict[str, str] = {}
     rows_of: Counter[str] = sum((Counter(column.missing) for column in kept), Counter())
-    for word in by_frequency(pd.Series(rows_of, dtype=int)):
+    for word in by_frequency(rows_of):
         words.setdefault(fold(word), word)
     for folded, word in words.items():
         rows = {c.name: sum(n for w, n in c.missing.items() if fold(w) == folded) for c in kept}
