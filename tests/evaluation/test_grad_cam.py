@@ -159,7 +159,7 @@ def test_a_network_that_reads_one_corner_has_its_heat_there(fuse_stages):
     keras.utils.set_random_seed(0)
     attention = {"num_heads": 8, "key_dim": 4, "feed_forward_dim": 16, "initial_scale": 1.0}
     model = {"trunk": "small_cnn", "weights": "none", "hidden": [8, 8], "attention": attention}
-    model |= {"fuse_stages": fuse_stages, "batch_norm_momentum": 0.5}
+    model |= {"fuse_stages": fuse_stages, "batch_norm_momentum": 0.5, "dropout": 0}
     config = {
         "name": "corner",
         "data": {"image_size": 48},

@@ -36,7 +36,8 @@ def photos_of(size: int, count: int = 4, seed: int = 1) -> np.ndarray:
 def build(trunk: str, size: int = 64, **model) -> network.Network:
     """A network whose every weight differs from what layers begin with, as after training."""
     keras.utils.set_random_seed(0)
-    model = {"trunk": trunk, "batch_norm_momentum": 0.01, **model}
+    plain = {"weights": "none", "fuse_stages": 1, "dropout": 0}
+    model = {"trunk": trunk, "batch_norm_momentum": 0.01, **plain, **model}
     settings = {"name": "t", "data": {"image_size": size}, "model": model}
     built = network.build(SCHEMA, Config.model_validate(settings))
     generator = np.random.default_rng(0)

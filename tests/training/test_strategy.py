@@ -45,7 +45,7 @@ def gradients(batch):
         counts = whole(model.equation_1.counts(part["labels"]))
         seed = tf.constant([0, 0], tf.int64)
         pixels = tf.cast(part["pixels"], tf.float32)
-        sums, _, found = model._learn(pixels, part["labels"], counts, seed)
+        sums, _, found = model._learn(pixels, part["labels"], None, counts, seed)
         return [counts, whole(sums), *map(whole, found)]
     return devices.strategy.run(of_replica, args=(batch,))
 
