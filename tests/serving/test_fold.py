@@ -60,6 +60,7 @@ def nodes(function) -> list:
     ("trunk", "size"),
     [
         ("efficientnetb0", 64),
+        ("efficientnetlite0", 64),
         pytest.param("efficientnetv2b0", 64, marks=pytest.mark.slow),
         pytest.param("resnet50", 64, marks=pytest.mark.slow),
         ("mobilenetv3small", 64),

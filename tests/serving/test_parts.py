@@ -39,6 +39,7 @@ def require_equal(built: network.Network, count: int, size: int = 64) -> None:
     ("trunk", "count", "size"),
     [
         ("efficientnetb0", 2, 64),
+        ("efficientnetlite0", 2, 64),
         pytest.param("efficientnetb0", 3, 64, marks=slow),  # no count of channels that 3 divides
         pytest.param("efficientnetv2b0", 2, 64, marks=slow),
         pytest.param("resnet50", 2, 64, marks=slow),
