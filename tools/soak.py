@@ -1,5 +1,7 @@
 """Runs serve.py under mixed load with a new version every minute: failures, latency, memory.
 
+With --hostile, attacks beside the good clients: what they do to failures, latency and memory.
+
 Example:
   python tools/soak.py --model=shop/models/shop --photos=shop/images --minutes=15
 """
@@ -16,12 +18,16 @@ flags.DEFINE_string("photos", None, "Folder with 64 JPEG files or more.", requir
 flags.DEFINE_float("minutes", 2.0, "Under load.", 0.05)
 flags.DEFINE_float("swap_seconds", 60.0, "Between versions.", 1.0)
 flags.DEFINE_integer("clients", 4, "That ask for one photo at a time.", 1)
+flags.DEFINE_integer("hostile", 0, "Connections that attack after a quiet third of the time.", 0)
+flags.DEFINE_multi_string("attack", [], "One of hostile.ATTACKS; repeat. Default: all in turn.")
 
 
 def main() -> None:
     with errors.extra("serving"):
         from attr_extractor.serving import measure_serve
-    text, failed = measure_serve.report(F.model, F.photos, F.minutes, F.swap_seconds, F.clients)
+    text, failed = measure_serve.report(
+        *(F.model, F.photos, F.minutes, F.swap_seconds, F.clients, F.hostile, F.attack)
+    )
     print(text)
     sys.exit(failed > 0)
 

@@ -24,12 +24,13 @@ from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.catalogue.table import image_paths
 from attr_extractor.errors import InputError
 from attr_extractor.review import page, responses
-from attr_extractor.review.access import HEADERS, Access, Handler
+from attr_extractor.review.access import HEADERS, Access
 from attr_extractor.review.filters import Filter
 from attr_extractor.review.pictures import Photos
 from attr_extractor.review.queue import Queue, ReviewError, Window
 from attr_extractor.review.responses import as_json, jpeg
 from attr_extractor.schema import Schema
+from attr_extractor.serving.http_server import Handler, HttpLimits, HttpServer
 
 if TYPE_CHECKING:
     from attr_extractor.review.heat import Heat
@@ -101,6 +102,7 @@ class Api:
         self._schema = schema
         self._photos = photos
         self._heat = heat
+        self.http = HttpServer(HttpLimits())
         # SQLite's connection and TensorFlow are used by one thread each
         self._steps = ThreadPoolExecutor(1)
         self._explaining = ThreadPoolExecutor(1)
@@ -108,9 +110,8 @@ class Api:
 
     def application(self, token: str) -> web.Application:
         """Routes, rules and limits."""
-        app = web.Application(
-            client_max_size=MAX_BODY, middlewares=[self._answer, Access(token).middleware]
-        )
+        rules = [self._answer, self.http.middleware, Access(token).middleware]
+        app = web.Application(middlewares=rules)
         for path, content, kind in (
             ("/", page.html(), "text/html"),
             ("/review.css", page.STYLE, "text/css"),
@@ -230,7 +231,7 @@ class Api:
     async def _read(self, request: web.Request, kind: type[B]) -> B:
         """The body of a POST; raises ReviewError where it is not what this page sends."""
         try:
-            body = await responses.read_body(request, kind)
+            body = await responses.read_body(self.http, request, kind, MAX_BODY)
         except ValueError as error:
             raise ReviewError(400, str(error)) from error
         if body.queue != self._queue_id:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TypeVar
 
 import pydantic
 from aiohttp import web
 
-from attr_extractor.review.access import Handler
+from attr_extractor.serving.http_server import Handler, HttpServer
 
 B = TypeVar("B", bound=pydantic.BaseModel)
 
 
-async def read_body(request: web.Request, kind: type[B]) -> B:
-    """The JSON body of a POST; raises ValueError, with the reason, where it is not of its kind."""
+async def read_body(server: HttpServer, request: web.Request, kind: type[B], most_bytes: int) -> B:
+    """The JSON body of a POST.
+
+    Raises:
+      ValueError: it is not of its kind; the message says why.
+      aiohttp.web.HTTPException: it is too large, too slow, or compressed, as no page sends it.
+    """
+    if "Content-Encoding" in request.headers:
+        raise web.HTTPUnsupportedMediaType(reason="a body without Content-Encoding is needed")
+    content = await server.body(request, most_bytes)
     try:
-        return kind.model_validate(json.loads(await request.read()))
+        return kind.model_validate_json(content)  # which takes no half surrogate pairs
     except pydantic.ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise ValueError(f"not a JSON body: {first['msg']}") from error
         where = ".".join(map(str, first["loc"])) or "the body"
         raise ValueError(f"{where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not a JSON body: {error}") from error
 
 
 def static(content: str, kind: str) -> Handler:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from aiohttp import web
 
 from attr_extractor.enrichment.read_cells import schema_of
 from attr_extractor.errors import InputError
@@ -70,22 +69,17 @@ class Server:
 
     async def start(self) -> None:
         """Listens; raises InputError where the port is taken."""
-        self._runner = web.AppRunner(
-            self._api.application(self.options.token),
-            access_log=None,
-            shutdown_timeout=_DRAIN_SECONDS,
-        )
-        await self._runner.setup()
+        application = self._api.application(self.options.token)
+        place = (self.options.host, self.options.port)
         try:
-            await web.TCPSite(self._runner, self.options.host, self.options.port).start()
+            self.port = await self._api.http.start(application, *place, _DRAIN_SECONDS)
         except OSError as error:
             await self.stop()
             raise InputError(f"cannot listen on {self.options.host}: {error}") from error
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Answers what was accepted, takes nothing new, and closes the decisions file."""
-        await self._runner.cleanup()
+        await self._api.http.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._api.close)
         self._file.close()
 

@@ -27,11 +27,12 @@ from aiohttp import web
 from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.errors import InputError
 from attr_extractor.review import responses
-from attr_extractor.review.access import HEADERS, Access, Handler
+from attr_extractor.review.access import HEADERS, Access
 from attr_extractor.review.pictures import Photos
 from attr_extractor.review.responses import as_json, jpeg
 from attr_extractor.search import embed, filters, page
 from attr_extractor.search.index import Found, Index
+from attr_extractor.serving.http_server import Handler, HttpLimits, HttpServer
 from attr_extractor.serving.stop import stop_asked
 
 HOST = "127.0.0.1"
@@ -73,9 +74,9 @@ class Server:
 
     async def start(self) -> None:
         """Listens; raises InputError where the port is taken."""
-        app = web.Application(
-            client_max_size=_MAX_BODY, middlewares=[self._answer, Access("").middleware]
-        )
+        self._http = HttpServer(HttpLimits())
+        rules = [self._answer, self._http.middleware, Access("").middleware]
+        app = web.Application(middlewares=rules)
         for path, content, kind in (
             ("/", page.HTML, "text/html"),
             ("/search.css", page.STYLE, "text/css"),
@@ -87,18 +88,15 @@ class Server:
         app.router.add_post("/api/search", self._search)
         app.router.add_get(r"/photo/{number:\d{1,12}}", self._photo)
         app.router.add_get("/product", self._product)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=10.0)
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, HOST, self._wanted_port).start()
+            self.port = await self._http.start(app, HOST, self._wanted_port, drain_seconds=10.0)
         except OSError as error:
             await self.stop()
             raise InputError(f"cannot listen on {HOST}: {error}") from error
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Answers what was accepted and takes nothing new."""
-        await self._runner.cleanup()
+        await self._http.stop()
         for pool in (self._searching, self._reading):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -136,7 +134,7 @@ class Server:
 
     async def _search(self, request: web.Request) -> web.Response:
         try:
-            body = await responses.read_body(request, _Search)
+            body = await responses.read_body(self._http, request, _Search, _MAX_BODY)
         except ValueError as error:
             raise InputError(str(error)) from error
         try:

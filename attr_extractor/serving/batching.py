@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from attr_extractor.serving.loaded import Signature
 from attr_extractor.serving.metrics import Metrics
@@ -22,6 +22,8 @@ from attr_extractor.serving.status import Code, ServingError
 from attr_extractor.serving.tensors import Arrays
 
 Outputs = dict[str, np.ndarray]
+SMALL = 2**20  # bytes of a request that is read beside others
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,15 @@ class Workers:
         self.metrics = metrics
         self.slots = asyncio.Semaphore(limits.parallel)
         self.threads = ThreadPoolExecutor(limits.parallel, "graph")
+        # requests are read off the event loop, and large ones keep no small ones waiting
+        self._small = ThreadPoolExecutor(2, "small")
+        self._large = ThreadPoolExecutor(1, "large")
         self.waiting_rows = 0
+
+    async def read(self, small: bool, step: Callable[..., T], *arguments: Any) -> T:
+        """Runs a step of reading a request; one thread reads all that are not small."""
+        pool = self._small if small else self._large
+        return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)
 
     def admit(self, rows: int) -> None:
         """Counts rows as waiting; raises ServingError where too many are."""
@@ -84,8 +94,8 @@ class Queue:
         """The outputs of these rows, at most `batch_size` of them.
 
         Raises:
-          ServingError: the queue is full.
-          tf.errors.OpError: the graph refuses these inputs.
+          ServingError: the queue is full, or the graph refuses these inputs.
+          tf.errors.OpError: the graph refuses them too.
         """
         self._workers.admit(rows)
         loop = asyncio.get_running_loop()
@@ -136,9 +146,10 @@ class Queue:
 
     async def _answer(self, batch: Sequence[_Request]) -> None:
         found = (await asyncio.gather(self._run(batch), return_exceptions=True))[0]
-        if isinstance(found, tf.errors.OpError) and len(batch) > 1:
-            for request in batch:  # what one of them is refused for spoils no neighbour
-                await self._answer([request])
+        if isinstance(found, Exception) and len(batch) > 1:
+            half = len(batch) // 2  # what one of them is refused for spoils no neighbour
+            await self._answer(batch[:half])
+            await self._answer(batch[half:])
             return
         start = 0
         for request in batch:

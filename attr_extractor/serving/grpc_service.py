@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -15,9 +15,10 @@ from tensorflow_serving.apis import (
 
 from attr_extractor.serving import model_info, photo_sizes, tensors
 from attr_extractor.serving.admission import PendingBytes
-from attr_extractor.serving.batching import Workers
+from attr_extractor.serving.batching import SMALL, Limits, Workers
 from attr_extractor.serving.loaded import DEFAULT
-from attr_extractor.serving.status import REFUSALS, Code, ServingError, invalid
+from attr_extractor.serving.status import Code, ServingError, invalid
+from attr_extractor.serving.tensors import Arrays, Spec
 from attr_extractor.serving.versions import Versions
 
 
@@ -31,6 +32,7 @@ class Services(
         self._versions = versions
         self._workers = workers
         self._pending = pending
+        self.answering = 0  # requests that have arrived
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Registers both."""
@@ -58,20 +60,24 @@ class Services(
         self, make: Callable[[Any], Awaitable[Any]], request: Any, context: Any
     ) -> Any:
         start, code = time.perf_counter(), Code.UNKNOWN
+        self.answering += 1
         try:
             response = await make(request)
             code = Code.OK
             return response
-        except REFUSALS as raised:
+        except Exception as raised:  # noqa: BLE001 - a bug is told as one, and logged
             error = ServingError.of(raised)
             code = error.code
             return await context.abort(code, error.message)
         finally:
+            self.answering -= 1
             self._workers.metrics.request("grpc", code.name, time.perf_counter() - start)
 
     async def _predict(self, request: Any) -> Any:
         name, number = _model(request)
-        with self._versions.use(name, number) as version, self._pending.hold(request.ByteSize()):
+        size = request.ByteSize()
+        with self._versions.use(name, number) as version, self._pending.hold() as held:
+            await held.grow(size)
             asked = request.model_spec.signature_name or DEFAULT
             if asked not in version.queues:
                 raise ServingError(
@@ -82,8 +88,9 @@ class Services(
                 if output not in signature.outputs:
                     raise invalid(f"output tensor alias not found in signature: {output}")
             limits = self._workers.limits
-            inputs = tensors.from_protos(request.inputs, signature.inputs, limits.batch_size)
-            photo_sizes.check(inputs, limits.megapixels)
+            inputs = await self._workers.read(
+                size <= SMALL, _inputs, request, signature.inputs, limits
+            )
             rows = len(next(iter(inputs.values())))
             outputs = await version.queues[asked].submit(inputs, rows)
             response = predict_pb2.PredictResponse()
@@ -99,6 +106,12 @@ class Services(
 
     async def _status(self, request: Any) -> Any:
         return model_info.status(self._versions, *_model(request))
+
+
+def _inputs(request: Any, specs: Mapping[str, Spec], limits: Limits) -> Arrays:
+    inputs = tensors.from_protos(request.inputs, specs, limits.batch_size)
+    photo_sizes.check(inputs, limits.megapixels)
+    return inputs
 
 
 async def _refuse(_request: Any) -> NoReturn:

@@ -1,4 +1,7 @@
-"""A predict request's JSON -> tensors, by the rules of TF Serving's util/json_tensor.cc.
+"""A predict request's body -> tensors, by the rules of TF Serving's util/json_tensor.cc.
+
+What a body unpacks to, and how many values it holds, is bounded before any of them is made: a
+value of two bytes is an object of sixty.
 
 Rows (`instances`) hold one value or object per row, columns (`inputs`) one nested list per tensor.
 Text is UTF-8, or `{"b64": ...}` for bytes.
@@ -8,23 +11,57 @@ from __future__ import annotations
 
 import base64
 import json
+import reprlib
+import zlib
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from attr_extractor.serving.loaded import DEFAULT
-from attr_extractor.serving.status import invalid
+from attr_extractor.serving.status import Code, ServingError, invalid, too_large
 from attr_extractor.serving.tensors import Arrays, Spec, in_range
 
 ROWS, COLUMNS = "instances", "inputs"
+_PLAIN = ("", "identity")
+_ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # zlib's wbits
+_MOST_TIMES = 100  # its own size that a body unpacks to; pixels of photos reach 20
+_UNPACKED_ANYWAY = 2**20  # bytes: some rows of zeros
 _NO_BLANKS = str.maketrans("", "", " \t\n\v\f\r")  # ASCII's; Python counts more characters as blank
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """A request's JSON object; raises ServingError where it is none."""
+def unpack(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    """A body without its Content-Encoding.
+
+    Raises:
+      ServingError: it unpacks to more bytes, or far more than it has, is damaged, or encoded in
+        another way than gzip or deflate.
+    """
+    if encoding in _PLAIN:
+        return body
+    if encoding not in _ENCODINGS:
+        raise ServingError(
+            Code.INVALID_ARGUMENT, f"Content-Encoding {encoding[:20]!r} is not read", http=415
+        )
+    most_bytes = min(most_bytes, max(_UNPACKED_ANYWAY, _MOST_TIMES * len(body)))
+    unpacking = zlib.decompressobj(_ENCODINGS[encoding])
+    try:
+        found = unpacking.decompress(body, most_bytes + 1)
+    except zlib.error as error:
+        raise invalid(f"the body is no {encoding}: {error}") from error
+    if len(found) > most_bytes:
+        raise too_large(most_bytes)
+    if not unpacking.eof or unpacking.unused_data:
+        raise invalid(f"the body is no whole {encoding}")
+    return found
+
+
+def parse(body: bytes, most_values: int) -> dict[str, Any]:
+    """A request's JSON object; raises ServingError where it is none, or one of more values."""
+    # one counted in a text counts too; photos have none of them
+    if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
+        raise invalid(f"JSON Parse error: more than {most_values:,} values")
     try:
         request = json.loads(body.decode())
     except RecursionError as error:
@@ -112,30 +149,25 @@ def _is_base64(value: dict) -> bool:
 
 
 def _tensor(value: Any, spec: Spec) -> np.ndarray:
-    """A dense tensor; its shape is that of the first element at each depth."""
-    shape: list[int] = []
-    flat, first = [value], value
-    while isinstance(first, list):
-        size = len(first)
-        if any(type(part) is not list or len(part) != size for part in flat):
-            raise invalid(f"input {spec.name}: its lists are not all of one size at one depth")
-        shape.append(size)
-        flat = list(chain.from_iterable(flat))
-        first = first[0] if first else None
+    """A dense tensor."""
+    array = np.array(value, object)  # lists that differ in size stay lists
     kinds = _kinds(spec)
+    flat = array.ravel().tolist()
     if not set(map(type, flat)) <= kinds:
         wrong = next(part for part in flat if type(part) not in kinds)
+        if isinstance(wrong, list):
+            raise invalid(f"input {spec.name}: its lists are not all of one size at one depth")
         raise invalid(f"JSON Value: {_shown(wrong)} is not of expected type: {spec.dtype.name}")
     try:
         if spec.dtype == tf.string:
-            return np.array([_bytes(text) for text in flat], object).reshape(shape)
+            return np.array([*map(_bytes, flat), None], object)[:-1].reshape(array.shape)
         widest = np.float64 if spec.dtype.is_floating else np.int64
         numbers = np.array(flat, bool if spec.dtype == tf.bool else widest)
     except OverflowError as error:
         raise invalid(f"input {spec.name}: a number beyond {spec.dtype.name}") from error
     except ValueError as error:  # of base64, and of half a surrogate pair
         raise invalid(f"input {spec.name}: Unable to decode: {error}") from error
-    return in_range(numbers, spec).reshape(shape)
+    return in_range(numbers, spec).reshape(array.shape)
 
 
 def _kinds(spec: Spec) -> set[type]:
@@ -156,5 +188,4 @@ def _bytes(value: str | dict) -> bytes:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return reprlib.repr(value)[:60]

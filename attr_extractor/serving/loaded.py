@@ -19,6 +19,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from attr_extractor import files
 from attr_extractor.serving import deployment, tensors
+from attr_extractor.serving.status import invalid
 from attr_extractor.serving.tensors import Arrays, Spec
 
 DEFAULT = "serving_default"
@@ -39,8 +40,13 @@ class Signature:
 
         Raises:
           tf.errors.OpError: the graph refuses the inputs.
+          ServingError: it does so with a message that quotes bytes which are no text.
         """
-        return dict(zip(self.outputs, self.call(*(inputs[name] for name in self.inputs))))
+        try:
+            found = self.call(*(inputs[name] for name in self.inputs))
+        except UnicodeDecodeError as error:  # TensorFlow cannot read its own message
+            raise invalid(f"the graph of {self.name} refuses the inputs") from error
+        return dict(zip(self.outputs, found))
 
 
 class LoadedModel:

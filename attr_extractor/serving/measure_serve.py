@@ -2,11 +2,13 @@
 
 The server is a process of its own; the clients share its machine. Reports good requests that
 failed (there should be none), how long answers took beside the bare forward pass, and whether
-memory grows.
+memory grows. With hostile connections (hostile.py, a process of its own too) the first third of the
+time is quiet, and the two are told apart.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +27,18 @@ import numpy as np
 import tensorflow as tf
 import urllib3
 
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.records import example
+from attr_extractor.serving import hostile
 from attr_extractor.serving.client import Answers, Client
+from attr_extractor.serving.hostile import ATTACKS
 from attr_extractor.serving.loaded import LoadedModel
 from attr_extractor.serving.model_dir import versions
 
 _PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "serve.py"
 _PHOTOS = 64  # different ones, asked again and again
 _QUIET = 100  # requests of one client alone
+_ATTACKED = ", attacked"
 _TOLERANCE = 1e-4  # between scores of batches of different sizes
 _BAD = (b"{", b'{"instances": []}', b'{"instances": [{"b64": "!"}]}', b'{"inputs": [1]}')
 
@@ -43,9 +50,11 @@ class _Seen:
     seconds: dict[str, list[float]] = field(default_factory=dict)  # by what was asked
     outcomes: Counter = field(default_factory=Counter)
     over: threading.Event = field(default_factory=threading.Event)
+    attacked: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, kind: str, call: Callable[[], str]) -> None:
         """Counts one request's outcome and time."""
+        kind += _ATTACKED if self.attacked.is_set() else ""
         start = time.perf_counter()
         try:
             outcome = call()
@@ -56,7 +65,13 @@ class _Seen:
 
 
 def report(
-    model: str | Path, photos: str | Path, minutes: float, swap_seconds: float, clients: int = 4
+    model: str | Path,
+    photos: str | Path,
+    minutes: float,
+    swap_seconds: float,
+    clients: int = 4,
+    hostile_connections: int = 0,
+    attacks: Sequence[str] = (),
 ) -> tuple[str, int]:
     """Runs it; a table of what was seen, and how many good requests failed.
 
@@ -64,37 +79,71 @@ def report(
       model: a folder of version folders; copies of its highest version are what is served.
       photos: a folder with JPEG files.
       clients: that ask for one photo after the other, half of them over gRPC. One more asks for
-        32 at a time, and one sends bad requests.
+        32 at a time, one for Examples, one for /healthz, and one sends bad requests.
+      hostile_connections: that attack after the first third of the time.
+      attacks: names of hostile.ATTACKS; none: all of them in turn.
 
     Raises:
-      InputError: no model or no photos there.
+      InputError: no model or no photos there, or an attack of no such name.
     """
+    for name in attacks:
+        if name not in ATTACKS:
+            raise InputError(f"there is no attack {name!r}{did_you_mean(name, ATTACKS)}")
     tf.get_logger().setLevel("ERROR")  # the Session's loader is announced as deprecated
     version, files = _version(Path(model)), _files(Path(photos))
     seen = _Seen()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         _add_version(version, folder, 1)
-        with _server(folder) as (process, addresses):
+        log = Path(temporary) / "log"
+        with _server(folder, log) as (process, addresses):
             expected = Client(addresses[0], "model").photos(files)
             for address in addresses:
                 client = Client(address, "model")
                 for i in range(_QUIET):
                     seen.ask(f"alone, {address[:4]}", _one(client, files, expected, i))
             threads = _clients(seen, addresses, files, expected, clients)
-            memory = _swap_versions(version, folder, process.pid, minutes * 60, swap_seconds)
-            seen.over.set()
+            quiet = minutes * 20 if hostile_connections else minutes * 60
+            with ThreadPoolExecutor(1) as pool:
+                after = (seen, addresses, hostile_connections, attacks, quiet)
+                attacking = pool.submit(_attack, *after) if hostile_connections else None
+                memory = _swap_versions(version, folder, process.pid, minutes * 60, swap_seconds)
+                seen.over.set()
             for thread in threads:
                 thread.join()
+            attacked = attacking.result() if attacking else ""
+        logged = log.stat().st_size
     outcomes = seen.outcomes
     failed = sum(n for what, n in outcomes.items() if what not in ("right", "refused"))
-    lines = [*_table(seen, minutes), f"outcomes: {dict(outcomes.most_common())}"]
+    lines = [
+        *_table(seen, (quiet, minutes * 60 - quiet)),
+        f"outcomes: {dict(outcomes.most_common())}",
+    ]
     lines += [
         f"good requests that failed: {failed}",
         _slope(memory, swap_seconds),
+        f"the server's log: {logged:,} bytes",
         *_bare(version, files),
     ]
-    return "\n".join(lines), failed
+    return "\n".join([*lines, *attacked.splitlines()]), failed
+
+
+def _attack(
+    seen: _Seen, addresses: Sequence[str], connections: int, attacks: Sequence[str], quiet: float
+) -> str:
+    """After the quiet time attacks until all is over; what each attack got, one a line."""
+    places = [address.split("://")[1] for address in addresses]
+    command = [sys.executable, "-m", hostile.__name__, *places, "model", str(connections), *attacks]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        if not seen.over.wait(quiet):
+            seen.attacked.set()
+            process.stdin.write("now\n")
+            process.stdin.flush()
+            seen.over.wait()
+        process.terminate()
+        return process.communicate()[0]
 
 
 def _clients(
@@ -112,6 +161,10 @@ def _clients(
         work.append((f"under load, {address[:4]}", calls, 0.0))
     batches = Client(addresses[1], "model")
     work.append(("under load, 32 photos", itertools.repeat(_half(batches, files, expected)), 1.0))
+    examples = Client(addresses[0], "model")
+    work.append(("under load, Examples", _examples(examples, files), 0.05))
+    health = itertools.repeat(_healthy(f"{addresses[0]}/healthz"))
+    work.append(("/healthz", health, 0.1))
     url = f"{addresses[0]}/v1/models/model:predict"
     work.append(("bad requests", (_bad(url, body) for body in itertools.cycle(_BAD)), 0.2))
     threads = [threading.Thread(target=loop, args=each) for each in work]
@@ -127,6 +180,25 @@ def _one(client: Client, files: list[bytes], expected: Answers, i: int) -> Calla
 
 def _half(client: Client, files: list[bytes], expected: Answers) -> Callable[[], str]:
     return lambda: _compared(client.photos(files[:32]), expected, slice(0, 32))
+
+
+def _examples(client: Client, files: list[bytes]) -> Iterator[Callable[[], str]]:
+    photos = [example.of_photo(file) for file in files]
+    expected = client.predict({"examples": photos}, "tf_example")
+
+    def ask(i: int) -> str:
+        found = client.predict({"examples": photos[i : i + 1]}, "tf_example")
+        return _compared(found, expected, slice(i, i + 1))
+
+    return (functools.partial(ask, i) for i in itertools.cycle(range(len(photos))))
+
+
+def _healthy(url: str) -> Callable[[], str]:
+    def call() -> str:
+        status = urllib3.request("GET", url, retries=False).status
+        return "right" if status == 200 else f"/healthz got {status}"
+
+    return call
 
 
 def _bad(url: str, body: bytes) -> Callable[[], str]:
@@ -165,12 +237,13 @@ def _swap_versions(
     return memory
 
 
-def _table(seen: _Seen, minutes: float) -> list[str]:
-    lines = [f"{'':26}{'requests':>10}{'a second':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
+def _table(seen: _Seen, phases: Sequence[float]) -> list[str]:
+    """Args: phases: seconds without and with attack."""
+    lines = [f"{'':34}{'requests':>10}{'a second':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
     for kind, seconds in seen.seconds.items():
-        time_taken = sum(seconds) if kind.startswith("alone") else minutes * 60
+        time_taken = sum(seconds) if kind.startswith("alone") else phases[kind.endswith(_ATTACKED)]
         quantiles = "".join(f"{q * 1e3:7.1f} ms" for q in np.percentile(seconds, [50, 95, 99]))
-        lines.append(f"{kind:26}{len(seconds):10,}{len(seconds) / time_taken:10.1f}{quantiles}")
+        lines.append(f"{kind:34}{len(seconds):10,}{len(seconds) / time_taken:10.1f}{quantiles}")
     return lines
 
 
@@ -209,10 +282,11 @@ def _bare(version: Path, files: list[bytes]) -> list[str]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[tuple[subprocess.Popen, list[str]]]:
-    """serve.py, once it takes requests; its REST and its gRPC address."""
+def _server(folder: Path, log: Path) -> Iterator[tuple[subprocess.Popen, list[str]]]:
+    """serve.py, once it takes requests, with a file for its log; its REST and its gRPC address."""
     command = [sys.executable, str(_PROGRAM), f"--model={folder}", "--port=0", "--grpc_port=0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     try:
         rest, grpc = (process.stdout.readline().split()[1] for _ in range(2))

@@ -75,8 +75,10 @@ class Metrics:
         """Counts and times a run of the graph."""
         self.batch_rows.labels(signature).observe(rows)
         start = time.perf_counter()
-        yield
-        self.batch_seconds.labels(signature).observe(time.perf_counter() - start)
+        try:
+            yield
+        finally:  # one that fails takes its time too
+            self.batch_seconds.labels(signature).observe(time.perf_counter() - start)
 
     def page(self) -> bytes:
         """Prometheus' text format."""

@@ -23,8 +23,12 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP")  # that the graph decodes
 
 
 def check(inputs: Arrays, megapixels: float) -> None:
-    """Raises ServingError where a photo has more pixels; what has no size is left to the graph."""
-    photos = [*inputs.get(PHOTOS, ()), *map(_photo, inputs.get(EXAMPLES, ()))]
+    """Raises ServingError where a photo has more pixels, or bytes are no Example.
+
+    What has no size, and an Example that lacks its photo, are left to the graph.
+    """
+    examples = (_photo(i, serialized) for i, serialized in enumerate(inputs.get(EXAMPLES, ())))
+    photos = [*inputs.get(PHOTOS, ()), *examples]
     for i, photo in enumerate(photos):
         size = _size(photo)
         if math.prod(size) > megapixels * 1e6:
@@ -32,11 +36,13 @@ def check(inputs: Arrays, megapixels: float) -> None:
             raise invalid(f"photo {i} is {sides}; at most {megapixels:g} million are read")
 
 
-def _photo(serialized: bytes) -> bytes:
-    """The photo in an Example, empty where there is none: the graph says what it lacks."""
+def _photo(i: int, serialized: bytes) -> bytes:
+    """The photo in an Example, empty where there is none."""
     try:
         return example.photo(serialized)
-    except (DecodeError, LookupError):
+    except DecodeError as error:  # the graph would refuse the whole batch
+        raise invalid(f"Could not parse example input: row {i} is no Example") from error
+    except LookupError:
         return b""
 
 

@@ -1,46 +1,69 @@
 """TF Serving's REST API on aiohttp, with /metrics, /healthz and /readyz beside it.
 
 Paths, formats, messages and status codes are TF Serving's (model_servers/http_rest_api_util.cc);
-ours besides: 413 for a body that is too large.
+ours besides: 403 for another's name of this machine, 408 for a body that takes too long, 413 for
+one that is too large, 415 for one that is packed in an unknown way.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from attr_extractor.serving import json_answers, json_requests, model_info, photo_sizes, tensors
+from attr_extractor.serving import (
+    hosts,
+    json_answers,
+    json_requests,
+    model_info,
+    photo_sizes,
+    tensors,
+)
 from attr_extractor.serving.admission import PendingBytes
-from attr_extractor.serving.batching import Workers
-from attr_extractor.serving.status import REFUSALS, Code, ServingError, invalid
+from attr_extractor.serving.batching import SMALL, Limits, Workers
+from attr_extractor.serving.http_server import Handler, HttpServer
+from attr_extractor.serving.status import Code, ServingError, invalid
+from attr_extractor.serving.tensors import Arrays, Spec
 from attr_extractor.serving.versions import Versions
 
 _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICT = re.compile(rf"(?i)/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)")
 _STATUS = re.compile(rf"(?i)/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?")
 _LARGEST_VERSION = 2**63 - 1
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Rest:
     """The handlers, around one model's versions."""
 
     def __init__(
-        self, versions: Versions, workers: Workers, pending: PendingBytes, max_body_bytes: int
+        self,
+        versions: Versions,
+        workers: Workers,
+        pending: PendingBytes,
+        server: HttpServer,
+        max_body_bytes: int,
+        loopback: bool,
     ):
+        """
+        Args:
+          loopback: the server is this machine's alone, so it is asked by a name of its own.
+        """
         self._versions = versions
         self._workers = workers
         self._pending = pending
+        self._server = server
         self._max_body_bytes = max_body_bytes
+        self._loopback = loopback
         self.draining = False
 
     def application(self) -> web.Application:
-        """Routes and limits."""
-        app = web.Application(client_max_size=self._max_body_bytes, middlewares=[self._answer])
+        """Routes and rules."""
+        app = web.Application(middlewares=[self._answer, self._server.middleware])
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
@@ -52,16 +75,20 @@ class Rest:
         """Turns refusals into JSON, and counts."""
         start, code = time.perf_counter(), Code.UNKNOWN
         try:
+            if self._loopback and not hosts.asked_by_loopback_name(request.host):
+                raise ServingError(
+                    Code.PERMISSION_DENIED, "ask for this server as localhost or 127.0.0.1"
+                )
             response = await handler(request)
             code = Code.OK
             return response
-        except REFUSALS as raised:
+        except web.HTTPException as refusal:  # unknown paths and methods; bodies
+            code = Code.INVALID_ARGUMENT
+            return _json({"error": refusal.reason}, refusal.status)
+        except Exception as raised:  # noqa: BLE001 - a bug is told as one, and logged
             error = ServingError.of(raised)
             code = error.code
-            return _json(json_answers.error(error.message), error.http)
-        except web.HTTPException as error:  # aiohttp's own: unknown paths and methods
-            code = Code.INVALID_ARGUMENT
-            return _json(json_answers.error(error.reason), error.status)
+            return _json({"error": error.message}, error.http)
         finally:
             if request.path.startswith("/v1/"):
                 seconds = time.perf_counter() - start
@@ -83,32 +110,31 @@ class Rest:
             raise invalid("Missing model name in request.")
         of_model = self._versions, unquote(name), _number(number, label)
         if metadata:
-            return _json(model_info.metadata_json(model_info.metadata(*of_model)))
-        return _json(model_info.status_json(model_info.status(*of_model)))
+            return _text(model_info.metadata_json(model_info.metadata(*of_model)))
+        return _text(model_info.status_json(model_info.status(*of_model)))
 
     async def _predict(self, request: web.Request, name: str, number: int | None) -> web.Response:
-        limit = self._max_body_bytes
-        length = limit if request.content_length is None else request.content_length
-        if length > limit:
-            raise _too_large(limit)
-        with self._versions.use(name, number) as version, self._pending.hold(length):
-            body = json_requests.parse(await self._body(request))
-            signature = version.signature(json_requests.signature_name(body))
-            inputs = json_requests.tensors(body, signature.inputs)
-            shapes = {name: array.shape for name, array in inputs.items()}
-            rows = tensors.count_rows(shapes, signature.inputs, self._workers.limits.batch_size)
-            photo_sizes.check(inputs, self._workers.limits.megapixels)
-            outputs = await version.queues[signature.name].submit(inputs, rows)
+        most_values = self._versions.find(name, number).most_values
+        with self._pending.hold() as held:
+            sent = await self._server.body(request, self._max_body_bytes, held.grow)
+            encoding = request.headers.get("Content-Encoding", "").lower()
+            small = len(sent) <= SMALL and not encoding
+            body, size = await self._workers.read(
+                small, _parse, sent, encoding, self._max_body_bytes, most_values
+            )
+            await held.grow(size - len(sent))
+            del sent
+            # only now, so that nobody who is slow to send keeps a version in memory
+            with self._versions.use(name, number) as version:
+                signature = version.signature(json_requests.signature_name(body))
+                inputs = await self._workers.read(
+                    small, _inputs, body, signature.inputs, self._workers.limits
+                )
+                rows = len(next(iter(inputs.values())))
+                outputs = await version.queues[signature.name].submit(inputs, rows)
             in_rows = json_requests.row_format(body)
-        return _json(
-            json_answers.predictions(outputs) if in_rows else json_answers.outputs(outputs)
-        )
-
-    async def _body(self, request: web.Request) -> bytes:
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge as error:  # one of unknown length, or compressed
-            raise _too_large(self._max_body_bytes) from error
+        make = json_answers.predictions if in_rows else json_answers.outputs
+        return _json(make(outputs))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
@@ -133,11 +159,26 @@ def _number(number: str | None, label: str | None) -> int | None:
     return int(number) if number else None
 
 
-def _too_large(limit: int) -> ServingError:
-    message = f"the body has more than {limit:,} bytes"
-    return ServingError(Code.RESOURCE_EXHAUSTED, message, http=413)
+def _parse(
+    sent: bytes, encoding: str, most_bytes: int, most_values: int
+) -> tuple[dict[str, Any], int]:
+    """A body's JSON, and its bytes unpacked."""
+    unpacked = json_requests.unpack(sent, encoding, most_bytes)
+    return json_requests.parse(unpacked, most_values), len(unpacked)
 
 
-def _json(body: str | bytes, status: int = 200) -> web.Response:
-    body = body.encode() if isinstance(body, str) else body
-    return web.Response(body=body, status=status, content_type="application/json")
+def _inputs(body: dict[str, Any], specs: Mapping[str, Spec], limits: Limits) -> Arrays:
+    inputs = json_requests.tensors(body, specs)
+    shapes = {name: array.shape for name, array in inputs.items()}
+    tensors.count_rows(shapes, specs, limits.batch_size)
+    photo_sizes.check(inputs, limits.megapixels)
+    return inputs
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return _text(json.dumps(content), status)
+
+
+def _text(body: str, status: int = 200) -> web.Response:
+    # without a charset, which JSON has none of
+    return web.Response(body=body.encode(), status=status, content_type="application/json")

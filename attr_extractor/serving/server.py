@@ -13,12 +13,13 @@ from pathlib import Path
 
 import grpc
 import tensorflow as tf
-from aiohttp import web
 
 from attr_extractor.errors import InputError
+from attr_extractor.serving import hosts
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Limits, Workers
 from attr_extractor.serving.grpc_service import Services
+from attr_extractor.serving.http_server import LAST_SECONDS, HttpLimits, HttpServer, open_files
 from attr_extractor.serving.metrics import Metrics
 from attr_extractor.serving.rest import Rest
 from attr_extractor.serving.stop import stop_asked
@@ -39,6 +40,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     max_body_bytes: int = 64 * _MB
     max_pending_bytes: int = 512 * _MB
+    http: HttpLimits = field(default_factory=HttpLimits)
     poll_seconds: float = 1.0  # between looks for a new version
     drain_seconds: float = 60.0  # at most, for the requests under way at the end
 
@@ -61,48 +63,56 @@ class Server:
         """
         options, metrics = self.options, Metrics()
         workers = Workers(options.limits, metrics)
-        pending = PendingBytes(options.max_pending_bytes, metrics)
+        self._http = HttpServer(options.http)
+        pending = PendingBytes(options.max_pending_bytes, metrics, self._http.make_room)
         name = options.name or self._folder.name
         self.versions = Versions(name, self._folder, workers, options.poll_seconds)
         await self.versions.start()
-        self._rest = Rest(self.versions, workers, pending, options.max_body_bytes)
-        self._runner = web.AppRunner(
-            self._rest.application(),
-            access_log=None,
-            handler_cancellation=True,  # whoever hangs up is not answered
-            shutdown_timeout=options.drain_seconds,
+        self._services = Services(self.versions, workers, pending)
+        self._rest = Rest(
+            *(self.versions, workers, pending, self._http, options.max_body_bytes),
+            loopback=hosts.is_loopback(options.host),
         )
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, options.host, options.port).start()
-            self.port = self._runner.addresses[0][1]
+            self.port = await self._http.start(
+                self._rest.application(), options.host, options.port, options.drain_seconds
+            )
             if options.grpc_port is not None:
-                await self._start_grpc(Services(self.versions, workers, pending))
-        except (OSError, RuntimeError) as error:  # of aiohttp; of gRPC
+                await self._start_grpc()
+        except (OSError, RuntimeError) as error:  # of asyncio; of gRPC
             await self.stop()
             raise InputError(f"cannot listen on {options.host}: {error}") from error
 
-    async def _start_grpc(self, services: Services) -> None:
+    async def _start_grpc(self) -> None:
         options = self.options
         self._grpc = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", options.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a twin
+                ("grpc.max_allowed_incoming_connections", open_files() // 2),
+                ("grpc.server_handshake_timeout_ms", round(options.http.head_seconds * 1e3)),
             ]
         )
-        services.add_to(self._grpc)
+        self._services.add_to(self._grpc)
         self.grpc_port = self._grpc.add_insecure_port(f"{options.host}:{options.grpc_port}")
         await self._grpc.start()
 
     async def stop(self) -> None:
         """Answers what was accepted, takes nothing new, and gives the model back."""
         self._rest.draining = True
-        stopping = [self._runner.cleanup()]
-        if self._grpc is not None:
-            stopping.append(self._grpc.stop(self.options.drain_seconds))
-        await asyncio.gather(*stopping)
+        await asyncio.gather(self._http.stop(), self._stop_grpc())
         await self.versions.stop()
+
+    async def _stop_grpc(self) -> None:
+        if self._grpc is None:
+            return
+        stopping = asyncio.ensure_future(self._grpc.stop(self.options.drain_seconds))
+        await asyncio.wait([stopping], timeout=LAST_SECONDS)
+        while self._services.answering and not stopping.done():
+            await asyncio.sleep(0.02)
+        await self._grpc.stop(None)  # what has still not arrived
+        await stopping
 
 
 _say = partial(print, flush=True)  # a pipe would keep the lines until the end

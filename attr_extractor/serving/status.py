@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 from grpc import StatusCode as Code
+
+from attr_extractor.serving.few_lines import few_lines
 
 # TF Serving's ToHTTPStatusCode (model_servers/http_server.cc)
 HTTP = {
@@ -26,6 +30,10 @@ _TITLE = "Graph execution error:"  # of a Session's message, above the reason
 _LONGEST = 500  # characters of a message: a graph's names its nodes and their Python lines
 
 
+_LOG = logging.getLogger(__name__)
+few_lines(__name__)
+
+
 class ServingError(Exception):
     """A request that gets no answer, with the reason that its sender is told."""
 
@@ -36,17 +44,23 @@ class ServingError(Exception):
         self.http = http or HTTP.get(code, 500)
 
     @classmethod
-    def of(cls, refusal: ServingError | tf.errors.OpError) -> ServingError:
-        """A refusal as it is; of the graph's own, with the code it gave."""
-        if isinstance(refusal, ServingError):
-            return refusal
-        lines = [line for line in refusal.message.splitlines() if line and line != _TITLE]
-        return cls(_BY_NUMBER[refusal.error_code], lines[0] if lines else refusal.message)
-
-
-REFUSALS = (ServingError, tf.errors.OpError)
+    def of(cls, raised: Exception) -> ServingError:
+        """A refusal as it is; the graph's own with the code it gave; anything else is a bug."""
+        if isinstance(raised, ServingError):
+            return raised
+        if isinstance(raised, tf.errors.OpError):
+            lines = [line for line in raised.message.splitlines() if line and line != _TITLE]
+            return cls(_BY_NUMBER[raised.error_code], lines[0] if lines else raised.message)
+        _LOG.error("a request failed", exc_info=raised)
+        return cls(Code.INTERNAL, f"the server failed: {type(raised).__name__}")
 
 
 def invalid(message: str) -> ServingError:
     """The commonest refusal: the request itself is wrong."""
     return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def too_large(most_bytes: int) -> ServingError:
+    """The refusal of a body that is, or unpacks to, more bytes."""
+    message = f"the body has more than {most_bytes:,} bytes"
+    return ServingError(Code.RESOURCE_EXHAUSTED, message, http=413)

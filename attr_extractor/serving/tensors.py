@@ -14,6 +14,8 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from attr_extractor.serving.status import invalid
 
 Arrays = Mapping[str, np.ndarray]
+_FEW_VALUES = 100_000  # that any request may hold: they cost next to nothing
+_MANY_VALUES = 8_000_000  # where a signature leaves sizes open
 # where a TensorProto keeps its values
 _FIELDS = {
     tf.float32: "float_val",
@@ -50,6 +52,12 @@ class Spec:
         if dtype not in _FIELDS:
             raise ValueError(f"{name} has the type {dtype.name}, which is not served")
         return cls(name, info.name, dtype, tuple(sizes[1:]))
+
+    def values(self) -> int | None:
+        """The numbers or texts of one row and the lists around them; None where sizes are open."""
+        if -1 in self.row_shape:
+            return None
+        return sum(math.prod(self.row_shape[:depth]) for depth in range(len(self.row_shape) + 1))
 
     def rows(self, shape: Iterable[int]) -> int:
         """The rows of a tensor of this shape; raises ServingError where it does not fit."""
@@ -92,6 +100,15 @@ def count_rows(shapes: Mapping[str, Iterable[int]], specs: Mapping[str, Spec], l
     if count > limit:
         raise invalid(f"the request has {count} rows; at most {limit} are answered at once")
     return count
+
+
+def most_values(specs: Mapping[str, Spec], rows: int) -> int:
+    """The values, lists and commas that JSON for so many rows may hold."""
+    of_a_row = [spec.values() for spec in specs.values()]
+    known = [values for values in of_a_row if values is not None]
+    if len(known) < len(of_a_row):
+        return _MANY_VALUES
+    return _FEW_VALUES + 2 * rows * sum(known)
 
 
 def from_protos(protos: Mapping[str, TensorProto], specs: Mapping[str, Spec], limit: int) -> Arrays:

@@ -22,6 +22,7 @@ from attr_extractor.serving import memory
 from attr_extractor.serving.batching import Queue, Workers
 from attr_extractor.serving.loaded import LoadedModel, Signature
 from attr_extractor.serving.status import Code, ServingError, invalid
+from attr_extractor.serving.tensors import most_values
 
 _REMEMBERED = 20  # versions that are gone and still have a status
 
@@ -33,6 +34,7 @@ class Version:
     number: int
     model: LoadedModel
     queues: dict[str, Queue]
+    most_values: int  # of a request's JSON, whatever the signature
     users: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -94,6 +96,14 @@ class Versions:
         """Whether a version answers."""
         return self._current is not None
 
+    def find(self, name: str, number: int | None) -> Version:
+        """The version of this number, or the newest, as it is now; raises ServingError."""
+        version = self._current
+        if name != self.name or version is None or number not in (None, version.number):
+            which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {which}")
+        return version
+
     @contextmanager
     def use(self, name: str, number: int | None) -> Iterator[Version]:
         """The version of this number, or the newest; it stays as long as it is in use.
@@ -101,10 +111,7 @@ class Versions:
         Raises:
           ServingError: there is none.
         """
-        version = self._current
-        if name != self.name or version is None or number not in (None, version.number):
-            which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
-            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {which}")
+        version = self.find(name, number)
         version.users += 1
         try:
             yield version
@@ -147,8 +154,10 @@ class Versions:
         queues = {
             name: Queue(signature, self._workers) for name, signature in model.signatures.items()
         }
+        rows = self._workers.limits.batch_size
+        most = max(most_values(s.inputs, rows) for s in model.signatures.values())
         self._set(number, Status.AVAILABLE)
-        self._replace(Version(number, model, queues))
+        self._replace(Version(number, model, queues, most))
         self._workers.metrics.loads.labels("ok").inc()
         self._workers.metrics.version.set(number)
         logging.info("version %d of %s answers", number, self.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -17,7 +19,7 @@ from PIL import Image
 from attr_extractor import storage
 from attr_extractor.catalogue import boxes
 from attr_extractor.errors import InputError
-from attr_extractor.review import decisions_file, page
+from attr_extractor.review import access, decisions_file, page
 from attr_extractor.review.server import Server
 from tests.conftest import draw_photo
 from tests.enrichment.by_hand import cell, color
@@ -243,6 +245,55 @@ def test_the_token_lets_in_and_becomes_a_cookie(shop, tmp_path):
         assert ask(f"{served.address}api/next", body, {"Cookie": cookie})[0] == 200
         for wrong in ("review=", "review=x", f"review={QUOTED}", cookie[:-1], cookie + "é"):
             assert ask(served.address, headers={"Cookie": wrong})[0] == 401
+
+
+def test_a_cookie_is_of_one_start_and_holds_nothing_to_guess_the_token_by(shop, tmp_path):
+    cookies = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        with running(options(shop, tmp_path / name, [cell()], token=TOKEN)) as served:
+            cookies.append(ask(f"{served.address}?token={QUOTED}")[2]["Set-Cookie"].split("; ")[0])
+            assert hashlib.sha256(TOKEN.encode()).hexdigest() not in cookies[-1]
+            assert ask(served.address, headers={"Cookie": cookies[-1]})[0] == 200
+            assert ask(served.address, headers={"Cookie": cookies[0]})[0] == (
+                200 if name == "a" else 401
+            )
+
+
+def test_tokens_cannot_be_tried_without_end(shop, tmp_path, monkeypatch):
+    with running(options(shop, tmp_path, [cell()], token=TOKEN)) as served:
+        cookie = ask(f"{served.address}?token={QUOTED}")[2]["Set-Cookie"].split("; ")[0]
+        found = [ask(f"{served.address}?token={i}")[0] for i in range(20)]
+        assert found == [401] * 10 + [429] * 10
+        assert ask(f"{served.address}?token={QUOTED}")[0] == 429  # nobody looks at it any more
+        assert ask(served.address, headers={"Cookie": cookie})[0] == 200
+        monkeypatch.setattr(access, "_PERIOD", 0.0)
+        assert ask(f"{served.address}?token={QUOTED}")[0] == 200
+
+
+def test_a_token_is_read_of_a_file(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("a secret\n")
+    assert access.read_token(file) == "a secret"
+    for content, why in ((b"", "is empty"), (b"\n", "is empty"), (b"\xff", "cannot be read")):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"the token's file {why}"):
+            access.read_token(file)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "words"),
+    [
+        (b"\x1f\x8bno gzip at all", {"Content-Encoding": "gzip"}, 415, "Content-Encoding"),
+        (gzip.compress(b"{}"), {"Content-Encoding": "gzip"}, 415, "Content-Encoding"),
+        ({**BODY, "which": {"seller": "\ud800"}}, {}, 400, "not a JSON body"),
+        (b"[" * 60_000, {}, 400, "recursion"),
+        (b" " * 70_000, {}, 413, "more than 65,536 bytes"),
+    ],
+)
+def test_a_body_that_no_page_sends_is_refused_with_a_reason(server, body, headers, status, words):
+    found, answer, _ = ask(f"{server.address}api/next", body, headers)
+    assert (found, words in json.loads(answer)["error"]) == (status, True), answer
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example", ""])

@@ -56,6 +56,7 @@ def test_a_photo_and_a_product_id_find_what_the_index_finds(served, exported, in
         ({}, 400, "either a photo or a product id"),
         ({"photo": "????"}, 400, "not a body of this page"),
         ({"photo": "aGVsbG8="}, 404, "the photo cannot be read: not an image"),
+        ({"product": "\ud800"}, 400, "not a JSON body"),
         ({"product": "nobody"}, 400, "the index has no product 'nobody'"),
         ({"product": "p020", "filters": ["colour=red"]}, 400, "did you mean 'color'?"),
         ({"product": "p020", "path": "/etc/passwd"}, 400, "path: Extra inputs"),
@@ -77,6 +78,8 @@ def test_nobody_else_is_let_in_and_nothing_else_is_shown(served, exported):
     for path in ("photo/99999", "photo/-1", "photo/..%2fcatalogue.csv", "catalogue.csv"):
         assert ask(f"{served.address}{path}")[0] == 404
     assert ask(served.address, headers={"Host": "evil.example"})[0] == 403
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert ask(f"{served.address}api/search", b"no gzip", packed)[0] == 415
     form = {"Content-Type": "text/plain"}
     body = json.dumps({"product": "p020"}).encode()
     assert ask(f"{served.address}api/search", body, form)[0] == 415

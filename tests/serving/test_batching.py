@@ -19,10 +19,14 @@ X = Spec("x", "x:0", tf.float32, ())
 Y = Spec("y", "y:0", tf.float32, ())
 
 
+NEGATIVE = tf.errors.InvalidArgumentError(None, None, "negative")
+
+
 class Doubles:
     """y = 2 x; a negative x is an error of the whole batch, as tf.io.parse_example's are."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception = NEGATIVE) -> None:
+        self.error = error
         self.batches: list[list[float]] = []
         self.goes_on = threading.Event()
         self.goes_on.set()
@@ -31,7 +35,7 @@ class Doubles:
         self.batches.append(x.tolist())
         assert self.goes_on.wait(30)
         if (x < 0).any():
-            raise tf.errors.InvalidArgumentError(None, None, "negative")
+            raise self.error
         return [2 * x]
 
 
@@ -70,13 +74,29 @@ def test_a_batch_never_exceeds_its_size_and_keeps_the_order():
     serve(scenario, batch_size=3)
 
 
-def test_what_the_graph_refuses_for_one_spoils_no_neighbour():
-    async def scenario(submit, _function, _workers):
-        found = await asyncio.gather(submit(1), submit(-1), submit(3), return_exceptions=True)
-        assert isinstance(found[1], tf.errors.InvalidArgumentError)
-        assert [found[i]["y"].tolist() for i in (0, 2)] == [[2], [6]]
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NEGATIVE, tf.errors.InvalidArgumentError),
+        # TensorFlow quotes the input in a message that it cannot read itself
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), ServingError),
+        (TypeError("a bug"), TypeError),
+    ],
+)
+def test_what_the_graph_refuses_for_one_spoils_no_neighbour(error, kind):
+    async def scenario(submit, function, workers):
+        asked = (submit(x) for x in (1, 2, -1, 3, 4, 5, 6, 7))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        failed = found.pop(2)
+        assert isinstance(failed, kind)
+        assert kind is not ServingError or failed.code is Code.INVALID_ARGUMENT
+        assert [answer["y"].tolist() for answer in found] == [[2], [4], [6], [8], [10], [12], [14]]
+        assert len(function.batches) == 7  # halved until the bad row is alone
+        page = workers.metrics.page().decode()
+        for figure in ("rows", "seconds"):  # of failed runs too
+            assert f'batch_{figure}_count{{signature="double"}} 7.0' in page
 
-    serve(scenario)
+    serve(scenario, function=Doubles(error), batch_size=8)
 
 
 def test_a_full_queue_refuses_at_once_and_recovers():

@@ -1,0 +1,250 @@
+"""An aiohttp application on a port, for every server of this package: deadlines, a cap, an end.
+
+aiohttp alone waits for ever for the rest of a head or a body, takes any number of connections, and
+unpacks bodies on the event loop. Here a head has `head_seconds` and a body `body_seconds`; at the
+cap the connection that has kept the server waiting longest makes room. At the end, requests that
+are still arriving get a few seconds, and those that have arrived their answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from attr_extractor.serving.few_lines import few_lines
+
+_OTHER_FILES = 256  # of the descriptors a process may have, those that are no connections
+LAST_SECONDS = 5.0  # for requests that are still arriving when the server ends
+_PATIENCE = 2.0  # seconds a body may take before it has to make room for others
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class HttpLimits:
+    """How many connections, and how long they may keep the server waiting."""
+
+    connections: int = 1000  # fewer where the process may open fewer files
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0  # between two requests
+
+
+async def _free(_size: int) -> None:
+    """No charge."""
+
+
+class HttpServer:
+    """One application on one port; to be started and stopped within one event loop.
+
+    `middleware` must be among the application's; its handlers read bodies by `body` alone.
+    """
+
+    def __init__(self, limits: HttpLimits):
+        self.limits = limits
+        self._cap = min(limits.connections, open_files() // 2)
+        self._listening: asyncio.Server | None = None
+        self._open: dict[web.RequestHandler, _Connection] = {}
+        self._awaited: dict[_Connection, None] = {}  # those the server waits for, longest first
+
+    async def start(
+        self, application: web.Application, host: str, port: int, drain_seconds: float
+    ) -> int:
+        """Listens.
+
+        Args:
+          port: 0: any that is free.
+          drain_seconds: at most, for the requests under way at the end.
+
+        Returns:
+          The port.
+
+        Raises:
+          OSError: it is taken, or the host is not this machine's.
+        """
+        few_lines("aiohttp.server", "asyncio")
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            handler_cancellation=True,  # whoever hangs up is not answered
+            shutdown_timeout=drain_seconds,
+            auto_decompress=False,
+        )
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        try:
+            self._listening = await loop.create_server(self._connection, host, port, backlog=128)
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        return self._listening.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Takes no connection any more and answers what has arrived."""
+        loop = asyncio.get_running_loop()
+        if self._listening is None:
+            return
+        self._listening.close()
+        until = loop.time() + LAST_SECONDS
+        while any(c.body_since is not None for c in self._awaited) and loop.time() < until:
+            await asyncio.sleep(0.02)
+        for connection in list(self._awaited):
+            if not connection.idle:  # an answer may be on its way; aiohttp closes those
+                self._drop(connection)
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Keeps track of who waits for whom: the server for the connection, or the other way."""
+        connection = self._open.get(request.protocol)
+        if connection is None:  # dropped when its head had just come
+            raise web.HTTPServiceUnavailable
+        if request.can_read_body:
+            self._wait(connection, None)
+        else:
+            self._work(connection)
+        try:
+            return await handler(request)
+        finally:
+            self._wait(connection, self.limits.idle_seconds)
+            connection.idle = True
+
+    async def body(
+        self,
+        request: web.Request,
+        most_bytes: int,
+        charge: Callable[[int], Awaitable[None]] = _free,
+    ) -> bytes:
+        """A request's body, as it was sent.
+
+        Args:
+          charge: told the bytes of each piece that has come; what it raises ends the reading.
+
+        Raises:
+          aiohttp.web.HTTPException: the body has too many bytes, or takes too long.
+        """
+        connection = self._open.get(request.protocol)
+        if connection is None:
+            raise web.HTTPServiceUnavailable
+        connection.body_since = asyncio.get_running_loop().time()
+        reading = _read(request, most_bytes, charge)
+        try:
+            content = await asyncio.wait_for(reading, self.limits.body_seconds)
+        except asyncio.TimeoutError as error:
+            seconds = f"{self.limits.body_seconds:g} seconds"
+            raise web.HTTPRequestTimeout(reason=f"the body took more than {seconds}") from error
+        finally:
+            connection.body_since = None
+        self._work(connection)
+        return content
+
+    def make_room(self) -> bool:
+        """Drops the body that has been arriving longest; false where none has taken long."""
+        before = asyncio.get_running_loop().time() - _PATIENCE
+        for connection in self._awaited:
+            if connection.body_since is not None and connection.body_since < before:
+                self._drop(connection)
+                return True
+        return False
+
+    def _connection(self) -> _Connection:
+        assert self._runner.server is not None
+        return _Connection(self, self._runner.server())
+
+    def opened(self, connection: _Connection) -> None:
+        """Counts a new connection; at the cap one has to go, the new one where none is awaited."""
+        full = len(self._open) >= self._cap
+        self._open[connection.aiohttp] = connection
+        if full:
+            self._drop(next(iter(self._awaited), connection))
+        self._wait(connection, self.limits.head_seconds)
+
+    def begun(self, connection: _Connection) -> None:
+        """Gives the head of a connection's next request the time that its first one had."""
+        self._wait(connection, self.limits.head_seconds)
+
+    def closed(self, connection: _Connection) -> None:
+        """Forgets a connection."""
+        self._work(connection)
+        self._open.pop(connection.aiohttp, None)
+
+    def _wait(self, connection: _Connection, seconds: float | None) -> None:
+        self._work(connection)
+        if connection.aiohttp not in self._open:
+            return
+        self._awaited[connection] = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            connection.timer = loop.call_later(seconds, self._drop, connection)
+
+    def _work(self, connection: _Connection) -> None:
+        self._awaited.pop(connection, None)
+        if connection.timer is not None:
+            connection.timer.cancel()
+            connection.timer = None
+
+    def _drop(self, connection: _Connection) -> None:
+        self.closed(connection)
+        connection.transport.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """What asyncio tells aiohttp of one connection, and the server beside it."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: HttpServer, aiohttp: web.RequestHandler):
+        self.aiohttp = aiohttp
+        self.idle = False  # answered, and nothing came since
+        self.body_since: float | None = None  # the loop's seconds, while a body arrives
+        self.timer: asyncio.TimerHandle | None = None
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.aiohttp.connection_made(transport)
+        self._server.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle:
+            self.idle = False
+            self._server.begun(self)
+        self.aiohttp.data_received(data)
+
+    def eof_received(self) -> None:
+        self.aiohttp.eof_received()
+
+    def pause_writing(self) -> None:
+        self.aiohttp.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.aiohttp.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.closed(self)
+        self.aiohttp.connection_lost(error)
+
+
+async def _read(
+    request: web.Request, most_bytes: int, charge: Callable[[int], Awaitable[None]]
+) -> bytes:
+    body, length = bytearray(), request.content_length or 0
+    while length <= most_bytes:
+        piece = await request.content.readany()
+        if not piece:
+            return bytes(body)
+        await charge(len(piece))
+        body += piece
+        length = max(length, len(body))
+    reason = f"the body has more than {most_bytes:,} bytes"
+    raise web.HTTPRequestEntityTooLarge(most_bytes, length, reason=reason)
+
+
+def open_files() -> int:
+    """How many descriptors the process may have for connections."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(64, (2**20 if soft == resource.RLIM_INFINITY else soft) - _OTHER_FILES)

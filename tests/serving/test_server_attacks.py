@@ -1,0 +1,233 @@
+"""Claims about clients that mean harm: an attack costs its sender the request, others nothing."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+
+from attr_extractor.errors import InputError
+from attr_extractor.records import example
+from attr_extractor.serving import http_server
+from attr_extractor.serving.batching import Limits
+from attr_extractor.serving.client import Client
+from attr_extractor.serving.http_server import HttpLimits
+from tests.serving.running import add_version, expected, photos, running
+
+MOST = 2**18  # bytes of a body
+# 5 rows of 32 x 32 x 3 pixels and the lists around them, twice, and 100,000
+VALUES = f"more than {100_000 + 2 * 5 * (32 * 32 * 3 + 32 * 32 + 32 + 1):,} values"
+PREDICT = "/v1/models/shop:predict"
+
+
+@pytest.fixture(scope="module")
+def folder(exported, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "shop"
+    path.mkdir()
+    add_version(exported, path, 1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    limits = Limits(batch_size=5)
+    with running(folder, limits=limits, max_body_bytes=MOST, max_pending_bytes=4 * MOST) as made:
+        yield made
+
+
+def head(*fields: str) -> bytes:
+    lines = [f"POST {PREDICT} HTTP/1.1", "Host: localhost", *fields, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+@contextlib.contextmanager
+def stalled(server, count: int, *parts: bytes) -> Iterator[list[socket.socket]]:
+    """So many connections that send these parts and then nothing, once it has come."""
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        opened = [
+            stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(count)
+        ]
+        for connection in opened:
+            connection.sendall(b"".join(parts))
+        wait_until(lambda: metric(server, "pending_bytes") >= count)
+        yield opened
+
+
+def metric(server, name: str) -> float:
+    page = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=60).text
+    return float(page.split(f"\nattr_extractor_{name} ")[1].split()[0])
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def post(server, body: bytes, **fields: str) -> httpx.Response:
+    url = f"http://127.0.0.1:{server.port}{PREDICT}"
+    return httpx.post(url, content=body, headers=fields, timeout=60)
+
+
+def rows(*values: bytes, signature: str = "serving_default") -> bytes:
+    texts = [{"b64": base64.b64encode(value).decode()} for value in values]
+    return json.dumps({"signature_name": signature, "instances": texts}).encode()
+
+
+def test_bodies_that_are_announced_and_not_sent_cost_nobody_else_anything(server, exported):
+    announced = head(f"Content-Length: {MOST}")
+    for fields in (announced, head("Transfer-Encoding: chunked")):
+        with stalled(server, 16, fields, b"1\r\n{\r\n"):
+            assert post(server, rows(photos(exported)[0])).status_code == 200
+            assert metric(server, "pending_bytes") < MOST
+
+
+def test_many_honest_bodies_of_unknown_length_are_all_answered(server, exported):
+    body = rows(photos(exported)[0])
+
+    def ask(_i: int) -> int:
+        return post(server, iter([body[:100], body[100:]])).status_code
+
+    with ThreadPoolExecutor(24) as pool:
+        assert set(pool.map(ask, range(48))) == {200}
+
+
+def test_large_bodies_that_stall_make_room_for_others(server, exported, monkeypatch):
+    monkeypatch.setattr(http_server, "_PATIENCE", 0.1)
+    parts = (head(f"Content-Length: {MOST}"), b" " * (MOST - 100))
+    with stalled(server, 4, *parts) as connections:
+        time.sleep(0.2)  # longer than the server's patience
+        assert post(server, rows(photos(exported)[0])).status_code == 200
+        with contextlib.suppress(ConnectionResetError):
+            assert connections[0].recv(1) == b""  # the one that came first
+
+
+def test_a_stalled_body_keeps_no_version_in_memory(exported, tmp_path):
+    add_version(exported, tmp_path, 1)
+
+    def states(server) -> dict[str, str]:
+        url = f"http://127.0.0.1:{server.port}/v1/models/shop"
+        found = httpx.get(url, timeout=60).json()["model_version_status"]
+        return {each["version"]: each["state"] for each in found}
+
+    stalls = contextlib.ExitStack()
+    with running(tmp_path, name="shop") as server, stalls:
+        stalls.enter_context(stalled(server, 1, head("Content-Length: 1000"), b"{"))
+        add_version(exported, tmp_path, 2)
+        wait_until(lambda: states(server) == {"2": "AVAILABLE", "1": "END"})
+
+
+def test_a_body_that_takes_too_long_is_refused_with_a_reason(folder):
+    with running(folder, http=HttpLimits(body_seconds=0.3)) as server:
+        address = ("127.0.0.1", server.port)
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(head("Content-Length: 1000") + b"{")
+            found = connection.recv(10_000)
+        assert found.startswith(b"HTTP/1.1 408") and b"more than 0.3 seconds" in found
+
+
+def test_the_end_waits_for_no_stalled_body(folder, monkeypatch):
+    monkeypatch.setattr(http_server, "LAST_SECONDS", 0.1)
+    stalls = contextlib.ExitStack()
+    with stalls, running(folder, drain_seconds=1e4) as server:  # it ends within 120, or fails
+        stalls.enter_context(stalled(server, 2, head("Content-Length: 1000"), b"{"))
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nHost: localhost\r\nX-"])
+def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(folder, sent):
+    with running(folder, http=HttpLimits(head_seconds=0.3)) as server:
+        address = ("127.0.0.1", server.port)
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(sent)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        # so is the second one of a connection
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(10_000).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"GET /")
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+
+
+def test_half_heads_beyond_the_cap_make_room_for_whole_ones(folder, exported):
+    with running(folder, http=HttpLimits(connections=8)) as server, contextlib.ExitStack() as stack:
+        for _ in range(40):
+            address = ("127.0.0.1", server.port)
+            stack.enter_context(socket.create_connection(address)).sendall(b"POST / HTTP/1.1\r\n")
+        with ThreadPoolExecutor(4) as pool:
+            found = pool.map(lambda photo: post(server, rows(photo)), photos(exported) * 4)
+            assert {answer.status_code for answer in found} == {200}
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "words"),
+    [
+        (gzip.compress(b'{"inputs":[' + b"[]," * 80_000 + b"[]]}"), "gzip", 400, VALUES),
+        (gzip.compress(b" " * 2**22), "gzip", 413, "more than 262,144 bytes"),
+        (b"\x1f\x8bno gzip at all", "gzip", 400, "is no gzip"),
+        (gzip.compress(b"{}")[:-1], "gzip", 400, "is no whole gzip"),
+        (b"{}", "br", 415, "'br' is not read"),
+        (b'{"inputs":[' + b"[]," * 80_000 + b"[]]}", "", 400, VALUES),
+    ],
+)
+def test_what_a_body_unpacks_to_is_bounded(server, body, encoding, status, words):
+    answer = post(server, body, **({"Content-Encoding": encoding} if encoding else {}))
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert words in answer.json()["error"]
+
+
+def test_a_small_body_does_not_unpack_to_a_thousand_times_its_size(folder):
+    with running(folder) as server:
+        answer = post(server, gzip.compress(b" " * 2**24), **{"Content-Encoding": "gzip"})
+    assert answer.status_code == 413
+
+
+def test_bytes_that_are_no_example_are_refused_and_spoil_no_neighbour(folder, exported):
+    files = photos(exported)
+    answers = expected(exported, files)
+    bad = rows(b"\xff" * 100, signature="tf_example")
+    with running(folder) as server, ThreadPoolExecutor(8) as pool:
+        addresses = (f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}")
+        clients = [Client(address, "shop") for address in addresses]
+        refused = [pool.submit(post, server, bad) for _ in range(20)]
+        examples = [example.of_photo(file) for file in files]
+        good = [
+            pool.submit(clients[i % 2].predict, {"examples": examples}, "tf_example")
+            for i in range(20)
+        ]
+        for each in good:
+            np.testing.assert_allclose(
+                each.result()["category_score"], answers["category_score"], atol=1e-5
+            )
+        assert {each.result().status_code for each in refused} == {400}
+        with pytest.raises(InputError, match="INVALID_ARGUMENT: Could not parse example"):
+            clients[1].predict({"examples": [b"\xff" * 100]}, "tf_example")
+
+
+def test_a_server_of_this_machine_is_asked_by_its_own_name_only(server):
+    url = f"http://127.0.0.1:{server.port}/v1/models/shop"
+    for host, status in (
+        *(("localhost", 200), ("127.0.0.1:8501", 200), ("[::1]:1", 200)),
+        *(("evil.example", 403), ("localhost.evil.example:8501", 403), ("[", 403), ("", 403)),
+    ):
+        assert httpx.get(url, headers={"Host": host}).status_code == status, host
+
+
+def test_what_is_no_http_writes_few_lines(server, caplog):
+    for _ in range(40):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\x01\x02: \r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.0 400")
+    assert 0 < len([r for r in caplog.records if r.name == "aiohttp.server"]) <= 10
