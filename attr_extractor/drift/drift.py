@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from attr_extractor import files, storage
 from attr_extractor.catalogue import raw_files
@@ -151,6 +152,12 @@ def _asker(
             f"{described.path}: trained on photos with a short side of "
             f"{described.facts.photo_short_side}, the records' have {short_side}; name the records "
             "it was trained on"
+        )
+    if described.facts.records not in ("", manifest.digest):
+        logging.warning(
+            "%s: trained on other records (digest %s) than these (digest %s); photos that it was "
+            "trained on may stand in their split %s, and then its answers seem to have drifted",
+            *(described.path, described.facts.records, manifest.digest, options.split),
         )
     return views.Asker(model_dir.load(model)), described
 

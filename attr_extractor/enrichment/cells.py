@@ -1,12 +1,19 @@
 """cells.parquet: what seller and model say of each cell, one row per table row and attribute.
 
 It is what the catalogue report, the review page and a spreadsheet start from. Attributes that do
-not apply to a product's category have no row.
+not apply to a product's category have no row. The file's metadata says which model answered.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Dict
+
 import pyarrow as pa
+
+from attr_extractor import yaml_files
+
+if TYPE_CHECKING:
+    from attr_extractor.serving.model_dir import Facts  # TensorFlow
 
 # what the seller wrote, held against the model
 AGREED, CONTRADICTED, DOUBTFUL = "agreed", "contradicted", "doubtful"
@@ -34,3 +41,29 @@ SCHEMA = pa.schema(
         ("error", pa.string()),  # why photos of the row could not be read, "" where all were
     ]
 )
+METADATA = b"attr_extractor"  # key of the Parquet file's, for a MadeBy as JSON
+
+
+class MadeBy(yaml_files.Model):
+    """The model whose answers and scores a file of cells holds."""
+
+    model: str  # its digest
+    weights: str  # digest of its run's; empty in an older export
+    fingerprint: str
+    temperatures: Dict[str, float]  # by attribute
+
+    @classmethod
+    def of(cls, facts: Facts) -> MadeBy:
+        """What a model's description says of it."""
+        attributes = facts.thresholds.attributes
+        return cls(
+            model=facts.digest,
+            weights=facts.weights,
+            fingerprint=facts.fingerprint,
+            temperatures={name: attributes[name].temperature for name in attributes},
+        )
+
+    @classmethod
+    def metadata(cls, facts: Facts) -> dict[bytes, bytes]:
+        """The metadata of a file; none where an older version exported the model."""
+        return {METADATA: cls.of(facts).model_dump_json().encode()} if facts.digest else {}

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from attr_extractor import files, yaml_files
+from attr_extractor import files, made_from, yaml_files
+from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.enrichment.rates import wilson
 from attr_extractor.errors import InputError, require_folder
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
@@ -34,15 +35,15 @@ class Validation:
     wrong: np.ndarray  # float64 [T, K], those of them whose best value is wrong
 
 
-def read(run_dir: str | Path, schema: Schema, model: Thresholds | None = None) -> Validation:
+def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> Validation:
     """Reads what evaluate.py --split=validation wrote into a run.
 
     Args:
-      model: the exported model's thresholds, whose temperatures have to be the run's.
+      made_by: the model of the cells, whose temperatures have to be the run's.
 
     Raises:
-      InputError: no run of this schema, one that was not measured on validation since its
-        thresholds were chosen, or one that scores otherwise than the model.
+      InputError: no run of this schema, one that was not measured on validation since it was
+        trained and its thresholds were chosen, or one that scores otherwise than the model.
     """
     folder = require_folder(run_dir, "the run directory")
     chosen = Thresholds.read(folder / "thresholds.json", schema)
@@ -53,11 +54,15 @@ def read(run_dir: str | Path, schema: Schema, model: Thresholds | None = None) -
         raise InputError(f"{folder}: not measured on {SPLIT} yet: run {todo}")
     measured = yaml_files.validate(run_files.MeasuredForCosts, section, f"{metrics}: {SPLIT}")
     run_files.require_attributes(measured.attributes, schema, f"{metrics}: {SPLIT}")
+    weights = made_from.run_weights_digest(folder)
+    chosen.require_weights(weights, folder)
+    if section.get("weights_digest") != weights:  # an older version did not note it
+        raise InputError(f"{folder}: trained since it was measured on {SPLIT}: run {todo}")
     if measured.thresholds != chosen.digest:
         raise InputError(f"{folder}: calibrated since it was measured on {SPLIT}: run {todo}")
-    if model is not None:
-        require_same(model.fingerprint, schema, str(folder))
-        if not np.array_equal(model.temperatures(schema), chosen.temperatures(schema)):
+    if made_by is not None:
+        require_same(made_by.fingerprint, schema, str(folder))
+        if made_by.temperatures != {n: a.temperature for n, a in chosen.attributes.items()}:
             raise InputError(
                 f"{folder}: its temperatures are not the exported model's, so its scores mean "
                 "something else: name the run that the model was exported from"

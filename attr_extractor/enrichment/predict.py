@@ -101,6 +101,7 @@ def predict(
     folder = output.with_name(output.name + ".parts")
     job = {
         "model": str(described.path.resolve()),
+        "model_description": described.description_digest(),
         "weights": described.digest(),
         "fingerprint": described.facts.fingerprint,
         "catalogue": files.digest(catalogue),
@@ -119,7 +120,8 @@ def predict(
                 work(part, bar.update)
     else:
         runner.run(work, todo, "filling")
-    return _join(parts, names, output, cells_output, folder)
+    form = cells.SCHEMA.with_metadata(cells.MadeBy.metadata(described.facts))
+    return _join(parts, names, output, cells_output, form, folder)
 
 
 def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
@@ -127,7 +129,7 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     folder = Path(part).parent
     job = files.read_json(folder / jobs.FILE, "the prediction's job")
     options = Options(**{**job["options"], "box_columns": tuple(job["options"]["box_columns"])})
-    described, score = _scorer(job["model"], options.server)
+    described, score = _scorer(job["model"], job["model_description"], options.server)
     reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
     always, with_cells = options.answer == "best", job["with_cells"]
     asked = (always, options.sure, job["seller"], job["box"], with_cells)
@@ -181,12 +183,15 @@ def _groups(
 
 
 @functools.lru_cache(maxsize=1)  # once in each process that works
-def _scorer(model: str, server: str) -> tuple[model_dir.Description, scoring.Scorer]:
-    if server:
-        described = model_dir.describe(model)
-        return described, scoring.remote(server, described.schema)
-    loaded = model_dir.load(model)
-    return loaded, scoring.local(loaded)
+def _scorer(
+    model: str, description: str, server: str
+) -> tuple[model_dir.Description, scoring.Scorer]:
+    described = model_dir.describe(model) if server else model_dir.load(model)
+    if described.description_digest() != description:
+        raise InputError(f"{model}: exported anew while it fills a table; begin that one again")
+    if isinstance(described, model_dir.ExportedModel):
+        return described, scoring.local(described)
+    return described, scoring.remote(server, described)
 
 
 def _prepare(
@@ -249,6 +254,7 @@ def _join(
     names: list[str],
     output: Path,
     cells_output: str | Path | None,
+    form: pa.Schema,
     folder: Path,
 ) -> Summary:
     """The parts in one file each, the filled table last: once it is there, all is done."""
@@ -256,7 +262,7 @@ def _join(
     for part in parts:
         summary.add(files.read_json(_beside(part, "counts.json"), "a part's counts"))
     if cells_output is not None:
-        write = functools.partial(pq.ParquetWriter, schema=cells.SCHEMA, compression="zstd")
+        write = functools.partial(pq.ParquetWriter, schema=form, compression="zstd")
         with storage.whole(cells_output) as temporary, write(temporary) as writer:
             for part in parts:
                 writer.write_table(files.read_table(_beside(part, "cells.parquet")))

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from attr_extractor import files, storage
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import fill_costs, quality, quality_report, rates
+from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.enrichment.contradictions import COLUMNS, Contradictions
 from attr_extractor.enrichment.quality import KINDS, Quality
 from attr_extractor.enrichment.read_cells import CellsFile, schema_of
@@ -51,9 +52,13 @@ def qualify(
     Raises:
       InputError: something given cannot be used, or the folder holds something.
     """
-    used, thresholds = schema_of(schema, model)
-    source = CellsFile(cells, used)
-    validation = None if run_dir is None else fill_costs.read(run_dir, used, thresholds)
+    used, described = schema_of(schema, model)
+    source = CellsFile(cells, used, described)
+    validation = None
+    if run_dir is not None:
+        source.require_run(run_dir)
+        of_older = None if described is None else MadeBy.of(described)
+        validation = fill_costs.read(run_dir, used, source.made_by or of_older)
     folder = require_new_folder(output_dir, "--output_dir")
     counted, contradicted = Quality(used), Contradictions(most)
     with tqdm(total=len(source), unit="cell", desc="counting") as progress:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from absl import logging
 
+from attr_extractor import made_from, yaml_files
 from attr_extractor.enrichment import cells
 from attr_extractor.errors import InputError, did_you_mean, require_file
-from attr_extractor.model.thresholds import Thresholds
-from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.schema import SEPARATOR, Schema, require_same
+
+if TYPE_CHECKING:
+    from attr_extractor.serving.model_dir import Facts
 
 CELLS_PER_BATCH = 65_536
 _NOT_NULL = ("row", "product_id", "seller", "category", "attribute", "given", "answer", "verdict")
 _JOINT = "\x1f"  # parts attribute and value; a value that holds it is looked at all the same
 
 
-def schema_of(
-    schema: str | Path | None, model: str | Path | None
-) -> tuple[Schema, Thresholds | None]:
-    """The schema of a cells file, and the thresholds of the model that answered, where given.
+def schema_of(schema: str | Path | None, model: str | Path | None) -> tuple[Schema, Facts | None]:
+    """The schema of a cells file, and the description of the model that answered, where given.
 
     Args:
       schema: YAML; or `model`, an exported one, whose assets hold both.
@@ -38,14 +42,22 @@ def schema_of(
     from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
 
     described = describe(model)
-    return described.schema, described.facts.thresholds
+    return described.schema, described.facts
 
 
 class CellsFile:
     """A cells file whose columns are those of `cells.SCHEMA`; their content is checked as read."""
 
-    def __init__(self, path: str | Path, schema: Schema):
-        """Raises InputError where there is no such file or it is not of that form."""
+    def __init__(self, path: str | Path, schema: Schema, model: Facts | None = None):
+        """Opens a file.
+
+        Args:
+          model: the one that must have answered; cells that do not tell theirs, of an older
+            version or written anew, are taken with a warning.
+
+        Raises:
+          InputError: there is no such file, it is not of that form, or of another schema or model.
+        """
         self.path = require_file(path, "the cells file")
         self.schema = schema
         try:
@@ -64,9 +76,50 @@ class CellsFile:
                 wanted = f"of type {kind}, not {field.type}"
                 raise self._refusal(f"the column {field.name!r} is {wanted}")
         self._seen: set[str] = set()
+        self.made_by = self._made_by()
+        if model is not None:
+            self._require_model(model)
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
+
+    def require_run(self, run_dir: str | Path) -> None:
+        """Raises InputError where a run's weights are not those of the model that answered."""
+        if self.made_by is None:
+            return
+        found = made_from.run_weights_digest(run_dir)
+        if found != self.made_by.weights:
+            raise InputError(
+                f"{run_dir}: its weights (digest {found}) are not those of the model that wrote "
+                f"{self.path} (digest {self.made_by.weights}): name the run that it was exported "
+                "from"
+            )
+
+    def _made_by(self) -> cells.MadeBy | None:
+        told = (self._file.schema_arrow.metadata or {}).get(cells.METADATA)
+        if told is None:
+            return None
+        try:
+            content = json.loads(told)
+        except ValueError as error:
+            raise self._refusal(f"its metadata is not JSON: {error}") from error
+        found = yaml_files.validate(cells.MadeBy, content, f"{self.path}, metadata")
+        require_same(found.fingerprint, self.schema, str(self.path))
+        return found
+
+    def _require_model(self, model: Facts) -> None:
+        if self.made_by is None:
+            logging.warning(
+                "%s: does not say which model wrote it, as those of older versions and copies do "
+                "not; whether it is the one of --model is not known",
+                self.path,
+            )
+        elif self.made_by.model != model.digest:
+            raise InputError(
+                f"{self.path}: cells of another model (digest {self.made_by.model}) than that of "
+                f"--model (digest {model.digest or 'not told: an older export'}): name the one "
+                "that wrote them, or write them anew with predict.py --cells"
+            )
 
     def fingerprint(self) -> str:
         """32 hex digits over all bytes of the file; a second per gigabyte or so."""

@@ -16,11 +16,11 @@ from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from attr_extractor.catalogue import boxes, photos, table
 from attr_extractor.errors import InputError, extra
-from attr_extractor.schema import Schema
-from attr_extractor.serving.model_dir import ExportedModel
+from attr_extractor.serving.model_dir import Description, ExportedModel
 
 BATCH = 32  # photos the model sees at once, rows that are read at once
 READ_AHEAD = max(3, os.cpu_count() or 1)  # batches of rows
@@ -70,27 +70,43 @@ def local(model: ExportedModel) -> Scorer:
     return score
 
 
-def remote(address: str, schema: Schema) -> Scorer:
+def remote(address: str, model: Description) -> Scorer:
     """The `scores` signature of a server.
 
     Args:
       address: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.
+      model: the one that the server must serve; an older export tells its values alone.
 
     Raises:
       InputError: not such an address. Its calls raise InputError, too, where the server's model
-        has other values than the schema, and as `Client.predict` does.
+        is another one, and as `Client.predict` does.
     """
     with extra("serving"):
         from attr_extractor.serving.client import Client
-    place, _, model = address.rpartition("/")
-    if not model or "://" not in place:
+    place, _, name = address.rpartition("/")
+    if not name or "://" not in place:
         raise InputError(f"--server={address}: write grpc://HOST:PORT/MODEL")
-    client = Client(place, model, batch_size=BATCH)
+    client = Client(place, name, batch_size=BATCH)
+    digest, schema = model.facts.digest, model.schema
+    if not digest:
+        logging.warning(
+            "%s: exported by an older version, so that only the values of %s's model can be "
+            "compared with it; export the run again and serve that",
+            *(model.path, address),
+        )
 
     def score(stored: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
         outputs = client.photos(stored, "scores")
         if list(outputs["names"][0]) != schema.value_names:
-            raise InputError(f"{address}: serves a model of another schema")
+            raise InputError(f"{address}: serves a model of another schema than {model.path}")
+        told = set(outputs["model"].tolist()) if "model" in outputs else {""}
+        if told != {digest}:
+            other = ", ".join(sorted(told)) or "not told: an older export"
+            raise InputError(
+                f"{address}: serves another model (digest {other}) than --model={model.path} "
+                f"(digest {digest or 'not told: an older export'}): name the served one with "
+                "--model, or serve this one"
+            )
         return outputs["scores"], list(outputs["error"])
 
     return score

@@ -41,8 +41,8 @@ def calibrate(
       per_value: thresholds of their own for values with enough labels.
 
     Returns:
-      Section `calibration` of metrics.json: `thresholds`, what thresholds.json holds; per split
-      what `measure` found.
+      Section `calibration` of metrics.json: `weights_digest`; `thresholds`, what thresholds.json
+      holds; per split what `measure` found.
 
     Raises:
       InputError: no trained run there, no photo for validation, or a goal that cannot be.
@@ -55,7 +55,7 @@ def calibrate(
     def batches(split: str) -> tf.data.Dataset:
         return dataset.evaluation_batches(run.records, manifest, run.config.data, split)
 
-    uncalibrated = Thresholds.of_schema(schema)
+    uncalibrated, weights = Thresholds.of_schema(schema), run.weights_digest
     plain = run.load_network(uncalibrated)
     with dataset.readable(run.records):
         fitted, photos = calibration.fit(plain, batches(CHOSEN_ON), choosing.MIN_PRESENT)
@@ -76,7 +76,11 @@ def calibrate(
                 values=counts.of_values(name, goal) if per_value else {},
             )
         chosen = Thresholds(
-            fingerprint=schema.fingerprint, split=CHOSEN_ON, photos=photos, attributes=attributes
+            fingerprint=schema.fingerprint,
+            split=CHOSEN_ON,
+            photos=photos,
+            weights=weights,
+            attributes=attributes,
         )
         answers = run.answers(chosen)
         measured = {
@@ -85,7 +89,7 @@ def calibrate(
             if manifest.splits[split].photos
         }
     files.write_json(run.path / "thresholds.json", chosen.model_dump())
-    section = {"thresholds": chosen.model_dump(), **measured}
+    section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
     run.update_metrics("calibration", section)
     model_card.write(run)
     return section

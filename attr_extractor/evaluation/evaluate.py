@@ -80,8 +80,13 @@ def evaluate(
         shown = samples.collect(ours.model, batches, ours.answers)
 
     suffix = f"_{folder.resolve().name}" if records else ""
-    with_thresholds = run.thresholds().digest
-    measured = {"split": split, "records": str(folder), "thresholds": with_thresholds, **measured}
+    measured = {
+        "split": split,
+        "records": str(folder),
+        "weights_digest": run.weights_digest,
+        "thresholds": run.thresholds().digest,
+        **measured,
+    }
     measured["details"] = f"metrics_{split}{suffix}_details.json"
     if other is not None:
         measured["comparison"] = {"run": str(other.path), **measured["comparison"]}
@@ -110,7 +115,7 @@ def _draw_heat(explainer: Explainer) -> DrawHeat:
 
 def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
     """What calibrate.py found, on this split where it looked at it; None before it has run."""
-    section = run.metrics().get("calibration")
+    section = run.metrics_of(run.weights_digest).get("calibration")
     if section is None:
         return None
     run_files.require_calibrated(section, run.schema, f"{run.path / run_files.FILE}: calibration")

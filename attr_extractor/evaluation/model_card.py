@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attr_extractor import files, storage, yaml_files
+from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError, parsing
 from attr_extractor.evaluation import model_card_text
 from attr_extractor.records.manifest import FILE, Manifest
@@ -41,6 +42,17 @@ def write(run: RunDir) -> dict[str, Any]:
     Raises:
       InputError: the marks of an entry in model_card.md are damaged: text would be lost.
     """
+    card, page = make(run)
+    files.write_json(run.path / CARD, card)
+    storage.write(run.path / PAGE, page.encode())
+    return card
+
+
+def make(run: RunDir) -> tuple[dict[str, Any], str]:
+    """The card and its page, with the entries of those in the run; raises as `write` does.
+
+    Figures measured on other weights than the run's present ones stay out.
+    """
     path = run.path / CARD
     before = files.read_json(path, "the model card") if path.is_file() else {}
     yaml_files.validate(run_files.Card, before, str(path))
@@ -65,14 +77,12 @@ def write(run: RunDir) -> dict[str, Any]:
         "thresholds": run.thresholds().model_dump(),
         "entries": _entries(run.path / PAGE, before.get("entries", {})),
     }
-    files.write_json(path, card)
-    storage.write(run.path / PAGE, model_card_text.render(card, ENTRIES, run.schema).encode())
-    return card
+    return card, model_card_text.render(card, ENTRIES, run.schema)
 
 
 def _metrics(run: RunDir) -> dict[str, Any]:
-    """The sections of metrics.json that a card shows, checked."""
-    metrics, path = run.metrics(), run.path / run_files.FILE
+    """The sections of metrics.json about the run's present weights, checked."""
+    metrics, path = run.metrics_of(run.weights_digest), run.path / run_files.FILE
     for name, section in metrics.items():
         if name == "training":
             yaml_files.validate(run_files.Training, section, f"{path}: {name}")
@@ -153,7 +163,7 @@ def _calibration(metrics: dict[str, Any]) -> dict[str, Any] | None:
     section = metrics.get("calibration")
     if section is None:
         return None
-    return {name: found["mean"] for name, found in section.items() if name != "thresholds"}
+    return {name: found["mean"] for name, found in section.items() if name in SPLITS}
 
 
 def _entries(page: Path, before: dict[str, str]) -> dict[str, str]:

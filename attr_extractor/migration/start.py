@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from attr_extractor import files
+from attr_extractor import files, made_from
 from attr_extractor.migration.plan import Plan, Source
 from attr_extractor.model import branches, network
 from attr_extractor.model.thresholds import OfAttribute, Thresholds
@@ -88,7 +88,10 @@ def write(
     Raises:
       InputError: see `arrays`; or the folder holds something.
     """
-    weights, limits = arrays(plan, run, manifest), thresholds(plan, run.thresholds())
+    weights, before = arrays(plan, run, manifest), run.thresholds()
+    limits = thresholds(plan, before)
+    if before.calibrated:  # on the weights that these are made of
+        limits = limits.model_copy(update={"weights": made_from.weights_digest(weights)})
     start = RunDir.create(output_dir, run.config, Path(records), manifest)
     files.write_json(start.path / "thresholds.json", limits.model_dump())
     files.write_arrays(start.path / "weights.npz", weights)

@@ -12,6 +12,7 @@ from typing import Annotated, Dict, Optional
 
 import numpy as np
 import pydantic
+from absl import logging
 
 from attr_extractor import files, yaml_files
 from attr_extractor.errors import InputError, did_you_mean
@@ -35,6 +36,7 @@ class Thresholds(yaml_files.Model):
     fingerprint: str
     split: Optional[str] = None  # that temperatures and thresholds were chosen on, if any
     photos: int = 0  # of that split
+    weights: str = ""  # digest of those they were calibrated on; empty: fit any
     attributes: Dict[str, OfAttribute]
 
     @classmethod
@@ -59,9 +61,37 @@ class Thresholds(yaml_files.Model):
         return found
 
     @property
+    def calibrated(self) -> bool:
+        """Whether they were chosen for certain weights, be it by an older version."""
+        return bool(self.weights or self.split)
+
+    @property
     def digest(self) -> str:
         """16 hex digits: other temperatures or thresholds, another digest."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        held = self.model_dump_json(exclude={"weights"})
+        return hashlib.sha256(held.encode()).hexdigest()[:16]
+
+    def require_weights(self, digest: str, run_dir: Path) -> None:
+        """Checks that thresholds belong to a run's weights; those of the schema fit any.
+
+        Thresholds that an older version calibrated do not tell: they are taken with a warning.
+
+        Raises:
+          InputError: they were calibrated on other weights.
+        """
+        path, cure = run_dir / "thresholds.json", f"python tools/calibrate.py --run_dir={run_dir}"
+        if not self.calibrated or self.weights == digest:
+            return
+        if self.weights:
+            raise InputError(
+                f"{path}: calibrated on other weights (digest {self.weights}) than weights.npz "
+                f"beside it (digest {digest}): run {cure}"
+            )
+        logging.warning(
+            "%s: calibrated by an older version, which did not note on which weights; if they are "
+            "not the run's, run %s",
+            *(path, cure),
+        )
 
     def check(self, schema: Schema, origin: str) -> None:
         """Raises InputError naming `origin` where attributes or values are not the schema's."""

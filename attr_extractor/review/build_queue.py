@@ -34,7 +34,11 @@ QUEUE = "queue"  # fact: what tells this queue from any other
 
 
 def open_queue(
-    decisions: str | Path, cells: str | Path, schema: Schema, thresholds: np.ndarray, most: int
+    decisions: str | Path,
+    cells: str | Path | CellsFile,
+    schema: Schema,
+    thresholds: np.ndarray,
+    most: int,
 ) -> tuple[DecisionsFile, str]:
     """The decisions file of a cells file, its queue built where there is none yet.
 
@@ -48,7 +52,7 @@ def open_queue(
     Raises:
       InputError: a file cannot be used, or belongs to another cells file or schema.
     """
-    source = CellsFile(cells, schema)
+    source = cells if isinstance(cells, CellsFile) else CellsFile(cells, schema)
     fingerprint = source.fingerprint()
     file = DecisionsFile(decisions)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attr_extractor.enrichment.read_cells import schema_of
+from attr_extractor.enrichment.read_cells import CellsFile, schema_of
 from attr_extractor.errors import InputError
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.review import access
@@ -21,7 +21,6 @@ from attr_extractor.review.api import Api
 from attr_extractor.review.build_queue import QUEUE, open_queue
 from attr_extractor.review.pictures import Photos
 from attr_extractor.review.queue import LEASE_SECONDS, Queue
-from attr_extractor.schema import Schema
 from attr_extractor.serving.stop import stop_asked
 
 MOST = 100_000  # cells in the queue
@@ -53,7 +52,8 @@ class Server:
         access.require_safe(options.host, options.token)
         self.options = options
         self.port = 0
-        schema, thresholds = _schema(options)
+        source, thresholds = _cells(options)
+        schema = source.schema
         photos = Photos(options.image_root)
         heat = None
         if options.run_dir is not None:
@@ -61,7 +61,7 @@ class Server:
 
             heat = Heat(options.run_dir, schema, options.image_root)
         self._file, self.summary = open_queue(
-            options.decisions, options.cells, schema, thresholds, options.most
+            options.decisions, source, schema, thresholds, options.most
         )
         self.queue_id = self._file.facts()[QUEUE]
         queue = Queue(self._file, schema, options.lease_seconds)
@@ -114,12 +114,15 @@ async def _run(server: Server, say: Callable[[str], None]) -> None:
     say("ended; every decision is in the decisions file")
 
 
-def _schema(options: Options) -> tuple[Schema, np.ndarray]:
-    """The schema, and above which score each value is answered: float32 [V]."""
-    schema, thresholds = schema_of(options.schema, options.model)
-    if thresholds is not None:
-        return schema, thresholds.per_value(schema)
+def _cells(options: Options) -> tuple[CellsFile, np.ndarray]:
+    """The cells, and above which score each value is answered: float32 [V]."""
+    schema, model = schema_of(options.schema, options.model)
+    source = CellsFile(options.cells, schema, model)
+    if options.run_dir is not None:
+        source.require_run(options.run_dir)
+    if model is not None:
+        return source, model.thresholds.per_value(schema)
     if options.run_dir is not None:
         path = Path(options.run_dir) / "thresholds.json"
-        return schema, Thresholds.read(path, schema).per_value(schema)
-    return schema, Thresholds.of_schema(schema).per_value(schema)
+        return source, Thresholds.read(path, schema).per_value(schema)
+    return source, Thresholds.of_schema(schema).per_value(schema)

@@ -19,15 +19,15 @@ from pathlib import Path
 import tensorflow as tf
 from absl import logging
 
-from attr_extractor import files, storage
+import attr_extractor
+from attr_extractor import files, made_from, storage
 from attr_extractor.errors import InputError, make_folder
+from attr_extractor.evaluation import model_card
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.serving import deployment, verify
 from attr_extractor.serving.model_dir import Facts, versions
 from attr_extractor.serving.served_model import ServedModel
 from attr_extractor.training.run_dir import RunDir
-
-_CARD = ("model_card.md", "model_card.json")
 
 
 def export(
@@ -61,9 +61,10 @@ def export(
         temporary = output_dir / f".{version}.tmp"
         made = temporary / "version"
         try:
+            facts = describe(run, thresholds, parts)
             with storage.writable(path):
-                facts = _facts(run, thresholds, parts, temporary / "assets")
-            served = ServedModel(network, answers, run.config.data, facts, parts)
+                assets = _write_assets(run, facts, temporary / "assets")
+            served = ServedModel(network, answers, run.config.data, assets, parts, facts.digest)
             signatures = served.signatures()
             with storage.writable(path):
                 tf.saved_model.save(served, str(made), signatures=signatures)
@@ -94,26 +95,36 @@ def _alone(output_dir: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _facts(run: RunDir, thresholds: Thresholds, parts: int, folder: Path) -> list[Path]:
+def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:
+    """What an exported run's model.json says, with the digest of all that decides its answers."""
+    facts = Facts(
+        name=run.config.name,
+        fingerprint=run.schema.fingerprint,
+        photo_short_side=run.origin.photo_short_side,
+        image_size=run.config.data.image_size,
+        square=run.config.data.square,
+        thresholds=thresholds,
+        gate_by_category=run.config.answers.gate_by_category,
+        parts=parts,
+        weights=run.weights_digest,
+        network=run.config.model.model_dump(mode="json", exclude={"weights"}),
+        records=run.origin.digest,
+        release=attr_extractor.__version__,
+    )
+    digest = made_from.description_digest(facts.model_dump())
+    return facts.model_copy(update={"digest": digest})
+
+
+def _write_assets(run: RunDir, facts: Facts, folder: Path) -> list[Path]:
     """Writes what becomes the version's assets: the files."""
     folder.mkdir(parents=True)
     run.schema.write(folder / "schema.yaml")
-    files.write_json(
-        folder / "model.json",
-        Facts(
-            name=run.config.name,
-            fingerprint=run.schema.fingerprint,
-            photo_short_side=run.origin.photo_short_side,
-            image_size=run.config.data.image_size,
-            square=run.config.data.square,
-            thresholds=thresholds,
-            gate_by_category=run.config.answers.gate_by_category,
-            parts=parts,
-        ).model_dump(),
-    )
-    for card in _CARD:
-        if (run.path / card).is_file():
-            shutil.copy(run.path / card, folder / card)
+    files.write_json(folder / "model.json", facts.model_dump())
+    if any((run.path / name).is_file() for name in (model_card.CARD, model_card.PAGE)):
+        # made anew: weights or thresholds may be others than when it was written
+        card, page = model_card.make(run)
+        files.write_json(folder / model_card.CARD, card)
+        (folder / model_card.PAGE).write_text(page, encoding="utf-8")
     return sorted(folder.iterdir())
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import tensorflow as tf
 
-from attr_extractor import files, yaml_files
+from attr_extractor import files, made_from, yaml_files
 from attr_extractor.config import Square
 from attr_extractor.errors import InputError, parsing
 from attr_extractor.model.answers import Answers
@@ -27,6 +27,11 @@ class Facts(yaml_files.Model):
     thresholds: Thresholds  # the temperatures are in the graph already
     gate_by_category: bool
     parts: int = 1  # that cores compute side by side, see parts.py
+    weights: str = ""  # digest of the run's; this and what follows: empty in an older export
+    network: Dict[str, Any] = {}  # the config's section `model`, but for where weights began
+    records: str = ""  # digest of those that it was trained on
+    release: str = ""  # of this package, whose photos and answers the graph computes
+    digest: str = ""  # `made_from.description_digest` of all this; the graph tells it, too
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Description:
     def schema(self) -> Schema:
         """The schema the model answers in."""
         return self.answers.schema
+
+    def description_digest(self) -> str:
+        """32 hex digits over model.json, of whatever version exported it."""
+        return files.digest(self.path / "assets" / "model.json")
 
     def digest(self) -> str:
         """32 hex digits over graph and weights, and the size of photos that they are fed with."""
@@ -93,6 +102,11 @@ def describe(path: str | Path) -> Description:
     description = path / "assets" / "model.json"
     content = files.read_json(description, "the exported model's description")
     facts = yaml_files.validate(Facts, content, str(description))
+    if facts.digest and facts.digest != made_from.description_digest(content):
+        raise InputError(
+            f"{description}: edited since the export, and the graph beside it was not: set the "
+            "thresholds in the run's thresholds.json and export again"
+        )
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
     facts.thresholds.check(schema, str(description))
@@ -101,8 +115,14 @@ def describe(path: str | Path) -> Description:
 
 
 def load(path: str | Path) -> ExportedModel:
-    """Loads what `describe` describes; raises as it does."""
+    """Loads what `describe` describes; raises as it does, and where the graph is of another."""
     found = describe(path)
     with parsing(f"{found.path}: not a SavedModel that can be loaded"):
         module = tf.saved_model.load(str(found.path))
+    told = module.digest().numpy().decode() if hasattr(module, "digest") else ""
+    if told != found.facts.digest:
+        raise InputError(
+            f"{found.path}/assets/model.json: of another export (digest {found.facts.digest or '-'}"
+            f") than saved_model.pb beside it (digest {told or '-'}): copy or export it again"
+        )
     return ExportedModel(found.path, found.facts, found.answers, module)

@@ -4,10 +4,11 @@
   with_threshold   image_bytes, threshold float32 [B]         -> answers
   tf_example       examples string [B], Examples of records   -> answers
   pixels           pixels uint8 [B, H, W, 3]                  -> answers
-  scores           image_bytes        -> scores float32 [B, V], names string [B, V], error
-  embedding        image_bytes        -> embedding float32 [B, D] of length 1, error
+  scores           image_bytes        -> scores float32 [B, V], names string [B, V], error, model
+  embedding        image_bytes        -> embedding float32 [B, D] of length 1, error, model
 Answers: per attribute `<name>` string [B, K] and `<name>_score` float32 [B, K], and `error`
-string [B].
+string [B]. `model` string [B] is the digest in model.json: each row tells which model computed it,
+whatever server runs it and whichever version was the newest when it came.
 """
 
 from __future__ import annotations
@@ -31,16 +32,25 @@ class ServedModel(tf.Module):
 
     Args:
       parts: that the network is computed in, see `parts.py`.
+      digest: of what decides the answers, which the model tells.
     """
 
     def __init__(
-        self, network: Network, answers: Answers, data: Data, assets: list[Path], parts: int = 1
+        self,
+        network: Network,
+        answers: Answers,
+        data: Data,
+        assets: list[Path],
+        parts: int = 1,
+        digest: str = "",
     ):
         super().__init__()
         size = data.image_size
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
         self._answers = answers
         self._data = data
+        self._digest = digest
+        self.digest = tf.function(lambda: tf.constant(digest)).get_concrete_function()
         self._pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
         folded = fold.fold(network)
         run = Parts(folded, parts) if parts > 1 else functools.partial(folded, training=False)
@@ -94,12 +104,15 @@ class ServedModel(tf.Module):
         scores, _ = self.network(pixels)
         # a row of names for each photo: every output of a signature has the same rows
         names = tf.broadcast_to(self._answers.schema.value_names, tf.shape(scores))
-        return {"scores": scores, "names": names, "error": error}
+        return {"scores": scores, "names": names, "error": error, "model": self._model(error)}
 
     def _embedding(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, error = self._read(image_bytes)
         _, embedding = self.network(pixels)
-        return {"embedding": embedding, "error": error}
+        return {"embedding": embedding, "error": error, "model": self._model(error)}
+
+    def _model(self, rows: tf.Tensor) -> tf.Tensor:
+        return tf.fill(tf.shape(rows)[:1], self._digest)
 
     def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return raw_photos.read_batch(image_bytes, self._data.image_size, self._data.square)

@@ -14,10 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files
+from attr_extractor import files, made_from
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, require_file
 from attr_extractor.model import network, trunk
+from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import require_same
@@ -221,14 +222,26 @@ def _stretches(start_step: int, end_step: int, steps: int) -> list[tuple[int, in
 
 
 def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: int) -> None:
-    """Writes weights.npz, the last file of a run, and what it holds into metrics.json."""
-    config = run.config
+    """Writes weights.npz, the last file of a run, and what it holds into metrics.json.
+
+    What was calibrated and measured on other weights, before the run was trained anew, goes.
+    """
+    config, digest = run.config, made_from.weights_digest(trained.arrays)
+    before = run.thresholds()
+    if before.calibrated and before.weights != digest:
+        print(
+            f"{run.path}/thresholds.json: was calibrated on other weights; now the schema's, until "
+            "calibrate.py chooses new ones"
+        )
+        fresh = Thresholds.of_schema(run.schema)
+        files.write_json(run.path / "thresholds.json", fresh.model_dump())
     photos = config.train.epochs * steps_per_epoch * config.data.batch_size
     built = run.network_of(trained.arrays, "weights.npz")
     run.update_metrics(
         "training",
         {
             "weights": trained.which,
+            "weights_digest": digest,
             "best_validation_score": trained.score,
             "epochs": config.train.epochs,
             # tracing and validation included, over all restarts

@@ -14,7 +14,7 @@ from typing import Any, Dict
 import keras
 import numpy as np
 
-from attr_extractor import files, yaml_files
+from attr_extractor import files, made_from, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.model import network
@@ -118,10 +118,19 @@ class RunDir:
           thresholds: temperatures other than the run's.
 
         Raises:
-          InputError: the run is not trained, or a file is damaged or of another network.
+          InputError: the run is not trained, a file is damaged or of another network, or the
+            thresholds were calibrated on other weights.
         """
         path = require_file(self.path / "weights.npz", "the run's weights (is it trained?)")
-        return self.network_of(files.read_arrays(path), str(path), thresholds)
+        arrays = files.read_arrays(path)
+        thresholds = thresholds or self.thresholds()
+        thresholds.require_weights(made_from.weights_digest(arrays), self.path)
+        return self.network_of(arrays, str(path), thresholds)
+
+    @property
+    def weights_digest(self) -> str:
+        """The digest of weights.npz; raises InputError as `load_network` does."""
+        return made_from.run_weights_digest(self.path)
 
     def network_of(
         self, arrays: dict[str, np.ndarray], origin: str, thresholds: Thresholds | None = None
@@ -156,6 +165,21 @@ class RunDir:
         """The sections of metrics.json; none where there is no such file yet."""
         return run_files.read_metrics(self.path)
 
-    def update_metrics(self, section: str, content: Any) -> None:
-        """Replaces one section of metrics.json, leaving the others."""
-        files.write_json(self.path / run_files.FILE, {**self.metrics(), section: content})
+    def metrics_of(self, weights_digest: str) -> dict[str, Any]:
+        """The sections of metrics.json but those that were measured on other weights."""
+        return {
+            name: section
+            for name, section in self.metrics().items()
+            # a section that an older version wrote does not say
+            if not isinstance(section, dict)
+            or section.get("weights_digest", weights_digest) == weights_digest
+        }
+
+    def update_metrics(self, section: str, content: Dict[str, Any]) -> None:
+        """Replaces one section of metrics.json, and drops those measured on other weights.
+
+        Args:
+          content: with the digest of the weights it is about, `weights_digest`.
+        """
+        kept = self.metrics_of(content["weights_digest"])
+        files.write_json(self.path / run_files.FILE, {**kept, section: content})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from attr_extractor import made_from
 from attr_extractor.drift import drift
 from attr_extractor.drift.compare import AUC, PSI, SHARE, Comparison
 from attr_extractor.drift.options import Options
@@ -334,10 +335,16 @@ def test_the_model_must_be_that_of_the_records(exported, tmp_path):
     content = json.loads(described.read_text(encoding="utf-8"))
     table = write_table(tmp_path / "t.csv", rows_of(exported))
     arguments = (table, exported.records, tmp_path / "out", exported.path, model)
-    described.write_text(json.dumps({**content, "photo_short_side": 48}), encoding="utf-8")
+
+    def describe(**changes):
+        changed = {**content, **changes}
+        digest = made_from.description_digest(changed)
+        described.write_text(json.dumps({**changed, "digest": digest}), encoding="utf-8")
+
+    describe(photo_short_side=48)
     with pytest.raises(InputError, match="short side of 48, the records' have 64"):
         drift.drift(*arguments)
-    described.write_text(json.dumps({**content, "fingerprint": other.fingerprint}), "utf-8")
+    describe(fingerprint=other.fingerprint)
     other.write(model / "1" / "assets" / "schema.yaml")
     with pytest.raises(InputError, match="another schema"):
         drift.drift(*arguments)

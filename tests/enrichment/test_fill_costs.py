@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attr_extractor import files
+from attr_extractor import files, made_from
 from attr_extractor.enrichment import fill_costs
+from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
 from attr_extractor.model.thresholds import Thresholds
@@ -26,12 +27,15 @@ def write_run(folder, schema, confidence: np.ndarray, right: np.ndarray):
         "cut_offs": [round(float(c), 3) for c in CUT_OFFS],
         "attributes": {name: {"risk_coverage": curve} for name, curve in curves.items()},
     }
+    weights = {"layer/0": np.ones(3, np.float32)}
     measured = {
         "photos": len(right),
+        "weights_digest": made_from.weights_digest(weights),
         "thresholds": chosen.digest,
         "details": "metrics_validation_details.json",
         "attributes": {name: {"applicable": len(right)} for name in schema.names},
     }
+    files.write_arrays(folder / "weights.npz", weights)
     files.write_json(folder / "thresholds.json", chosen.model_dump())
     files.write_json(folder / "metrics.json", {"validation": measured})
     files.write_json(folder / measured["details"], details)
@@ -83,14 +87,20 @@ def test_runs_that_say_nothing_of_the_scores_are_refused(schema, tmp_path):
         fill_costs.read(tmp_path / "none", schema)
     run = write_run(tmp_path / "run", schema, *drawn(schema, 10))
     chosen = Thresholds.of_schema(schema)
-    fill_costs.read(run, schema, chosen)
+    temperatures = dict.fromkeys(schema.names, 1.0)
+    fields = {"model": "", "weights": "", "fingerprint": schema.fingerprint}
+    fill_costs.read(run, schema, MadeBy(**fields, temperatures=temperatures))
     content = chosen.model_dump()
     content["attributes"]["color"]["temperature"] = 1.5
     other = Thresholds(**content)
     with pytest.raises(InputError, match="temperatures are not the exported model's"):
-        fill_costs.read(run, schema, other)
+        fill_costs.read(run, schema, MadeBy(**fields, temperatures={**temperatures, "color": 1.5}))
     files.write_json(run / "thresholds.json", other.model_dump())
     with pytest.raises(InputError, match="calibrated since .*evaluate.py .*--split=validation"):
+        fill_costs.read(run, schema)
+    files.write_json(run / "thresholds.json", chosen.model_dump())
+    files.write_arrays(run / "weights.npz", {"layer/0": np.zeros(3, np.float32)})
+    with pytest.raises(InputError, match="trained since .*evaluate.py .*--split=validation"):
         fill_costs.read(run, schema)
     metrics = json.loads((run / "metrics.json").read_text())
     files.write_json(run / "metrics.json", {"test": metrics["validation"]})

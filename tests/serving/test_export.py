@@ -17,6 +17,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
+from attr_extractor.evaluation import model_card
 from attr_extractor.model import network
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.attention import TransformerBlock
@@ -149,7 +150,7 @@ def test_signatures_have_the_names_dtypes_and_shapes_of_the_contract(served, sch
     for name, size in {"category": 1, "neck_type": 1, "color": 3, "closure": 1}.items():
         answers[name] = (tf.string, [None, size])
         answers[f"{name}_score"] = (tf.float32, [None, size])
-    error = {"error": (tf.string, [None])}
+    error = {"error": (tf.string, [None]), "model": (tf.string, [None])}
     scores = {"scores": (tf.float32, [None, 11]), "names": (tf.string, [None, 11]), **error}
     embedding = {"embedding": (tf.float32, [None, 160]), **error}
     assert set(served) == set(inputs)
@@ -464,8 +465,16 @@ def test_two_exports_into_one_folder_do_not_meet_and_what_a_killed_one_left_is_s
 
 def test_the_model_card_goes_along_where_the_run_has_one(exported, tmp_path):
     shutil.copytree(exported.run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    (tmp_path / "run" / "model_card.md").write_text("# shop", encoding="utf-8")
-    (tmp_path / "run" / "model_card.json").write_text("{}", encoding="utf-8")
+    card, page = (tmp_path / "run" / name for name in (model_card.CARD, model_card.PAGE))
+    for each in (card, page):
+        each.unlink(missing_ok=True)
     path = export.export(tmp_path / "run", tmp_path / "models")
-    assert (path / "assets" / "model_card.md").read_text(encoding="utf-8") == "# shop"
-    assert (path / "assets" / "model_card.json").is_file()
+    assert not list((path / "assets").glob("model_card*"))
+    model_card.write(RunDir.read(tmp_path / "run"))
+    asked = "<!-- entry: contact -->\n"
+    written = page.read_text(encoding="utf-8").replace(f"{asked}_to fill in_", f"{asked}the shop")
+    page.write_text(written, encoding="utf-8")
+    path = export.export(tmp_path / "run", tmp_path / "models")
+    assert (path / "assets" / page.name).read_text(encoding="utf-8") == written
+    held = json.loads((path / "assets" / card.name).read_text(encoding="utf-8"))
+    assert held["entries"]["contact"] == "the shop" and held["name"] == "test"

@@ -1,0 +1,46 @@
+"""Digests of what belongs together: weights -> thresholds -> model.json -> cells, served answers.
+
+Every file carries the digest of what it was made from, and every reader compares it. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from attr_extractor import files
+from attr_extractor.errors import require_file
+
+_NOT_HELD = ("name", "parts", "digest")  # in model.json, and without a say in the answers
+
+
+def weights_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """32 hex digits over the names, types, shapes and numbers of a network's arrays."""
+    hashed = xxhash.xxh3_128()
+    for name in sorted(arrays):
+        array = arrays[name]
+        hashed.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        hashed.update(array.tobytes())
+    return str(hashed.hexdigest())
+
+
+def run_weights_digest(run_dir: str | Path) -> str:
+    """The digest of a run's weights.npz; raises InputError where there is none that can be read."""
+    path = require_file(Path(run_dir) / "weights.npz", "the run's weights (is it trained?)")
+    return weights_digest(files.read_arrays(path))
+
+
+def description_digest(content: Mapping[str, Any]) -> str:
+    """32 hex digits over what decides an exported model's answers, as its model.json has it.
+
+    Over the content as it is written, so that a key that a later version adds changes no digest.
+    """
+    held = {name: value for name, value in content.items() if name not in _NOT_HELD}
+    text = json.dumps(held, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
