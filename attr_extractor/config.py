@@ -13,7 +13,7 @@ from typing import Annotated, Any, Dict, List, Literal, Sequence
 
 from pydantic import Field, Strict, model_validator
 
-from attr_extractor import yaml_files
+from attr_extractor import storage, yaml_files
 from attr_extractor.errors import InputError
 
 Square = Literal["squeeze", "pad", "crop"]
@@ -191,8 +191,8 @@ class Config(yaml_files.Model):
         return yaml_files.validate(cls, content, str(path))
 
     def write(self, path: str | Path) -> None:
-        """Writes every key, defaults included, as YAML."""
-        Path(path).write_text(yaml_files.dump(self), encoding="utf-8")
+        """Writes every key, defaults included, as YAML; errors as of `storage.write`."""
+        storage.write(path, yaml_files.dump(self).encode())
 
 
 def _with_override(content: Dict[str, Any], override: str) -> Dict[str, Any]:

@@ -98,14 +98,6 @@ def require_folder(path: str | Path, what: str) -> Path:
     return path
 
 
-def require_new_folder(path: str | Path, what: str) -> Path:
-    """Creates an output folder; an existing one must be empty, so that nothing is overwritten."""
-    path = Path(path)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
-    return make_folder(path, what)
-
-
 def require_new_file(path: str | Path, flag: str) -> Path:
     """An output file that is not there yet, in a folder that is; `flag` names it in the error."""
     path = Path(path)

@@ -20,7 +20,7 @@ from typing import Dict, List, Literal, Optional, Union
 import numpy as np
 import pydantic
 
-from attr_extractor import yaml_files
+from attr_extractor import storage, yaml_files
 from attr_extractor.errors import InputError, did_you_mean
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -126,8 +126,8 @@ class Schema(yaml_files.Model):
         return yaml_files.validate(cls, yaml_files.load(text, origin), origin)
 
     def write(self, path: str | Path) -> None:
-        """Writes the schema as YAML that `read` gives back equal."""
-        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        """Writes the schema as YAML that `read` gives back equal; errors as of `storage.write`."""
+        storage.write(path, self.to_yaml().encode())
 
     def to_yaml(self) -> str:
         """The schema as a YAML text, keys at their default left out."""

@@ -103,7 +103,7 @@ def writable(path: str | Path) -> Iterator[None]:
 
 def write(path: str | Path, data: bytes, workers: bool = False) -> None:
     """Writes all bytes of a file, whole or not at all; arguments and errors as of `whole`."""
-    with whole(path, workers) as temporary, _open_write(temporary) as file:
+    with whole(path, workers) as temporary, open_write(temporary) as file:
         file.write(data)
 
 
@@ -155,7 +155,8 @@ def remove(path: str | Path) -> None:
         os.remove(path)
 
 
-def _open_write(path: str) -> Any:
+def open_write(path: str) -> Any:
+    """Open a file to write bytes; inside `whole` or `writable`, which tell what fails."""
     return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
 
 

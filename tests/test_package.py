@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     ("errors",),
     ("storage",),
+    ("ownership",),
     ("files", "yaml_files", "html_page"),
     ("schema",),
     ("labels",),

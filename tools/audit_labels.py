@@ -16,10 +16,11 @@ flags.DEFINE_string("records", None, "Other records of the same schema; default:
 flags.DEFINE_integer("folds", 5, "Parts of the products; each is judged by heads of the others.")
 flags.DEFINE_integer("most", 100_000, "Rows of either kind that are listed.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Decides the folds.", lower_bound=0)
+flags.DEFINE_bool("escape_formulas", False, "An apostrophe before =, +, -, @: for spreadsheets.")
 
 
 def main() -> None:
-    found = audit.audit(F.run_dir, F.output, F.records, F.folds, F.most, F.seed)
+    found = audit.audit(F.run_dir, F.output, F.records, F.folds, F.most, F.seed, F.escape_formulas)
     for name in found.skipped:
         print(f"{name}: skipped, fewer than two of its values are known")
     counts = ", ".join(f"{count:,} {kind}" for kind, count in found.found.items())

@@ -27,7 +27,7 @@ def main() -> None:
     print(table.scores(measured))
     if F.compare:
         print(table.comparison(measured))
-    print(f"report: {F.run_dir}/report.html; figures: {F.run_dir}/metrics.json")
+    print(f"report: {F.run_dir}/{measured['report']}; figures: {F.run_dir}/metrics.json")
     for line in measured.get("failed_requirements", []):
         print(f"failed: {line}", file=sys.stderr)
     sys.exit(bool(measured.get("failed_requirements")))

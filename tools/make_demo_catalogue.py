@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from attr_extractor import errors, storage
+from attr_extractor import errors, ownership, storage
 from attr_extractor.catalogue.demo.catalogue import write_demo_catalogue
 from attr_extractor.schema import Schema
 
@@ -24,10 +24,10 @@ flags.DEFINE_string("schema", str(SCHEMA), "Attributes and values to draw.")
 
 def main() -> None:
     schema = Schema.read(F.schema)
-    output_dir = errors.require_new_folder(F.output_dir, "the output folder")
-    write_demo_catalogue(output_dir, F.num_products, F.seed, schema=schema)
-    with storage.writable(output_dir / "schema.yaml"):
-        shutil.copyfile(F.schema, output_dir / "schema.yaml")
+    with ownership.new_folder(F.output_dir, "the output folder") as output_dir:
+        write_demo_catalogue(output_dir, F.num_products, F.seed, schema=schema)
+        with storage.writable(output_dir / "schema.yaml"):
+            shutil.copyfile(F.schema, output_dir / "schema.yaml")
     print(f"{F.num_products} products: {output_dir / 'catalogue.csv'}")
 
 

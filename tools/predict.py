@@ -22,12 +22,14 @@ flags.DEFINE_string("cells", None, "A new Parquet file: what seller and model sa
 flags.DEFINE_string("seller_column", "", "For --cells: who wrote the row.")
 flags.DEFINE_float("sure", 0.9, "For --cells: the score that contradicts a seller.")
 flags.DEFINE_string("server", "", "grpc://HOST:PORT/MODEL of a running server; --model says what.")
+flags.DEFINE_bool("escape_formulas", False, "An apostrophe before =, +, -, @: for spreadsheets.")
 flags.DEFINE_enum("runner", "local", ["local", "beam"], "This process, or Apache Beam.")
 flags.DEFINE_multi_string("beam", [], "A flag for Beam, such as --beam=--runner=FlinkRunner.")
 
 
 def main() -> None:
-    options = predict.Options(F.answer, tuple(F.box_columns), F.seller_column, F.sure, F.server)
+    given = (F.answer, tuple(F.box_columns), F.seller_column, F.sure, F.server)
+    options = predict.Options(*given, F.escape_formulas)
     beam = runner.Beam(F.beam) if F.runner == "beam" else None
     paths = (F.model, F.catalogue, F.output, F.image_root)
     summary = predict.predict(*paths, options, F.cells, beam)

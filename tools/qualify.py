@@ -17,10 +17,13 @@ flags.DEFINE_string("model", None, "Instead: the exported model.")
 flags.DEFINE_string("run_dir", None, "Its run, measured on validation: what thresholds cost.")
 flags.DEFINE_string("output_dir", None, "A new folder.", required=True)
 flags.DEFINE_integer("most", 100_000, "Rows of contradictions.csv.", lower_bound=1)
+flags.DEFINE_bool("escape_formulas", False, "An apostrophe before =, +, -, @: for spreadsheets.")
 
 
 def main() -> None:
-    found = qualify.qualify(F.cells, F.output_dir, F.schema, F.model, F.run_dir, F.most)
+    found = qualify.qualify(
+        F.cells, F.output_dir, F.schema, F.model, F.run_dir, F.most, F.escape_formulas
+    )
     print(qualify.summary(found))
     print(
         f"report: {F.output_dir}/{qualify.REPORT}; {qualify.FIGURES} and {qualify.LIST} beside it"

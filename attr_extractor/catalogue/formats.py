@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Callable, List, Tuple
 
 import numpy as np
 
+from attr_extractor.catalogue import csv_rows
 from attr_extractor.errors import InputError
 from attr_extractor.schema import SEPARATOR
 
@@ -71,7 +72,7 @@ def _delimited(delimiter: str, path: str | Path, file: BinaryIO, _rows: int) -> 
     reads the rows up to the next quote as one cell.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    lines = csv.reader(text, delimiter=delimiter, strict=True)
+    lines = csv_rows.read_csv(text, delimiter)
     try:
         for cells in lines:
             if cells:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from attr_extractor import storage
 from attr_extractor.catalogue import formats
+from attr_extractor.catalogue.csv_rows import MAX_CELL
 from attr_extractor.errors import InputError, did_you_mean, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 
@@ -50,7 +51,7 @@ def chunks(
     if not storage.is_remote(path):
         require_file(path, "the catalogue")
     with storage.open_read(path) as file:
-        lines = _without_odd_characters(path, formats.reader(path)(path, file, rows))
+        lines = _writable(path, formats.reader(path)(path, file, rows))
         header = [name.strip() for name in next(lines, ("", []))[1]]
         if not any(header):
             raise InputError(
@@ -127,10 +128,12 @@ def _names(
     return [names.get(column, column) for column in found]
 
 
-def _without_odd_characters(path: str | Path, lines: formats.Lines) -> formats.Lines:
-    """The same lines; raises InputError where one holds what cannot be written as text again."""
+def _writable(path: str | Path, lines: formats.Lines) -> formats.Lines:
+    """The same lines; raises InputError where one holds what no CSV file could give back."""
     for place, cells in lines:
         text = "".join(cells)
+        if len(text) > MAX_CELL and any(len(cell) > MAX_CELL for cell in cells):
+            raise formats.no_table(path, place, f"a cell of more than {MAX_CELL:,} characters")
         if "\0" in text:
             raise formats.no_table(path, place, "a NUL character")
         try:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from attr_extractor import files, storage
+from attr_extractor import files, ownership, storage
 from attr_extractor.catalogue import raw_files
 from attr_extractor.drift import clouds, compare, delivery, page, parts, reference, views
 from attr_extractor.drift.compare import AUC, DRIFTED, LOOK, PSI, SHARE, Comparison
 from attr_extractor.drift.far_photos import Embeddings, describe
 from attr_extractor.drift.options import Options
-from attr_extractor.errors import InputError, require_new_folder
+from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.serving import model_dir
@@ -66,40 +66,40 @@ def drift(
     root = raw_files.image_root_of(catalogue, image_root)
     if box_columns is None:
         box_columns = manifest.build["box_columns"]
-    folder = require_new_folder(output_dir, "--output_dir")
-    table = delivery.read(catalogue, used, box_columns, options.sample, options.seed)
-    trained = reference.read(records, manifest, [p.product for p in table.sample], options.seed)
-    chance = parts.Chance(_draws(used, options), np.random.default_rng(options.seed))
-    compared: list[Comparison] = []
-    if options.has(parts.LABELS):
-        compared += parts.labels(used, trained.counts, table, chance)
-        rows = (manifest.rows["read"] - manifest.rows["rejected"], table.products)
-        listed = reference.unknown_values(records, manifest)
-        compared += parts.unknown(used, listed, table.unknown, rows)
-        compared.append(parts.rows(table, manifest.rows))
-    sent, embeddings = views.Files(), None
-    if with_photos:
-        sent = views.read(root, table.sample, manifest.image_policy["short_side"])
-        held = reference.photos(records, manifest, options.split, options.sample, options.seed)
-        theirs = views.view([e for _, e in held], asker, f"looking at {options.split}")
-        ours = views.view([e for _, e in sent.stored], asker, "looking at the delivery")
-        if options.has(parts.PHOTOS):
-            rejected = manifest.photos["rejected"]
-            unread = (rejected, rejected + manifest.photos["written"])
-            compared += parts.files(trained, sent, unread, chance)
-            compared += parts.looked_at(theirs.looks, ours.looks, chance)
-        if described is not None and options.has(parts.SCORES):
-            compared += parts.scores(described.answers, theirs.scores, ours.scores, chance)
-        if described is not None and options.has(parts.EMBEDDING):
-            compared += parts.embedding(theirs.embedding, ours.embedding, chance)
-            if len(theirs.embedding) > clouds.NEIGHBOURS:
-                embeddings = describe(theirs.embedding, ours.embedding, sent)
-    judge(compared, options)
-    found = _figures(manifest, table, trained, sent, compared, embeddings, options)
-    text = page.render(used.name, found, compared, embeddings)
-    storage.write(folder / PAGE, text.encode())
-    files.write_json(folder / FIGURES, found)
-    return found
+    with ownership.new_folder(output_dir, "--output_dir") as folder:
+        table = delivery.read(catalogue, used, box_columns, options.sample, options.seed)
+        trained = reference.read(records, manifest, [p.product for p in table.sample], options.seed)
+        chance = parts.Chance(_draws(used, options), np.random.default_rng(options.seed))
+        compared: list[Comparison] = []
+        if options.has(parts.LABELS):
+            compared += parts.labels(used, trained.counts, table, chance)
+            rows = (manifest.rows["read"] - manifest.rows["rejected"], table.products)
+            listed = reference.unknown_values(records, manifest)
+            compared += parts.unknown(used, listed, table.unknown, rows)
+            compared.append(parts.rows(table, manifest.rows))
+        sent, embeddings = views.Files(), None
+        if with_photos:
+            sent = views.read(root, table.sample, manifest.image_policy["short_side"])
+            held = reference.photos(records, manifest, options.split, options.sample, options.seed)
+            theirs = views.view([e for _, e in held], asker, f"looking at {options.split}")
+            ours = views.view([e for _, e in sent.stored], asker, "looking at the delivery")
+            if options.has(parts.PHOTOS):
+                rejected = manifest.photos["rejected"]
+                unread = (rejected, rejected + manifest.photos["written"])
+                compared += parts.files(trained, sent, unread, chance)
+                compared += parts.looked_at(theirs.looks, ours.looks, chance)
+            if described is not None and options.has(parts.SCORES):
+                compared += parts.scores(described.answers, theirs.scores, ours.scores, chance)
+            if described is not None and options.has(parts.EMBEDDING):
+                compared += parts.embedding(theirs.embedding, ours.embedding, chance)
+                if len(theirs.embedding) > clouds.NEIGHBOURS:
+                    embeddings = describe(theirs.embedding, ours.embedding, sent)
+        judge(compared, options)
+        found = _figures(manifest, table, trained, sent, compared, embeddings, options)
+        text = page.render(used.name, found, compared, embeddings)
+        storage.write(folder / PAGE, text.encode())
+        files.write_json(folder / FIGURES, found)
+        return found
 
 
 def judge(compared: Sequence[Comparison], options: Options) -> None:

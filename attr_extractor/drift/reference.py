@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attr_extractor import storage
+from attr_extractor.catalogue.csv_rows import read_csv
 from attr_extractor.drift import sampling
 from attr_extractor.drift.delivery import Unknown
 from attr_extractor.drift.label_counts import LabelCounts
@@ -63,7 +63,9 @@ def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown
     found = {name: Unknown() for name in manifest.schema.names}
     path = storage.join(records, "label_issues.csv")
     with storage.open_read(path) as file:
-        for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
+        lines = read_csv(io.TextIOWrapper(file, "utf-8", newline=""))
+        header: list[str] = next(lines, [])
+        for row in (dict(zip(header, cells)) for cells in lines):
             if row["issue"] == UNKNOWN_VALUE:
                 found[row["attribute"]].add(row["cell"], row["nearest"])
     return found

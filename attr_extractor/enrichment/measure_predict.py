@@ -6,7 +6,6 @@ and its known labels as cells; `predict` runs as `predict.py --cells` does. The 
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 from attr_extractor import files, labels, storage
 from attr_extractor.catalogue import table as tables
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.config import Config
 from attr_extractor.enrichment import predict, scoring
 from attr_extractor.model import network
@@ -73,10 +73,7 @@ def _write_table(folder: Path, records: str | Path, manifest: Manifest, rows: in
         lines.append([name, *(SEPARATOR.join(cells[a] or ()) for a in schema.names)])
     header = [schema.column(name) for name in (tables.PRODUCT_ID, tables.IMAGE, *schema.names)]
     for name, count in (("table.csv", rows), ("first.csv", scoring.BATCH)):
-        with open(folder / name, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows([str(i), *lines[i % len(lines)]] for i in range(count))
+        write_csv(folder / name, header, ([i, *lines[i % len(lines)]] for i in range(count)))
 
 
 def _bare(function, side: int, photos: int) -> float:

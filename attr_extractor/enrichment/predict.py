@@ -32,7 +32,7 @@ from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment import job as jobs
 from attr_extractor.enrichment.fill import Filled, Filler, header
-from attr_extractor.errors import InputError, require_file, require_new_file
+from attr_extractor.errors import InputError, require_file
 from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
 
@@ -49,6 +49,7 @@ class Options:
     seller_column: str = ""
     sure: float = 0.9
     server: str = ""  # grpc://HOST:PORT/MODEL, instead of the model in memory
+    escape_formulas: bool = False  # see `csv_rows.write_csv`
 
     def __post_init__(self) -> None:
         if not 0.5 < self.sure <= 1:
@@ -91,14 +92,28 @@ def predict(
         half done in the place of this one.
     """
     options = options or Options()
-    output = require_new_file(output, "--output")
+    outputs = {"--output": Path(output)}
     if cells_output is not None:
-        cells_output = require_new_file(cells_output, "--cells")
+        outputs["--cells"] = Path(cells_output)
+    with jobs.owned(outputs):
+        return _predict(model, catalogue, outputs, image_root, options, runner)
+
+
+def _predict(
+    model: str | Path,
+    catalogue: str | Path,
+    outputs: dict[str, Path],
+    image_root: str | Path | None,
+    options: Options,
+    runner: Runner | None,
+) -> Summary:
+    """As `predict`, of outputs that are owned, by flag."""
+    output, cells_output = outputs["--output"], outputs.get("--cells")
     described = model_dir.describe(model)
     if not storage.is_remote(catalogue):
         require_file(catalogue, "the catalogue")
     root = raw_files.image_root_of(catalogue, image_root)
-    folder = output.with_name(output.name + ".parts")
+    folder = jobs.folder_of(output)
     job = {
         "model": str(described.path.resolve()),
         "model_description": described.description_digest(),
@@ -107,10 +122,11 @@ def predict(
         "catalogue": files.digest(catalogue),
         "image_root": root,
         "with_cells": cells_output is not None,
+        "set_of_outputs": jobs.names(outputs),
         "cells": cells.SCHEMA.names,  # parts of another release may have others
         "options": {**asdict(options), "box_columns": list(options.box_columns)},
     }
-    names, rows = _prepare(folder, job, catalogue, described, options)
+    names, rows = _prepare(outputs, job, catalogue, described, options)
     parts = [str(path) for path in sorted(folder.glob("*.rows.parquet"))]
     todo = [part for part in parts if not _done(part)]
     if runner is None:
@@ -121,7 +137,7 @@ def predict(
     else:
         runner.run(work, todo, "filling")
     form = cells.SCHEMA.with_metadata(cells.MadeBy.metadata(described.facts))
-    return _join(parts, names, output, cells_output, form, folder)
+    return _join(parts, names, output, cells_output, form, folder, options.escape_formulas)
 
 
 def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
@@ -140,7 +156,7 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     first = numbers[0].as_py()
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     lines, tables = io.StringIO(newline=""), []
-    writer = CsvWriter(lines)
+    writer = CsvWriter(lines, options.escape_formulas)
     sources: Counter[str] = Counter()
     failed = 0
     scored = scoring.pooled(rows, reader, score, described.schema.num_values)
@@ -195,14 +211,15 @@ def _scorer(
 
 
 def _prepare(
-    folder: Path,
+    outputs: dict[str, Path],
     job: dict[str, Any],
     catalogue: str | Path,
     described: model_dir.Description,
     options: Options,
 ) -> tuple[list[str], int]:
     """Cuts the table into parts, unless that was done; the output's header and number of rows."""
-    found = jobs.left(folder, job, f"{folder}: holds a half-done prediction")
+    folder = jobs.folder_of(outputs["--output"])
+    found = jobs.left_or_new(outputs, job, f"{folder}: holds a half-done prediction")
     if found is not None:
         return list(found["written"]), found["rows"]
     shutil.rmtree(folder, ignore_errors=True)  # cut short before its job was written
@@ -212,7 +229,7 @@ def _prepare(
     except InputError:
         shutil.rmtree(folder)
         raise
-    storage.write(folder / jobs.FILE, json.dumps({**job, **written}).encode())
+    jobs.begin(folder, {**job, **written})
     return written["written"], written["rows"]
 
 
@@ -256,6 +273,7 @@ def _join(
     cells_output: str | Path | None,
     form: pa.Schema,
     folder: Path,
+    escape_formulas: bool,
 ) -> Summary:
     """The parts in one file each, the filled table last: once it is there, all is done."""
     summary = Summary()
@@ -268,12 +286,12 @@ def _join(
                 writer.write_table(files.read_table(_beside(part, "cells.parquet")))
     with storage.whole(output) as temporary, open(temporary, "wb") as file:
         first = io.StringIO(newline="")
-        CsvWriter(first).writerow(names)
+        CsvWriter(first, escape_formulas).writerow(names)
         file.write(first.getvalue().encode())
         for part in parts:
             with open(_beside(part, "filled.csv"), "rb") as lines:
                 shutil.copyfileobj(lines, file)
-    shutil.rmtree(folder)
+    jobs.remove(folder)
     return summary
 
 

@@ -7,21 +7,21 @@ contradictions.csv      cells that the model contradicts, the surest first
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from attr_extractor import files, storage
-from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor import files, ownership, storage
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.enrichment import fill_costs, quality, quality_report, rates
 from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.enrichment.contradictions import COLUMNS, Contradictions
 from attr_extractor.enrichment.quality import KINDS, Quality
 from attr_extractor.enrichment.read_cells import CellsFile, schema_of
-from attr_extractor.errors import require_new_folder
+from attr_extractor.schema import Schema
 
 REPORT, FIGURES, LIST = "catalogue_report.html", "quality.json", "contradictions.csv"
 MOST_SELLERS = 200
@@ -35,6 +35,7 @@ def qualify(
     model: str | Path | None = None,
     run_dir: str | Path | None = None,
     most: int = 100_000,
+    escape_formulas: bool = False,
 ) -> dict[str, Any]:
     """Counts a cells file and writes the folder.
 
@@ -42,6 +43,7 @@ def qualify(
       schema: YAML; or `model`, an exported one, whose assets hold the schema.
       run_dir: the model's run, measured on validation, for what thresholds would cost.
       most: rows of contradictions.csv.
+      escape_formulas: see `csv_rows.write_csv`.
 
     Returns:
       What quality.json holds: `rows`, `cells`; `all`, and per name in `attributes`, `categories`
@@ -59,7 +61,18 @@ def qualify(
         source.require_run(run_dir)
         of_older = None if described is None else MadeBy.of(described)
         validation = fill_costs.read(run_dir, used, source.made_by or of_older)
-    folder = require_new_folder(output_dir, "--output_dir")
+    with ownership.new_folder(output_dir, "--output_dir") as folder:
+        return _qualify(source, used, validation, folder, most, escape_formulas)
+
+
+def _qualify(
+    source: CellsFile,
+    used: Schema,
+    validation: fill_costs.Validation | None,
+    folder: Path,
+    most: int,
+    escape_formulas: bool,
+) -> dict[str, Any]:
     counted, contradicted = Quality(used), Contradictions(most)
     with tqdm(total=len(source), unit="cell", desc="counting") as progress:
         for batch in source.batches():
@@ -71,7 +84,7 @@ def qualify(
         empty = counted.of_attribute[:, quality.FILLED :].sum(axis=1)
         found["validation_photos"] = validation.photos
         found["thresholds"] = fill_costs.costs(used, counted.scores, empty, validation)
-    _write_list(folder / LIST, contradicted)
+    _write_list(folder / LIST, contradicted, escape_formulas)
     files.write_json(folder / FIGURES, found)
     page = quality_report.render(used, found)
     storage.write(folder / REPORT, page.encode())
@@ -162,14 +175,11 @@ def _share(part: int, of: int) -> float | None:
     return round(part / of, 6) if of else None
 
 
-def _write_list(path: Path, contradicted: Contradictions) -> None:
-    with storage.whole(path) as temporary, open(temporary, "wb") as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = CsvWriter(text)
-        writer.writerow(COLUMNS)
+def _write_list(path: Path, contradicted: Contradictions, escape_formulas: bool) -> None:
+    def rows() -> Iterator[Iterable[object]]:
         for batch in contradicted.table().to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 scores = {n: round(row[n] or 0.0, 4) for n in COLUMNS if n.endswith("_score")}
-                writer.writerow({**row, **scores}.values())
-        text.flush()
-        text.detach()
+                yield {**row, **scores}.values()
+
+    write_csv(path, COLUMNS, rows(), escape_formulas)

@@ -23,6 +23,7 @@ from attr_extractor.errors import InputError, extra
 from attr_extractor.serving.model_dir import Description, ExportedModel
 
 BATCH = 32  # photos the model sees at once, rows that are read at once
+MOST_SAID = 10_000  # characters of why a row's photos could not be read; a row may list any number
 READ_AHEAD = max(3, os.cpu_count() or 1)  # batches of rows
 SCORED_AT_ONCE = 2  # batches: while one is in the network, the next one's photos are decoded
 
@@ -173,4 +174,9 @@ def _pool(
                 counts[i] += 1
     means = sums / np.where(counts, counts, 1)[:, np.newaxis]
     means[counts == 0] = np.nan
-    return means.astype(np.float32), ["; ".join(each) for each in reasons]
+    return means.astype(np.float32), [_bounded("; ".join(each)) for each in reasons]
+
+
+def _bounded(reason: str) -> str:
+    """Why photos of a row could not be read, as a cell that any table may hold."""
+    return reason if len(reason) <= MOST_SAID else f"{reason[:MOST_SAID]} ..."

@@ -8,18 +8,16 @@ and attributes of several values known for every product.
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from attr_extractor import storage
-from attr_extractor.errors import InputError, require_new_file
+from attr_extractor import ownership
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.evaluation import audit_features, audit_findings, audit_heads
 from attr_extractor.evaluation.audit_features import Products
 from attr_extractor.labels import PRESENT
@@ -84,6 +82,7 @@ def audit(
     folds: int = 5,
     most: int = 100_000,
     seed: int = 0,
+    escape_formulas: bool = False,
 ) -> Summary:
     """Writes audit.csv for the products of all splits.
 
@@ -91,30 +90,30 @@ def audit(
       records: records of the same schema instead of the run's own.
       folds: parts that the products are cut into; each is judged by heads of the others.
       most: rows of either kind that are listed.
+      escape_formulas: see `csv_rows.write_csv`.
 
     Raises:
       InputError: no trained run or no records there, folds that cannot be, an output that exists
         or cannot be written.
     """
-    output = Path(output)
-    _require_writable(output)
-    run = RunDir.read(run_dir)
-    manifest = run.manifest(records)
-    products = sum(split.products for split in manifest.splits.values())
-    fold = audit_heads.assign_folds(products, folds, seed)  # fails before the photos are read
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = records or run.records
-        found = audit_features.collect(run, folder, manifest, Path(scratch))
-        heads = audit_heads.fit(found.features, found.labels, run.schema, fold, seed)
-        summary, text = _list(found, heads, run.schema, most)
-    storage.write(output, text.encode())
-    return summary
+    with ownership.new_file(output, "--output"):
+        run = RunDir.read(run_dir)
+        manifest = run.manifest(records)
+        products = sum(split.products for split in manifest.splits.values())
+        fold = audit_heads.assign_folds(products, folds, seed)  # fails before the photos are read
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = records or run.records
+            found = audit_features.collect(run, folder, manifest, Path(scratch))
+            heads = audit_heads.fit(found.features, found.labels, run.schema, fold, seed)
+            summary, rows = _list(found, heads, run.schema, most)
+            write_csv(output, COLUMNS, rows, escape_formulas)
+        return summary
 
 
 def _list(
     products: Products, heads: audit_heads.Heads, schema: Schema, most: int
-) -> tuple[Summary, str]:
-    """Two passes over the heads' answers: thresholds, then findings; and the CSV's text."""
+) -> tuple[Summary, list[tuple]]:
+    """Two passes over the heads' answers: thresholds, then findings; and the CSV's rows."""
     thresholds = audit_findings.Thresholds(schema)
     for _, chances, codes in _blocks(products, heads, schema):
         thresholds.add(chances, codes)
@@ -129,19 +128,16 @@ def _list(
             texts = ((_text(values, a), _text(values, b)) for a, b in pairs)
             top = tops[FILL if f.empty else WRONG]
             top.add(f.scores, start + f.rows, schema.index[f.attribute.name], texts)
-    out, listed = io.StringIO(newline=""), 0
-    # texts in quotes: without them a carriage return in an identifier would end the row
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(COLUMNS)
+    rows: list[tuple] = []
     for kind, top in tops.items():
         best = top.best()
-        facts = products.facts.take([row for _, row, *_ in best]).to_pylist()
+        products_found = pa.array([row for _, row, *_ in best], pa.int64())
+        facts = products.facts.take(products_found).to_pylist()
         for (score, _, t, *words), fact in zip(best, facts):
             end = (round(-score, 6), kind, fact["split"], fact["image"], fact["image_index"])
-            writer.writerow((fact["product_id"], schema.names[t], *words, *end))
-        listed += len(best)
+            rows.append((fact["product_id"], schema.names[t], *words, *end))
     counts = {kind: top.found for kind, top in tops.items()}
-    return Summary(len(products.labels), cells, counts, listed, skipped), out.getvalue()
+    return Summary(len(products.labels), cells, counts, len(rows), skipped), rows
 
 
 def _blocks(
@@ -157,10 +153,3 @@ def _blocks(
 
 def _text(values: list[str], chosen: np.ndarray) -> str:
     return SEPARATOR.join(values[v] for v in np.flatnonzero(chosen))
-
-
-def _require_writable(output: Path) -> None:
-    """Raises InputError now, not after minutes of work."""
-    require_new_file(output, "--output")
-    if not os.access(output.parent, os.W_OK):
-        raise InputError(f"{output.parent}: nothing can be written there")

@@ -6,7 +6,6 @@ of exclusive attributes swapped. No photo is read.
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 from typing import Dict, Tuple
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import labels, storage
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset, example, relabel
 from attr_extractor.records.manifest import Manifest
@@ -51,12 +51,10 @@ def plant(
     shutil.copytree(records, spoiled)
     table = spoiled.with_suffix(".csv")
     names = list(products)
-    with open(table, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([schema.column(name) for name in ("product_id", "image", *schema.names)])
-        for name, row in zip(names, swapped):
-            cells = labels.decode(schema, row).values()
-            writer.writerow([name, "-", *(SEPARATOR.join(values or []) for values in cells)])
+    header = [schema.column(name) for name in ("product_id", "image", *schema.names)]
+    decoded = (labels.decode(schema, row).values() for row in swapped)
+    cells = ([SEPARATOR.join(values or []) for values in row] for row in decoded)
+    write_csv(table, header, ([name, "-", *row] for name, row in zip(names, cells)))
     relabel.relabel(table, schema, spoiled, runner)
     owner = schema.attribute_of_value
     first = np.array([where.start for where in schema.slices.values()])

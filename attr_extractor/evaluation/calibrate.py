@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files
+from attr_extractor import files, ownership
 from attr_extractor.evaluation import calibration, model_card
 from attr_extractor.evaluation import thresholds as choosing
 from attr_extractor.evaluation.totals import number
@@ -48,6 +48,11 @@ def calibrate(
       InputError: no trained run there, no photo for validation, or a goal that cannot be.
     """
     run = RunDir.read(run_dir)
+    with ownership.folder(run.path, "the run directory"):
+        return _calibrate(run, goals, per_value)
+
+
+def _calibrate(run: RunDir, goals: Sequence[str], per_value: bool) -> dict[str, Any]:
     schema, manifest = run.schema, run.manifest()
     wanted = choosing.parse_goals(goals, schema, per_value)
     manifest.split(CHOSEN_ON)  # fails before the network is built

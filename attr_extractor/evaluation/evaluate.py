@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attr_extractor import files, storage
+from attr_extractor import files, ownership, storage
 from attr_extractor.evaluation import (
     compare,
     gates,
@@ -38,7 +38,9 @@ def evaluate(
     other_dir: str | Path | None = None,
     require: str = "",
 ) -> dict[str, Any]:
-    """Measures a run on a split; writes metrics, `report.html` and the model card into the run.
+    """Measures a run on a split; writes metrics, a report and the model card into the run.
+
+    The report on the run's own test split is `report.html`, others are `report_SPLIT.html`.
 
     `metrics.json` gets the figures; `metrics_SPLIT_details.json` the long tables by value and
     category (`scores.measure` says what is in each).
@@ -57,6 +59,17 @@ def evaluate(
         cannot be compared with, or a requirement that is not one.
     """
     run = RunDir.read(run_dir)
+    with ownership.folder(run.path, "the run directory"):
+        return _evaluate(run, split, records, other_dir, require)
+
+
+def _evaluate(
+    run: RunDir,
+    split: str,
+    records: str | Path | None,
+    other_dir: str | Path | None,
+    require: str,
+) -> dict[str, Any]:
     manifest = run.manifest(records)
     folder = Path(records) if records else run.records
     manifest.split(split)  # fails before the network is built
@@ -88,6 +101,8 @@ def evaluate(
         **measured,
     }
     measured["details"] = f"metrics_{split}{suffix}_details.json"
+    own_test = split == "test" and not records
+    measured["report"] = "report.html" if own_test else f"report_{split}{suffix}.html"
     if other is not None:
         measured["comparison"] = {"run": str(other.path), **measured["comparison"]}
     if requirements:
@@ -101,7 +116,7 @@ def evaluate(
         curve = learning_curve.read(run)
         found = found._replace(calibration=_calibration(run, split), learning_curve=curve)
     page = report.render(run.config.name, run.schema, measured, details, found)
-    (run.path / f"report{suffix}.html").write_text(page, encoding="utf-8")
+    storage.write(run.path / measured["report"], page.encode())
     model_card.write(run)
     return measured
 

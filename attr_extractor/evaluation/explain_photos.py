@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor import html_page, storage
+from attr_extractor import html_page, ownership, storage
 from attr_extractor.catalogue import photos
-from attr_extractor.errors import InputError, make_folder
+from attr_extractor.errors import InputError
 from attr_extractor.evaluation import heat_map
 from attr_extractor.evaluation.explain import Explainer, Explanation, find_value
 from attr_extractor.html_page import Markup, escape
@@ -60,39 +60,40 @@ def explain_photos(
     if not images:
         raise InputError("no photo is named")
     explainer = Explainer(run)
-    folder = make_folder(output_dir or run.path / "explain", "the folder of the pictures")
-    sections, count = [], 0
-    for start in range(0, len(images), BATCH):
-        names = images[start : start + BATCH]
-        batch = [read_photo(name, run.origin.photo_short_side) for name in names]
-        explained = explainer.explain(batch, attribute, value)
-        attended = explainer.attended(batch) if explainer.has_attention else []
-        for i, (name, photo) in enumerate(zip(names, batch)):
-            prefix = f"{start + i + 1:03d}-{_plain(Path(name).stem)}"
-            figures = [_figure(_jpeg(Image.fromarray(photo)), "the photo")]
-            for each in explained[i]:
-                picture = _picture(explainer, photo, each)
-                of = run.schema[each.attribute]
-                which = f"{of.values.index(each.value)}-{_plain(each.value)}"
-                _write(folder / f"{prefix}.{each.attribute}.{which}.jpg", picture)
-                text = f"{of.title()}: {each.value}, {each.score:.3f}{_remark(each)}"
-                figures.append(_figure(_jpeg(picture), text))
-            for heads in attended[i : i + 1]:
-                page = _heads(photo, heads)
-                _write(folder / f"{prefix}.attention.jpg", page)
-                text = f"Attention: how much each of {len(heads)} heads looks at a place"
-                figures.append(_figure(_jpeg(page), text, " class=wide"))
-            body = Markup("".join(figures))
-            sections.append(f"<h2>{escape(name)}</h2><div class=photos>{body}</div>")
-            count += len(explained[i])
-    title = f"{run.config.name}: where the answers come from"
-    legend = (
-        "<p>Red is where a value's evidence is, blue little of it, the bare photo none (Grad-CAM "
-        "of the value's logit; each picture has a scale of its own).</p>"
-    )
-    text = f"<h1>{escape(title)}</h1>{legend}{''.join(sections)}"
-    (folder / "index.html").write_text(html_page.page(title, text, STYLE), encoding="utf-8")
-    return folder / "index.html", count
+    folder = Path(output_dir or run.path / "explain")
+    with ownership.folder(folder, "the folder of the pictures"):
+        sections, count = [], 0
+        for start in range(0, len(images), BATCH):
+            names = images[start : start + BATCH]
+            batch = [read_photo(name, run.origin.photo_short_side) for name in names]
+            explained = explainer.explain(batch, attribute, value)
+            attended = explainer.attended(batch) if explainer.has_attention else []
+            for i, (name, photo) in enumerate(zip(names, batch)):
+                prefix = f"{start + i + 1:03d}-{_plain(Path(name).stem)}"
+                figures = [_figure(_jpeg(Image.fromarray(photo)), "the photo")]
+                for each in explained[i]:
+                    picture = _picture(explainer, photo, each)
+                    of = run.schema[each.attribute]
+                    which = f"{of.values.index(each.value)}-{_plain(each.value)}"
+                    _write(folder / f"{prefix}.{each.attribute}.{which}.jpg", picture)
+                    text = f"{of.title()}: {each.value}, {each.score:.3f}{_remark(each)}"
+                    figures.append(_figure(_jpeg(picture), text))
+                for heads in attended[i : i + 1]:
+                    page = _heads(photo, heads)
+                    _write(folder / f"{prefix}.attention.jpg", page)
+                    text = f"Attention: how much each of {len(heads)} heads looks at a place"
+                    figures.append(_figure(_jpeg(page), text, " class=wide"))
+                body = Markup("".join(figures))
+                sections.append(f"<h2>{escape(name)}</h2><div class=photos>{body}</div>")
+                count += len(explained[i])
+        title = f"{run.config.name}: where the answers come from"
+        legend = (
+            "<p>Red is where a value's evidence is, blue little of it, the bare photo none "
+            "(Grad-CAM of the value's logit; each picture has a scale of its own).</p>"
+        )
+        text = f"<h1>{escape(title)}</h1>{legend}{''.join(sections)}"
+        storage.write(folder / "index.html", html_page.page(title, text, STYLE).encode())
+        return folder / "index.html", count
 
 
 def read_photo(path: str, short_side: int) -> np.ndarray:

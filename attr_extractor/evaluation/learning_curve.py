@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from attr_extractor import files, yaml_files
-from attr_extractor.errors import InputError, make_folder, require_file
+from attr_extractor import files, ownership, yaml_files
+from attr_extractor.errors import InputError, require_file
 from attr_extractor.evaluation import scores
 from attr_extractor.evaluation.most_frequent import MostFrequent
 from attr_extractor.evaluation.scores import Contender
@@ -60,26 +60,30 @@ def measure(
     fractions = sorted(set(fractions))
     if len(fractions) < 2 or not 0 < fractions[0] <= fractions[-1] < 1:
         raise InputError("the fractions: two or more between 0 and 1 make a curve with the whole")
-    folder = make_folder(output_dir or run.path / "learning_curve", "the folder of the parts")
-    runs = []
-    for fraction in fractions:
-        records = folder / f"records_{fraction:g}"
-        subset.write(run.records, fraction, records)
-        runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
-    points = [_score(of_part, run, manifest) for of_part in [*runs, run]]
-    found = {
-        "points": [
-            {"fraction": fraction, "photos": point["photos"], "run": str(of_part.path)}
-            for fraction, point, of_part in zip([*fractions, 1.0], points, [*runs, run])
-        ],
-        "mean": _curve([(p["photos"], p["mean"], p["test_photos"]) for p in points]),
-        "attributes": {
-            name: _curve([(p["labels"][name], *p["attributes"][name]) for p in points])
-            for name in run.schema.names
-        },
-    }
-    files.write_json(run.path / FILE, found)
-    return found
+    folder = Path(output_dir or run.path / "learning_curve")
+    with (
+        ownership.folder(run.path, "the run directory"),
+        ownership.folder(folder, "the folder of the parts"),
+    ):
+        runs = []
+        for fraction in fractions:
+            records = folder / f"records_{fraction:g}"
+            subset.write(run.records, fraction, records)
+            runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
+        points = [_score(of_part, run, manifest) for of_part in [*runs, run]]
+        found = {
+            "points": [
+                {"fraction": fraction, "photos": point["photos"], "run": str(of_part.path)}
+                for fraction, point, of_part in zip([*fractions, 1.0], points, [*runs, run])
+            ],
+            "mean": _curve([(p["photos"], p["mean"], p["test_photos"]) for p in points]),
+            "attributes": {
+                name: _curve([(p["labels"][name], *p["attributes"][name]) for p in points])
+                for name in run.schema.names
+            },
+        }
+        files.write_json(run.path / FILE, found)
+        return found
 
 
 def read(run: RunDir) -> dict[str, Any] | None:

@@ -19,9 +19,9 @@ from typing import Any, Dict, List
 import numpy as np
 import pydantic
 
-from attr_extractor import errors, files, yaml_files
+from attr_extractor import errors, files, ownership, yaml_files
 from attr_extractor.config import Config
-from attr_extractor.errors import InputError, make_folder
+from attr_extractor.errors import InputError
 from attr_extractor.evaluation import bootstrap
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model.thresholds import Thresholds
@@ -66,20 +66,26 @@ def sweep(
         Config.read(config, overrides)  # all of them fail before the first one trains
     for records in catalogues.values():
         Manifest.read(records).split("validation")
-    folder = make_folder(output_dir, "the folder of the sweep")
-    for name, overrides in named.rows.items():
-        for seed in seeds:
-            for catalogue, records in catalogues.items():
-                key = {"row": name, "catalogue": catalogue, "seed": seed, "overrides": overrides}
-                if any(key.items() <= row.items() for row in read_rows(folder)):
-                    continue
-                sets = [*overrides, f"train.seed={seed}"]
-                run_dir = folder / "runs" / f"{name}-{catalogue}-{seed}".replace(" ", "_")
-                job = {"config": str(config), "sets": sets, "records": str(records)}
-                measured = _in_a_process({**job, "run_dir": str(run_dir)})
-                with open(folder / ROWS, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({**key, **measured}) + "\n")
-    return table(read_rows(folder))
+    folder = Path(output_dir)
+    with ownership.folder(folder, "the folder of the sweep"):
+        for name, overrides in named.rows.items():
+            for seed in seeds:
+                for catalogue, records in catalogues.items():
+                    key = {
+                        "row": name,
+                        "catalogue": catalogue,
+                        "seed": seed,
+                        "overrides": overrides,
+                    }
+                    if any(key.items() <= row.items() for row in read_rows(folder)):
+                        continue
+                    sets = [*overrides, f"train.seed={seed}"]
+                    run_dir = folder / "runs" / f"{name}-{catalogue}-{seed}".replace(" ", "_")
+                    job = {"config": str(config), "sets": sets, "records": str(records)}
+                    measured = _in_a_process({**job, "run_dir": str(run_dir)})
+                    with open(folder / ROWS, "a", encoding="utf-8") as file:
+                        file.write(json.dumps({**key, **measured}) + "\n")
+        return table(read_rows(folder))
 
 
 def read_rows(folder: str | Path) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
-from attr_extractor.errors import InputError, require_new_file
+from attr_extractor import ownership
+from attr_extractor.errors import InputError
 from attr_extractor.migration import table
 from attr_extractor.migration.mapping import Mapping
 from attr_extractor.migration.plan import Plan
@@ -42,20 +44,22 @@ def migrate(
         raise InputError("--catalogue needs --old_schema, the schema that the table is under")
     old, new = Schema.read(old_schema) if old_schema else None, Schema.read(schema)
     written = Mapping.read(mapping)
-    if with_table:
-        assert output
-        require_new_file(output, "--output")
-    if not with_run:
-        assert old and catalogue and output
-        plan = written.plan(old, new, str(mapping))
-        return f"{plan.text()}\n{table.migrate(plan, catalogue, output).text(output)}"
-    assert run_dir and records and output_dir
-    plan = _with_run(written, str(mapping), old, new, run_dir, records, output_dir)
-    lines = [plan.text(), f"{output_dir}: begin with --set train.init_from={output_dir}"]
-    if with_table:
-        assert catalogue and output
-        lines.append(table.migrate(plan, catalogue, output).text(output))
-    return "\n".join(lines)
+    with ExitStack() as owned:
+        if with_table:
+            assert output
+            owned.enter_context(ownership.new_file(output, "--output"))
+        if not with_run:
+            assert old and catalogue and output
+            plan = written.plan(old, new, str(mapping))
+            return f"{plan.text()}\n{table.migrate(plan, catalogue, output).text(output)}"
+        assert run_dir and records and output_dir
+        owned.enter_context(ownership.folder(output_dir, "--output_dir"))
+        plan = _with_run(written, str(mapping), old, new, run_dir, records, output_dir, with_table)
+        lines = [plan.text(), f"{output_dir}: begin with --set train.init_from={output_dir}"]
+        if with_table:
+            assert catalogue and output
+            lines.append(table.migrate(plan, catalogue, output).text(output))
+        return "\n".join(lines)
 
 
 def _with_run(
@@ -66,15 +70,17 @@ def _with_run(
     run_dir: str | Path,
     records: str | Path,
     output_dir: str | Path,
+    with_table: bool,
 ) -> Plan:
-    folder = Path(output_dir)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder}: exists already; name a new folder or remove it")
     # TensorFlow, which a table does not need
     from attr_extractor.migration import start
     from attr_extractor.records.manifest import Manifest
-    from attr_extractor.training.run_dir import RunDir
+    from attr_extractor.training.run_dir import RunDir, is_begun
 
+    # an interrupted call may go on; all is written once the table is, which comes last
+    own = ["config.yaml", "weights.npz"] if with_table else ["config.yaml"]
+    if not is_begun(Path(output_dir), own):
+        raise InputError(f"{output_dir}: exists already; name a new folder or remove it")
     run = RunDir.read(run_dir)
     if old is not None:
         require_same(run.schema.fingerprint, old, str(run_dir))

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from attr_extractor import files, made_from
+from attr_extractor.errors import InputError
 from attr_extractor.migration.plan import Plan, Source
 from attr_extractor.model import branches, network
 from attr_extractor.model.thresholds import OfAttribute, Thresholds
@@ -85,16 +86,26 @@ def write(
 ) -> None:
     """Writes config, schema, records.json, thresholds.json and, last, weights.npz.
 
+    Where the same call was interrupted, it goes on.
+
     Raises:
-      InputError: see `arrays`; or the folder holds something.
+      InputError: see `arrays`; or the folder holds something else.
     """
     weights, before = arrays(plan, run, manifest), run.thresholds()
     limits = thresholds(plan, before)
     if before.calibrated:  # on the weights that these are made of
         limits = limits.model_copy(update={"weights": made_from.weights_digest(weights)})
     start = RunDir.create(output_dir, run.config, Path(records), manifest)
+    path = start.path / "weights.npz"
+    if path.is_file():  # the table, which comes after it, was not finished
+        there = files.read_arrays(path)
+        if there.keys() != weights.keys() or any(
+            not np.array_equal(array, there[name]) for name, array in weights.items()
+        ):
+            raise InputError(f"{output_dir}: holds another start; name a new folder or remove it")
+        return
     files.write_json(start.path / "thresholds.json", limits.model_dump())
-    files.write_arrays(start.path / "weights.npz", weights)
+    files.write_arrays(path, weights)
 
 
 def _fresh(plan: Plan, run: RunDir, manifest: Manifest) -> network.Network:

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from attr_extractor import storage
 from attr_extractor.catalogue import table
-from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.errors import InputError
 from attr_extractor.migration import cells
 from attr_extractor.migration.cells import Cells
@@ -61,20 +61,17 @@ def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> Summary:
     Raises:
       InputError: the table cannot be read under the old schema, or two columns would get one name.
     """
-    summary, columns = Summary(), None
-    with (
-        storage.whole(output) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = CsvWriter(file)
-        for chunk in table.chunks(catalogue, plan.old):
-            if columns is None:
-                columns = _columns(plan, list(chunk.columns), catalogue, summary)
-                writer.writerow(column.name for column in columns)
+    summary, chunks = Summary(), table.chunks(catalogue, plan.old)
+    first = next(chunks)
+    columns = _columns(plan, list(first.columns), catalogue, summary)
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for chunk in itertools.chain([first], chunks):
             summary.rows += len(chunk)
             categories = chunk[plan.old.category].tolist()
-            cells_of = (column.cells(chunk, categories, summary) for column in columns)
-            writer.writerows(zip(*cells_of))
+            yield from zip(*(column.cells(chunk, categories, summary) for column in columns))
+
+    write_csv(output, [column.name for column in columns], rows())
     return summary
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from attr_extractor import storage
+from attr_extractor import ownership, storage
 from attr_extractor.catalogue import raw_files, splits
 from attr_extractor.records import digests, finish, index, plan, shard
 from attr_extractor.records import rows as table_rows
@@ -46,16 +46,17 @@ def build(
 
     Raises:
       InputError: the table, an option or the output folder cannot be used, no row could be, or
-        the disk is full.
+        the disk is full; TemporaryError: another program writes there.
     """
     if runner is None:
         with Local(num_workers=2) as local:
             return build(catalogue, schema, output_dir, image_root, options, local)
     options, records = options or plan.Options(), str(output_dir)
-    prepared = prepare(catalogue, schema, records, image_root, options, runner)
-    runner.run(shard.write, prepared.tasks, "writing shards")
-    there, rows, rejects = prepared.there, prepared.rows, prepared.rejects
-    return finish.finish(records, schema, options, there, rows, rejects, prepared.shards)
+    with ownership.folder(records, "the output folder"):
+        prepared = prepare(catalogue, schema, records, image_root, options, runner)
+        runner.run(shard.write, prepared.tasks, "writing shards")
+        there, rows, rejects = prepared.there, prepared.rows, prepared.rejects
+        return finish.finish(records, schema, options, there, rows, rejects, prepared.shards)
 
 
 @dataclass(frozen=True)

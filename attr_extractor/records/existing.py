@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from attr_extractor import files, storage, yaml_files
 from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
+from attr_extractor.ownership import LOCK
 from attr_extractor.records import index
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.plan import Options
@@ -25,7 +26,7 @@ WORK = "work"  # folder of an unfinished build
 COLUMNS = ["product_id", "group", "category", "digest", "labels_digest"]
 LISTS = ("rejects.csv", "label_issues.csv", "near_duplicates.csv", "report.html")
 _OURS = re.compile(
-    rf"{WORK}|{index.FOLDER}|({'|'.join(SPLITS)})-[a-z0-9-]+\.(tfrecord|parquet)"
+    rf"{WORK}|{index.FOLDER}|{re.escape(LOCK)}|({'|'.join(SPLITS)})-[a-z0-9-]+\.(tfrecord|parquet)"
     rf"|{'|'.join([*LISTS, FILE])}"
 )
 _TEMPORARY = re.compile(rf"(\.[0-9a-f]{{8}})?{re.escape(storage.TEMPORARY)}$")

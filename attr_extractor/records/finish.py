@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 
 from attr_extractor import storage
 from attr_extractor.catalogue import photos
-from attr_extractor.catalogue.csv_rows import CsvWriter
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
 from attr_extractor.records import index, near_duplicates, report
@@ -112,15 +111,6 @@ def write_label_issues(records: str, scratch: Path) -> None:
     storage.write(
         storage.join(records, "label_issues.csv"), (scratch / "label_issues.csv").read_bytes()
     )
-
-
-def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Writes a list as CSV, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = CsvWriter(text)
-    writer.writerow(header)
-    writer.writerows(rows)
-    storage.write(path, text.getvalue().encode())
 
 
 def _photo_rejects(rows: Rows, found: Sequence[list[str]]) -> list[Reject]:

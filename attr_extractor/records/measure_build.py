@@ -6,7 +6,6 @@ ratio compares two passes of one round, because machines are noisy.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import resource
@@ -21,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from attr_extractor.catalogue import photos
+from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.records import builder, plan
 from attr_extractor.records.runner import Local, Work
 from attr_extractor.schema import Attribute, Schema
@@ -151,8 +151,5 @@ def _rows(schema: Schema, count: int) -> Iterator[list[str]]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) -> Path:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_csv(path, header, rows)
     return path

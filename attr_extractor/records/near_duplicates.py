@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from attr_extractor import storage
+from attr_extractor.catalogue.csv_rows import read_csv, write_csv
 from attr_extractor.errors import InputError
 
 FILE = "near_duplicates.csv"
@@ -91,12 +92,7 @@ def find(
 
 def write(records: str | Path, rows: Iterable[NearDuplicate]) -> None:
     """Writes the list into a folder of records, sorted by split, product and photo."""
-    out = io.StringIO(newline="")
-    # texts in quotes: without them a carriage return in an identifier would end the row
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(NearDuplicate._fields)
-    writer.writerows(sorted(rows))
-    storage.write(storage.join(records, FILE), out.getvalue().encode())
+    write_csv(storage.join(records, FILE), NearDuplicate._fields, sorted(rows))
 
 
 def read(records: str | Path) -> list[NearDuplicate] | None:
@@ -110,7 +106,7 @@ def read(records: str | Path) -> list[NearDuplicate] | None:
         return None
     with storage.open_read(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        lines = csv.reader(text)
+        lines = read_csv(text)
         try:
             if tuple(next(lines, ())) != NearDuplicate._fields:
                 raise ValueError(f"its columns are not {','.join(NearDuplicate._fields)}")

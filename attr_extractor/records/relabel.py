@@ -1,6 +1,7 @@
 """New labels for the photos of finished records, from a changed table or schema.
 
-No photo is read or decoded: each shard is copied with other labels. While that goes on the folder
+No photo is read or decoded: each shard is copied with other labels, once all of them have been read
+and none is damaged. While that goes on the folder
 has no manifest, so nobody trains on two kinds of labels; the same command goes on where it stopped.
 """
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from attr_extractor import files, storage
+from attr_extractor import files, ownership, storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset, finish, index, shard
 from attr_extractor.records import rows as table_rows
@@ -40,27 +41,40 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
         meaning and the table lacks products of the records.
     """
     records = str(records)
-    finished = storage.exists(storage.join(records, FILE))
-    manifest = None if finished else unfinished_relabel(records)
-    manifest = manifest or Manifest.read(records)
-    there = Existing(manifest, photos_of(records, manifest))
-    shards = [s.name for split in manifest.splits.values() for s in split.shards]
-    work = storage.join(records, WORK)
-    storage.make_folder(storage.join(work, "tasks"))
-    with scratch(records) as folder:
-        rows = table_rows.read(catalogue, schema, folder)
-        _require_all(rows, there, schema, records)
-        finish.write_label_issues(records, folder)
-        tasks = [task for name in shards for task in _plan(records, name, rows, schema)]
-    if finished:
-        manifest.write(work)
-        storage.remove(storage.join(records, FILE))
-    runner.run(write, tasks, "writing labels")
+    with ownership.folder(records, "the records"):
+        finished = storage.exists(storage.join(records, FILE))
+        manifest = None if finished else unfinished_relabel(records)
+        manifest = manifest or Manifest.read(records)
+        there = Existing(manifest, photos_of(records, manifest))
+        shards = [s.name for split in manifest.splits.values() for s in split.shards]
+        work = storage.join(records, WORK)
+        storage.make_folder(storage.join(work, "tasks"))
+        with scratch(records) as folder:
+            rows = table_rows.read(catalogue, schema, folder)
+            _require_all(rows, there, schema, records)
+            tasks = [task for name in shards for task in _plan(records, name, rows, schema)]
+            runner.run(require_readable, tasks, "reading shards")
+            finish.write_label_issues(records, folder)
+        if finished:
+            manifest.write(work)
+            storage.remove(storage.join(records, FILE))
+        runner.run(write, tasks, "writing labels")
 
-    texts = rows.texts
-    rejects = table_rows.rejects_of(texts, ~there.holds(texts["product_id"]).to_numpy(), NOT_THERE)
-    options = from_manifest(manifest.build, storage.join(records, FILE))
-    return finish.finish(records, schema, options, there, rows, rejects, {})
+        texts = rows.texts
+        rejects = table_rows.rejects_of(
+            texts, ~there.holds(texts["product_id"]).to_numpy(), NOT_THERE
+        )
+        options = from_manifest(manifest.build, storage.join(records, FILE))
+        return finish.finish(records, schema, options, there, rows, rejects, {})
+
+
+def require_readable(task_path: str) -> None:
+    """Raises InputError where the shard of a task is damaged: before the records are touched."""
+    listed = files.read_table(task_path)
+    task = json.loads(listed.schema.metadata[_KEY])
+    path = storage.join(task["records"], task["shard"])
+    for _ in dataset.indexed_examples(path, listed["product_id"].to_pylist()):
+        pass
 
 
 def write(task_path: str) -> None:

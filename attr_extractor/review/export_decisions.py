@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pandas as pd
 
-from attr_extractor import storage
 from attr_extractor.catalogue import table
-from attr_extractor.errors import InputError, require_new_file
-from attr_extractor.review.build_queue import SCHEMA
+from attr_extractor.catalogue.csv_rows import write_csv
+from attr_extractor.enrichment import job as jobs
+from attr_extractor.errors import InputError
+from attr_extractor.review.build_queue import QUEUE, SCHEMA
 from attr_extractor.review.decisions_file import DecisionsFile
 from attr_extractor.review.queue import NONE, SELLER
 from attr_extractor.schema import Schema
@@ -62,34 +64,41 @@ def export(
       InputError: a file cannot be used or is there already, the decisions are of another schema,
         or the table's rows are not those that the decisions are about.
     """
-    output = require_new_file(output, "--output")
-    if log is not None and require_new_file(log, "--log") == output:
-        raise InputError(f"{log}: --log and --output name the same file")
-    file = DecisionsFile(decisions, new=False)
-    try:
+    outputs = {"--output": Path(output)}
+    if log is not None:
+        outputs["--log"] = Path(log)
+    with jobs.owned(outputs), closing(DecisionsFile(decisions, new=False)) as file:
         if not file.facts():
             raise InputError(f"{decisions}: holds no queue; review.py makes it")
         file.require_same(SCHEMA, schema.fingerprint, "schema")
+        job = {"queue": file.facts()[QUEUE], "set_of_outputs": jobs.names(outputs)}
+        folder = jobs.folder_of(outputs["--output"])
+        found = jobs.left_or_new(outputs, job, f"{folder}: holds a half-done export")
+        if log is not None and found is None:
+            jobs.begin(folder, job)
         summary = Summary()
-        write_table(output, _corrected(file, catalogue, schema, summary), schema)
+        try:
+            write_table(output, _corrected(file, catalogue, schema, summary), schema)
+        except InputError:
+            if log is not None and found is None:
+                jobs.remove(folder)
+            raise
         if log is not None:
             _write_log(file, log)
+            jobs.remove(folder)
         return summary
-    finally:
-        file.close()
 
 
 def write_table(path: str | Path, chunks: Iterator[pd.DataFrame], schema: Schema) -> None:
     """Writes chunks with the schema's names as CSV under the table's own; whole or not at all."""
-    with (
-        storage.whole(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        for number, chunk in enumerate(chunks):
-            if not number:
-                writer.writerow(schema.column(name) for name in chunk.columns)
-            writer.writerows(chunk.itertuples(index=False, name=None))
+    first = next(chunks)  # `table.chunks` yields one or raises
+    header = [schema.column(name) for name in first.columns]
+    rows = (
+        row
+        for chunk in itertools.chain([first], chunks)
+        for row in chunk.itertuples(index=False, name=None)
+    )
+    write_csv(path, header, rows)
 
 
 def _corrected(
@@ -143,13 +152,9 @@ def _correct(
 
 
 def _write_log(file: DecisionsFile, path: str | Path) -> None:
-    with (
-        storage.whole(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as out,
-        file.reading() as db,
-    ):
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(LOG_COLUMNS)
-        for at, *rest in db.execute(_LOG):
-            moment = datetime.fromtimestamp(at, timezone.utc)
-            writer.writerow([moment.isoformat(timespec="seconds"), *rest])
+    with file.reading() as db:
+        moments = (
+            (datetime.fromtimestamp(at, timezone.utc), rest) for at, *rest in db.execute(_LOG)
+        )
+        rows = ([moment.isoformat(timespec="seconds"), *rest] for moment, rest in moments)
+        write_csv(path, LOG_COLUMNS, rows)

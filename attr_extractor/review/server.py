@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from attr_extractor import ownership
 from attr_extractor.enrichment.read_cells import CellsFile, schema_of
 from attr_extractor.errors import InputError
 from attr_extractor.model.thresholds import Thresholds
@@ -98,10 +99,12 @@ def run(options: Options, say: Callable[[str], None] = _say) -> None:
 
     Raises:
       InputError: something given cannot be used, or the port is taken.
+      TemporaryError: another review.py is at work on the decisions file.
     """
-    server = Server(options)
-    say(server.summary)
-    asyncio.run(_run(server, say))
+    with ownership.file(options.decisions, "--decisions"):
+        server = Server(options)
+        say(server.summary)
+        asyncio.run(_run(server, say))
 
 
 async def _run(server: Server, say: Callable[[str], None]) -> None:

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attr_extractor import labels
+from attr_extractor import labels, ownership
 from attr_extractor.catalogue import raw_files, table
 from attr_extractor.catalogue.splits import uniform
 from attr_extractor.config import Config
 from attr_extractor.enrichment import predict
-from attr_extractor.errors import InputError, require_new_folder
+from attr_extractor.errors import InputError
 from attr_extractor.evaluation import evaluate
 from attr_extractor.records import index, relabel
 from attr_extractor.records.manifest import Manifest
@@ -95,30 +95,29 @@ def simulate(
     """
     catalogue, records = Path(catalogue), Path(records)
     truth = _Truth(catalogue, schema, records, options)
-    folder = require_new_folder(output_dir, "--output_dir")
+    with ownership.new_folder(output_dir, "--output_dir") as folder:
+        copied = folder / "records"
+        shutil.copytree(records, copied)
 
-    copied = folder / "records"
-    shutil.copytree(records, copied)
+        def trained(way: str, corrected: Path, config: Config) -> Path:
+            relabel.relabel(corrected, schema, copied, runner)
+            return fit.train(config, copied, folder / f"run_{way}").path
 
-    def trained(way: str, corrected: Path, config: Config) -> Path:
-        relabel.relabel(corrected, schema, copied, runner)
-        return fit.train(config, copied, folder / f"run_{way}").path
+        spoiled = truth.write(folder / "spoiled.csv", right=())
+        before = trained(BEFORE, spoiled, config)
+        looked = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
+        tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
+        looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
 
-    spoiled = truth.write(folder / "spoiled.csv", right=())
-    before = trained(BEFORE, spoiled, config)
-    looked = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
-    tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
-    looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
-
-    found, then = {BEFORE: _scores(before, records, None)}, _then(config, before, options)
-    control = None
-    for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
-        run = trained(way, tables[way], then)
-        wrong = looked[way] & looked[EVERYTHING]
-        counts = {"looks": len(looked[way]), "wrong": len(wrong)}
-        found[way] = {**_scores(run, records, control), **counts}
-        control = control or run
-    return found
+        found, then = {BEFORE: _scores(before, records, None)}, _then(config, before, options)
+        control = None
+        for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
+            run = trained(way, tables[way], then)
+            wrong = looked[way] & looked[EVERYTHING]
+            counts = {"looks": len(looked[way]), "wrong": len(wrong)}
+            found[way] = {**_scores(run, records, control), **counts}
+            control = control or run
+        return found
 
 
 def _scores(run: Path, records: Path, control: Path | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from attr_extractor import files, labels, storage
+from attr_extractor import files, labels, ownership, storage
 from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import job as jobs
 from attr_extractor.enrichment import scoring
-from attr_extractor.errors import InputError, make_folder, require_file
+from attr_extractor.errors import InputError, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.search import embed, folder, vectors
 from attr_extractor.serving import model_dir
@@ -73,12 +72,13 @@ def build(
         "rows_per_part": ROWS_PER_PART,
     }
     output = Path(output_dir)
-    parts = _prepare(output, job)
-    if not (output / folder.FACTS).is_file():
-        rows = _embed(described, catalogue, root, box_columns, parts)
-        _join(output, parts, rows, job, described.schema)
-    shutil.rmtree(parts)
-    return folder.read_facts(output)
+    with ownership.folder(output, "the index"):
+        parts = _prepare(output, job)
+        if not (output / folder.FACTS).is_file():
+            rows = _embed(described, catalogue, root, box_columns, parts)
+            _join(output, parts, rows, job, described.schema)
+        shutil.rmtree(parts)
+        return folder.read_facts(output)
 
 
 def _prepare(output: Path, job: dict[str, Any]) -> Path:
@@ -86,12 +86,9 @@ def _prepare(output: Path, job: dict[str, Any]) -> Path:
     parts = output / folder.PARTS
     if jobs.left(parts, job, f"{output}: holds a half-built index") is not None:
         return parts
-    if output.is_file() or (
-        output.is_dir() and {p.name for p in output.iterdir()} - {folder.PARTS}
-    ):
+    if set(storage.names(output)) - {folder.PARTS, ownership.LOCK}:
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
-    make_folder(parts, "the index")
-    storage.write(parts / jobs.FILE, json.dumps(job).encode())
+    jobs.begin(parts, job)
     return parts
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from attr_extractor import files
+from attr_extractor import files, ownership
 from attr_extractor.config import Data
-from attr_extractor.errors import InputError, make_folder
+from attr_extractor.errors import InputError
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.serving import model_dir
@@ -62,22 +62,27 @@ def convert(
     photos = _pixels(records, manifest, data, "test", count)
     function = scores_of(exported.network)
     served: Run = lambda pixels: function(pixels)["scores"].numpy()  # noqa: E731
-    output_dir = make_folder(output_dir, "the folder of the converted model")
-    for asset in ("schema.yaml", "model.json"):
-        shutil.copy(exported.path / "assets" / asset, output_dir / asset)
-    expected = in_batches(served, photos)
-    report = [_measured("SavedModel", exported.path, served, photos, expected, exported)]
-    for name in names:
-        form = FORMS[name]
-        path = output_dir / form.file
-        form.write(function, path, calibration)
-        row = _measured(name, path, form.open(path), photos, expected, exported)
-        _require_close(row, form)
-        report.append(row)
-    lines = [dataclasses.asdict(row) for row in report]
-    content = {"photos": len(photos), "fingerprint": exported.schema.fingerprint, "forms": lines}
-    files.write_json(output_dir / "conversion.json", content)
-    return report
+    output_dir = Path(output_dir)
+    with ownership.folder(output_dir, "the folder of the converted model"):
+        for asset in ("schema.yaml", "model.json"):
+            shutil.copy(exported.path / "assets" / asset, output_dir / asset)
+        expected = in_batches(served, photos)
+        report = [_measured("SavedModel", exported.path, served, photos, expected, exported)]
+        for name in names:
+            form = FORMS[name]
+            path = output_dir / form.file
+            form.write(function, path, calibration)
+            row = _measured(name, path, form.open(path), photos, expected, exported)
+            _require_close(row, form)
+            report.append(row)
+        lines = [dataclasses.asdict(row) for row in report]
+        content = {
+            "photos": len(photos),
+            "fingerprint": exported.schema.fingerprint,
+            "forms": lines,
+        }
+        files.write_json(output_dir / "conversion.json", content)
+        return report
 
 
 def table(rows: Sequence[Converted]) -> str:

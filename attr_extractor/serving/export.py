@@ -8,20 +8,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
 from absl import logging
 
 import attr_extractor
-from attr_extractor import files, made_from, storage
-from attr_extractor.errors import InputError, make_folder
+from attr_extractor import files, made_from, ownership, storage
+from attr_extractor.errors import InputError
 from attr_extractor.evaluation import model_card
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.serving import deployment, verify
@@ -40,19 +36,20 @@ def export(
       parts: that the network is computed in, one for each core of a small CPU; see `parts.py`.
 
     Raises:
-      InputError: no trained run there, the version exists, another export writes there, the
-        folder's name can be no model's, or the disk is full.
+      InputError: no trained run there, the version exists, the folder's name can be no model's, or
+        the disk is full.
+      TemporaryError: another program writes there.
       RuntimeError: the reloaded model does not answer as the trained one.
     """
     run = RunDir.read(run_dir)
     output_dir = Path(output_dir)
-    if output_dir.is_file():
-        raise InputError(f"{output_dir}: is a file; name a folder for the model's versions")
     deployment.require_name(output_dir)
-    thresholds = run.thresholds()
-    network, answers = run.load_network(thresholds), run.answers(thresholds)
-    make_folder(output_dir, "the folder of the model's versions")
-    with _alone(output_dir):
+    with ownership.folder(output_dir, "the folder of the model's versions"):
+        for left in output_dir.glob(".*.tmp"):  # by an export that was killed
+            if left.name[1:-4].isdecimal() and left.is_dir():
+                shutil.rmtree(left)
+        thresholds = run.thresholds()
+        network, answers = run.load_network(thresholds), run.answers(thresholds)
         existing = versions(output_dir)
         version = max(existing, default=0) + 1 if version is None else version
         path = output_dir / str(version)
@@ -77,22 +74,6 @@ def export(
         with storage.writable(output_dir):
             deployment.write(output_dir, parts)
     return path
-
-
-@contextmanager
-def _alone(output_dir: Path) -> Iterator[None]:
-    """Keeps other exports out of the folder, and sweeps up what a killed one left there."""
-    folder = os.open(output_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process
-        for left in output_dir.glob(".*.tmp"):
-            if left.name[1:-4].isdecimal() and left.is_dir():
-                shutil.rmtree(left)
-        yield
-    except BlockingIOError as error:
-        raise InputError(f"{output_dir}: another export is writing there; wait for it") from error
-    finally:
-        os.close(folder)
 
 
 def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:

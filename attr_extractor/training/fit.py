@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files, made_from
+from attr_extractor import files, made_from, ownership
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, require_file
 from attr_extractor.model import network, trunk
@@ -55,6 +56,7 @@ def train(
 
     Raises:
       InputError: config, records or run directory cannot be used together.
+      TemporaryError: another program writes to the run directory.
     """
     devices = strategy.make(config)
     if config.train.deterministic:
@@ -74,15 +76,18 @@ def train(
     if slow and devices.is_chief:
         print(slow, file=sys.stderr)
     keras.mixed_precision.set_global_policy(config.train.precision)
-    with devices.together():
-        run = _open(run_dir, config, Path(records), manifest, devices)
-        trained = None
-        for phase in phases:
-            keras.backend.clear_session()  # frees the network of the phase before
-            with devices.strategy.scope():
-                trained = _run_phase(run, manifest, devices, phase, steps, make_progress)
-    if trained is not None and devices.is_chief:
-        _finish(run, manifest, trained, steps)
+    # the chief's alone: the others write nothing there
+    owned = ownership.folder(run_dir, "the run directory") if devices.is_chief else nullcontext()
+    with owned:
+        with devices.together():
+            run = _open(run_dir, config, Path(records), manifest, devices)
+            trained = None
+            for phase in phases:
+                keras.backend.clear_session()  # frees the network of the phase before
+                with devices.strategy.scope():
+                    trained = _run_phase(run, manifest, devices, phase, steps, make_progress)
+        if trained is not None and devices.is_chief:
+            _finish(run, manifest, trained, steps)
     return run
 
 

@@ -7,6 +7,7 @@ learning_curve.json.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict
@@ -14,7 +15,7 @@ from typing import Any, Dict
 import keras
 import numpy as np
 
-from attr_extractor import files, made_from, yaml_files
+from attr_extractor import files, made_from, ownership, storage, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.model import network
@@ -33,6 +34,22 @@ class Origin(yaml_files.Model):
     digest: str  # of their manifest
     photo_short_side: int  # pixels of their stored photos
     most_frequent: Dict[str, str]  # value of each attribute in the training split
+
+
+def is_begun(path: Path, more: Sequence[str] = ()) -> bool:
+    """Return whether a folder holds no more than `RunDir.create` leaves when it is interrupted.
+
+    Args:
+      more: names of files that may be there besides.
+    """
+    folders = {"checkpoints", "logs"}
+    known = {*folders, "schema.yaml", "records.json", "thresholds.json", *more}
+    found = {name for name in storage.names(path) if not name.endswith(storage.TEMPORARY)}
+    found.discard(ownership.LOCK)
+    if any(storage.names(path / name) for name in folders):
+        return False
+    # they are made first: without them the other files are somebody else's
+    return found <= folders or folders <= found <= known
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class RunDir:
                     "name a new run directory"
                 )
             return found
-        if path.exists() and (path.is_file() or any(path.iterdir())):
+        if path.is_file() or not is_begun(path):
             raise InputError(f"{path}: exists and is not a run directory; name a new one")
         for folder in (path / "checkpoints", path / "logs"):
             make_folder(folder, "the run directory")

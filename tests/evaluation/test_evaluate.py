@@ -197,3 +197,21 @@ def test_with_all_photos_left_out_no_score_is_shown(measured):
 )
 def test_verdicts(answered, labelled, verdict):
     assert Row("color", answered, labelled, 0.5).verdict == verdict
+
+
+def test_another_split_has_a_report_of_its_own_written_whole_or_not(listed, monkeypatch):
+    evaluate.evaluate(listed.run)
+    of_test = (listed.run / "report.html").read_bytes()
+    measured = evaluate.evaluate(listed.run, split="validation")
+    assert (listed.run / "report.html").read_bytes() == of_test
+    own = listed.run / measured["report"]
+    assert own.name == "report_validation.html" and "validation" in own.read_text()
+    again = evaluate.evaluate(listed.run, split="test", records=listed.records)
+    assert again["report"] == f"report_test_{listed.records.name}.html"
+    assert (listed.run / "report.html").read_bytes() == of_test
+    written = own.read_bytes()
+    monkeypatch.setattr(evaluate.report, "render", lambda *_: "x")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(InputError, match="full"):
+        evaluate.evaluate(listed.run, split="validation")
+    assert own.read_bytes() == written

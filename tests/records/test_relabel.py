@@ -199,14 +199,16 @@ def test_a_relabel_killed_before_any_change_of_the_disk_ends_as_if_undisturbed(
 
 
 class Stops(InProcess):
-    """Does so many tasks and is stopped."""
+    """Writes so many shards and is stopped."""
 
     def __init__(self, after: int):
         self.after = after
 
     def run(self, work, tasks, name):
-        super().run(work, tasks[: self.after], name)
-        raise KeyboardInterrupt
+        stops = work is relabel.write
+        super().run(work, tasks[: self.after] if stops else tasks, name)
+        if stops:
+            raise KeyboardInterrupt
 
 
 def interrupted(records: Path, rows: list[dict[str, str]], schema: Schema) -> None:
@@ -277,8 +279,9 @@ def test_a_folder_without_records_is_bad_input(tmp_path: Path, schema: Schema):
     assert not (tmp_path / "no").exists()
 
 
-def test_a_damaged_shard_is_named(made, wider: Schema):
+def test_a_damaged_shard_is_named_and_the_records_stay_as_they_are(made, wider: Schema):
     rows, records = made
+    whole = contents(records)
     path = sorted(records.glob("train-*.tfrecord"))[1]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -286,3 +289,7 @@ def test_a_damaged_shard_is_named(made, wider: Schema):
     with pytest.raises(InputError, match=f"{path.name}.*(damaged|corrupt)") as caught:
         run(records, rows, wider)
     assert "cannot be written" not in str(caught.value)
+    after = {name: data for name, data in contents(records).items() if "work" not in name}
+    assert after == {**whole, path.name: bytes(data)}
+    path.write_bytes(whole[path.name])  # from a backup, say
+    assert run(records, changed(rows), wider).fingerprint == wider.fingerprint

@@ -7,7 +7,6 @@ images/         p00000_0.jpg; about one product in ten also has p00000_1.jpg
 
 from __future__ import annotations
 
-import csv
 import functools
 import io
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from attr_extractor import storage
+from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.catalogue.demo import noise
 from attr_extractor.catalogue.demo.photo import draw_photo
 from attr_extractor.catalogue.demo.products import (
@@ -65,7 +65,7 @@ def write_demo_catalogue(
         _open_table(paths[1]) as truth,
         workers as pool,
     ):
-        rows, true_rows = (csv.writer(file, lineterminator="\n") for file in (table, truth))
+        rows, true_rows = CsvWriter(table), CsvWriter(truth)
         rows.writerow(header)
         true_rows.writerow(header)
         written = pool.map(write, range(num_products), chunksize=PRODUCTS_PER_CALL)

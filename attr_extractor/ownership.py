@@ -1,0 +1,150 @@
+"""Exclusive ownership of an output: of two programs that write to one place, the second ends.
+
+The owner holds an advisory lock (flock) on a lock file that says who it is: `.lock` in a folder,
+`.NAME.lock` beside a file. The system lets go of the lock when the owner ends, however it ends; a
+lock file that a killed program left means nothing. Children of the owner write on its behalf and
+take nothing. Places in a bucket are not owned: a bucket knows no locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attr_extractor import storage
+from attr_extractor.errors import (
+    InputError,
+    TemporaryError,
+    make_folder,
+    require_new_file,
+)
+
+LOCK = ".lock"  # in a folder that is owned
+_MOST_SAID = 300  # characters of the owner's line
+
+
+@contextmanager
+def folder(path: str | Path, what: str) -> Iterator[None]:
+    """Own a folder, made where there is none, and leave none that was made and stayed empty.
+
+    Args:
+      what: names it in errors ("the run directory").
+
+    Raises:
+      InputError: it cannot be made or written to.
+      TemporaryError: another program owns it; says who.
+    """
+    if storage.is_remote(path):
+        yield
+        return
+    path = Path(path)
+    if path.is_file():
+        raise InputError(f"{path}: {what} is a file; name a folder")
+    new = not path.exists()
+    make_folder(path, what)
+    try:
+        with _owned(path / LOCK, path):
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # it holds something, or is gone
+                path.rmdir()
+
+
+@contextmanager
+def new_folder(path: str | Path, what: str) -> Iterator[Path]:
+    """Own a folder as `folder` does; InputError where it holds something."""
+    with folder(path, what):
+        if set(storage.names(path)) - {LOCK}:
+            raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
+        yield Path(path)
+
+
+@contextmanager
+def file(path: str | Path, flag: str) -> Iterator[None]:
+    """Own a file, whether it is there or not; `flag` names it in errors ("--output").
+
+    Raises:
+      InputError: nothing can be written to its folder.
+      TemporaryError: another program owns it; says who.
+    """
+    if storage.is_remote(path):
+        yield
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: {flag} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: the folder of {flag} does not exist")
+    with _owned(path.with_name(f".{path.name}{LOCK}"), path):
+        yield
+
+
+@contextmanager
+def new_file(path: str | Path, flag: str) -> Iterator[Path]:
+    """Own a file as `file` does; InputError where there is one already."""
+    with file(path, flag):
+        yield require_new_file(path, flag)
+
+
+@contextmanager
+def _owned(lock: Path, path: Path) -> Iterator[None]:
+    handle = _take(lock, path)
+    try:
+        with storage.writable(path):
+            os.ftruncate(handle, 0)
+            os.write(handle, _myself().encode())
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # a folder that its owner has removed
+            os.unlink(lock)
+        os.close(handle)  # lets go of the lock: after the file is gone, so that nobody waits for it
+
+
+def _take(lock: Path, path: Path) -> int:
+    """The lock file, open and locked."""
+    while True:
+        with storage.writable(path):
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(handle, lock):
+                return handle
+            os.close(handle)  # whoever owned it removed it between the two lines above
+        except BlockingIOError as error:
+            owner = _read(handle)
+            os.close(handle)
+            raise TemporaryError(f"{path}: {owner} is writing there; wait until it ends") from error
+        except OSError as error:
+            os.close(handle)
+            raise InputError(f"{path}: cannot be locked: {error.strerror or error}") from error
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether a path still names an open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _myself() -> str:
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    name = name if name not in ("", "-c", "-m") else "a Python program"
+    since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    return f"{name} (process {os.getpid()} on {socket.gethostname()}, since {since})"
+
+
+def _read(handle: int) -> str:
+    for _ in range(20):  # it is locked a moment before it says by whom
+        if text := os.pread(handle, 4 * _MOST_SAID, 0).decode(errors="replace"):
+            return "".join(c if c.isprintable() else " " for c in text)[:_MOST_SAID]
+        time.sleep(0.05)
+    return "another program"
