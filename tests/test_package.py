@@ -21,6 +21,7 @@ ROOMS = [
     ("storage",),
     ("ownership",),
     ("files", "yaml_files", "html_page"),
+    ("made_from",),
     ("schema",),
     ("labels",),
     ("config",),
@@ -59,7 +60,7 @@ def imported_rooms(tree: ast.Module) -> Iterator[tuple[int, str]]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if parts[0] == "attr_extractor":
+            if parts[0] == "attr_extractor" and parts[1:] != ["__version__"]:
                 assert len(parts) > 1, f"line {node.lineno}: imports the bare package"
                 yield node.lineno, parts[1]
 

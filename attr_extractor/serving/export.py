@@ -15,8 +15,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import logging
 
-import attr_extractor
-from attr_extractor import files, made_from, ownership, storage
+from attr_extractor import __version__, files, made_from, ownership, storage
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import model_card
 from attr_extractor.model.thresholds import Thresholds
@@ -90,7 +89,7 @@ def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:
         weights=run.weights_digest,
         network=run.config.model.model_dump(mode="json", exclude={"weights"}),
         records=run.origin.digest,
-        release=attr_extractor.__version__,
+        release=__version__,
     )
     digest = made_from.description_digest(facts.model_dump())
     return facts.model_copy(update={"digest": digest})

@@ -295,7 +295,7 @@ def require_calibrated(section: dict[str, Any], schema: Schema, origin: str) -> 
     if thresholds.split not in section:
         raise InputError(f"{origin}: it lacks the split {thresholds.split!r} of its thresholds")
     for split, part in section.items():
-        if split != "thresholds":
+        if split not in ("thresholds", "weights_digest"):
             found = yaml_files.validate(CalibratedSplit, part, f"{origin}.{split}")
             require_attributes(found.attributes, schema, f"{origin}.{split}")
 

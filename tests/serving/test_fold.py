@@ -36,7 +36,9 @@ def photos_of(size: int, count: int = 4, seed: int = 1) -> np.ndarray:
 def build(trunk: str, size: int = 64, **model) -> network.Network:
     """A network whose every weight differs from what layers begin with, as after training."""
     keras.utils.set_random_seed(0)
-    plain = {"weights": "none", "fuse_stages": 1, "dropout": 0}
+    # Lite's fresh weights give hardly any logits
+    weights = "imagenet" if trunk.startswith("efficientnetlite") else "none"
+    plain = {"weights": weights, "fuse_stages": 1, "dropout": 0}
     model = {"trunk": trunk, "batch_norm_momentum": 0.01, **plain, **model}
     settings = {"name": "t", "data": {"image_size": size}, "model": model}
     built = network.build(SCHEMA, Config.model_validate(settings))
