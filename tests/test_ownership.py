@@ -216,7 +216,7 @@ def test_every_program_ends_in_one_line_where_another_writes(programs, tmp_path)
         before = sorted(tmp_path.iterdir())
         with own(place, "it"), pytest.raises(TemporaryError) as told:
             program()
-        line = rf"{re.escape(str(place))}: \S+ \(process {os.getpid()} on .*\) is writing there.*"
+        line = rf"{re.escape(str(place))}: .+ \(process {os.getpid()} on .*\) is writing there.*"
         assert re.fullmatch(line, str(told.value)), name
         assert sorted(tmp_path.iterdir()) == before, name
 

@@ -129,7 +129,7 @@ def test_bad_input_leaves_what_is_there(exported, indexed, tmp_path):
     with pytest.raises(InputError, match="no photo could be read.*gone.jpg"):
         gone = write_table(tmp_path / "t.csv", [{"product_id": "a", "image": "gone.jpg"}])
         build.build(exported.model, gone, tmp_path / "none", exported.path)
-    assert not list((tmp_path / "none").iterdir())  # another image root may be tried at once
+    assert not (tmp_path / "none").exists()  # another image root may be tried at once
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("x")
     flags = [f"--model={exported.model}", f"--catalogue={table}"]
