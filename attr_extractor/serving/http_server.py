@@ -124,7 +124,7 @@ class HttpServer:
           charge: told the bytes of each piece that has come; what it raises ends the reading.
 
         Raises:
-          aiohttp.web.HTTPException: the body has too many bytes, or takes too long.
+          aiohttp.web.HTTPException: the body has too many bytes, takes too long, or is not whole.
         """
         connection = self._open.get(request.protocol)
         if connection is None:
@@ -136,6 +136,8 @@ class HttpServer:
         except asyncio.TimeoutError as error:
             seconds = f"{self.limits.body_seconds:g} seconds"
             raise web.HTTPRequestTimeout(reason=f"the body took more than {seconds}") from error
+        except (ConnectionError, web.RequestPayloadError) as error:  # broken off; not in chunks
+            raise web.HTTPBadRequest(reason="the body is not whole") from error
         finally:
             connection.body_since = None
         self._work(connection)
