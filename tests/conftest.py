@@ -5,10 +5,13 @@ The shop's photos are coloured shapes: big enough to learn from in seconds, smal
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +76,17 @@ def require_bad_input(result: subprocess.CompletedProcess, *words: str) -> None:
     assert len(lines) == 1, result.stderr
     for word in words:
         assert word in lines[0]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Stands for a full disk: no file can grow beyond so many bytes, of child processes neither."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def draw_photo(path: Path, category: str, colors: list[str], neck: str, size: int = 72) -> None:

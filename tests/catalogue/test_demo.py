@@ -23,6 +23,7 @@ from attr_extractor.catalogue.demo.scene import Scene
 from attr_extractor.catalogue.demo.surface import Look
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
+from tests.conftest import files_of_at_most
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA_PATH = REPOSITORY / "configs" / "schemas" / "demo.yaml"
@@ -132,6 +133,14 @@ def test_a_value_without_a_drawing_is_refused(schema: Schema, tmp_path: Path) ->
     other = Schema.parse(text, "a test")
     with pytest.raises(InputError, match="cannot draw heel_type = 'kitten heel'"):
         write_demo_catalogue(tmp_path, num_products=1, schema=other)
+
+
+def test_a_full_disk_is_one_line(schema: Schema, tmp_path: Path) -> None:
+    with (
+        files_of_at_most(100),
+        pytest.raises(InputError, match="cannot be written: File too large"),
+    ):
+        write_demo_catalogue(tmp_path, 1, schema=schema, num_workers=1)
 
 
 @pytest.mark.parametrize("category", DRAWN_VALUES["category"])

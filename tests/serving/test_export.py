@@ -27,6 +27,7 @@ from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.serving import export, model_dir, served_model
 from attr_extractor.training.run_dir import RunDir
+from tests.conftest import files_of_at_most
 
 NAMES = ["001_0.jpg", "002_0.jpg", "003_0.jpg", "010_1.jpg"]
 
@@ -387,6 +388,13 @@ def test_a_failed_export_leaves_nothing_behind(exported, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="scores differ"):
         export.export(exported.run, tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_version(exported, tmp_path):
+    with files_of_at_most(20_000), pytest.raises(InputError, match="cannot be written") as caught:
+        export.export(exported.run, tmp_path / "model")
+    assert str(tmp_path) in str(caught.value)
+    assert list((tmp_path / "model").iterdir()) == []
 
 
 def test_a_model_whose_scores_changed_on_the_way_is_not_exported(exported, tmp_path, monkeypatch):
