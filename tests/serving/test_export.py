@@ -394,7 +394,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_version(exported, tmp_path):
     with files_of_at_most(20_000), pytest.raises(InputError, match="cannot be written") as caught:
         export.export(exported.run, tmp_path / "model")
     assert str(tmp_path) in str(caught.value)
-    assert list((tmp_path / "model").iterdir()) == []
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_model_whose_scores_changed_on_the_way_is_not_exported(exported, tmp_path, monkeypatch):
