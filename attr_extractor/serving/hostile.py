@@ -185,7 +185,7 @@ async def attack(target: Target, names: Sequence[str], connections: int) -> Coun
     stopped, outcomes = stop_asked(), Counter[str]()
 
     async def repeat(name: str) -> None:
-        while True:
+        while not stopped.is_set():  # asked, for wait_for may lose a cancellation
             try:
                 outcome = await ATTACKS[name](target)
             except OSError as error:

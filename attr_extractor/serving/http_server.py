@@ -17,7 +17,8 @@ from aiohttp import web
 
 from attr_extractor.serving.few_lines import few_lines
 
-_OTHER_FILES = 256  # of the descriptors a process may have, those that are no connections
+_BACKLOG = 256  # connections that the system completes before they are looked at
+_OTHER_FILES = 2 * _BACKLOG  # descriptors: the process' own, and a backlog beyond the cap
 LAST_SECONDS = 5.0  # for requests that are still arriving when the server ends
 _PATIENCE = 2.0  # seconds a body may take before it has to make room for others
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -76,7 +77,9 @@ class HttpServer:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            self._listening = await loop.create_server(self._connection, host, port, backlog=128)
+            self._listening = await loop.create_server(
+                self._connection, host, port, backlog=_BACKLOG
+            )
         except OSError:
             await self._runner.cleanup()
             raise

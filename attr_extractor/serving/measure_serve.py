@@ -195,7 +195,7 @@ def _examples(client: Client, files: list[bytes]) -> Iterator[Callable[[], str]]
 
 def _healthy(url: str) -> Callable[[], str]:
     def call() -> str:
-        status = urllib3.request("GET", url, retries=False).status
+        status = urllib3.request("GET", url, retries=False, timeout=60).status
         return "right" if status == 200 else f"/healthz got {status}"
 
     return call
