@@ -19,12 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attr_extractor import storage
-from attr_extractor.errors import (
-    InputError,
-    TemporaryError,
-    make_folder,
-    require_new_file,
-)
+from attr_extractor.errors import InputError, TemporaryError, make_folder, require_new_file
 
 LOCK = ".lock"  # in a folder that is owned
 _MOST_SAID = 300  # characters of the owner's line

@@ -10,12 +10,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import List, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from attr_extractor.catalogue.table import IMAGE, PRODUCT_ID
 from attr_extractor.schema import SEPARATOR, fold
+
+Cells = TypeVar("Cells", List[str], pd.Series)
 
 # Words in the forms that `fold` and `identifier` give them, the likeliest first.
 MISSING_WORDS = frozenset(
@@ -63,7 +66,7 @@ class Column:
 def read_column(column: pd.Series, max_distinct: int) -> Column:
     """The values of a column; only counted where there are more than `max_distinct`."""
     rows = {cell: n for cell, n in Counter(column.tolist()).items() if cell.strip()}
-    result = Column(str(column.name), sum(rows.values()), len(rows), evenly(list(rows)))
+    result = Column(str(column.name), sum(rows.values()), len(rows), sample_of(list(rows)))
     if len(rows) > max_distinct and not any(SEPARATOR in cell for cell in rows):
         return result
     parts_of = {
@@ -101,7 +104,7 @@ def read_column(column: pd.Series, max_distinct: int) -> Column:
             counts[value] += rows[cell]
     result.values = by_frequency(counts)
     result.distinct = len(result.values)
-    result.sample = evenly(list(result.values))
+    result.sample = sample_of(list(result.values))
     return result
 
 
@@ -180,13 +183,8 @@ def by_frequency(rows: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(rows.items(), key=lambda x: (-x[1], x[0])))
 
 
-def sample_of(cells: pd.Series) -> pd.Series:
+def sample_of(cells: Cells) -> Cells:
     """At most `SAMPLE` cells, evenly from the first to the last."""
-    return cells.iloc[:: -(-len(cells) // SAMPLE) or 1]
-
-
-def evenly(cells: list[str]) -> list[str]:
-    """The same of a list."""
     return cells[:: -(-len(cells) // SAMPLE) or 1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.labels import UNKNOWN_VALUE
 from attr_extractor.records import example, index, tfrecord
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.records.rows import ISSUES
 
 TRAIN = "train"
 _COLUMNS = ["product_id", "image_index", "raw_height", "raw_width", "raw_bytes", "format"]
@@ -59,15 +61,27 @@ def read(records: str | Path, manifest: Manifest, sample: Sequence[str], seed: i
 
 
 def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown]:
-    """What label_issues.csv lists of values that the schema does not know, by attribute."""
+    """What label_issues.csv lists of values that the schema does not know, by attribute.
+
+    Raises:
+      InputError: the file is not such a list.
+    """
     found = {name: Unknown() for name in manifest.schema.names}
     path = storage.join(records, "label_issues.csv")
     with storage.open_read(path) as file:
         lines = read_csv(io.TextIOWrapper(file, "utf-8", newline=""))
-        header: list[str] = next(lines, [])
-        for row in (dict(zip(header, cells)) for cells in lines):
-            if row["issue"] == UNKNOWN_VALUE:
-                found[row["attribute"]].add(row["cell"], row["nearest"])
+        try:
+            if tuple(next(lines, ())) != ISSUES:
+                raise ValueError(f"its columns are not {','.join(ISSUES)}")
+            for _row, _product, attribute, cell, issue, nearest in lines:
+                if attribute not in found:
+                    raise ValueError(f"{attribute!r} is no attribute")
+                if issue == UNKNOWN_VALUE:
+                    found[attribute].add(cell, nearest)
+        except (ValueError, csv.Error) as error:  # ValueError: UTF-8, or a row cut short
+            raise InputError(
+                f"{path}: line {lines.line_num}: {error}; build the records again"
+            ) from error
     return found
 
 

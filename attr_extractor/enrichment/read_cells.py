@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from absl import logging
 
-from attr_extractor import made_from, yaml_files
+from attr_extractor import files, made_from, yaml_files
 from attr_extractor.enrichment import cells
 from attr_extractor.errors import InputError, did_you_mean, require_file
 from attr_extractor.schema import SEPARATOR, Schema, require_same
@@ -99,11 +98,9 @@ class CellsFile:
         told = (self._file.schema_arrow.metadata or {}).get(cells.METADATA)
         if told is None:
             return None
-        try:
-            content = json.loads(told)
-        except ValueError as error:
-            raise self._refusal(f"its metadata is not JSON: {error}") from error
-        found = yaml_files.validate(cells.MadeBy, content, f"{self.path}, metadata")
+        origin = f"{self.path}, metadata"
+        content = files.parse_json(told, origin)
+        found = yaml_files.validate(cells.MadeBy, content, origin)
         require_same(found.fingerprint, self.schema, str(self.path))
         return found
 

@@ -36,4 +36,5 @@ def interval(replicates: np.ndarray) -> list[float] | None:
 
 def interval_of_mean(replicates: np.ndarray) -> list[float] | None:
     """The interval of the mean over attributes of float [R, T]; None where T is 0."""
-    return interval(np.nanmean(replicates, axis=1)) if replicates.size else None
+    drew_some = replicates[np.isfinite(replicates).any(axis=1)]
+    return interval(np.nanmean(drew_some, axis=1))

@@ -8,26 +8,27 @@ are written are not trained again.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 import pydantic
+import tensorflow as tf
 
-from attr_extractor import errors, files, ownership, yaml_files
+from attr_extractor import errors, files, ownership, storage, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import bootstrap
-from attr_extractor.labels import MISSING, PRESENT
+from attr_extractor.evaluation import scores
+from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.schema import Schema
 from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
 
@@ -68,31 +69,30 @@ def sweep(
         Manifest.read(records).split("validation")
     folder = Path(output_dir)
     with ownership.folder(folder, "the folder of the sweep"):
-        for name, overrides in named.rows.items():
-            for seed in seeds:
-                for catalogue, records in catalogues.items():
-                    key = {
-                        "row": name,
-                        "catalogue": catalogue,
-                        "seed": seed,
-                        "overrides": overrides,
-                    }
-                    if any(key.items() <= row.items() for row in read_rows(folder)):
-                        continue
-                    sets = [*overrides, f"train.seed={seed}"]
-                    run_dir = folder / "runs" / f"{name}-{catalogue}-{seed}".replace(" ", "_")
-                    job = {"config": str(config), "sets": sets, "records": str(records)}
-                    measured = _in_a_process({**job, "run_dir": str(run_dir)})
-                    with open(folder / ROWS, "a", encoding="utf-8") as file:
-                        file.write(json.dumps({**key, **measured}) + "\n")
-        return table(read_rows(folder))
+        done = read_rows(folder)
+        cells = itertools.product(named.rows.items(), seeds, catalogues.items())
+        for (name, overrides), seed, (catalogue, records) in cells:
+            key = {"row": name, "catalogue": catalogue, "seed": seed, "overrides": overrides}
+            if any(key.items() <= row.items() for row in done):
+                continue
+            sets = [*overrides, f"train.seed={seed}"]
+            run_dir = folder / "runs" / f"{name}-{catalogue}-{seed}".replace(" ", "_")
+            job = {"config": str(config), "sets": sets, "records": str(records)}
+            done.append({**key, **_in_a_process({**job, "run_dir": str(run_dir)})})
+            lines = "".join(json.dumps(row) + "\n" for row in done)
+            storage.write(folder / ROWS, lines.encode())
+    return table(done)
 
 
 def read_rows(folder: str | Path) -> list[dict[str, Any]]:
-    """The rows that a sweep has measured so far, in their order."""
+    """The rows that a sweep has measured so far, in their order.
+
+    Raises:
+      InputError: the file is damaged.
+    """
     path = Path(folder) / ROWS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [files.parse_json(line, f"{path}, line {i}") for i, line in enumerate(lines, 1)]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -114,55 +114,28 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def accuracy(scores: np.ndarray, labels: np.ndarray, schema: Schema) -> np.ndarray:
-    """Whether each attribute's best value is right: float64 [B, T], NaN where it does not count.
-
-    Args:
-      scores: [B, V], of any scale.
-      labels: int8 [B, V] of 1, 0, -1.
-    """
-    found = np.full([len(labels), len(schema.names)], np.nan)
-    for t, part in enumerate(schema.slices.values()):
-        best = scores[:, part].argmax(axis=1)
-        label = labels[np.arange(len(labels)), part.start + best]
-        counts = (labels[:, part] == PRESENT).any(axis=1) & (label != MISSING)
-        found[counts, t] = label[counts] == PRESENT
-    return found
-
-
 def _measure(run: RunDir) -> dict[str, Any]:
-    """The figures of a trained run on its validation photos, and their logits in a file."""
-    network = run.load_network(Thresholds.of_schema(run.schema))
-    manifest = run.manifest()
-    batches = dataset.evaluation_batches(run.records, manifest, run.config.data, "validation")
-    labels, logits, flipped, products = [], [], [], []
+    """The figures of a trained run on its validation photos."""
+    plain = Thresholds.of_schema(run.schema)
+    network, answers = run.load_network(plain), run.answers(plain)
+    usual = MostFrequent.of(run.schema, run.origin.most_frequent)
+    batches = dataset.evaluation_batches(run.records, run.manifest(), run.config.data, "validation")
+
+    def both_ways(pixels: tf.Tensor) -> tf.Tensor:
+        """Scores [B, V] from the mean of the logits of photos and of their mirror images."""
+        mirrored = network.logits(pixels[:, :, ::-1], training=False)
+        return network.scores_of((network.logits(pixels, training=False) + mirrored) / 2)
+
     with dataset.readable(run.records):
-        for batch in batches:
-            pixels = batch["pixels"]
-            labels.append(batch["labels"].numpy())
-            products += batch["product_id"].numpy().tolist()
-            logits.append(network.logits(pixels, training=False).numpy())
-            flipped.append(network.logits(pixels[:, :, ::-1], training=False).numpy())
-    known = np.concatenate(labels)
-    files.write_arrays(
-        run.path / "validation.npz",
-        {
-            "labels": known,
-            "logits": np.concatenate(logits),
-            "flipped": np.concatenate(flipped),
-            "product_id": np.array(products),
-        },
-    )
-    right = accuracy(np.concatenate(logits), known, run.schema)
-    both = accuracy(np.concatenate(logits) + np.concatenate(flipped), known, run.schema)
-    draws = bootstrap.weights(products)  # [R, B]
-    with np.errstate(invalid="ignore"):  # a replicate may draw no photo of a rare attribute
-        replicates = draws @ np.nan_to_num(right) / (draws @ ~np.isnan(right))  # [R, T]
+        measured, both = (
+            scores.measure(Contender(model, answers), batches, usual)[0]
+            for model in (network.flat_scores, both_ways)
+        )
     return {
-        "accuracy": round(float(np.nanmean(right, axis=0).mean()), 5),
-        "interval": bootstrap.interval_of_mean(replicates),
-        "both_ways": round(float(np.nanmean(both, axis=0).mean()), 5),
-        "attributes": dict(zip(run.schema.names, np.nanmean(right, axis=0).round(5).tolist())),
+        "accuracy": measured["mean"]["accuracy"],
+        "interval": measured["mean"]["accuracy_interval"],
+        "both_ways": both["mean"]["accuracy"],
+        "attributes": {name: a["accuracy"] for name, a in measured["attributes"].items()},
         "seconds": run.metrics()["training"]["seconds"],
     }
 
@@ -186,9 +159,7 @@ def _one_row() -> None:
     """The program of such a process: a job on standard input, figures in the last line printed."""
     job = json.load(sys.stdin)
     config = Config.read(job["config"], job["sets"])
-    start = time.time()
-    run = fit.train(config, job["records"], job["run_dir"])
-    print(json.dumps({**_measure(run), "wall": round(time.time() - start)}))
+    print(json.dumps(_measure(fit.train(config, job["records"], job["run_dir"]))))
 
 
 if __name__ == "__main__":

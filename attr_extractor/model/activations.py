@@ -2,8 +2,8 @@
 
 TensorFlow computes the gradient of SiLU, x * sigmoid(x), in six operations, each a pass over a map
 as large as the trunk's largest; XLA compiles them to one loop. ReLU6 in bfloat16 is computed number
-by number there, a quarter of the loop's speed in either direction; in float32 it is as fast as
-memory. What is exported is float32 and takes SiLU's value from TensorFlow, so it holds no XLA.
+by number there, two to four times as slowly as by the loop; in float32 TensorFlow's own is as fast.
+What is exported is float32 and takes SiLU's value from TensorFlow, so it holds no XLA.
 """
 
 from __future__ import annotations

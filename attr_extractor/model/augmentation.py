@@ -112,13 +112,23 @@ def cut_out(photos: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
       share: of the rectangle's sides, of the photo's.
       seed: int [2].
     """
+    return tf.where(rectangles(photos, share, seed)[..., tf.newaxis], GREY, photos)
+
+
+def rectangles(photos: tf.Tensor, sides: float | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """bool [B, H, W]: a rectangle in each photo, its centre anywhere, cut off at the edges.
+
+    Args:
+      photos: [B, H, W, 3].
+      sides: of the rectangles, of the photos'; one for all, or float32 [B, 1].
+      seed: int [2].
+    """
     batch, height, width = tf.unstack(tf.shape(photos)[:3])
     centres = tf.random.stateless_uniform([2, batch, 1], seed)  # in heights, in widths
 
-    def within(side: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:  # bool [B, side]
-        middle = (tf.range(side, dtype=tf.float32) + 0.5) / tf.cast(side, tf.float32)
-        return tf.abs(middle - centre) < share / 2
+    def within(length: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:  # bool [B, length]
+        middle = (tf.range(length, dtype=tf.float32) + 0.5) / tf.cast(length, tf.float32)
+        return tf.abs(middle - centre) < sides / 2
 
     rows, columns = within(height, centres[0]), within(width, centres[1])
-    hidden = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
-    return tf.where(hidden, GREY, photos)
+    return rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from attr_extractor.config import Augmentation
+from attr_extractor.model.augmentation import rectangles
 
 
 def partners(batch: tf.Tensor) -> tf.Tensor:
@@ -28,24 +29,17 @@ def mix(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tuple[tf.Te
     Returns:
       the photos, and float32 [B]: the share of each that is its own.
     """
-    batch, height, width = tf.unstack(tf.shape(photos)[:3])
     seeds = tf.random.experimental.stateless_split(seed, 3)
+    batch, others = tf.shape(photos)[0], partners(photos)
     kind = tf.random.stateless_uniform([batch], seeds[0])
     blended, cut = kind < config.mixup, kind >= 1.0 - config.cutmix  # [B]
-    share = tf.random.stateless_uniform([batch], seeds[1])  # [B]
-    others = partners(photos)
+    own = tf.random.stateless_uniform([batch], seeds[1])  # [B]
 
-    side = tf.sqrt(1.0 - share)[:, tf.newaxis]  # [B, 1], of the rectangle, of the photo's
-    centres = tf.random.stateless_uniform([2, batch, 1], seeds[2])  # in heights, in widths
-
-    def within(length: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:  # bool [B, length]
-        middle = (tf.range(length, dtype=tf.float32) + 0.5) / tf.cast(length, tf.float32)
-        return tf.abs(middle - centre) < side / 2
-
-    rows, columns = within(height, centres[0]), within(width, centres[1])
-    inside = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :] & cut[:, tf.newaxis, tf.newaxis]
-    covered = tf.reduce_mean(tf.cast(inside, tf.float32), axis=[1, 2])  # [B], at an edge less
-    photos_share = tf.where(blended, share, 1.0)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    photos = others + photos_share * (photos - others)
-    photos = tf.where(inside[..., tf.newaxis], others, photos)
-    return photos, tf.where(blended, share, 1.0 - covered)
+    blend = tf.where(blended, own, 1.0)  # [B]
+    photos = others + blend[:, tf.newaxis, tf.newaxis, tf.newaxis] * (photos - others)
+    sides = tf.sqrt(1.0 - own)[:, tf.newaxis]  # [B, 1]
+    pasted = rectangles(photos, sides, seeds[2]) & cut[:, tf.newaxis, tf.newaxis]  # [B, H, W]
+    photos = tf.where(pasted[..., tf.newaxis], others, photos)
+    # a rectangle at an edge covers less than it was drawn for
+    covered = tf.reduce_mean(tf.cast(pasted, tf.float32), axis=[1, 2])  # [B]
+    return photos, tf.where(blended, own, 1.0 - covered)

@@ -77,7 +77,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         tensors = _load(file)
         storages = _read_storages(file, _load(file), tensors)
         return {name: _array(tensor, storages) for name, tensor in tensors.items()}
-    # what pickle and NumPy raise where bytes are damaged; nothing of ours raises these
+    # pickle and NumPy raise any of these over damaged bytes; the checks below raise the first
     except (
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError),
         *(AttributeError, OverflowError, MemoryError, RecursionError),

@@ -6,7 +6,6 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -77,8 +76,8 @@ def train(
         print(slow, file=sys.stderr)
     keras.mixed_precision.set_global_policy(config.train.precision)
     # the chief's alone: the others write nothing there
-    owned = ownership.folder(run_dir, "the run directory") if devices.is_chief else nullcontext()
-    with owned:
+    owned = ownership.folder(run_dir, "the run directory")
+    with owned if devices.is_chief else contextlib.nullcontext():
         with devices.together():
             run = _open(run_dir, config, Path(records), manifest, devices)
             trained = None

@@ -188,8 +188,7 @@ class RunDir:
             name: section
             for name, section in self.metrics().items()
             # a section that an older version wrote does not say
-            if not isinstance(section, dict)
-            or section.get("weights_digest", weights_digest) == weights_digest
+            if section.get("weights_digest", weights_digest) == weights_digest
         }
 
     def update_metrics(self, section: str, content: Dict[str, Any]) -> None:

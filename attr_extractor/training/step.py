@@ -16,7 +16,7 @@ from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
 from attr_extractor.training.average import MovingAverage
 
-MIXING = 3  # what a step's seed is folded with there; augmentation splits it in three
+MIXING = 3  # folded into a step's seed for mixing; augmentation takes the seed itself
 
 
 class TrainingModel(keras.Model):

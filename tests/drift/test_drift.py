@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from attr_extractor.drift.compare import AUC, PSI, SHARE, Comparison
 from attr_extractor.drift.options import Options
 from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.records.rows import ISSUES
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA, draw_photo, require_bad_input, run_tool, write_table
 from tests.drift.conftest import drawn_rows
@@ -261,6 +263,29 @@ def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
     assert not out.exists()
     with pytest.raises(InputError, match="exists already"):
         drift.drift(table, built.records, built.records, built.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("row,product_id\n", "line 1: its columns are not row,product_id,attribute"),
+        ("{header}\n1,p\n", "line 2: "),
+        (
+            "{header}\n1,p,no_such,x,unknown value,\n",
+            "line 2: 'no_such' is no attribute",
+        ),
+        ('{header}\n1,p,"x', "line 2: "),
+    ],
+)
+def test_a_damaged_list_of_label_issues_is_one_line(built, tmp_path, text, words):
+    shutil.copytree(built.records, tmp_path / "records")
+    content = text.format(header=",".join(ISSUES))
+    (tmp_path / "records" / "label_issues.csv").write_text(content, encoding="utf-8")
+    table = write_table(tmp_path / "t.csv", rows_of(built))
+    options = Options(parts=("labels",))
+    with pytest.raises(InputError, match=f"label_issues.csv: {re.escape(words)}.*build the rec"):
+        drift.drift(table, tmp_path / "records", tmp_path / "out", options=options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_is_said_in_one_line(built, tmp_path):

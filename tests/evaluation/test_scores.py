@@ -10,6 +10,7 @@ import sklearn.metrics
 import tensorflow as tf
 
 from attr_extractor.evaluation import bootstrap
+from attr_extractor.schema import Schema
 from tests.evaluation.by_hand import by_hand, contender, measure, measure_both
 
 SAME = {
@@ -189,3 +190,27 @@ def test_a_split_without_any_known_value_is_valid_json_without_numbers(made_up, 
     measured = measure((logits, np.full_like(labels, -1), products), schema)
     assert measured["mean"]["score"] is None and measured["mean"]["interval"] is None
     json.dumps(measured, allow_nan=False)
+
+
+def test_the_best_value_counts_where_an_attribute_applies_and_its_label_is_known():
+    text = """
+    name: t
+    category: kind
+    attributes:
+      - {name: kind, values: [a, b]}
+      - {name: color, values: [red, blue, green], exclusive: false}
+    """
+    logits = np.float32([[2, 1, 0, 5, 1], [0, 3, 9, 5, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+    labels = np.int8(
+        [
+            [1, 0, 0, 1, 1],  # both right
+            [1, 0, 0, 1, 0],  # both wrong
+            [-1, -1, 0, 0, 0],  # kind missing, color does not apply
+            [0, 1, 1, 0, -1],  # kind right, the best color is not known
+        ]
+    )
+    made_up = logits, labels, [b"p", b"q", b"r", b"s"]
+    found = measure(made_up, Schema.parse(text, "test"))
+    accuracies = {name: a["accuracy"] for name, a in found["attributes"].items()}
+    assert accuracies == pytest.approx({"kind": 2 / 3, "color": 1 / 2}, abs=1e-5)
+    assert found["mean"]["accuracy"] == pytest.approx(7 / 12, abs=1e-5)

@@ -4,36 +4,11 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import sweep
-from attr_extractor.schema import Schema
 from tests.conftest import require_bad_input, run_tool
-
-SCHEMA = """
-name: t
-category: kind
-attributes:
-  - {name: kind, values: [a, b]}
-  - {name: color, values: [red, blue, green], exclusive: false}
-"""
-
-
-def test_the_best_value_counts_where_an_attribute_applies_and_its_label_is_known():
-    scores = np.array([[2, 1, 0, 5, 1], [0, 3, 9, 5, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
-    labels = np.int8(
-        [
-            [1, 0, 0, 1, 1],  # both right
-            [1, 0, 0, 1, 0],  # both wrong
-            [-1, -1, 0, 0, 0],  # kind missing, color does not apply
-            [0, 1, 1, 0, -1],  # kind right, the best color is not known
-        ]
-    )
-    found = sweep.accuracy(scores, labels, Schema.parse(SCHEMA, "test"))
-    expected = [[1, 1], [0, 0], [np.nan, np.nan], [1, np.nan]]
-    np.testing.assert_array_equal(found, expected)
 
 
 def row(name: str, catalogue: str, seed: int, accuracy: float) -> dict:
@@ -61,6 +36,12 @@ def test_an_override_that_cannot_be_fails_before_anything_is_trained(built, tmp_
             built.config, tmp_path / "rows.yaml", {"shop": built.records}, [0], tmp_path / "out"
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_file_of_rows_is_one_line(tmp_path):
+    (tmp_path / sweep.ROWS).write_text('{"row": "a"}\n{"row": "b"')
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2: not a JSON file"):
+        sweep.read_rows(tmp_path)
 
 
 @pytest.mark.slow
