@@ -233,7 +233,7 @@ def of_name(name: str) -> list[Mutation]:
         return [*BYTES, insert_text, change_json, change_json, change_json]
     if name.endswith((".yaml", ".yml")):
         return [*BYTES, insert_text, insert_text, change_yaml, change_yaml]
-    if name.endswith((".md", ".csv", ".html", ".txt")):
+    if name.endswith((".md", ".csv", ".jsonl", ".html", ".txt")):
         return [*BYTES, insert_text]
     if name.endswith(".npz"):
         return [*BYTES, change_arrays]

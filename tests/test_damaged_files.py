@@ -12,11 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from attr_extractor import files, yaml_files
+from attr_extractor.catalogue.table import read_catalogue
 from attr_extractor.config import Config
 from attr_extractor.enrichment import fill_costs
+from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.errors import LONGEST, InputError
 from attr_extractor.evaluation import (
     calibrate,
@@ -36,6 +39,7 @@ from attr_extractor.training import checkpoints
 from attr_extractor.training.run_dir import RunDir
 from tests import mutations
 from tests.conftest import Shop, write_table
+from tests.enrichment.by_hand import cell, color, write_cells
 from tests.records.by_hand import InProcess, build, small_shop
 
 Readers = Callable[[str], "list[Callable[[], object]]"]
@@ -182,6 +186,25 @@ def of_model(folder: Path, shop: Shop) -> Damaged:
     )
 
 
+def of_tables(folder: Path, schema: Schema) -> Damaged:
+    """A catalogue in three formats, and a table of cells."""
+    tables = folder / "tables"
+    rows = pd.DataFrame(small_shop(folder, 12)).fillna("")
+    tables.mkdir()
+    rows.to_csv(tables / "catalogue.csv", index=False)
+    rows.to_json(tables / "catalogue.jsonl", orient="records", lines=True)
+    rows.to_parquet(tables / "catalogue.parquet")
+    write_cells(tables / "cells.parquet", [*map(cell, range(1, 4)), *map(color, range(4, 7))], 4)
+
+    def readers(name: str) -> list[Callable[[], object]]:
+        path = tables / name
+        if name == "cells.parquet":
+            return [lambda: list(CellsFile(path, schema).batches())]
+        return [lambda: read_catalogue(path, schema)]
+
+    return Damaged(tables, readers)
+
+
 def of_graph(folder: Path, shop: Shop) -> Damaged:
     """The files that TensorFlow reads of an exported model; of warm-up requests none is damaged."""
     version = Path(shutil.copytree(shop.model, folder / "model")) / "1"
@@ -203,6 +226,11 @@ def test_a_damaged_model_is_lines(tmp_path: Path, exported: Shop):
     assert ends["refused"] > 50 and ends["read"] > 2
     ends = of_graph(tmp_path / "graph", exported).require_lines(seed=1, count=4)
     assert ends["refused"] > 0
+
+
+def test_a_damaged_table_is_a_line(tmp_path: Path, schema: Schema):
+    ends = of_tables(tmp_path, schema).require_lines(seed=1, count=400)
+    assert ends["refused"] > 100 and ends["read"] > 50
 
 
 @pytest.mark.slow

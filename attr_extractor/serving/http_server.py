@@ -2,13 +2,15 @@
 
 aiohttp alone waits for ever for the rest of a head or a body, takes any number of connections, and
 unpacks bodies on the event loop. Here a head has `head_seconds` and a body `body_seconds`; at the
-cap the connection that has kept the server waiting longest makes room. At the end, requests that
-are still arriving get a few seconds, and those that have arrived their answers.
+cap the connection that has kept the server waiting longest makes room, one that was never answered
+before a client's that was. At the end, requests that are still arriving get a few seconds, and
+those that have arrived their answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -113,7 +115,7 @@ class HttpServer:
             return await handler(request)
         finally:
             self._wait(connection, self.limits.idle_seconds)
-            connection.idle = True
+            connection.idle = connection.answered = True
 
     async def body(
         self,
@@ -164,7 +166,8 @@ class HttpServer:
         full = len(self._open) >= self._cap
         self._open[connection.aiohttp] = connection
         if full:
-            self._drop(next(iter(self._awaited), connection))
+            never_answered = (each for each in self._awaited if not each.answered)
+            self._drop(next(itertools.chain(never_answered, self._awaited), connection))
         self._wait(connection, self.limits.head_seconds)
 
     def begun(self, connection: _Connection) -> None:
@@ -203,6 +206,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: HttpServer, aiohttp: web.RequestHandler):
         self.aiohttp = aiohttp
+        self.answered = False  # at least once
         self.idle = False  # answered, and nothing came since
         self.body_since: float | None = None  # the loop's seconds, while a body arrives
         self.timer: asyncio.TimerHandle | None = None

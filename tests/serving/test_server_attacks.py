@@ -181,6 +181,23 @@ def test_half_heads_beyond_the_cap_make_room_for_whole_ones(folder, exported):
             assert {answer.status_code for answer in found} == {200}
 
 
+def test_a_client_that_was_answered_outlasts_half_heads(folder, exported):
+    body = rows(photos(exported)[0])
+    with (
+        running(folder, http=HttpLimits(connections=8)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        url = f"http://127.0.0.1:{server.port}{PREDICT}"
+        # it does not try again: transport errors are the test's
+        client = stack.enter_context(httpx.Client(timeout=60))
+        for _ in range(5):
+            assert client.post(url, content=body).status_code == 200
+            for _ in range(20):
+                address = ("127.0.0.1", server.port)
+                half = stack.enter_context(socket.create_connection(address))
+                half.sendall(b"POST / HTTP/1.1\r\n")
+
+
 @pytest.mark.parametrize(
     ("body", "encoding", "status", "words"),
     [
