@@ -19,7 +19,6 @@ flags.DEFINE_string("run_dir", None, "The trained run, for heat maps. Default: n
 flags.DEFINE_string("host", "127.0.0.1", "0.0.0.0 lets other machines in; needs --token_file.")
 flags.DEFINE_integer("port", 8600, "0: any that is free.", 0, 65535)
 flags.DEFINE_string("token_file", None, "Holds the token; who opens ?token= once may review.")
-flags.DEFINE_string("token", "", "Instead: the token itself, which all users of the machine see.")
 flags.DEFINE_integer("most", 100_000, "Cells in the queue, those most worth a look.", 1)
 flags.DEFINE_float("lease_minutes", 10.0, "How long a reviewer has an item alone.", 0.01)
 
@@ -27,9 +26,7 @@ flags.DEFINE_float("lease_minutes", 10.0, "How long a reviewer has an item alone
 def main() -> None:
     with errors.extra("review"):
         from attr_extractor.review import access, server
-    if F.token_file is not None and F.token:
-        raise errors.InputError("give either --token_file or --token")
-    token = access.read_token(F.token_file) if F.token_file is not None else F.token
+    token = "" if F.token_file is None else access.read_token(F.token_file)
     paths = (F.cells, F.decisions, F.image_root, F.schema, F.model, F.run_dir)
     server.run(
         server.Options(*paths, F.host, F.port, token, F.most, 60 * F.lease_minutes),

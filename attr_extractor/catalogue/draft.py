@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attr_extractor import ownership, storage
 from attr_extractor.catalogue.columns import Column, one_line, percent
-from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
 
 
@@ -45,14 +45,9 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def write(self, path: str | Path) -> None:
-        """Writes `to_yaml`; raises InputError where the file exists or cannot be made."""
-        try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write(self.to_yaml())
-        except FileExistsError as error:
-            raise InputError(f"{path}: exists already; name a new file or remove it") from error
-        except OSError as error:
-            raise InputError(f"{path}: the schema cannot be written: {error.strerror}") from error
+        """Writes `to_yaml`, whole; raises InputError where the file exists or cannot be made."""
+        with ownership.new_file(path, "--output") as new:
+            storage.write(new, self.to_yaml().encode())
 
     def summary(self) -> str:
         """A compact table of the attributes, then the columns left out and the findings."""

@@ -72,6 +72,7 @@ def measure(
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
         points = [_score(of_part, run, manifest) for of_part in [*runs, run]]
         found = {
+            "weights_digest": run.weights_digest,
             "points": [
                 {"fraction": fraction, "photos": point["photos"], "run": str(of_part.path)}
                 for fraction, point, of_part in zip([*fractions, 1.0], points, [*runs, run])
@@ -87,7 +88,7 @@ def measure(
 
 
 def read(run: RunDir) -> dict[str, Any] | None:
-    """learning_curve.json of a run; None where it has none.
+    """learning_curve.json of a run; None where it has none, or one of other weights.
 
     Raises:
       InputError: it is no such curve.
@@ -96,8 +97,9 @@ def read(run: RunDir) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     content = files.read_json(path, "the run's learning curve")
-    yaml_files.validate(run_files.Curve, content, str(path))
-    return dict(content)
+    curve = yaml_files.validate(run_files.Curve, content, str(path))
+    # a curve that an older version wrote does not say
+    return dict(content) if curve.weights_digest in (None, run.weights_digest) else None
 
 
 def _score(part: RunDir, run: RunDir, manifest: Manifest) -> dict[str, Any]:

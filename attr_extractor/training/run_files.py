@@ -239,6 +239,7 @@ class OfPart(Part):
 class Curve(Part):
     """learning_curve.json."""
 
+    weights_digest: Optional[str] = None  # of the whole, the last point
     points: List[OfPart]
     attributes: Dict[str, Points]
 

@@ -525,7 +525,7 @@ def test_the_tool_refuses_bad_input_in_one_line(tmp_path: Path) -> None:
 
     fine = catalogue("good.csv", good)
     deep = tmp_path / "no" / "folder.yaml"
-    assert_bad_input(run_tool("--catalogue", fine, "--output", deep), "cannot be written")
+    assert_bad_input(run_tool("--catalogue", fine, "--output", deep), "does not exist")
     output.write_text("mine", encoding="utf-8")
     assert_bad_input(run_tool("--catalogue", fine, "--output", output), "exists already")
     assert output.read_text(encoding="utf-8") == "mine"

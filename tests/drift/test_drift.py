@@ -352,6 +352,17 @@ def test_recoloured_photos_are_told_by_the_embedding(against_the_model, exported
     assert any(key.startswith("scores color") for key in told(found))
 
 
+def test_other_records_than_the_models_are_compared_with_a_warning(
+    exported, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(Manifest, "digest", "0" * 16)
+    table = write_table(tmp_path / "t.csv", rows_of(exported))
+    arguments = (table, exported.records, tmp_path / "out", exported.path, exported.model)
+    with caplog.at_level("WARNING", "absl"):
+        drift.drift(*arguments, options=Options(parts=("scores",)))
+    assert "trained on other records" in caplog.text
+
+
 def test_the_model_must_be_that_of_the_records(exported, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(next(exported.model.glob("[0-9]*")), model / "1")

@@ -107,6 +107,9 @@ def test_parts_are_trained_measured_and_shown_and_a_second_call_trains_nothing(t
     assert learning_curve.measure(trained.run, [0.7, 0.4], tmp_path / "parts") == found
     assert [path.stat().st_mtime_ns for path in weights] == before
     assert json.loads((trained.run / learning_curve.FILE).read_text()) == found
+    assert learning_curve.read(RunDir.read(trained.run)) == found
+    (trained.run / learning_curve.FILE).write_text(json.dumps({**found, "weights_digest": "0"}))
+    assert learning_curve.read(RunDir.read(trained.run)) is None  # of other weights
     (trained.run / learning_curve.FILE).unlink()
     assert "mean over attributes" in learning_curve.table(found)
 
