@@ -18,6 +18,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.serving import hosts
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Limits, Workers
+from attr_extractor.serving.grpc_deadline import MessageDeadline
 from attr_extractor.serving.grpc_service import Services
 from attr_extractor.serving.http_server import LAST_SECONDS, HttpLimits, HttpServer, open_files
 from attr_extractor.serving.metrics import Metrics
@@ -86,13 +87,14 @@ class Server:
     async def _start_grpc(self) -> None:
         options = self.options
         self._grpc = grpc.aio.server(
+            interceptors=[MessageDeadline(options.http.body_seconds)],
             options=[
                 ("grpc.max_receive_message_length", options.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a twin
                 ("grpc.max_allowed_incoming_connections", open_files() // 2),
                 ("grpc.server_handshake_timeout_ms", round(options.http.head_seconds * 1e3)),
-            ]
+            ],
         )
         self._services.add_to(self._grpc)
         self.grpc_port = self._grpc.add_insecure_port(f"{options.host}:{options.grpc_port}")

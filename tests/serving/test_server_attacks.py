@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -135,6 +136,36 @@ def test_a_body_that_takes_too_long_is_refused_with_a_reason(folder):
             connection.sendall(head("Content-Length: 1000") + b"{")
             found = connection.recv(10_000)
         assert found.startswith(b"HTTP/1.1 408") and b"more than 0.3 seconds" in found
+
+
+def test_a_grpc_message_that_takes_too_long_is_refused(folder):
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:  # RFC 9113, 4.1
+        return (
+            struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+        )
+
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/tensorflow.serving.PredictionService/Predict",
+        ":authority": "localhost",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    literals = b"".join(  # RFC 7541, 6.2.2: each without an index, none longer than 126 bytes
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in fields.items()
+    )
+    headers, message, settings = frame(1, 4, 1, literals), b"\0" + struct.pack(">I", 1000), 4
+    with running(folder, http=HttpLimits(body_seconds=0.3)) as server:
+        with socket.create_connection(("127.0.0.1", server.grpc_port), timeout=60) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, 0, 0, b""))
+            connection.sendall(headers + frame(0, 0, 1, message + b"{"))
+            received = b""
+            while b"the message took more than 0.3 seconds" not in received:
+                piece = connection.recv(10_000)
+                assert piece
+                received += piece
 
 
 def test_a_body_that_breaks_off_is_refused_and_no_bug(server, caplog):
