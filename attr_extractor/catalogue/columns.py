@@ -44,7 +44,7 @@ _JOINT = re.compile(r"(?<=[^\W\d_])[\s\-_'\u2019.]+(?=\w)|(?<=\w)[\s\-_'\u2019.]
 _TAKEN = ("_score", "_bytes", "_source", "_confidence")  # suffixes of the package's output names
 _LETTERS = str.maketrans(dict(zip("äöüßæøłđ", "ae oe ue ss ae o l d".split())))
 
-FEW_NUMBERS = 20  # up to this many distinct numbers may be sizes or grades, more are prices
+FEW_NUMBERS = 20  # at most this many distinct numbers may be sizes or grades; more: prices, counts
 SAMPLE = 2000  # distinct cells examined to determine the kind of a column
 
 

@@ -57,7 +57,7 @@ def write_csv(
 
     Args:
       rows: texts and numbers; None is an empty cell. Rows are consumed one by one.
-      escape_formulas: prefix cells that a spreadsheet would evaluate with an apostrophe.
+      escape_formulas: prefix with an apostrophe the cells that a spreadsheet would evaluate.
 
     Raises:
       InputError: see `storage.whole`.

@@ -42,7 +42,7 @@ CATEGORY_NAMES = (
 ID_NAMES = "product_id sku id item_id article_id style_id asin uid uuid gtin ean code".split()
 IMAGE_WORDS = frozenset("image images img photo photos picture pictures bild foto".split())
 PATH_WORDS = frozenset("file filename path url link".split())
-ROWS_TO_JUDGE = 20  # rows of a category from which "never filled" means "does not apply"
+ROWS_TO_JUDGE = 20  # rows that a category needs before "never filled" means "does not apply"
 
 
 def infer_schema(
@@ -192,7 +192,7 @@ def _named_category(table: pd.DataFrame, category: str, where: dict[str, str], o
 def _choose_category(
     kept: list[Column], named: str | None, rows: int, origin: str, findings: list[str]
 ) -> Column:
-    """Return the named column, else one with a known name, else the one with the most values."""
+    """Return the named column, else a known name, else the exclusive one with the most values."""
     may_be = {identifier(c.name): c for c in reversed(kept) if c.values and not c.several}
     hinted = [may_be[hint] for hint in CATEGORY_NAMES if hint in may_be]
     hinted = [column for column in hinted if 2 * column.filled > rows]
@@ -213,7 +213,9 @@ def _choose_category(
     else:
         raise InputError(f"{origin}: no column looks like the category; name it with --category")
     if chosen.several:
-        findings.append(f"{chosen.name}: {chosen.several} rows contradict: several categories")
+        findings.append(
+            f"{chosen.name}: {chosen.several} rows are contradictory: they list several categories"
+        )
     return chosen
 
 

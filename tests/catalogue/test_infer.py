@@ -344,7 +344,7 @@ def test_a_category_cell_of_two_categories_leaves_the_category_exclusive() -> No
     cells.loc[0, "category"] = "shirt|dress"
     draft = infer_schema(cells, "test", "category")
     assert draft.schema["category"].exclusive
-    assert found(draft, "category: 1 rows contradict")
+    assert found(draft, "category: 1 rows are contradictory")
 
 
 # Applicability
