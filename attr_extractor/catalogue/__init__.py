@@ -1,1 +1,1 @@
-"""The seller's table: reading it, its photos (step a), splits and sampling, the demo catalogue."""
+"""The seller's table: readers, photo preprocessing (step a), splits, sampling, demo catalogue."""

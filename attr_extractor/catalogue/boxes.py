@@ -1,6 +1,6 @@
-"""Product boxes: four cells of a row that say where on its photos the product is.
+"""Product boxes: four cells of a row that locate the product on the row's photos.
 
-A cell has as many numbers as the row has photos, parted by | as the photos are.
+A cell contains one number per photo, separated by | like the photos.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from attr_extractor.catalogue.table import require_column
 from attr_extractor.errors import InputError
 from attr_extractor.schema import SEPARATOR, Schema
 
-_BETWEEN = "\x1f"  # the unit separator parts the four cells in one text
+_BETWEEN = "\x1f"  # the unit separator joins the four cells
 
 
 def columns(
     named: Sequence[str], table: Collection[str], schema: Schema, catalogue: str | Path
 ) -> list[str]:
-    """The four columns that a flag names, under the names they have once the table is read.
+    """Return the four box columns named by a flag, under their names in the table as read.
 
     Args:
-      table: the columns of the table as it was read with the schema.
+      named: the columns that the flag names; empty for no boxes.
+      table: the columns of the table as read with the schema.
 
     Raises:
-      InputError: not four columns or none, or one that the table does not have.
+      InputError: if the number of columns is neither 0 nor 4, or a column is missing.
     """
     if len(named) not in (0, 4):
         raise InputError(
@@ -35,15 +36,15 @@ def columns(
 
 
 def join(cells: Sequence[str]) -> str:
-    """One text for a row's four cells; "" where all are empty."""
+    """Join a row's four cells into one text; "" if all are empty."""
     return _BETWEEN.join(cells) if any(cell.strip() for cell in cells) else ""
 
 
 def of_photos(box: str, count: int) -> list[list[str]]:
-    """The four cells for each of a row's photos; none where the row has no box.
+    """Return the four cells of each of a row's photos; empty lists if the row has no box.
 
-    Where the numbers are not as many as the photos, each photo gets the whole cells, which are no
-    numbers then.
+    If a cell does not contain one number per photo, each photo gets the unsplit cells, which then
+    fail to parse as numbers.
     """
     if not box:
         return [[]] * count

@@ -1,6 +1,6 @@
-"""What one column of a table holds: words, numbers, photos; its values with their spellings.
+"""Analyse one column of a table: its kind (words, numbers, photos), values and spellings.
 
-No TensorFlow here; loops in Python run over distinct cells, never over rows.
+Imports no TensorFlow. Python loops run over distinct cells, never over rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attr_extractor.schema import SEPARATOR, fold
 
 Cells = TypeVar("Cells", List[str], pd.Series)
 
-# Words in the forms that `fold` and `identifier` give them, the likeliest first.
+# Words as returned by `fold` and `identifier`, the likeliest first.
 MISSING_WORDS = frozenset(
     "na n/a n.a. n.a #n/a #na <na> - -- --- \u2013 \u2014 . ? ?? ??? none null nil nan unknown "
     "undefined unspecified tbd k.a. unbekannt".split()
@@ -39,21 +39,21 @@ NUMBER = (
     rf"(?:{_CURRENCY})?\s*[-+]?\d[\d.,' ]*(?:e[-+]?\d+)?"
     rf"\s*(?:{_CURRENCY}|%|mm|cm|m|in|kg|g|oz|ml|l)?"
 )
-# What parts two spellings of one value: "V-Neck", "v neck". Between two digits it means something.
+# Joints in which spellings of one value differ: "V-Neck", "v neck". Kept between two digits.
 _JOINT = re.compile(r"(?<=[^\W\d_])[\s\-_'\u2019.]+(?=\w)|(?<=\w)[\s\-_'\u2019.]+(?=[^\W\d_])")
-_TAKEN = ("_score", "_bytes", "_source", "_confidence")  # endings of what the package answers
+_TAKEN = ("_score", "_bytes", "_source", "_confidence")  # suffixes of the package's output names
 _LETTERS = str.maketrans(dict(zip("äöüßæøłđ", "ae oe ue ss ae o l d".split())))
 
-FEW_NUMBERS = 20  # up to so many distinct numbers may be sizes or grades; more are prices or counts
-SAMPLE = 2000  # distinct cells that are looked at to tell what kind of text a column holds
+FEW_NUMBERS = 20  # at most this many distinct numbers may be sizes or grades; more: prices, counts
+SAMPLE = 2000  # distinct cells examined to determine the kind of a column
 
 
 @dataclass
 class Column:
-    """What one column holds, the spellings of a value put together."""
+    """Content of one column, with the spellings of each value merged."""
 
     name: str
-    filled: int  # rows whose cell says something
+    filled: int  # rows whose cell has a value
     distinct: int
     sample: list[str]
     values: dict[str, int] = field(default_factory=dict)  # rows per value, most frequent first
@@ -64,7 +64,7 @@ class Column:
 
 
 def read_column(column: pd.Series, max_distinct: int) -> Column:
-    """The values of a column; only counted where there are more than `max_distinct`."""
+    """Return the values of a column; if more than `max_distinct`, only their number."""
     rows = {cell: n for cell, n in Counter(column.tolist()).items() if cell.strip()}
     result = Column(str(column.name), sum(rows.values()), len(rows), sample_of(list(rows)))
     if len(rows) > max_distinct and not any(SEPARATOR in cell for cell in rows):
@@ -73,7 +73,7 @@ def read_column(column: pd.Series, max_distinct: int) -> Column:
         cell: [" ".join(part.split()) for part in cell.split(SEPARATOR) if part.strip()]
         for cell in rows
     }
-    spelled: Counter[str] = Counter()  # rows of each part as it is written
+    spelled: Counter[str] = Counter()  # rows of each part as written
     for cell, parts in parts_of.items():
         for part in parts:
             spelled[part] += rows[cell]
@@ -84,7 +84,7 @@ def read_column(column: pd.Series, max_distinct: int) -> Column:
     is_missing = {part for part in spelled if folded[part] in MISSING_WORDS}
     result.missing = by_frequency({part: spelled[part] for part in is_missing})
 
-    value_of: dict[str, str] = {}  # the most frequent spelling, by what it shares with the others
+    value_of: dict[str, str] = {}  # the most frequent spelling, by the form without joints
     known: set[str] = set()
     for spelling in by_frequency({p: n for p, n in spelled.items() if p not in is_missing}):
         value = value_of.setdefault(_JOINT.sub("", folded[spelling]), spelling)
@@ -109,13 +109,13 @@ def read_column(column: pd.Series, max_distinct: int) -> Column:
 
 
 def reason_to_leave_out(column: Column, max_values: int) -> str | None:
-    """Why a column is no attribute; None where it looks like one."""
+    """Return why a column is not an attribute; None if it looks like one."""
     words, distinct, filled = identifier(column.name).split("_"), column.distinct, column.filled
     counts = f"{distinct} distinct values in {filled} filled cells"
     if not column.name.strip():
         return "it has no name"
     if not column.filled:
-        return "no cell says anything"
+        return "no cell has a value"
     if "split" in words and {fold(value) for value in column.sample} <= SPLIT_NAMES:
         return "looks like a split; use it with --split_column"
     is_group = set(words) - ID_WORDS - {"name"} <= GROUP_WORDS and bool(set(words) & GROUP_WORDS)
@@ -133,12 +133,12 @@ def reason_to_leave_out(column: Column, max_values: int) -> str | None:
         return f"free text: {counts}"
     if distinct > max_values or 2 * distinct > filled:
         lists = lists_by_separator(dict.fromkeys(column.sample, 1))
-        return counts + (f"; they look like lists: part them by '{SEPARATOR}'" if lists else "")
+        return counts + (f"; they look like lists: separate them by '{SEPARATOR}'" if lists else "")
     return f"only one value, {next(iter(column.values), '')!r}" if distinct == 1 else None
 
 
 def lists_by_separator(values: dict[str, int]) -> dict[str, list[str]]:
-    """The values that look like lists parted by `,` `;` or `/`: their parts come back elsewhere."""
+    """Return the values that look like lists, by separator (`,` `;` or `/`): their parts recur."""
     alone = {fold(value) for value in values}
     found = {}
     for separator in ",;/":
@@ -152,7 +152,7 @@ def lists_by_separator(values: dict[str, int]) -> dict[str, list[str]]:
 
 
 def identifier(column: str) -> str:
-    """`Neck Type` and `neckType` as `neck_type`; a name that the schema and TensorFlow accept."""
+    """Convert `Neck Type` or `neckType` to `neck_type`, a name valid in schema and TensorFlow."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", column)
     text = unicodedata.normalize("NFKC", text).lower().translate(_LETTERS)
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
@@ -161,9 +161,9 @@ def identifier(column: str) -> str:
 
 
 def identifiers(columns: list[str], taken: set[str]) -> dict[str, str]:
-    """Another identifier for every column, none of them the name of another column."""
+    """Return a unique identifier for every column; none equals the name of another column."""
     names = {}
-    last: dict[str, int] = {}  # number of each name
+    last: dict[str, int] = {}  # the last number appended to each name
     for column in columns:
         name = identifier(column)
         if name in (PRODUCT_ID, IMAGE, "error") or name.endswith(_TAKEN):
@@ -179,34 +179,34 @@ def identifiers(columns: list[str], taken: set[str]) -> dict[str, str]:
 
 
 def by_frequency(rows: Mapping[str, int]) -> dict[str, int]:
-    """Rows per text as a dict, the most frequent first, then by the alphabet."""
+    """Sort rows per text by descending frequency, then alphabetically."""
     return dict(sorted(rows.items(), key=lambda x: (-x[1], x[0])))
 
 
 def sample_of(cells: Cells) -> Cells:
-    """At most `SAMPLE` cells, evenly from the first to the last."""
+    """Return at most `SAMPLE` cells, evenly spaced from the first."""
     return cells[:: -(-len(cells) // SAMPLE) or 1]
 
 
 def share_matching(texts: Iterable[str], pattern: str) -> float:
-    """The share of texts that a pattern matches from end to end."""
+    """Return the share of texts that a pattern fully matches."""
     compiled = re.compile(pattern, re.IGNORECASE)
     return float(np.mean([bool(compiled.fullmatch(text.strip())) for text in texts] or [False]))
 
 
 def first_few(values: Iterable[str], most: int = 5) -> str:
-    """The first of some values, quoted, for a message."""
+    """Return the first `most` values, quoted, for a message."""
     values = list(values)
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(map(repr, values[:most])) + more
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and control characters, which YAML refuses in comments too."""
+    """Replace line breaks and control characters, which YAML rejects even in comments."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def percent(part: int, whole: int) -> str:
-    """`94 %`; never 100 % or 0 % of what is not all or nothing."""
+    """Format a share as `94 %`; 100 % and 0 % only if exact."""
     rounded = round(100 * part / whole)
     return f"{min(max(rounded, int(part > 0)), 99 + (part == whole))} %"

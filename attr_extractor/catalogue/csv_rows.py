@@ -1,8 +1,8 @@
-"""CSV files written and read in one way: every cell comes back as it was written.
+"""CSV writer and reader with an exact round trip: every cell is read back as it was written.
 
-Python's csv leaves a lone carriage return bare where lines end with a line feed, and every reader
-takes it for the end of a row; a byte order mark that begins a file is taken for no text at all. A
-row that holds either is written with all its cells in quotes.
+Python's csv does not quote a lone carriage return if lines end with a line feed, but readers treat
+it as the end of a row; a byte order mark at the start of a file is dropped by readers. If a row
+contains either, all its cells are quoted.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, TextIO
 
 from attr_extractor import storage
 
-MAX_CELL = 2**20  # characters of a cell, in every table format: of those a reader holds one whole
+MAX_CELL = 2**20  # characters per cell in every table format; readers hold a whole cell in memory
 _BYTE_ORDER_MARK = "\ufeff"
-# What makes a spreadsheet compute a cell instead of showing it (OWASP, "CSV Injection")
+# First characters that make a spreadsheet evaluate a cell (OWASP, "CSV Injection")
 _FORMULA = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-_BLOCK = 2**20  # characters that are written at once
+_BLOCK = 2**20  # characters per write
 
 
 class CsvWriter:
-    """Writes rows of texts to a file that was opened with newline=""."""
+    """Writer of rows of text to a file opened with newline=""."""
 
     def __init__(self, file: TextIO, escape_formulas: bool = False):
         """See `write_csv`."""
@@ -34,7 +34,7 @@ class CsvWriter:
         self._escape_formulas = escape_formulas
 
     def writerow(self, cells: Iterable[object]) -> None:
-        """One row, of texts and numbers."""
+        """Write one row of texts and numbers."""
         row = ["" if cell is None else str(cell) for cell in cells]
         if self._escape_formulas:
             row = [_escaped(cell) for cell in row]
@@ -42,7 +42,7 @@ class CsvWriter:
         (self._quoted if quoted else self._plain).writerow(row)
 
     def writerows(self, rows: Iterable[Iterable[object]]) -> None:
-        """Several rows."""
+        """Write several rows."""
         for row in rows:
             self.writerow(row)
 
@@ -53,11 +53,11 @@ def write_csv(
     rows: Iterable[Iterable[object]],
     escape_formulas: bool = False,
 ) -> None:
-    """Write a table as CSV, whole or not at all.
+    """Write a table as CSV atomically.
 
     Args:
-      rows: of texts and numbers, None is an empty cell; they are asked for one by one.
-      escape_formulas: begin cells that a spreadsheet would compute with an apostrophe.
+      rows: texts and numbers; None is an empty cell. Rows are consumed one by one.
+      escape_formulas: prefix with an apostrophe the cells that a spreadsheet would evaluate.
 
     Raises:
       InputError: see `storage.whole`.
@@ -76,12 +76,12 @@ def write_csv(
 
 
 def read_csv(text: TextIO, delimiter: str = ",") -> Any:
-    """Return a `csv.reader` of a file that was opened with newline="".
+    """Return a `csv.reader` of a file opened with newline="".
 
-    It raises csv.Error at a quote that is out of place, and at a cell of more than MAX_CELL
-    characters, as one has whose closing quote is missing.
+    The reader raises csv.Error at a misplaced quote and at a cell of more than MAX_CELL
+    characters (for example if the closing quote is missing).
     """
-    csv.field_size_limit(MAX_CELL)  # of the process; 131,072 by default
+    csv.field_size_limit(MAX_CELL)  # process-wide; the default is 131,072
     return csv.reader(text, delimiter=delimiter, strict=True)
 
 

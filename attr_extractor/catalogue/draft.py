@@ -1,4 +1,4 @@
-"""A first schema as a file to edit: YAML with every guess in its header."""
+"""Draft schema as a YAML file to edit, with every guess listed in its header."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attr_extractor.schema import Schema
 
 @dataclass(frozen=True)
 class Draft:
-    """An inferred schema, and what a person should look at before using it."""
+    """An inferred schema with the findings that a person should review before using it."""
 
     schema: Schema
     rows: int
@@ -21,14 +21,14 @@ class Draft:
     findings: list[str]
 
     def to_yaml(self) -> str:
-        """The schema as YAML that `Schema.parse` gives back equal, with comments for its editor."""
+        """Return the schema as YAML with comments for its editor; `Schema.parse` restores it."""
         header = [
             f"A first draft, inferred from {self.rows} rows. Check before building records:",
-            "- that each attribute can be seen on a photo; delete those that cannot",
-            "- the values: several spellings of one belong in `synonyms: {spelling: value}`",
-            "- `exclusive: false` is for attributes of which one product may have several values",
-            "- `applies_to`: for other categories an empty cell counts as known to be absent",
-            "- `missing_values`: cells that say nothing, in every column",
+            "- that each attribute is visible in a photo; delete those that are not",
+            "- the values: other spellings of a value belong in `synonyms: {spelling: value}`",
+            "- `exclusive: false` is for attributes that may have several values per product",
+            "- `applies_to`: in other categories an empty cell means absent, not unknown",
+            "- `missing_values`: cells that mean missing, in every column",
             *(["Columns left out:"] if self.left_out else []),
             *(f"- {column}: {reason}" for column, reason in self.left_out.items()),
             *(["Found in the table:"] if self.findings else []),
@@ -45,12 +45,12 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def write(self, path: str | Path) -> None:
-        """Writes `to_yaml`, whole; raises InputError where the file exists or cannot be made."""
+        """Write `to_yaml` atomically; raise InputError if the file exists or cannot be created."""
         with ownership.new_file(path, "--output") as new:
             storage.write(new, self.to_yaml().encode())
 
     def summary(self) -> str:
-        """A compact table of the attributes, then the columns left out and the findings."""
+        """Return a compact table of the attributes, then the columns left out and the findings."""
         table = [("attribute", "column", "values", "filled", "")]
         for attribute, column in zip(self.schema.attributes, self.attributes.values()):
             kind = "exclusive" if attribute.exclusive else "several"

@@ -1,7 +1,8 @@
-"""The file formats of a table, each read as lines of text cells: CSV, TSV, JSON Lines, Parquet.
+"""Readers of table file formats as lines of text cells: CSV, TSV, JSON Lines, Parquet.
 
-Every format gives the same cells for the same table: nothing is "", a list is parted by `|`, an
-integral float is written as an integer, a date as ISO 8601. What is no cell is refused.
+Every format yields the same cells for the same table: a null is "", list items are separated by
+`|`, an integral float is written as an integer, a date as ISO 8601. Values that cannot be a cell
+are rejected.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from attr_extractor.catalogue import csv_rows
 from attr_extractor.errors import InputError
 from attr_extractor.schema import SEPARATOR
 
-_EXACT = 2**53  # below it a float holds every integer
-_NO_OBJECT = "one JSON object a line is needed"
+_EXACT = 2**53  # below it a float represents every integer exactly
+_NO_OBJECT = "expected one JSON object per line"
 
-# The header, then every row: where it stands ("line 7") and its cells.
+# The header, then every row: its position ("line 7") and its cells.
 Lines = Iterator[Tuple[str, List[str]]]
 
 
 def reader(path: str | Path) -> Callable[[str | Path, BinaryIO, int], Lines]:
-    """What reads a file of this name: takes its path, the open file and how many rows to hold.
+    """Return the reader for a file name; it takes the path, the open file and a batch size in rows.
 
-    The lines are read as they are asked for; of an empty table there is none, or an empty header.
-    What the file holds and no cell can be raises InputError there.
+    The reader yields lines lazily; an empty table yields nothing or an empty header. It raises
+    InputError at content that cannot be a cell.
 
     Raises:
-      InputError: the ending of the name is none of the known.
+      InputError: if the file extension is not supported.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".csv":
@@ -49,27 +50,27 @@ def reader(path: str | Path) -> Callable[[str | Path, BinaryIO, int], Lines]:
     if suffix in (".parquet", ".pq"):
         return _parquet
     raise InputError(
-        f"{path}: the ending {suffix!r} is of no known table format; known are CSV (.csv), "
-        "TSV (.tsv, .tab), Parquet (.parquet, .pq) and JSON Lines (.jsonl, .ndjson)"
+        f"{path}: the extension {suffix!r} is not a supported table format; supported are "
+        "CSV (.csv), TSV (.tsv, .tab), Parquet (.parquet, .pq) and JSON Lines (.jsonl, .ndjson)"
     )
 
 
 def no_table(path: str | Path, place: str, why: object) -> InputError:
-    """The error that a file, or a place in it such as "line 7", is no table."""
+    """Return the error for a file, or a place in it such as "line 7", that is not a table."""
     where = f"{path}, {place}" if place else str(path)
     return InputError(f"{where}: the catalogue cannot be read as a table: {why}")
 
 
 def _not_utf8(path: str | Path, line: int, error: UnicodeDecodeError) -> InputError:
-    # the text is decoded some lines ahead: which line it is cannot be said
+    # the text is decoded some lines ahead, so the exact line is unknown
     return no_table(path, f"after line {line}" if line else "", f"{error}; save it as UTF-8")
 
 
 def _delimited(delimiter: str, path: str | Path, file: BinaryIO, _rows: int) -> Lines:
-    """Lines that are not blank.
+    """Yield the non-blank lines.
 
-    The csv module in its strict form, not pandas: a stray quote is an error there, where pandas
-    reads the rows up to the next quote as one cell.
+    Uses the csv module in strict mode, not pandas: a stray quote is an error, while pandas reads
+    the rows up to the next quote as one cell.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     lines = csv_rows.read_csv(text, delimiter)
@@ -84,11 +85,11 @@ def _delimited(delimiter: str, path: str | Path, file: BinaryIO, _rows: int) -> 
 
 
 def _json_lines(path: str | Path, file: BinaryIO, _rows: int) -> Lines:
-    """One object a line; blank lines are left out.
+    """Yield one object per line; blank lines are skipped.
 
-    The columns are the keys of all objects in order of first appearance, found in a pass of its
-    own: writers such as Spark leave out the keys of empty cells, so that a rarely filled attribute
-    may first appear in the millionth line. The pass is cheap beside decoding the photos.
+    The columns are the keys of all objects in order of first appearance, found in a separate first
+    pass: writers such as Spark omit the keys of empty cells, so a rarely filled attribute may first
+    appear in the millionth line. The pass is cheap compared with decoding the photos.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     header: dict[str, None] = {}
@@ -101,7 +102,7 @@ def _json_lines(path: str | Path, file: BinaryIO, _rows: int) -> Lines:
 
 
 def _objects(path: str | Path, text: io.TextIOWrapper) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each object stands, and its cells by key."""
+    """Yield the position of each object and its cells by key."""
     number = 0
     try:
         for number, line in enumerate(text, 1):
@@ -123,47 +124,47 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} stands twice")
+            raise ValueError(f"the key {key!r} appears twice")
         found[key] = value
     return found
 
 
 def _json_cell(key: str, value: Any) -> str:
-    if isinstance(value, str):  # nearly always: ahead for speed
+    if isinstance(value, str):  # the most frequent case first, for speed
         return value
     parts = value if isinstance(value, list) else [value]
     for part in parts:
         if isinstance(part, (list, dict)):
-            kind = "an object" if isinstance(part, dict) else "a list in a list"
-            raise ValueError(f"column {key!r} holds {kind}; a cell is one value or a list of them")
+            kind = "an object" if isinstance(part, dict) else "a nested list"
+            raise ValueError(f"column {key!r} contains {kind}; cells are values or lists of values")
     return _joined(map(_text, parts))
 
 
 def _parquet(path: str | Path, file: BinaryIO, rows: int) -> Lines:
-    """Rows, at most `rows` of them decoded ahead."""
+    """Yield the rows; at most `rows` of them are decoded ahead."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise InputError(f"{path}: to read Parquet, pip install pyarrow") from error
+        raise InputError(f"{path}: Parquet requires pyarrow: pip install pyarrow") from error
     number = 0
     try:
-        # newer releases would fetch the whole file ahead
+        # newer releases would prefetch the whole file
         table = pq.ParquetFile(file, pre_buffer=False)
         for column in table.schema_arrow:
             kind = column.type.value_type if _is_list(column.type) else column.type
             if not _is_cell(kind):
                 raise ValueError(
                     f"column {column.name!r} is of type {column.type}; a cell is a text, number, "
-                    "boolean or date, or a list of them"
+                    "boolean or date, or a list of these"
                 )
         yield "the header", table.schema_arrow.names
         for batch in table.iter_batches(batch_size=rows):
-            batch.validate(full=True)  # broken UTF-8, say
+            batch.validate(full=True)  # for example invalid UTF-8
             for cells in zip(*map(_texts, batch.columns)):
                 number += 1
                 yield f"row {number}", list(cells)
-    # ArithmeticError: a date after the year 9999; LookupError: a time zone that nobody knows
+    # ArithmeticError: a date after the year 9999; LookupError: an unknown time zone
     except (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError) as error:
         raise no_table(path, f"after row {number}" if number else "", error) from error
 
@@ -175,7 +176,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _is_cell(kind: Any) -> bool:
-    """Whether values of an Arrow type have one text; structs and bytes, say, have none."""
+    """Return whether values of an Arrow type have a text form; structs and bytes do not."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -187,31 +188,31 @@ def _is_cell(kind: Any) -> bool:
 
 
 def _texts(column: Any) -> list[str]:
-    """The cells of an Arrow array."""
+    """Return the cells of an Arrow array."""
     from pyarrow import compute, types
 
     if types.is_dictionary(column.type):
         return _texts(column.dictionary_decode())
     if _is_list(column.type):
-        parts = iter(_texts(column.flatten()))  # which leaves out what is null
+        parts = iter(_texts(column.flatten()))  # flatten() skips null lists
         lengths = compute.fill_null(compute.list_value_length(column), 0).to_pylist()
         return [_joined(itertools.islice(parts, length)) for length in lengths]
     if types.is_string(column.type) or types.is_large_string(column.type):
-        # by way of NumPy, faster than to_pylist; nearly all columns are text
+        # through NumPy, which is faster than to_pylist; nearly all columns are text
         return compute.fill_null(column, "").to_numpy(zero_copy_only=False).tolist()
     if types.is_floating(column.type):
-        # as NumPy's: the text of a float32 is 12.3, not that of its nearest float64; null is NaN
+        # keep NumPy scalars: a float32 prints as 12.3, not as its nearest float64; null is NaN
         return [_text(value) for value in column.to_numpy(zero_copy_only=False)]
     return [_text(value) for value in column.to_pylist()]
 
 
 def _joined(parts: Iterable[str]) -> str:
-    """A list as one cell; what is empty in it says nothing and is left out."""
+    """Join a list into one cell, without its empty items."""
     return SEPARATOR.join(part for part in parts if part)
 
 
 def _text(value: Any) -> str:
-    """One value as text; NaN is what pandas writes where there is none."""
+    """Convert one value to text; NaN is empty, because pandas writes it for missing values."""
     if value is None:
         return ""
     if isinstance(value, str):

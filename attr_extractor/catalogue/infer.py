@@ -1,8 +1,8 @@
-"""A first schema from anyone's own table: which columns are attributes and what their values are.
+"""Infer a draft schema from any table: which columns are attributes, and their values.
 
-A draft for a person to edit. Nothing uncertain is merged, split or dropped in silence: every guess
-is a finding or a reason, and both stand in the header of the file that `Draft.write` makes.
-No TensorFlow here; loops in Python run over distinct cells, never over rows.
+The draft is meant to be edited by a person. Nothing uncertain is merged, split or dropped silently:
+every guess is a finding or a reason, and both are listed in the header of the file that
+`Draft.write` writes. Imports no TensorFlow. Python loops run over distinct cells, never over rows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CATEGORY_NAMES = (
 ID_NAMES = "product_id sku id item_id article_id style_id asin uid uuid gtin ean code".split()
 IMAGE_WORDS = frozenset("image images img photo photos picture pictures bild foto".split())
 PATH_WORDS = frozenset("file filename path url link".split())
-ROWS_TO_JUDGE = 20  # rows that a category needs before "never filled" says that it does not apply
+ROWS_TO_JUDGE = 20  # rows that a category needs before "never filled" means "does not apply"
 
 
 def infer_schema(
@@ -54,17 +54,17 @@ def infer_schema(
     max_values: int = 300,
     min_rows: int = 1,
 ) -> Draft:
-    """A first schema of a table whose cells are all strings, "" where empty.
+    """Infer a draft schema from a table whose cells are all strings, "" if empty.
 
     Args:
       name: the schema's name.
-      category: the column that is the category; guessed where None.
-      origin: what the table is called in errors.
-      max_values: a column with more values than this is no attribute, the named category excepted.
-      min_rows: values in fewer rows than this are left out of the schema, and reported.
+      category: the category column; guessed if None.
+      origin: the table's name in errors.
+      max_values: a column with more values is not an attribute, except the named category.
+      min_rows: values in fewer rows are left out of the schema and reported.
 
     Raises:
-      InputError: no product id, no photos, no attributes or no category can be found.
+      InputError: if no product id, photos, attributes or category are found.
     """
     where = _roles(table, origin)
     named = None if category is None else _named_category(table, category, where, origin)
@@ -119,7 +119,7 @@ def infer_schema(
 
 
 def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
-    """The columns that are `product_id` and `image`."""
+    """Return the columns of `product_id` and `image`."""
     words = {column: set(identifier(column).split("_")) for column in table.columns}
 
     def image_score(column: str) -> float:
@@ -135,8 +135,8 @@ def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
     image = max(scores, key=lambda column: scores[column], default="")
     if not image or scores[image] == 0:
         raise InputError(
-            f"{origin}: no column holds photos: none is named {IMAGE!r} and no column's cells end "
-            f"in .jpg, .png or the like (columns: {', '.join(table.columns)})"
+            f"{origin}: no column contains photos: none is named {IMAGE!r} and no column's cells "
+            f"end in .jpg, .png or similar (columns: {', '.join(table.columns)})"
         )
     others = [column for column in table.columns if column.strip() and column != image]
     by_name = {identifier(column): column for column in reversed(others)}
@@ -149,8 +149,8 @@ def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
         if short and scores[column] < 2 and table[column].is_unique and (table[column] != "").all():
             return {PRODUCT_ID: column, IMAGE: image}
     raise InputError(
-        f"{origin}: no column tells the products apart: none is named {PRODUCT_ID!r}, 'sku' or "
-        f"'id' and none has another value in every row (columns: {', '.join(table.columns)})"
+        f"{origin}: no column identifies the products: none is named {PRODUCT_ID!r}, 'sku' or "
+        f"'id' and none has a unique value in every row (columns: {', '.join(table.columns)})"
     )
 
 
@@ -159,21 +159,23 @@ def _about_roles(table: pd.DataFrame, where: dict[str, str]) -> list[str]:
     ids, cells = table[where[PRODUCT_ID]], table[where[IMAGE]]
     repeated = int((ids.duplicated() & (ids != "")).sum())
     if repeated:
-        findings.append(f"{PRODUCT_ID}: {repeated} rows repeat the id of a row above them")
+        findings.append(f"{PRODUCT_ID}: {repeated} rows repeat the id of an earlier row")
     if (empty := int((ids.str.strip() == "").sum())) > 0:
-        findings.append(f"{PRODUCT_ID}: {empty} rows have none")
+        findings.append(f"{PRODUCT_ID}: {empty} rows have no id")
     if (empty := int((cells.str.strip() == "").sum())) > 0:
         findings.append(f"{IMAGE}: {empty} rows have no photo")
     sample = sample_of(cells[cells != ""])
     if not sample.str.contains(PHOTO, case=False).any():
-        findings.append(f"{IMAGE}: no cell ends in .jpg, .png or the like; are these photo files?")
+        findings.append(f"{IMAGE}: no cell ends in .jpg, .png or similar; are these photo files?")
     if sample.str.contains(r"\.\w{3,4}\s*[,;]\s*\S", regex=True).any():
-        findings.append(f"{IMAGE}: cells seem to list several photos; part them by '{SEPARATOR}'")
+        findings.append(
+            f"{IMAGE}: cells seem to list several photos; separate them by '{SEPARATOR}'"
+        )
     return findings
 
 
 def _named_category(table: pd.DataFrame, category: str, where: dict[str, str], origin: str) -> str:
-    """The column that the user calls the category, by its own name or as an identifier."""
+    """Return the category column that the user named, by column name or identifier."""
     columns = [column for column in table.columns if column not in where.values()]
     for column in columns:
         if column == category:
@@ -183,14 +185,14 @@ def _named_category(table: pd.DataFrame, category: str, where: dict[str, str], o
             return column
     raise InputError(
         f"{origin}: the category {category!r} is not a column{did_you_mean(category, columns)} "
-        f"(columns that may be it: {', '.join(columns) or 'none'})"
+        f"(candidate columns: {', '.join(columns) or 'none'})"
     )
 
 
 def _choose_category(
     kept: list[Column], named: str | None, rows: int, origin: str, findings: list[str]
 ) -> Column:
-    """The column named, else by its name, else the exclusive one with the most values."""
+    """Return the named column, else a known name, else the exclusive one with the most values."""
     may_be = {identifier(c.name): c for c in reversed(kept) if c.values and not c.several}
     hinted = [may_be[hint] for hint in CATEGORY_NAMES if hint in may_be]
     hinted = [column for column in hinted if 2 * column.filled > rows]
@@ -201,17 +203,19 @@ def _choose_category(
             raise InputError(f"{origin}: the category {named!r} has no filled cell")
     elif hinted:
         chosen = max(hinted, key=lambda column: len(column.values) > 1)
-        findings.append(f"the category is {chosen.name!r}, by its name; --category names another")
+        findings.append(f"the category is {chosen.name!r}, by its name; override with --category")
     elif filled or may_be:
         chosen = max(filled or may_be.values(), key=lambda c: (len(c.values), c.filled))
         findings.append(
-            f"the category is {chosen.name!r}, a guess: the most values of those nearly always "
-            "filled; --category names another"
+            f"the category is {chosen.name!r}, a guess: it has the most values of the columns "
+            "that are nearly always filled; override with --category"
         )
     else:
         raise InputError(f"{origin}: no column looks like the category; name it with --category")
     if chosen.several:
-        findings.append(f"{chosen.name}: {chosen.several} rows are contradictions: two categories")
+        findings.append(
+            f"{chosen.name}: {chosen.several} rows are contradictory: they list several categories"
+        )
     return chosen
 
 
@@ -236,7 +240,11 @@ def _applies_to(
     category: Column,
     findings: list[str],
 ) -> list[str] | None:
-    """The categories but those with rows enough and never a value, where the others have one."""
+    """Return the categories to which an attribute applies; None for all.
+
+    Categories with enough rows but never a value are excluded if at least half of the rows of the
+    others have one.
+    """
     codes = pd.Categorical(category_of_row, categories=list(category.values)).codes
     known = codes >= 0
     rows = np.bincount(codes[known], minlength=len(category.values))
@@ -248,15 +256,15 @@ def _applies_to(
     what = f"{column.name}: never filled for {first_few(names[never])}"
     share = values.sum() / rows[~never].sum()
     if share < 0.5:
-        findings.append(f"{what}; only {share:.0%} for the others: applies_to not inferred")
+        findings.append(f"{what}; only {share:.0%} filled for the others: applies_to not inferred")
         return None
     what += f" ({rows[never].sum()} rows)"
-    findings.append(f"{what}, {share:.0%} for the others: applies_to leaves them out")
+    findings.append(f"{what}, {share:.0%} filled for the others: excluded from applies_to")
     return names[~never].tolist()
 
 
 def _missing_values(kept: list[Column], findings: list[str]) -> list[str]:
-    """The words that mean missing, as they are written in the attributes' columns."""
+    """Return the words that mean missing, as spelled in the attributes' columns."""
     words: dict[str, str] = {}
     rows_of: Counter[str] = sum((Counter(column.missing) for column in kept), Counter())
     for word in by_frequency(rows_of):
@@ -273,7 +281,7 @@ def _missing_values(kept: list[Column], findings: list[str]) -> list[str]:
 
 
 def _about_values(column: Column) -> list[str]:
-    """What a person should look at among the values of an attribute."""
+    """Return findings on the values of an attribute that a person should check."""
     findings = []
     for spelling, value in column.synonyms.items():
         findings.append(f"{column.name}: {spelling!r} is read as {value!r}")
@@ -283,8 +291,8 @@ def _about_values(column: Column) -> list[str]:
         )
     for separator, lists in lists_by_separator(column.values).items():
         findings.append(
-            f"{column.name}: {sum(column.values[v] for v in lists)} rows look like lists parted by "
-            f"'{separator}' ({first_few(lists)}); part them by '{SEPARATOR}' if so"
+            f"{column.name}: {sum(column.values[v] for v in lists)} rows look like lists separated "
+            f"by '{separator}' ({first_few(lists)}); if so, separate them by '{SEPARATOR}'"
         )
     if 0 < column.several < 0.01 * column.filled:
         findings.append(f"{column.name}: only {column.several} rows list several values")

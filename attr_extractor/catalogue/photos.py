@@ -1,10 +1,10 @@
-"""Step (a): a raw photo as a seller sent it -> the stored photo, a plain RGB JPEG.
+"""Step (a): convert a seller's raw photo to the stored photo, a plain RGB JPEG.
 
-Done once, with Pillow, when records are built and when a table is filled: EXIF rotation, the
-product box, alpha on white, RGB, the short side reduced to `image_size` with antialiasing (a
-smaller photo is not enlarged). Of several frames or pages the first counts. Colour profiles are
-ignored: every photo is taken for sRGB, as TensorFlow takes it. Reading the file is in
-raw_files.py; what follows, step (b), in records/pixels.py.
+Runs once per photo, with Pillow, when records are built and when a table is filled: EXIF rotation,
+crop to the product box, alpha on white, RGB, resize of the short side to `image_size` with
+antialiasing (smaller photos are not enlarged). Only the first frame or page is used. Colour
+profiles are ignored: every photo is treated as sRGB, as in TensorFlow. raw_files.py reads the file;
+step (b) is in records/pixels.py.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from attr_extractor.catalogue.raw_files import (
 
 __all__ = ["REASONS", "Box", "PhotoError", "StoredPhoto", "parse_box", "read_raw", "store"]
 
-# No other plugin of Pillow is asked: some run programs (EPS: Ghostscript). MPO comes with JPEG
+# Other Pillow plugins are disabled: some run programs (EPS: Ghostscript). MPO comes with JPEG
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 JPEG_QUALITY = 92
-MAX_PIXELS = 100_000_000  # a larger photo is taken for a decompression bomb
-MAX_SIDE = 65_500  # libjpeg writes no longer side
-MIN_BOX_SIDE = 8  # pixels; a smaller product box shows nothing
+MAX_PIXELS = 100_000_000  # larger photos are rejected as decompression bombs
+MAX_SIDE = 65_500  # the longest side that libjpeg can write
+MIN_BOX_SIDE = 8  # pixels; smaller product boxes contain no usable detail
 
 NOT_AN_IMAGE = "not an image"
 OTHER_FORMAT = "image format is not read, only JPEG, PNG, WebP, GIF, BMP and TIFF are"
@@ -53,16 +53,16 @@ TOO_LONG = f"image has a side of more than {MAX_SIDE:,} pixels"
 BOX_MALFORMED = "product box is not four numbers with left < right and top < bottom"
 BOX_OUTSIDE = f"product box holds less than {MIN_BOX_SIDE} x {MIN_BOX_SIDE} pixels of the photo"
 
-# Every reason for which a photo is left out
+# Every reason for rejecting a photo
 REASONS = (
     *(NOT_FOUND, OUTSIDE, WEB_ADDRESS, UNREADABLE, EMPTY, TOO_MANY_BYTES, CHANGED),
     *(NOT_AN_IMAGE, OTHER_FORMAT, TRUNCATED, PIXEL_TYPE, TOO_LARGE, TOO_LONG),
     *(BOX_MALFORMED, BOX_OUTSIDE),
 )
 
-_DRAFT = ("JPEG", "MPO")  # decoded at 1/2, 1/4 or 1/8 where that is enough
+_DRAFT = ("JPEG", "MPO")  # decoded at 1/2, 1/4 or 1/8 if that is large enough
 
-# What Pillow's decoders raise on damaged bytes, found by feeding them some
+# Exceptions that Pillow's decoders raise on damaged bytes, found by fuzzing
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError),
     *(struct.error,),
@@ -73,16 +73,16 @@ _KNOWN = re.compile(  # HEIC and AVIF (and films), PDF, PostScript, Photoshop, J
     re.DOTALL,
 )
 
-# What Pillow says of odd photos would be lines on stderr for each; the reasons say it. Once for
-# the process, because a filter for one call is no filter for one thread
+# Silence Pillow's warnings, which would print lines to stderr for every odd photo; the reasons
+# report them. Set process-wide, because warning filters are not per thread
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 _linked = ctypes.CDLL(Image.core.__file__)
-if hasattr(_linked, "TIFFSetErrorHandler"):  # libtiff writes to stderr past Python, unless told
+if hasattr(_linked, "TIFFSetErrorHandler"):  # otherwise libtiff writes to stderr directly
     _linked.TIFFSetErrorHandler(None)
 
-_PNG_WHITE = {"1": 1, "L;2": 3, "L;4": 15}  # by Pillow's word for the depth
-_TIFF = ExifTags.Base  # EXIF's tags are TIFF's
+_PNG_WHITE = {"1": 1, "L;2": 3, "L;4": 15}  # maximum sample value by Pillow's raw mode
+_TIFF = ExifTags.Base  # EXIF uses TIFF tags
 _TURN = Image.Transpose
 _UPRIGHT = {  # by EXIF orientation
     2: _TURN.FLIP_LEFT_RIGHT,
@@ -97,7 +97,7 @@ _SIDEWAYS = (_TURN.TRANSPOSE, _TURN.ROTATE_270, _TURN.TRANSVERSE, _TURN.ROTATE_9
 
 
 class Box(NamedTuple):
-    """Where the product is, in pixels of the upright raw photo; (0, 0) is its upper left corner."""
+    """Product bounding box in pixels of the upright raw photo; (0, 0) is its upper left corner."""
 
     left: float
     top: float
@@ -107,19 +107,21 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """JPEG bytes of an RGB photo, and what is worth knowing of the raw one."""
+    """JPEG bytes of an RGB photo, with metadata of the raw photo."""
 
     encoded: bytes
     height: int  # pixels of the stored photo
     width: int
     raw_height: int  # pixels of the whole raw photo, upright
     raw_width: int
-    format: str  # the raw file's, in Pillow's words: one of FORMATS, or MPO
-    pixels: Image.Image  # RGB, before the JPEG's loss
+    format: str  # Pillow's name of the raw file's format: one of FORMATS, or MPO
+    pixels: Image.Image  # RGB, before JPEG compression
 
 
 def parse_box(cells: Sequence[str]) -> Box | None:
-    """The product box of a row's four cells: left, top, right, bottom; None where all are empty.
+    """Parse a product box from a row's four cells: left, top, right, bottom.
+
+    Returns None if all cells are empty.
 
     Raises:
       PhotoError: with BOX_MALFORMED.
@@ -136,13 +138,13 @@ def parse_box(cells: Sequence[str]) -> Box | None:
 
 
 def store(data: bytes, image_size: int, box: Box | None = None) -> StoredPhoto:
-    """The stored photo of a raw file of any of FORMATS, whatever its name says.
+    """Convert a raw file in any of FORMATS to the stored photo; its file name is not considered.
 
     Args:
       data: the bytes of the raw file.
-      image_size: pixels of the stored photo's short side, at most.
-      box: what is kept of the photo; what of it lies outside the photo is ignored. Its edges move
-        outwards to whole pixels, for a JPEG to those of its reduced decoding.
+      image_size: the maximum of the stored photo's short side, in pixels.
+      box: the region to keep, clipped to the photo. Its edges are rounded outwards to whole
+        pixels; for a JPEG, to pixels of the reduced decoding.
 
     Raises:
       PhotoError: with the reason.
@@ -172,7 +174,7 @@ def store(data: bytes, image_size: int, box: Box | None = None) -> StoredPhoto:
     if max(image.size) > MAX_SIDE:
         raise PhotoError(TOO_LONG)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # not the seller's comment
+    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # drop the seller's comment
     return StoredPhoto(
         encoded=out.getvalue(),
         height=image.height,
@@ -185,7 +187,7 @@ def store(data: bytes, image_size: int, box: Box | None = None) -> StoredPhoto:
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    """Reads the header only; refuses what would be too much to decode."""
+    """Open a photo, reading only its header; reject photos too large to decode."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -207,7 +209,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
-    """Pillow brings a PNG's pixels to 8 bits and leaves its transparent colour as it was."""
+    """Scale a PNG's transparent colour to 8 bits; Pillow scales only the pixels."""
     color = image.info.get("transparency")
     depth = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
     if isinstance(color, int) and depth in _PNG_WHITE:
@@ -217,10 +219,10 @@ def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    # ImageOps.exif_transpose writes the EXIF anew as well, which fails where another tag is odd
+    # ImageOps.exif_transpose also rewrites the EXIF, which fails if another tag is invalid
     try:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DAMAGE:  # an EXIF block that is no EXIF turns nothing, and the pixels may be fine
+    except _DAMAGE:  # an invalid EXIF block: no rotation; the pixels may be valid
         return None
 
 
@@ -233,7 +235,7 @@ def _clip(box: Box, photo: Box) -> Box:
 
 
 def _draft(image: Image.Image, reduction: float) -> int:
-    """Has a JPEG decoded at a fraction that leaves enough pixels; returns what it divides by."""
+    """Set a JPEG to decode at the smallest sufficient size; return the divisor."""
     if image.format not in _DRAFT:
         return 1
     divisor = next((n for n in (8, 4, 2) if n <= reduction), 1)
@@ -247,7 +249,7 @@ def _crop(image: Image.Image, box: Box, divisor: int) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits -> 8, as the file means it; Pillow would clip instead of scaling."""
+    """Scale 16-bit grey to 8 bits as the file defines it; Pillow would clip instead."""
     if not image.mode.startswith("I;16"):
         return image
     tags = getattr(image, "tag_v2", {})

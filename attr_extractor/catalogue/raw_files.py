@@ -1,8 +1,8 @@
-"""Reading the raw bytes of a photo below the image root, on a disk or in a bucket, and no others.
+"""Read the raw bytes of a photo below the image root, on disk or in a bucket.
 
-A cell of the table names the file. A cell that leads out of the root, a web address and a file
-that cannot be read are told by a PhotoError with a fixed reason, as everything is that makes a
-photo unusable (the other reasons: photos.py).
+A cell of the table names the file. A path that leaves the root, a web address or an unreadable
+file raises PhotoError with a fixed reason, as does any other problem that makes a photo unusable
+(see photos.py for the other reasons).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from attr_extractor.errors import require_folder
 
 
 class PhotoError(Exception):
-    """A photo that cannot be used; the message is one of the fixed reasons, `photos.REASONS`."""
+    """An unusable photo; the message is one of the fixed reasons in `photos.REASONS`."""
 
 
-MAX_BYTES = 2_000_000_000  # more than any photo within the pixel limit needs: a film, a disk image
+MAX_BYTES = 2_000_000_000  # a photo within the pixel limit needs less; rejects films, disk images
 
 NOT_FOUND = "image not found"
 OUTSIDE = "image path leaves the image root"
@@ -35,10 +35,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def image_root_of(catalogue: str | Path, image_root: str | Path | None) -> str:
-    """Where image paths start: the root that was given, or the table's folder.
+    """Return the image root: `image_root` if given, otherwise the folder of the table.
 
     Raises:
-      InputError: it is no folder; what is in a bucket is not asked for.
+      InputError: if it is not a folder; addresses in a bucket are not checked.
     """
     if image_root is None and storage.is_remote(catalogue):
         return str(catalogue).rsplit("/", 1)[0]
@@ -46,22 +46,23 @@ def image_root_of(catalogue: str | Path, image_root: str | Path | None) -> str:
 
 
 def require_root(image_root: str | Path) -> str:
-    """The image root; raises InputError where it is no folder, in a bucket nothing is asked for."""
+    """Return the image root; raise InputError if it is not a folder (buckets are not checked)."""
     if storage.is_remote(image_root):
         return str(image_root)
     return str(require_folder(image_root, "the image root"))
 
 
 def read_raw(image_root: str | Path, relative: str) -> bytes:
-    """The bytes of a photo below the image root.
+    """Return the bytes of a photo below the image root.
 
     Args:
-      image_root: a folder, or the address of one (`gs://bucket/photos`, as text).
-      relative: the photo's path below it; the whole path or address of such a photo will do.
+      image_root: a folder, or its address in a bucket as text (`gs://bucket/photos`).
+      relative: the photo's path relative to the root; a full path or address below the root also
+        works.
 
     Raises:
-      PhotoError: no such file, an empty one, one that cannot be read, a web address, or a path
-        (on a disk: a link, too) that leaves the root.
+      PhotoError: if the file is missing, empty or unreadable, or if `relative` is a web address or
+        a path (on disk also a link) that leaves the root.
     """
     if relative.lower().startswith(("http://", "https://")):
         raise PhotoError(WEB_ADDRESS)
@@ -70,7 +71,7 @@ def read_raw(image_root: str | Path, relative: str) -> bytes:
         data = read(str(image_root), relative)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise PhotoError(NOT_FOUND) from error
-    except (OSError, ValueError) as error:  # no permission; links in a circle; a NUL in the name
+    except (OSError, ValueError) as error:  # no permission, circular links, a NUL in the name
         raise PhotoError(UNREADABLE) from error
     if not data:
         raise PhotoError(EMPTY)
@@ -85,7 +86,7 @@ def _read_local(image_root: str, relative: str) -> bytes:
     if not path.startswith(os.path.join(root, "")):
         raise PhotoError(OUTSIDE)
     status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block forever
         raise PhotoError(NOT_FOUND if stat.S_ISDIR(status.st_mode) else UNREADABLE)
     if status.st_size > MAX_BYTES:
         raise PhotoError(TOO_MANY_BYTES)
@@ -95,7 +96,7 @@ def _read_local(image_root: str, relative: str) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _real_root(image_root: str) -> str:
-    return os.path.realpath(image_root)  # once for all photos: it looks at every folder above
+    return os.path.realpath(image_root)  # cached: it inspects every parent folder
 
 
 def _read_remote(image_root: str, relative: str) -> bytes:
@@ -104,7 +105,7 @@ def _read_remote(image_root: str, relative: str) -> bytes:
     if name.startswith("/") or _SCHEME.match(name):
         raise PhotoError(OUTSIDE)
     parts: list[str] = []
-    for part in name.split("/"):  # a bucket takes ".." for a name; here it means what a disk means
+    for part in name.split("/"):  # a bucket treats ".." as a name; resolve it as on disk
         if part != "..":
             parts += [part] * (part != ".")
         elif parts:

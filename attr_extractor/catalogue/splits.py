@@ -1,7 +1,8 @@
-"""Which split a product goes to: a stable hash of its group, leaks between splits closed.
+"""Assign products to splits by a stable hash of their group, without leaks between splits.
 
-Two products that share a photo byte for byte stay in one split, whatever their groups say: a photo
-seen in training must not be tested on. Category down-sampling touches the training split alone.
+Products that share a byte-identical photo stay in one split even if their groups differ: a
+training photo must not appear in the test split. Category down-sampling affects only the training
+split.
 """
 
 from __future__ import annotations
@@ -19,35 +20,38 @@ SPLITS = ("train", "validation", "test")
 
 
 def parse_fractions(text: str) -> tuple[float, float, float]:
-    """`0.8,0.1,0.1` -> the shares of train, validation and test.
+    """Parse `0.8,0.1,0.1` into the shares of train, validation and test.
 
     Raises:
-      InputError: not three numbers, a negative one, no training share, or a sum other than 1.
+      InputError: if there are not three numbers, one is negative, the training share is 0, or the
+        sum is not 1.
     """
     try:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--split_fractions {text}: three numbers, such as 0.8,0.1,0.1") from error
+        raise InputError(
+            f"--split_fractions {text}: expected three numbers, such as 0.8,0.1,0.1"
+        ) from error
     sums_to_1 = abs(train + validation + test - 1) <= 1e-6  # False for nan as well
     if min(train, validation, test) < 0 or train == 0 or not sums_to_1:
         raise InputError(
-            f"--split_fractions {text}: shares from 0 to 1, the first above 0, that sum to 1"
+            f"--split_fractions {text}: shares must be from 0 to 1 and sum to 1, the first above 0"
         )
     return train, validation, test
 
 
 def uniform(*key: object) -> float:
-    """A number in [0, 1) that depends on the key alone: the same on every machine and run."""
+    """Return a number in [0, 1) that depends only on the key, equal on every machine and run."""
     text = "\x1f".join(str(part) for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") / 2**56
 
 
 def connect(groups: np.ndarray, links: np.ndarray) -> np.ndarray:
-    """Which groups belong together because photos of theirs are identical.
+    """Return the connected components of groups that share identical photos.
 
     Args:
       groups: int64 [L], the group of each link, from 0.
-      links: int64 [L], the photo that the group holds, from 0.
+      links: int64 [L], the photo of each link, from 0.
 
     Returns:
       int32 [G]: the component of each group.
@@ -62,17 +66,17 @@ def connect(groups: np.ndarray, links: np.ndarray) -> np.ndarray:
 
 
 def by_hash(keys: Sequence[str], fractions: tuple[float, float, float], seed: int) -> np.ndarray:
-    """int8: the position in SPLITS of each key, drawn by a stable hash."""
+    """Return the index in SPLITS (int8) of each key, drawn by a stable hash."""
     drawn = np.array([uniform("split", seed, key) for key in keys])
     train, validation, _ = fractions
     return (drawn >= train).astype(np.int8) + (drawn >= train + validation)
 
 
 def by_name(cells: list[str], rows: Sequence[int]) -> np.ndarray:
-    """int8: the position in SPLITS of each cell of a split column.
+    """Return the index in SPLITS (int8) of each cell of a split column.
 
     Raises:
-      InputError: a cell that is not the name of a split; `rows` has the row numbers to name.
+      InputError: if a cell is not the name of a split; `rows` holds row numbers for the message.
     """
     found = pd.Categorical(cells, categories=SPLITS).codes
     for i in np.flatnonzero(found < 0)[:1]:
@@ -89,11 +93,13 @@ def over_cap(
     seed: int,
     there: Mapping[str, int],
 ) -> set[str]:
-    """Products beyond `cap` of their category, a seeded choice; no cap without a category.
+    """Return the products to drop so that no category exceeds `cap`, by a seeded random choice.
+
+    Products without a category are never dropped.
 
     Args:
-      categories: of each product; "" where it has none.
-      there: products of each category that count against its cap already.
+      categories: the category of each product; "" if it has none.
+      there: the number of existing products per category that already count towards its cap.
     """
     members: dict[str, list[str]] = defaultdict(list)
     for product, category in zip(products, categories):

@@ -1,7 +1,7 @@
-"""The seller's table in chunks, every cell a string and nothing guessed about it.
+"""Read the seller's table in chunks; every cell is a string, without type inference.
 
-Columns that the schema renames come back under the schema's names; "NA" stays the text "NA",
-because only the schema says what else than an empty cell means missing. Rows are numbered from 1.
+Columns that the schema renames are returned under the schema's names. "NA" stays the text "NA",
+because only the schema defines which non-empty cells mean missing. Rows are numbered from 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attr_extractor.schema import SEPARATOR, Schema
 
 PRODUCT_ID, IMAGE = "product_id", "image"
 ROWS_PER_CHUNK = 8192
-MOST_SHARED = 65_536  # distinct cells of a column that are remembered, to be shared
+MOST_SHARED = 65_536  # distinct cells of a column that are cached for sharing
 
 
 def chunks(
@@ -32,21 +32,22 @@ def chunks(
     require_all: bool = True,
     rows: int = ROWS_PER_CHUNK,
 ) -> Iterator[pd.DataFrame]:
-    """The table in pieces of at most `rows` rows, of which one is held at a time.
+    """Yield the table in chunks of at most `rows` rows; only one chunk is in memory at a time.
 
-    A column without a name is left out; its cells must be empty.
+    Of several columns without a name, all are dropped and their cells must be empty; a single one
+    is kept.
 
     Args:
-      path: .csv, .tsv, .tab, .parquet, .pq, .jsonl or .ndjson, on a disk or in a bucket.
-      schema: its columns come back under its names, others as they are; None: the table's names.
-      require_all: whether every attribute must have a column; a table to be filled need not.
+      path: .csv, .tsv, .tab, .parquet, .pq, .jsonl or .ndjson, on disk or in a bucket.
+      schema: renames its columns to its own names, others keep theirs; None: no renaming.
+      require_all: whether every attribute must have a column; False for a table to be filled.
 
     Yields:
-      columns of str, "" where a cell is empty, indexed by row number over the whole table.
+      A DataFrame with columns of str, "" for empty cells, indexed by row number in the table.
 
     Raises:
-      InputError: no such file, no table, no rows, two columns of one name, a cell that is no text,
-        or a column that the schema needs is not there.
+      InputError: if the file is missing, is not a table or has no rows, if two columns have the
+        same name, if a cell is not text, or if a column required by the schema is missing.
     """
     if not storage.is_remote(path):
         require_file(path, "the catalogue")
@@ -69,19 +70,19 @@ def chunks(
 
 
 def read_columns(path: str | Path) -> pd.DataFrame:
-    """The whole table under its own names; see `chunks`, also for what it raises."""
+    """Read the whole table under its own column names; see `chunks` for errors."""
     return _whole(chunks(path))
 
 
 def read_catalogue(path: str | Path, schema: Schema, require_all: bool = True) -> pd.DataFrame:
-    """The whole table under the schema's names; see `chunks`, also for what it raises."""
+    """Read the whole table under the schema's column names; see `chunks` for errors."""
     return _whole(chunks(path, schema, require_all))
 
 
 def require_column(
     named: str, table: Collection[str], schema: Schema, catalogue: str | Path
 ) -> str:
-    """The name under which a column that a flag names was read; InputError where there is none."""
+    """Return the name under which a flag's column was read; raise InputError if it is missing."""
     ours = {schema.column(name): name for name in schema.columns}
     column = ours.get(named, named)
     if column not in table:
@@ -90,24 +91,24 @@ def require_column(
 
 
 def cells_of(table: pd.DataFrame) -> list[dict[str, str]]:
-    """The rows as dictionaries of cells by column."""
+    """Return the rows as dictionaries from column to cell."""
     return cast("list[dict[str, str]]", table.to_dict("records"))
 
 
 def image_paths(cell: str) -> list[str]:
-    """The photos that an image cell lists, below the image root."""
+    """Return the photo paths that an image cell lists, relative to the image root."""
     return [path.strip() for path in cell.split(SEPARATOR) if path.strip()]
 
 
 def _names(
     path: str | Path, header: list[str], schema: Schema | None, require_all: bool
 ) -> list[str]:
-    """The names of the columns that are kept, the schema's where it renames them."""
+    """Return the names of the kept columns, renamed by the schema."""
     counts = Counter(header)
     found = [name for name in header if name or counts[""] == 1]
     for name in found:
         if counts[name] > 1:
-            raise InputError(f"{path}: the column {name!r} stands twice")
+            raise InputError(f"{path}: the column {name!r} appears twice")
     if schema is None:
         return found
     for name in [PRODUCT_ID, IMAGE, *(schema.names if require_all else [])]:
@@ -122,14 +123,14 @@ def _names(
     for column in found:
         if column not in names and column in taken:
             raise InputError(
-                f"{path}: the column {column!r} is in the way: the schema reads "
-                f"{schema.column(column)!r} under that name; rename or drop one"
+                f"{path}: the column {column!r} conflicts with {schema.column(column)!r}, "
+                "which the schema reads under that name; rename or drop one"
             )
     return [names.get(column, column) for column in found]
 
 
 def _writable(path: str | Path, lines: formats.Lines) -> formats.Lines:
-    """The same lines; raises InputError where one holds what no CSV file could give back."""
+    """Yield the lines unchanged; raise InputError if one cannot be written to CSV and read back."""
     for place, cells in lines:
         text = "".join(cells)
         if len(text) > MAX_CELL and any(len(cell) > MAX_CELL for cell in cells):
@@ -138,15 +139,15 @@ def _writable(path: str | Path, lines: formats.Lines) -> formats.Lines:
             raise formats.no_table(path, place, "a NUL character")
         try:
             text.encode()
-        except UnicodeEncodeError as error:  # JSON's \ud83d without its other half
+        except UnicodeEncodeError as error:  # an unpaired surrogate in JSON, such as \ud83d
             raise formats.no_table(path, place, "half of a surrogate pair") from error
         yield place, cells
 
 
 def _cells(path: str | Path, header: list[str], lines: formats.Lines) -> Iterator[list[str]]:
-    """The cells of every row, without a spreadsheet's empty columns.
+    """Yield the cells of every row, without a spreadsheet's empty columns.
 
-    One column without a name is kept: pandas writes a table's index so.
+    A single column without a name is kept: pandas writes a table's index that way.
     """
     unnamed = {i: name for i, name in enumerate(header) if not name}
     unnamed = unnamed if len(unnamed) > 1 else {}
@@ -158,16 +159,16 @@ def _cells(path: str | Path, header: list[str], lines: formats.Lines) -> Iterato
         for i in unnamed:
             if cells[i].strip():
                 raise InputError(
-                    f"{path}, {place}: {cells[i]!r} stands in column {i + 1}, which has no name; "
+                    f"{path}, {place}: {cells[i]!r} is in column {i + 1}, which has no name; "
                     "name the column or remove it"
                 )
         yield [cell for i, cell in enumerate(cells) if i not in unnamed] if unnamed else cells
 
 
 def _whole(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """One table of all chunks, in which equal cells of a column are one string in memory.
+    """Concatenate all chunks; equal cells of a column share one string object.
 
-    Most cells repeat a few words: a pointer each, where a string each takes seven times as much.
+    Most cells repeat a few words: a string per cell would take seven times the memory of a pointer.
     """
     columns: dict[Hashable, list[str]] = {}
     shared: dict[Hashable, dict[str, str]] = {}
@@ -175,11 +176,11 @@ def _whole(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
         for name in part:
             known = shared.setdefault(name, {})
             if len(known) > MOST_SHARED:
-                known.clear()  # of ids and titles, hardly any comes again
+                known.clear()  # ids and titles hardly ever repeat
             cells = [known.setdefault(cell, cell) for cell in part[name]]
             columns.setdefault(name, []).extend(cells)
     arrays = {name: np.array(columns.pop(name), dtype=object) for name in list(columns)}
-    # without the copy that pandas makes to put all columns in one block
+    # avoid the copy with which pandas consolidates all columns into one block
     table = pd.DataFrame(arrays, dtype=object, copy=False)
     table.index = pd.RangeIndex(1, len(table) + 1)
     return table

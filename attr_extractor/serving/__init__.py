@@ -1,1 +1,1 @@
-"""The served model: a SavedModel that answers in the catalogue's words."""
+"""Export and serving: a SavedModel whose answers are the catalogue's attribute values."""

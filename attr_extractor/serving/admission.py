@@ -1,7 +1,7 @@
-"""How many bytes of unanswered requests a server holds: beyond that it refuses, and stays alive.
+"""A limit on the bytes of unanswered requests, so that the server does not run out of memory.
 
-The limit on waiting rows comes too late for this: a body is in memory before its rows are known.
-Bytes count as they arrive, not as they are announced.
+The limit on waiting rows applies too late: a body is in memory before its rows are known. Bytes
+are counted as they arrive, not as declared in the head.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from attr_extractor.serving.metrics import Metrics
 from attr_extractor.serving.status import Code, ServingError
 
-_PAUSE = 0.01  # seconds until a dropped request has given its bytes back
+_PAUSE = 0.01  # seconds for a dropped request to release its bytes
 
 
 class PendingBytes:
-    """Counts bytes until their request has its answer."""
+    """The bytes of all requests that are not answered yet."""
 
     def __init__(self, limit: int, metrics: Metrics, make_room: Callable[[], bool]):
         """
         Args:
-          make_room: drops a request that keeps the server waiting; false where there is none.
+          make_room: drops a slow request; returns false if there is none.
         """
         self._limit = limit
         self._make_room = make_room
@@ -31,7 +31,7 @@ class PendingBytes:
 
     @contextmanager
     def hold(self) -> Iterator[Held]:
-        """What one request holds, given back at the end."""
+        """Hold the bytes of one request; release them at the end."""
         held = Held(self)
         try:
             yield held
@@ -39,16 +39,16 @@ class PendingBytes:
             self._change(-held.size)
 
     async def add(self, size: int, own: int) -> None:
-        """Counts bytes of a request that holds `own` already.
+        """Count more bytes of a request that holds `own` already.
 
         Raises:
-          ServingError: the others leave no room for them.
+          ServingError: if the other requests leave no room for them.
         """
         while self._held > own and self._held + size > self._limit:
             if not self._make_room():
                 raise ServingError(
                     Code.RESOURCE_EXHAUSTED,
-                    f"{self._held:,} bytes of requests wait for their answers; try again later",
+                    f"{self._held:,} bytes of requests are waiting for answers; try again later",
                 )
             await asyncio.sleep(_PAUSE)
         self._change(size)
@@ -66,6 +66,6 @@ class Held:
         self._pending = pending
 
     async def grow(self, size: int) -> None:
-        """Holds more bytes; raises ServingError where there is no room for them."""
+        """Hold more bytes; raise ServingError if there is no room for them."""
         await self._pending.add(size, self.size)
         self.size += size

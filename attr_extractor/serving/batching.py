@@ -1,8 +1,8 @@
-"""Dynamic batching: rows of several requests, over REST and gRPC, answered in one run of the graph.
+"""Dynamic batching: rows of several requests, over REST and gRPC, share one run of the graph.
 
-Each signature of each version has a queue; all share the threads that run graphs and one limit on
-waiting rows, beyond which a request is refused at once instead of waiting ever longer. While all
-threads are busy the queues fill, so batches grow with the load by themselves.
+Each signature of each version has a queue. All queues share the threads that run graphs and one
+limit on waiting rows; beyond it a request is rejected at once instead of waiting ever longer. While
+all threads are busy the queues fill, so batches grow with the load.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from attr_extractor.serving.status import Code, ServingError
 from attr_extractor.serving.tensors import Arrays
 
 Outputs = dict[str, np.ndarray]
-SMALL = 2**20  # bytes of a request that is read beside others
+SMALL = 2**20  # bytes; requests up to this size are parsed concurrently
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How requests are batched, and what is refused."""
+    """Limits on batches and requests."""
 
-    batch_size: int = 32  # rows of one run of the graph, and of one request
+    batch_size: int = 32  # maximum rows of one run of the graph, and of one request
     delay: float = 0.002  # seconds that the first row of a batch waits for more
-    waiting_rows: int = 1024  # over all queues
-    megapixels: float = 25.0  # of one photo; decoding takes 36 bytes a pixel
-    parallel: int = 2  # runs at a time: photos of one are decoded while another is in the network
+    waiting_rows: int = 1024  # maximum over all queues
+    megapixels: float = 25.0  # maximum of one photo; decoding takes 36 bytes a pixel
+    parallel: int = 2  # concurrent runs: one decodes photos while another runs the network
 
 
 class Workers:
-    """What all queues share; to be made within the event loop."""
+    """The state shared by all queues; create it within the event loop."""
 
     def __init__(self, limits: Limits, metrics: Metrics):
         self.limits = limits
         self.metrics = metrics
         self.slots = asyncio.Semaphore(limits.parallel)
         self.threads = ThreadPoolExecutor(limits.parallel, "graph")
-        # requests are read off the event loop, and large ones keep no small ones waiting
+        # requests are parsed off the event loop; large ones do not delay small ones
         self._small = ThreadPoolExecutor(2, "small")
         self._large = ThreadPoolExecutor(1, "large")
         self.waiting_rows = 0
 
     async def read(self, small: bool, step: Callable[..., T], *arguments: Any) -> T:
-        """Runs a step of reading a request; one thread reads all that are not small."""
+        """Run a step of parsing a request; all large requests share one thread."""
         pool = self._small if small else self._large
         return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)
 
     def admit(self, rows: int) -> None:
-        """Counts rows as waiting; raises ServingError where too many are."""
+        """Count rows as waiting; raise ServingError if there are too many."""
         if self.waiting_rows + rows > self.limits.waiting_rows:
             raise ServingError(
                 Code.RESOURCE_EXHAUSTED,
@@ -65,7 +65,7 @@ class Workers:
         self.count(rows)
 
     def count(self, rows: int) -> None:
-        """Adds to the waiting rows."""
+        """Add to the number of waiting rows."""
         self.waiting_rows += rows
         self.metrics.waiting_rows.set(self.waiting_rows)
 
@@ -74,7 +74,7 @@ class Workers:
 class _Request:
     inputs: Arrays
     rows: int
-    arrived: float  # event loop's seconds
+    arrived: float  # seconds, event loop time
     outputs: asyncio.Future[Outputs]
 
 
@@ -91,11 +91,11 @@ class Queue:
         self._running: set[asyncio.Task] = set()
 
     async def submit(self, inputs: Arrays, rows: int) -> Outputs:
-        """The outputs of these rows, at most `batch_size` of them.
+        """Return the outputs of these rows, at most `batch_size` of them.
 
         Raises:
-          ServingError: the queue is full, or the graph refuses these inputs.
-          tf.errors.OpError: the graph refuses them too.
+          ServingError: if the queue is full, or as in `Signature.run`.
+          tf.errors.OpError: if the graph rejects the inputs.
         """
         self._workers.admit(rows)
         loop = asyncio.get_running_loop()
@@ -112,11 +112,11 @@ class Queue:
             await self._fill()
             await self._workers.slots.acquire()
             task = asyncio.get_running_loop().create_task(self._run_slot(self._take()))
-            self._running.add(task)  # the loop itself keeps no tasks alive
+            self._running.add(task)  # the loop itself keeps weak references only
             task.add_done_callback(self._running.discard)
 
     async def _fill(self) -> None:
-        """Waits until a batch is full or its first row has waited long enough."""
+        """Wait until a batch is full or its first row has waited for `delay` seconds."""
         limits, loop = self._workers.limits, asyncio.get_running_loop()
         until = self._waiting[0].arrived + limits.delay
         while self._rows < limits.batch_size and loop.time() < until:
@@ -139,7 +139,7 @@ class Queue:
             request = self._waiting.popleft()
             self._rows -= request.rows
             self._workers.count(-request.rows)
-            if not request.outputs.done():  # its sender may have gone
+            if not request.outputs.done():  # the client may have disconnected
                 batch.append(request)
                 rows += request.rows
         return batch
@@ -147,7 +147,7 @@ class Queue:
     async def _answer(self, batch: Sequence[_Request]) -> None:
         found = (await asyncio.gather(self._run(batch), return_exceptions=True))[0]
         if isinstance(found, Exception) and len(batch) > 1:
-            half = len(batch) // 2  # what one of them is refused for spoils no neighbour
+            half = len(batch) // 2  # so that a bad request fails alone
             await self._answer(batch[:half])
             await self._answer(batch[half:])
             return

@@ -1,8 +1,7 @@
-"""Asking a served model, over REST or gRPC: TF Serving's or serve.py's.
+"""A client for models served by TF Serving or serve.py, over REST or gRPC.
 
-Retries and their waits are urllib3's and gRPC's own; only statuses that pass are retried (the
-queue is full, the server is starting or ending, the connection broke), since asking twice changes
-nothing.
+Retries and backoff are urllib3's and gRPC's own. Only transient failures are retried (the queue is
+full, the server is starting or stopping, the connection broke); requests are idempotent.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ import urllib3
 from attr_extractor.errors import InputError, TemporaryError
 
 _RETRIES = 4  # after the first try; gRPC allows no more
-_FIRST_WAIT = 0.25  # seconds, doubled each time; with some chance in it
+_FIRST_WAIT = 0.25  # seconds, doubled each time, with jitter
 _PASSING_HTTP = (429, 502, 503, 504)
 _PASSING_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 _BROKEN_GRPC = ("INTERNAL", "UNKNOWN", "DATA_LOSS")  # HTTP's other 5xx
-_LARGEST = 2**28  # bytes of a message
+_LARGEST = 2**28  # bytes of a message, maximum
 Answers = dict[str, np.ndarray]
-Inputs = Mapping[str, Sequence]  # an array is one too
+Inputs = Mapping[str, Sequence]  # arrays are accepted too
 Ask = Callable[[Inputs, str], Answers]
 
 
 class Client:
-    """One model behind one address; any number of threads may share it.
+    """A client of one model at one address; thread-safe.
 
-    Rows are sent in requests of at most `batch_size`, several at a time, and come back in order:
+    Rows are sent in requests of at most `batch_size`, several concurrently. Results keep the order:
     text as str, numbers as arrays, rows first.
     """
 
@@ -48,16 +47,18 @@ class Client:
         """
         Args:
           address: `http://host:8501` for REST, `grpc://host:8500` for gRPC.
-          model: its name; `version`: one instead of the newest.
-          parallel: requests of one call that are under way at a time.
-          timeout: seconds of one try (REST) or of all (gRPC).
+          model: the model's name; `version`: this version instead of the newest.
+          parallel: maximum concurrent requests of one call.
+          timeout: seconds for each attempt (REST) or for all attempts (gRPC).
 
         Raises:
-          InputError: an address of another kind.
+          InputError: if the address has another form.
         """
         kind, _, place = address.rstrip("/").partition("://")
         if kind not in ("http", "https", "grpc") or not place:
-            raise InputError(f"{address}: is no address of a model; http://HOST:PORT or grpc://...")
+            raise InputError(
+                f"{address}: not a model's address; use http://HOST:PORT or grpc://HOST:PORT"
+            )
         make = _grpc if kind == "grpc" else _rest
         target = place if kind == "grpc" else f"{kind}://{place}"
         self._ask = make(target, model, version, timeout, parallel)
@@ -65,20 +66,20 @@ class Client:
         self._threads = ThreadPoolExecutor(parallel, "client")
 
     def photos(self, photos: Sequence[bytes], signature: str = "serving_default") -> Answers:
-        """The answers for encoded photos; see `predict`."""
+        """Return the answers for encoded photos; see `predict`."""
         return self.predict({"image_bytes": photos}, signature)
 
     def predict(self, inputs: Inputs, signature: str = "serving_default") -> Answers:
-        """The outputs of a signature of at least two, as all of this package are.
+        """Return the outputs of a signature; it must have at least two, as this package's do.
 
         Raises:
-          InputError: there are no rows, or the server refuses the request.
-          TemporaryError: it cannot be reached, or is too busy, after all retries.
-          RuntimeError: it failed.
+          InputError: if there are no rows, or the server rejects the request.
+          TemporaryError: if the server is unreachable or too busy after all retries.
+          RuntimeError: if the server failed.
         """
         rows = len(next(iter(inputs.values())))
         if not rows:
-            raise InputError("a request needs one row at least")
+            raise InputError("a request requires at least one row")
         requests = [
             {name: values[start : start + self._batch_size] for name, values in inputs.items()}
             for start in range(0, rows, self._batch_size)
@@ -94,7 +95,7 @@ def _kind(passing: bool, broken: bool) -> type[Exception]:
 def _rest(address: str, model: str, version: int | None, timeout: float, parallel: int) -> Ask:
     retries = urllib3.Retry(
         _RETRIES,
-        allowed_methods=None,  # a POST too
+        allowed_methods=None,  # retry POST too
         status_forcelist=_PASSING_HTTP,
         backoff_factor=_FIRST_WAIT,
         backoff_jitter=_FIRST_WAIT,
@@ -139,12 +140,12 @@ def _from_json(values: list) -> np.ndarray:
 def _reason(body: bytes) -> str:
     try:
         return json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):  # of something between us and the server
+    except (ValueError, KeyError, TypeError):  # from a proxy, not from the server
         return body[:200].decode(errors="replace")
 
 
 def _grpc(address: str, model: str, version: int | None, timeout: float, _parallel: int) -> Ask:
-    import tensorflow as tf  # REST does without
+    import tensorflow as tf  # REST does not need it
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     policy = {
@@ -159,7 +160,7 @@ def _grpc(address: str, model: str, version: int | None, timeout: float, _parall
             "grpc.service_config",
             json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]}),
         ),
-        ("grpc.per_rpc_retry_buffer_size", _LARGEST),  # a request beyond it is tried once
+        ("grpc.per_rpc_retry_buffer_size", _LARGEST),  # larger requests are not retried
         ("grpc.max_receive_message_length", _LARGEST),
         ("grpc.max_send_message_length", _LARGEST),
     ]

@@ -1,7 +1,7 @@
-"""An exported model in other forms, each held to it on real photos of the records.
+"""Convert an exported model to other forms; compare each with it on photos of the records.
 
 <output_dir>/<form's file>                  see forms.py
-<output_dir>/schema.yaml, model.json        what reading the scores needs
+<output_dir>/schema.yaml, model.json        required to interpret the scores
 <output_dir>/conversion.json                agreement, size and time of each form
 """
 
@@ -25,35 +25,36 @@ from attr_extractor.records.manifest import Manifest
 from attr_extractor.serving import model_dir
 from attr_extractor.serving.forms import FORMS, Form, Run, scores_of
 
-_CALIBRATION = 200  # photos that show int8 the range of every tensor
+_CALIBRATION = 200  # photos to calibrate the int8 range of every tensor
 _ROUNDS = 10
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a form gives, beside the SavedModel on the same photos."""
+    """The results of a form, compared with the SavedModel on the same photos."""
 
     form: str
     mib: float
     agreement: float  # share of (photo, attribute) with the same answer
     largest_difference: float  # of a score
     ms_batch_1: float  # median
-    ms_batch_32: float  # TFLite: one photo after the other
+    ms_batch_32: float  # TFLite: one photo at a time
 
 
 def convert(
     model: str | Path, records: str | Path, output_dir: str | Path, names: Sequence[str], count: int
 ) -> list[Converted]:
-    """Writes the named forms of an exported model.
+    """Write the named forms of an exported model.
 
     Args:
-      records: of the model's schema; calibration photos come from its training split, those that
-        agreement is counted on from its test split.
-      count: photos to compare on.
+      records: records of the model's schema; calibration photos come from the training split,
+        photos to compare on from the test split.
+      count: number of photos to compare on.
 
     Raises:
-      InputError: no exported model or records of its schema, an extra that is not installed.
-      RuntimeError: a form in float32 whose scores are not the SavedModel's.
+      InputError: if there is no exported model, there are no records of its schema, or an extra is
+        not installed.
+      RuntimeError: if the scores of a float32 form differ from the SavedModel's.
     """
     exported = model_dir.load(model)
     manifest = Manifest.read(records, exported.schema)
@@ -86,7 +87,7 @@ def convert(
 
 
 def table(rows: Sequence[Converted]) -> str:
-    """A line for each form."""
+    """Return a table with a line for each form."""
     lines = [f"{'':16}{'MiB':>8}{'agreement':>12}{'difference':>12}{'batch 1':>12}{'batch 32':>12}"]
     lines += [
         f"{row.form:16}{row.mib:8.1f}{row.agreement:12.4f}{row.largest_difference:12.1e}"
@@ -97,14 +98,14 @@ def table(rows: Sequence[Converted]) -> str:
 
 
 def in_batches(run: Run, pixels: np.ndarray, size: int = 32) -> np.ndarray:
-    """float32 [N, V]: the scores of all photos."""
+    """Return the scores of all photos: float32 [N, V]."""
     return np.concatenate([run(pixels[i : i + size]) for i in range(0, len(pixels), size)])
 
 
 def median_ms(run: Run, pixels: np.ndarray, rounds: int = _ROUNDS) -> float:
-    """Milliseconds of one batch."""
+    """Return the median milliseconds of one batch."""
     seconds = []
-    for _ in range(2 + rounds):  # the first two lay out memory
+    for _ in range(2 + rounds):  # the first two warm up
         start = time.perf_counter()
         run(pixels)
         seconds.append(time.perf_counter() - start)
@@ -136,7 +137,7 @@ def _require_close(row: Converted, form: Form) -> None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, with those of OpenVINO's weights beside it, or of a folder."""
+    """Return the bytes of a folder or file, including the file of OpenVINO's weights."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
@@ -146,7 +147,7 @@ def _size(path: Path) -> int:
 def _pixels(
     records: str | Path, manifest: Manifest, data: Data, split: str, count: int
 ) -> np.ndarray:
-    """uint8 [N, H, W, 3]: the first photos of a split, N at most count."""
+    """Return the first photos of a split, at most `count`: uint8 [N, H, W, 3]."""
     found: list[np.ndarray] = []
     with dataset.readable(records):
         for batch in dataset.evaluation_batches(records, manifest, data, split):

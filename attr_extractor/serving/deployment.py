@@ -1,6 +1,6 @@
-"""How to run TF Serving on a folder of versions: its own configs, docker compose, Kubernetes.
+"""Configs to run TF Serving on a folder of versions: its own, docker compose, Kubernetes.
 
-Written once; files that are there already stay as they are, since they are the user's to change.
+Existing files are never overwritten, since users may edit them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ FOLDER = "deployment"
 
 
 def operation_threads(parts: int) -> int:
-    """With how many threads a server computes one operation of a network in parts; 0: all cores."""
+    """Return the number of threads per operation for a network in `parts` parts; 0: all cores."""
     return 1 if parts > 1 else 0
 
 
 def write(models: Path, parts: int = 1) -> None:
-    """Writes what is absent in `<models>/deployment/`.
+    """Write the missing files of `<models>/deployment/`.
 
     Args:
-      models: the folder of version folders; its name is what requests call the model.
-      parts: that the network is in; each is one thread's work.
+      models: the folder of version folders; its name is the model's name in requests.
+      parts: number of parts of the network; each is computed by one thread.
     """
     name = require_name(models)
     facts = {
@@ -43,18 +43,18 @@ def write(models: Path, parts: int = 1) -> None:
 
 
 def require_name(models: Path) -> str:
-    """The name of the model, its folder's; raises InputError where no config could hold it."""
+    """Return the model's name, its folder's; raise InputError if configs cannot contain it."""
     name = models.resolve().name
     if not name or re.search(r'["\\$\x00-\x1f]', name):
         raise InputError(
-            f"{models}: the folder's name is the model's, and TF Serving's configs cannot hold "
-            f"{name!r}; take one without quotes, backslashes and dollar signs"
+            f"{models}: the folder's name is the model's, and TF Serving's configs cannot "
+            f"contain {name!r}; use a name without quotes, backslashes and dollar signs"
         )
     return name
 
 
 _MODELS = """\
-# tensorflow_model_server --model_config_file=...: the newest version is served
+# tensorflow_model_server --model_config_file=...: serves the newest version
 model_config_list {
   config {
     name: "$name"
@@ -65,11 +65,11 @@ model_config_list {
 }
 """
 _BATCHING = """\
-# --enable_batching --batching_parameters_file=...: requests of several clients share a run
+# --enable_batching --batching_parameters_file=...: batches requests of several clients
 max_batch_size { value: 32 }
 batch_timeout_micros { value: 2000 }
-max_enqueued_batches { value: 32 }  # then RESOURCE_EXHAUSTED, not a longer wait
-num_batch_threads { value: 2 }  # runs at the same time; each uses all cores
+max_enqueued_batches { value: 32 }  # beyond it RESOURCE_EXHAUSTED, not a longer wait
+num_batch_threads { value: 2 }  # concurrent runs; each uses all cores
 """
 _MONITORING = """\
 # --monitoring_config_file=...: for Prometheus, on the REST port
@@ -94,7 +94,7 @@ def _listed(indent: int) -> str:
 
 
 _COMPOSE = f"""\
-# docker compose -f {FOLDER}/docker-compose.yaml up, from anywhere; only this machine reaches it
+# docker compose -f {FOLDER}/docker-compose.yaml up, from any folder; ports are on localhost only
 services:
   $label:
     image: "$image"
@@ -108,13 +108,13 @@ services:
       - "..:/models/$name:ro"
     restart: unless-stopped
     healthcheck:
-      # the image has no curl; REST opens once the first version is warm
+      # the image has no curl; REST listens once the first version is warm
       test: ["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8501"]
       interval: 10s
       start_period: 60s
 """
 _KUBERNETES = f"""\
-# kubectl apply -f {FOLDER}/kubernetes.yaml, where a volume claim $label-models holds this folder
+# kubectl apply -f {FOLDER}/kubernetes.yaml; requires a volume claim $label-models with this folder
 apiVersion: apps/v1
 kind: Deployment
 metadata:

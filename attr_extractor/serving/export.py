@@ -1,9 +1,9 @@
-"""A trained run -> a version folder that any TF Serving loads and that answers by itself.
+"""Export a trained run as a self-contained version folder for any TF Serving.
 
 <output_dir>/<version>/saved_model.pb, variables/   the signatures of served_model.py
 <output_dir>/<version>/assets/                      schema.yaml, model.json, the model card
-<output_dir>/<version>/assets.extra/                requests that TF Serving warms a version with
-<output_dir>/deployment/                            how to run TF Serving on it (deployment.py)
+<output_dir>/<version>/assets.extra/                TF Serving's warm-up requests
+<output_dir>/deployment/                            configs to run TF Serving on it (deployment.py)
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from attr_extractor.training.run_dir import RunDir
 def export(
     run_dir: str | Path, output_dir: str | Path, version: int | None = None, parts: int = 1
 ) -> Path:
-    """Writes `<output_dir>/<version>/`, whole or not at all.
+    """Write `<output_dir>/<version>/` atomically.
 
     Args:
-      version: by default one more than the highest version there.
-      parts: that the network is computed in, one for each core of a small CPU; see `parts.py`.
+      version: the version's number; default: one more than the highest in the folder.
+      parts: number of parts that the network is computed in, one for each core of a small CPU; see
+        `parts.py`.
 
     Raises:
-      InputError: no trained run there, the version exists, the folder's name can be no model's, or
-        the disk is full.
-      TemporaryError: another program writes there.
-      RuntimeError: the reloaded model does not answer as the trained one.
+      InputError: if there is no trained run, the version exists, the folder's name is invalid as a
+        model name, or the disk is full.
+      TemporaryError: if another program is writing to the folder.
+      RuntimeError: if the reloaded model's answers differ from the trained model's.
     """
     run = RunDir.read(run_dir)
     output_dir = Path(output_dir)
     deployment.require_name(output_dir)
     with ownership.folder(output_dir, "the folder of the model's versions"):
-        for left in output_dir.glob(".*.tmp"):  # by an export that was killed
+        for left in output_dir.glob(".*.tmp"):  # by an interrupted export
             if left.name[1:-4].isdecimal() and left.is_dir():
                 shutil.rmtree(left)
         thresholds = run.thresholds()
@@ -53,7 +54,7 @@ def export(
         version = max(existing, default=0) + 1 if version is None else version
         path = output_dir / str(version)
         if path.exists():
-            raise InputError(f"{path}: this version exists; name another")
+            raise InputError(f"{path}: this version exists; choose another")
         temporary = output_dir / f".{version}.tmp"
         made = temporary / "version"
         try:
@@ -76,7 +77,7 @@ def export(
 
 
 def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:
-    """What an exported run's model.json says, with the digest of all that decides its answers."""
+    """Return the contents of model.json, with the digest of all that determines the answers."""
     facts = Facts(
         name=run.config.name,
         fingerprint=run.schema.fingerprint,
@@ -96,12 +97,12 @@ def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:
 
 
 def _write_assets(run: RunDir, facts: Facts, folder: Path) -> list[Path]:
-    """Writes what becomes the version's assets: the files."""
+    """Write the version's assets; return the files."""
     folder.mkdir(parents=True)
     run.schema.write(folder / "schema.yaml")
     files.write_json(folder / "model.json", facts.model_dump())
     if any((run.path / name).is_file() for name in (model_card.CARD, model_card.PAGE)):
-        # made anew: weights or thresholds may be others than when it was written
+        # rebuilt: weights or thresholds may have changed since it was written
         card, page = model_card.make(run)
         files.write_json(folder / model_card.CARD, card)
         (folder / model_card.PAGE).write_text(page, encoding="utf-8")
@@ -111,7 +112,7 @@ def _write_assets(run: RunDir, facts: Facts, folder: Path) -> list[Path]:
 def _write_warmup(path: Path, name: str) -> None:
     if importlib.util.find_spec("tensorflow_serving") is None:
         logging.warning(
-            "no warm-up requests in the model: pip install 'attr-extractor[serving]' for them"
+            "the model has no warm-up requests; to add them: pip install 'attr-extractor[serving]'"
         )
         return
     from attr_extractor.serving import warmup

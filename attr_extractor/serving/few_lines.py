@@ -1,21 +1,21 @@
-"""Logs of a bounded length: whatever clients send, a server's disk does not fill."""
+"""Rate-limited logging, so that clients cannot fill a server's disk."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-_LINES = 10  # of one kind in a period
+_LINES = 10  # from one source line in a period
 _SECONDS = 60.0
-_LONGEST = 4000  # characters of a traceback: its end, where the error is
+_LONGEST = 4000  # last characters of a traceback, which contain the error
 
 
 class _FewLines(logging.Filter):
-    """Lets some records of a kind through a minute; the next one after says how many were not."""
+    """A filter that passes a few records per source line a minute and counts the dropped ones."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # by place: since when, count
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # by place: start, count
 
     def filter(self, record: logging.LogRecord) -> bool:
         place, now = (record.pathname, record.lineno), time.monotonic()
@@ -24,11 +24,11 @@ class _FewLines(logging.Filter):
             left_out = count - _LINES
             since, count = now, 0
             if left_out > 0:
-                record.msg = f"{record.msg} ({left_out:,} more like it before)"
+                record.msg = f"{record.msg} ({left_out:,} similar lines dropped before)"
         self._seen[place] = since, count + 1
         if record.exc_info and not record.exc_text:
             text = logging.Formatter().formatException(record.exc_info)
-            record.exc_text = text[-_LONGEST:]  # formatters keep what is there
+            record.exc_text = text[-_LONGEST:]  # formatters keep an existing text
         return count < _LINES
 
 
@@ -36,6 +36,6 @@ _FILTER = _FewLines()
 
 
 def few_lines(*loggers: str) -> None:
-    """Bounds what these loggers write."""
+    """Limit the rate of these loggers."""
     for name in loggers:
-        logging.getLogger(name).addFilter(_FILTER)  # which one filter is added to once
+        logging.getLogger(name).addFilter(_FILTER)  # adds the same filter only once

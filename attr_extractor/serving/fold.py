@@ -1,10 +1,10 @@
-"""The network as it is served: fewer and larger operations, the same scores within float error.
+"""Fold the network for serving: fewer and larger operations, same scores within float error.
 
 A convolution followed by batch normalisation is one convolution once the statistics are fixed
 (Jacob et al. 2018, equation 14): with g = gamma / sqrt(variance + epsilon), its kernel is w * g
-and its bias (b - mean) * g + beta, computed here in float64. What TensorFlow's graph optimiser
-fuses on a CPU decides the rest: kernels of convolutions are constants, SiLU is sigmoid(x) * x, and
-a convolution of a map of one position is a matrix product.
+and its bias (b - mean) * g + beta, computed here in float64. The other changes let TensorFlow's
+graph optimiser fuse operations on a CPU: kernels of convolutions are constants, SiLU is
+sigmoid(x) * x, and a convolution of a map of one position is a matrix product.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from attr_extractor.model.network import POOLED, Network
 
 
 def fold(network: Network) -> Any:
-    """A copy of the network for inference alone.
+    """Return a copy of the network for inference only.
 
     Returns:
       keras.Model: uint8 [B, H, W, 3] -> logits float32 [B, V], pooled features float32 [B, D].
     """
     model = network.logits
-    normalized = _normalized_convolutions(model)  # batch normalisation by convolution
+    normalized = _normalized_convolutions(model)  # batch normalisation by convolution name
     followed = {norm.name for norm in normalized.values()}
     copied: list[Any] = []
 
@@ -38,7 +38,7 @@ def fold(network: Network) -> Any:
             return ConvolutionLayer(layer, normalized.get(layer.name))
         if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
             return keras.layers.Activation(_silu, name=layer.name)
-        if isinstance(layer, keras.layers.Layer):  # of Keras 3 not every step is one
+        if isinstance(layer, keras.layers.Layer):  # in Keras 3 some steps are not layers
             copied.append(layer)
         return layer.__class__.from_config(settings)
 
@@ -54,7 +54,7 @@ _SILU = ("silu", "swish")
 
 
 def _silu(x: tf.Tensor) -> tf.Tensor:
-    return tf.sigmoid(x) * x  # which TensorFlow's optimiser makes one operation of
+    return tf.sigmoid(x) * x  # TensorFlow's optimiser fuses this into one operation
 
 
 _ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid}
@@ -62,7 +62,7 @@ _ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
 
 
 def _normalized_convolutions(model: Any) -> dict[str, Any]:
-    """The batch normalisation right behind a convolution that nothing else reads, by its name."""
+    """Return, by convolution name, the batch normalisation that is its only reader."""
     of_layer = readers(model)
     return {
         layer.name: of_layer[layer.name][0]
@@ -75,7 +75,7 @@ def _normalized_convolutions(model: Any) -> dict[str, Any]:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether `Convolution` can take the layer's place."""
+    """Return whether `Convolution` can replace the layer."""
     groups = layer.get_config().get("groups", 1)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) or _is_depthwise(layer)
     return (
@@ -86,14 +86,14 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _is_depthwise(layer: Any) -> bool:
-    """Whether a grouped convolution has one kernel for each channel, ConvNeXt's form of it."""
+    """Return whether a grouped convolution has one kernel per channel, as in ConvNeXt."""
     settings = layer.get_config()
     channels = int(layer.input.shape[-1])
     return settings.get("groups", 1) == channels == settings.get("filters")
 
 
 class ConvolutionLayer(keras.layers.Layer):
-    """A convolution with the batch normalisation behind it, if any, folded into it."""
+    """A convolution with the batch normalisation that follows it, if any, folded in."""
 
     def __init__(self, layer: Any, norm: Any | None):
         super().__init__(name=layer.name)
@@ -125,14 +125,14 @@ class ConvolutionLayer(keras.layers.Layer):
 
 
 class Convolution:
-    """A convolution of constant kernel with its offset [C] and activation: [B, H, W, C']."""
+    """A convolution with constant kernel, offset [C] and activation; returns [B, H, W, C']."""
 
     def __init__(self, kernel: np.ndarray, offset: np.ndarray, depthwise: bool, **settings: Any):
         self.kernel, self.offset = kernel, offset
         self.depthwise = depthwise
         self.settings = settings
-        # a row [1, C] that the graph makes a vector: a vector itself, constant or not, is slower,
-        # since the optimiser then fuses it another way (bench.py --what=export shows it)
+        # a row [1, C], reshaped to a vector in the graph: a vector, constant or not, is slower,
+        # since the optimiser then fuses it differently (measure with bench.py --what=export)
         self._offset = tf.Variable(offset[np.newaxis], trainable=False)
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -152,23 +152,23 @@ class Convolution:
         return activation(tf.nn.bias_add(outputs, offset))
 
     def columns(self, where: slice) -> Convolution:
-        """What makes these channels of the results alone."""
+        """Return a convolution that computes only these channels of the results."""
         kernel = self.kernel[:, :, where] if self.depthwise else self.kernel[..., where]
         return Convolution(kernel, self.offset[where], self.depthwise, **self.settings)
 
     def rows(self, where: slice, offset: np.ndarray) -> Convolution:
-        """What these channels of the input add to the results, with an offset, not activated."""
+        """Return a convolution of these input channels only, plus `offset`, without activation."""
         settings = {**self.settings, "activation": tf.identity}
         return Convolution(self.kernel[:, :, where], offset, self.depthwise, **settings)
 
     def _is_product(self, inputs: tf.Tensor) -> bool:
-        """Whether it is a product of one row a photo, as inside squeeze and excitation."""
+        """Return whether this is a product of one row per photo, as in squeeze and excitation."""
         sides = (*inputs.shape[1:3], *self.kernel.shape[:2])
         return not self.depthwise and all(side == 1 for side in sides)
 
 
 def _affine(norm: Any, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gain, mean and offset [C] of a batch normalisation, float64."""
+    """Return gain, mean and offset [C] of a batch normalisation, float64."""
     arrays = iter(array.astype(np.float64) for array in norm.get_weights())
     gamma = next(arrays) if norm.scale else np.ones(channels)
     beta = next(arrays) if norm.center else np.zeros(channels)

@@ -1,8 +1,8 @@
-"""Other forms of an exported network: how each is written, and how it is run.
+"""Other forms of an exported network: how to write and run each.
 
-Every form takes pixels uint8 [B, H, W, 3] and gives scores float32 [B, V]; decoding and
-post-processing stay with the caller (`model.json` and `schema.yaml` beside the file say how).
-ONNX and OpenVINO need the extra `convert`; TFLite comes with TensorFlow.
+Every form takes pixels uint8 [B, H, W, 3] and returns scores float32 [B, V]. Decoding and
+post-processing are left to the caller; `model.json` and `schema.yaml` in the same folder describe
+them. ONNX and OpenVINO require the extra `convert`; TFLite comes with TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import tensorflow as tf
 from attr_extractor.errors import extra
 
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 [B, H, W, 3] -> float32 [B, V]
-_OPSET = 17  # of ONNX; the newest that tf2onnx knows is 18
+_OPSET = 17  # of ONNX; tf2onnx supports at most 18
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form by its file."""
+    """The file name, writer, reader and tolerance of a form."""
 
     file: str
     write: Callable[[Any, Path, np.ndarray], None]  # scores function, file, pixels to calibrate on
     open: Callable[[Path], Run]
-    tolerance: float | None  # of scores, against the SavedModel; None: rounded on purpose
+    tolerance: float | None  # of scores, against the SavedModel; None: lossy, not checked
 
 
 def scores_of(network: Any) -> Any:
-    """The pixels' way of a `ServedModel`, as far as the scores.
+    """Return the part of a `ServedModel` from pixels to scores.
 
     Returns:
       A tf.function uint8 [B, H, W, 3] -> dict of `scores`.
@@ -70,14 +70,14 @@ def _write_openvino(function: Any, path: Path, pixels: np.ndarray) -> None:
 def _open_openvino(path: Path) -> Run:
     with extra("convert"):
         import openvino
-    # float32, as the other forms compute: by itself it takes bfloat16 where the CPU has it
+    # float32 as in the other forms: the default is bfloat16 if the CPU supports it
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Core().compile_model(path, "CPU", settings)
     return lambda pixels: model(pixels)[0]
 
 
 def _tflite(function: Any) -> Any:
-    """A converter for one photo at a time, which is what a phone asks."""
+    """Return a converter for one photo at a time, the use case on phones."""
     spec = function.input_signature[0]
     one = function.get_concrete_function(tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, spec.name))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([one], function)
@@ -95,7 +95,7 @@ def _write_float16(function: Any, path: Path, pixels: np.ndarray) -> None:
 def _write_int8(function: Any, path: Path, pixels: np.ndarray) -> None:
     converter = _tflite(function)
     converter.representative_dataset = lambda: ([photo[np.newaxis]] for photo in pixels)
-    # where an operation has no int8 kernel it stays in float: the attention's softmax, say
+    # operations without an int8 kernel, such as the attention's softmax, stay in float
     path.write_bytes(converter.convert())
 
 

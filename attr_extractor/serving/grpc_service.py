@@ -1,4 +1,4 @@
-"""PredictionService and ModelService on grpc.aio, through tensorflow-serving-api's stubs."""
+"""PredictionService and ModelService on grpc.aio, with tensorflow-serving-api's stubs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Services(
     prediction_service_pb2_grpc.PredictionServiceServicer,
     model_service_pb2_grpc.ModelServiceServicer,
 ):
-    """Both services around one model's versions; what they do not offer is UNIMPLEMENTED."""
+    """Both services for one model's versions; unsupported methods return UNIMPLEMENTED."""
 
     def __init__(self, versions: Versions, workers: Workers, pending: PendingBytes):
         self._versions = versions
         self._workers = workers
         self._pending = pending
-        self.answering = 0  # requests that have arrived
+        self.answering = 0  # requests in progress
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Registers both."""
+        """Register both services."""
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, server)
 
@@ -65,7 +65,7 @@ class Services(
             response = await make(request)
             code = Code.OK
             return response
-        except Exception as raised:  # noqa: BLE001 - a bug is told as one, and logged
+        except Exception as raised:  # noqa: BLE001 - bugs are logged and reported as INTERNAL
             error = ServingError.of(raised)
             code = error.code
             return await context.abort(code, error.message)
@@ -115,11 +115,11 @@ def _inputs(request: Any, specs: Mapping[str, Spec], limits: Limits) -> Arrays:
 
 
 async def _refuse(_request: Any) -> NoReturn:
-    raise ServingError(Code.UNIMPLEMENTED, "this server answers Predict alone")
+    raise ServingError(Code.UNIMPLEMENTED, "this server supports Predict only")
 
 
 def _model(request: Any) -> tuple[str, int | None]:
-    """Name and version asked for."""
+    """Return the requested name and version."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     spec = request.model_spec

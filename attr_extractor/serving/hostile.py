@@ -1,9 +1,10 @@
-"""Attacks on a running server, which soak.py --hostile sets beside the good clients.
+"""Attacks on a running server; soak.py --hostile runs them alongside the good clients.
 
   python -m attr_extractor.serving.hostile REST GRPC MODEL CONNECTIONS [ATTACK...]
 
-Each connection repeats one attack, from the first line of the input until SIGTERM; then prints
-`attack outcome count`, one a line. Outcomes are HTTP's status, gRPC's, or how the connection ended.
+Each connection repeats one attack, from the first line of stdin until SIGTERM. The program then
+prints `attack outcome count`, one per line. An outcome is an HTTP status, a gRPC status, or how the
+connection ended.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from attr_extractor.serving.stop import stop_asked
 
-UNPACKED = 64 * 2**20  # bytes of a compressed body; the server's own limit
-_PAUSE = 0.2  # seconds between two tries of one connection
+UNPACKED = 64 * 2**20  # bytes of a body after decompression; the server's own limit
+_PAUSE = 0.2  # seconds between two attempts of one connection
 _HELD = 120.0  # seconds that a stalled connection is held, unless the server closes it
 _NO_EXAMPLE = b"\xff" * 100
 Attack = Callable[["Target"], Awaitable[str]]
 
 
 class Target:
-    """Where the server is."""
+    """The address of the attacked server."""
 
     def __init__(self, rest: str, grpc_address: str, model: str):
         self.host, port = rest.rsplit(":", 1)
@@ -46,7 +47,7 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A TCP connection to the REST port."""
+        """Open a TCP connection to the REST port."""
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
             yield reader, writer
@@ -54,12 +55,12 @@ class Target:
             writer.close()
 
     def head(self, *fields: str, method: str = "POST") -> bytes:
-        """A request's head with these fields, and one Host."""
+        """Return a request's head with these fields and one Host."""
         host = [] if any(each.startswith("Host:") for each in fields) else ["Host: 127.0.0.1"]
         return "\r\n".join([f"{method} {self.path} HTTP/1.1", *host, *fields, "", ""]).encode()
 
     async def send(self, *parts: bytes) -> str:
-        """Sends them; the status of the answer, or how the connection ended."""
+        """Send the parts; return the response's status, or how the connection ended."""
         async with self.connect() as (reader, writer):
             for part in parts:
                 writer.write(part)
@@ -67,28 +68,28 @@ class Target:
             return await _status(reader)
 
     async def post(self, body: bytes, *fields: str) -> str:
-        """A whole request with this body."""
+        """Send a complete request with this body."""
         return await self.send(self.head(f"Content-Length: {len(body)}", *fields), body)
 
 
 async def stalled_body(target: Target) -> str:
-    """64 MiB declared, one byte sent."""
+    """Declare 64 MiB and send one byte."""
     return await target.send(target.head(f"Content-Length: {UNPACKED}"), b"{")
 
 
 async def stalled_chunks(target: Target) -> str:
-    """A body of unknown length, one byte sent."""
+    """Send one byte of a body of unknown length."""
     return await target.send(target.head("Transfer-Encoding: chunked"), b"1\r\n{\r\n")
 
 
 async def stalled_large_body(target: Target) -> str:
-    """64 MiB declared, 60 sent."""
+    """Declare 64 MiB and send 60 MiB."""
     parts = [b" " * 2**20] * 60
     return await target.send(target.head(f"Content-Length: {UNPACKED}"), *parts)
 
 
 async def half_head(target: Target) -> str:
-    """Slowloris: a field of the head now and then, never its end."""
+    """Slowloris: send a field of the head every 5 seconds and never its end."""
     async with target.connect() as (reader, writer):
         writer.write(f"POST {target.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode())
         for i in itertools.count():
@@ -100,49 +101,49 @@ async def half_head(target: Target) -> str:
 
 
 async def gzip_of_lists(target: Target) -> str:
-    """65 KB that unpack to 22 million empty lists."""
+    """Send 65 KB that decompress to 22 million empty lists."""
     return await target.post(_packed(b'{"instances":[', b"[],", b"[]]}"), "Content-Encoding: gzip")
 
 
 async def gzip_of_blanks(target: Target) -> str:
-    """65 KB that unpack to 64 MiB of blanks."""
+    """Send 65 KB that decompress to 64 MiB of blanks."""
     return await target.post(_packed(b"{", b" ", b"}"), "Content-Encoding: gzip")
 
 
 async def broken_gzip(target: Target) -> str:
-    """A compressed body that is not one."""
+    """Send a body that is declared as gzip but is not gzip."""
     return await target.post(b"\x1f\x8bno gzip at all", "Content-Encoding: gzip")
 
 
 async def deep_json(target: Target) -> str:
-    """100,000 open brackets."""
+    """Send 100,000 open brackets."""
     return await target.post(b"[" * 100_000)
 
 
 async def half_surrogate(target: Target) -> str:
-    """Text that is no Unicode."""
+    """Send text that is not valid Unicode: half a surrogate pair."""
     return await target.post(b'{"instances": ["\\ud800"]}')
 
 
 async def no_http(target: Target) -> str:
-    """Bytes that are no HTTP."""
+    """Send bytes that are not HTTP."""
     return await target.send(b"GET /\x00\xff HTTP/9\r\n\x01\x02: \r\n\r\n")
 
 
 async def foreign_host(target: Target) -> str:
-    """A request by another name, as a web page that rebinds its name sends it."""
+    """Send a request with a foreign Host, as in DNS rebinding."""
     return await target.send(target.head("Host: evil.example", method="GET"))
 
 
 async def bad_example(target: Target) -> str:
-    """Bytes that are no Example, beside the good rows of others."""
+    """Send bytes that are not an Example, to share a batch with good rows of others."""
     row = {"b64": base64.b64encode(_NO_EXAMPLE).decode()}
     body = json.dumps({"signature_name": "tf_example", "instances": [row]}).encode()
     return await target.post(body)
 
 
 async def bad_example_grpc(target: Target) -> str:
-    """As `bad_example`, over gRPC."""
+    """Do the same as `bad_example`, over gRPC."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = target.model
     request.model_spec.signature_name = "tf_example"
@@ -181,11 +182,11 @@ def _packed(head: bytes, repeated: bytes, tail: bytes) -> bytes:
 
 
 async def attack(target: Target, names: Sequence[str], connections: int) -> Counter:
-    """Attacks until SIGTERM; how often each attack had which outcome."""
+    """Attack until SIGTERM; return how often each attack had each outcome."""
     stopped, outcomes = stop_asked(), Counter[str]()
 
     async def repeat(name: str) -> None:
-        while not stopped.is_set():  # asked, for wait_for may lose a cancellation
+        while not stopped.is_set():  # checked because wait_for may lose a cancellation
             try:
                 outcome = await ATTACKS[name](target)
             except OSError as error:
@@ -198,7 +199,7 @@ async def attack(target: Target, names: Sequence[str], connections: int) -> Coun
     for task in tasks:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):  # of a task that ended by itself
+        if isinstance(result, Exception):  # a task failed before the cancellation
             raise result
     return outcomes
 

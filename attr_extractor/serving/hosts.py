@@ -1,4 +1,7 @@
-"""Names of this machine: a page elsewhere may point a name of its own at it (DNS rebinding)."""
+"""Checks for loopback host names, against DNS rebinding.
+
+In DNS rebinding, a web page from elsewhere points a name that it owns at this machine.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine for itself only."""
+    """Return whether a host's name or address is a loopback one."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -15,8 +18,8 @@ def is_loopback(host: str) -> bool:
 
 
 def asked_by_loopback_name(host_field: str) -> bool:
-    """Whether a request's Host names this machine, and not by a name that anybody may own."""
+    """Return whether a request's Host is a loopback name, which nobody else can own."""
     try:
         return is_loopback(urlsplit(f"//{host_field}").hostname or "")
-    except ValueError:  # a bracket without its other half
+    except ValueError:  # an unclosed bracket
         return False

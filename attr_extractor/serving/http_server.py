@@ -1,10 +1,10 @@
-"""An aiohttp application on a port, for every server of this package: deadlines, a cap, an end.
+"""An aiohttp server with deadlines, a connection cap and graceful stop, used by all our servers.
 
-aiohttp alone waits for ever for the rest of a head or a body, takes any number of connections, and
-unpacks bodies on the event loop. Here a head has `head_seconds` and a body `body_seconds`; at the
-cap the connection that has kept the server waiting longest makes room, one that was never answered
-before a client's that was. At the end, requests that are still arriving get a few seconds, and
-those that have arrived their answers.
+aiohttp alone waits forever for the rest of a head or a body, accepts any number of connections, and
+decompresses bodies on the event loop. Here a head has `head_seconds` and a body `body_seconds`. At
+the cap, the connection that the server has waited for longest is dropped; connections that were
+never answered are dropped before others. On stop, requests that are still arriving get a few
+seconds, and requests that have arrived are answered.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from aiohttp import web
 
 from attr_extractor.serving.few_lines import few_lines
 
-_BACKLOG = 256  # connections that the system completes before they are looked at
-_OTHER_FILES = 2 * _BACKLOG  # descriptors: the process' own, and a backlog beyond the cap
-LAST_SECONDS = 5.0  # for requests that are still arriving when the server ends
-_PATIENCE = 2.0  # seconds a body may take before it has to make room for others
+_BACKLOG = 256  # connections that the kernel completes before the server accepts them
+_OTHER_FILES = 2 * _BACKLOG  # descriptors for the process' own files and a backlog beyond the cap
+LAST_SECONDS = 5.0  # for requests that are still arriving when the server stops
+_PATIENCE = 2.0  # seconds after which a slow body may be dropped for other requests
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """How many connections, and how long they may keep the server waiting."""
+    """The maximum number of connections, and deadlines for the client."""
 
-    connections: int = 1000  # fewer where the process may open fewer files
+    connections: int = 1000  # fewer if the process may open fewer files
     head_seconds: float = 10.0
     body_seconds: float = 60.0
     idle_seconds: float = 75.0  # between two requests
 
 
 async def _free(_size: int) -> None:
-    """No charge."""
+    """Charge nothing."""
 
 
 class HttpServer:
-    """One application on one port; to be started and stopped within one event loop.
+    """One application on one port; start and stop it within one event loop.
 
-    `middleware` must be among the application's; its handlers read bodies by `body` alone.
+    The application must have `middleware`, and its handlers must read bodies with `body` only.
     """
 
     def __init__(self, limits: HttpLimits):
@@ -51,28 +51,28 @@ class HttpServer:
         self._cap = min(limits.connections, open_files() // 2)
         self._listening: asyncio.Server | None = None
         self._open: dict[web.RequestHandler, _Connection] = {}
-        self._awaited: dict[_Connection, None] = {}  # those the server waits for, longest first
+        self._awaited: dict[_Connection, None] = {}  # the server waits for them, longest first
 
     async def start(
         self, application: web.Application, host: str, port: int, drain_seconds: float
     ) -> int:
-        """Listens.
+        """Start listening.
 
         Args:
-          port: 0: any that is free.
-          drain_seconds: at most, for the requests under way at the end.
+          port: 0: any free port.
+          drain_seconds: maximum for the requests in progress on stop.
 
         Returns:
           The port.
 
         Raises:
-          OSError: it is taken, or the host is not this machine's.
+          OSError: if the port is taken, or the host is not an address of this machine.
         """
         few_lines("aiohttp.server", "asyncio")
         self._runner = web.AppRunner(
             application,
             access_log=None,
-            handler_cancellation=True,  # whoever hangs up is not answered
+            handler_cancellation=True,  # cancel a handler if its client disconnects
             shutdown_timeout=drain_seconds,
             auto_decompress=False,
         )
@@ -88,7 +88,7 @@ class HttpServer:
         return self._listening.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Takes no connection any more and answers what has arrived."""
+        """Stop accepting connections, and answer the requests that have arrived."""
         loop = asyncio.get_running_loop()
         if self._listening is None:
             return
@@ -97,15 +97,15 @@ class HttpServer:
         while any(c.body_since is not None for c in self._awaited) and loop.time() < until:
             await asyncio.sleep(0.02)
         for connection in list(self._awaited):
-            if not connection.idle:  # an answer may be on its way; aiohttp closes those
+            if not connection.idle:  # a response may be in transit; aiohttp closes these
                 self._drop(connection)
         await self._runner.cleanup()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Keeps track of who waits for whom: the server for the connection, or the other way."""
+        """Track whether the server waits for the client, or the client for the server."""
         connection = self._open.get(request.protocol)
-        if connection is None:  # dropped when its head had just come
+        if connection is None:  # dropped just after its head arrived
             raise web.HTTPServiceUnavailable
         if request.can_read_body:
             self._wait(connection, None)
@@ -123,13 +123,13 @@ class HttpServer:
         most_bytes: int,
         charge: Callable[[int], Awaitable[None]] = _free,
     ) -> bytes:
-        """A request's body, as it was sent.
+        """Return a request's body, as sent.
 
         Args:
-          charge: told the bytes of each piece that has come; what it raises ends the reading.
+          charge: called with the size of each piece that arrives; an exception stops the reading.
 
         Raises:
-          aiohttp.web.HTTPException: the body has too many bytes, takes too long, or is not whole.
+          aiohttp.web.HTTPException: if the body is too large, takes too long, or is incomplete.
         """
         connection = self._open.get(request.protocol)
         if connection is None:
@@ -141,15 +141,15 @@ class HttpServer:
         except asyncio.TimeoutError as error:
             seconds = f"{self.limits.body_seconds:g} seconds"
             raise web.HTTPRequestTimeout(reason=f"the body took more than {seconds}") from error
-        except (ConnectionError, web.RequestPayloadError) as error:  # broken off; not in chunks
-            raise web.HTTPBadRequest(reason="the body is not whole") from error
+        except (ConnectionError, web.RequestPayloadError) as error:  # disconnected; invalid chunks
+            raise web.HTTPBadRequest(reason="the body is incomplete") from error
         finally:
             connection.body_since = None
         self._work(connection)
         return content
 
     def make_room(self) -> bool:
-        """Drops the body that has been arriving longest; false where none has taken long."""
+        """Drop the body that has been arriving longest; return false if none is slow."""
         before = asyncio.get_running_loop().time() - _PATIENCE
         for connection in self._awaited:
             if connection.body_since is not None and connection.body_since < before:
@@ -162,7 +162,7 @@ class HttpServer:
         return _Connection(self, self._runner.server())
 
     def opened(self, connection: _Connection) -> None:
-        """Counts a new connection; at the cap one has to go, the new one where none is awaited."""
+        """Count a new connection; at the cap drop an awaited one, or else the new one."""
         full = len(self._open) >= self._cap
         self._open[connection.aiohttp] = connection
         if full:
@@ -171,11 +171,11 @@ class HttpServer:
         self._wait(connection, self.limits.head_seconds)
 
     def begun(self, connection: _Connection) -> None:
-        """Gives the head of a connection's next request the time that its first one had."""
+        """Start the deadline for the head of a connection's next request."""
         self._wait(connection, self.limits.head_seconds)
 
     def closed(self, connection: _Connection) -> None:
-        """Forgets a connection."""
+        """Forget a connection."""
         self._work(connection)
         self._open.pop(connection.aiohttp, None)
 
@@ -200,15 +200,15 @@ class HttpServer:
 
 
 class _Connection(asyncio.Protocol):
-    """What asyncio tells aiohttp of one connection, and the server beside it."""
+    """The protocol of one connection: forwards asyncio's events to aiohttp and to the server."""
 
     transport: asyncio.Transport
 
     def __init__(self, server: HttpServer, aiohttp: web.RequestHandler):
         self.aiohttp = aiohttp
         self.answered = False  # at least once
-        self.idle = False  # answered, and nothing came since
-        self.body_since: float | None = None  # the loop's seconds, while a body arrives
+        self.idle = False  # answered, and nothing received since
+        self.body_since: float | None = None  # event loop time at which a body began to arrive
         self.timer: asyncio.TimerHandle | None = None
         self._server = server
 
@@ -254,6 +254,6 @@ async def _read(
 
 
 def open_files() -> int:
-    """How many descriptors the process may have for connections."""
+    """Return the number of file descriptors available for connections."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(64, (2**20 if soft == resource.RLIM_INFINITY else soft) - _OTHER_FILES)

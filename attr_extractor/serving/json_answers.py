@@ -1,7 +1,7 @@
-"""Tensors -> what a predict answer's JSON holds, in TF Serving's two formats.
+"""Convert tensors to the JSON of a predict response, in TF Serving's two formats.
 
-In the row format each photo is one object with named outputs; a single output has no name. An
-output named `..._bytes`, which TF Serving would send as base64, is none of this package's.
+In the row format each photo is one object with named outputs; a single output has no name. TF
+Serving sends outputs named `..._bytes` as base64; this package has no such outputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attr_extractor.serving.status import Code, ServingError
 
 
 def predictions(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The row format: a list with an entry per row; of several outputs, objects."""
+    """Return the row format: a list with an entry per row; objects if there are several outputs."""
     counts = {len(array) for array in outputs.values()}
     if len(counts) != 1:
         raise ServingError(Code.INTERNAL, f"the outputs differ in rows: {sorted(counts)}")
@@ -28,7 +28,7 @@ def predictions(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def outputs(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The column format: one nested list per output, in an object where there are several."""
+    """Return the column format: a nested list per output, in an object if there are several."""
     lists = {name: _lists(array) for name, array in columns.items()}
     if len(lists) > 1:
         return {"outputs": lists}
@@ -36,7 +36,7 @@ def outputs(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _lists(array: np.ndarray) -> list:
-    """The array as nested lists; bytes that are no UTF-8 have U+FFFD in their place."""
+    """Return the array as nested lists; bytes that are not UTF-8 become U+FFFD."""
     if array.dtype == np.float32:  # 0.2, not 0.20000000298023224
         return array.astype(str).astype(np.float64).tolist()
     if array.dtype != object:

@@ -1,10 +1,10 @@
-"""A predict request's body -> tensors, by the rules of TF Serving's util/json_tensor.cc.
+"""Convert a predict request's body to tensors, by the rules of TF Serving's util/json_tensor.cc.
 
-What a body unpacks to, and how many values it holds, is bounded before any of them is made: a
-value of two bytes is an object of sixty.
+The decompressed size and the number of values are limited before any value is created: a value of
+two bytes becomes an object of sixty bytes.
 
-Rows (`instances`) hold one value or object per row, columns (`inputs`) one nested list per tensor.
-Text is UTF-8, or `{"b64": ...}` for bytes.
+Rows (`instances`) contain one value or object per row, columns (`inputs`) one nested list per
+tensor. Text is UTF-8, or `{"b64": ...}` for bytes.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from attr_extractor.serving.tensors import Arrays, Spec, in_range
 ROWS, COLUMNS = "instances", "inputs"
 _PLAIN = ("", "identity")
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # zlib's wbits
-_MOST_TIMES = 100  # its own size that a body unpacks to; pixels of photos reach 20
-_UNPACKED_ANYWAY = 2**20  # bytes: some rows of zeros
-_NO_BLANKS = str.maketrans("", "", " \t\n\v\f\r")  # ASCII's; Python counts more characters as blank
+_MOST_TIMES = 100  # maximum decompression ratio of a body; pixels of photos reach 20
+_UNPACKED_ANYWAY = 2**20  # bytes allowed at any ratio: some rows of zeros
+_NO_BLANKS = str.maketrans("", "", " \t\n\v\f\r")  # in ASCII; Python has more blank characters
 
 
 def unpack(body: bytes, encoding: str, most_bytes: int) -> bytes:
-    """A body without its Content-Encoding.
+    """Decompress a body according to its Content-Encoding.
 
     Raises:
-      ServingError: it unpacks to more bytes, or far more than it has, is damaged, or encoded in
-        another way than gzip or deflate.
+      ServingError: if the result has more than `most_bytes` bytes or too high a compression ratio,
+        the body is damaged, or its encoding is not gzip or deflate.
     """
     if encoding in _PLAIN:
         return body
     if encoding not in _ENCODINGS:
         raise ServingError(
-            Code.INVALID_ARGUMENT, f"Content-Encoding {encoding[:20]!r} is not read", http=415
+            Code.INVALID_ARGUMENT, f"Content-Encoding {encoding[:20]!r} is not supported", http=415
         )
     most_bytes = min(most_bytes, max(_UNPACKED_ANYWAY, _MOST_TIMES * len(body)))
     unpacking = zlib.decompressobj(_ENCODINGS[encoding])
     try:
         found = unpacking.decompress(body, most_bytes + 1)
     except zlib.error as error:
-        raise invalid(f"the body is no {encoding}: {error}") from error
+        raise invalid(f"the body is not valid {encoding}: {error}") from error
     if len(found) > most_bytes:
         raise too_large(most_bytes)
     if not unpacking.eof or unpacking.unused_data:
-        raise invalid(f"the body is no whole {encoding}")
+        raise invalid(f"the body is not one complete {encoding} stream")
     return found
 
 
 def parse(body: bytes, most_values: int) -> dict[str, Any]:
-    """A request's JSON object; raises ServingError where it is none, or one of more values."""
-    # one counted in a text counts too; photos have none of them
+    """Return a request's JSON object; raise ServingError if it is invalid or has more values."""
+    # those within strings count too; base64 has none
     if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
         raise invalid(f"JSON Parse error: more than {most_values:,} values")
     try:
@@ -74,7 +74,7 @@ def parse(body: bytes, most_values: int) -> dict[str, Any]:
 
 
 def signature_name(request: Mapping[str, Any]) -> str:
-    """The signature asked for."""
+    """Return the name of the requested signature."""
     name = request.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid("'signature_name' key must be a string value.")
@@ -82,7 +82,7 @@ def signature_name(request: Mapping[str, Any]) -> str:
 
 
 def row_format(request: Mapping[str, Any]) -> bool:
-    """Whether a request is one of rows, not of columns."""
+    """Return whether a request has rows (`instances`), not columns (`inputs`)."""
     found = [key for key in (ROWS, COLUMNS) if key in request]
     if len(found) == 2:
         raise invalid("expecting only one of 'inputs' or 'instances' keys to exist")
@@ -92,10 +92,10 @@ def row_format(request: Mapping[str, Any]) -> bool:
 
 
 def tensors(request: Mapping[str, Any], specs: Mapping[str, Spec]) -> Arrays:
-    """The request's tensors, rows first, of the types that the signature wants.
+    """Return the request's tensors, rows first, in the signature's dtypes.
 
     Raises:
-      ServingError: values that are no tensors, or of another type.
+      ServingError: if values do not form a tensor, or have another type.
     """
     columns = _columns_of_rows(request, specs) if row_format(request) else _columns(request, specs)
     return {name: _tensor(columns[name], specs[name]) for name in specs}
@@ -149,14 +149,14 @@ def _is_base64(value: dict) -> bool:
 
 
 def _tensor(value: Any, spec: Spec) -> np.ndarray:
-    """A dense tensor."""
+    """Return a dense array."""
     array = np.array(value, object)  # lists that differ in size stay lists
     kinds = _kinds(spec)
     flat = array.ravel().tolist()
     if not set(map(type, flat)) <= kinds:
         wrong = next(part for part in flat if type(part) not in kinds)
         if isinstance(wrong, list):
-            raise invalid(f"input {spec.name}: its lists are not all of one size at one depth")
+            raise invalid(f"input {spec.name}: its lists differ in size at the same depth")
         raise invalid(f"JSON Value: {_shown(wrong)} is not of expected type: {spec.dtype.name}")
     try:
         if spec.dtype == tf.string:
@@ -164,8 +164,8 @@ def _tensor(value: Any, spec: Spec) -> np.ndarray:
         widest = np.float64 if spec.dtype.is_floating else np.int64
         numbers = np.array(flat, bool if spec.dtype == tf.bool else widest)
     except OverflowError as error:
-        raise invalid(f"input {spec.name}: a number beyond {spec.dtype.name}") from error
-    except ValueError as error:  # of base64, and of half a surrogate pair
+        raise invalid(f"input {spec.name}: a number out of range for {spec.dtype.name}") from error
+    except ValueError as error:  # invalid base64, or half a surrogate pair
         raise invalid(f"input {spec.name}: Unable to decode: {error}") from error
     return in_range(numbers, spec).reshape(array.shape)
 
@@ -183,7 +183,7 @@ def _bytes(value: str | dict) -> bytes:
         return value.encode()
     if not _is_base64(value):
         raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
-    text = value["b64"].translate(_NO_BLANKS)  # absl's decoder takes them, and needs no padding
+    text = value["b64"].translate(_NO_BLANKS)  # absl's decoder accepts them, and needs no padding
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 

@@ -1,7 +1,7 @@
-"""One version of a model in memory: a SavedModel in a Session, as TF Serving holds it.
+"""One version of a model in memory: a SavedModel in a Session, as in TF Serving.
 
-Not tf.saved_model.load: its objects and functions stay in TensorFlow's global context, those of
-every version that was ever loaded, where a closed Session gives everything back.
+tf.saved_model.load is not used: its objects and functions stay in TensorFlow's global context, for
+every version that was ever loaded. Closing a Session frees all of its memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 @dataclass(frozen=True)
 class Signature:
-    """One function of the model; any thread may call it."""
+    """A function of the model; thread-safe."""
 
     name: str
     inputs: dict[str, Spec]
@@ -36,28 +36,28 @@ class Signature:
     call: Callable[..., Sequence[np.ndarray]]
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The outputs, sorted by name.
+        """Return the outputs, sorted by name.
 
         Raises:
-          tf.errors.OpError: the graph refuses the inputs.
-          ServingError: it does so with a message that quotes bytes which are no text.
+          tf.errors.OpError: if the graph rejects the inputs.
+          ServingError: if the graph rejects them with a message that is not valid UTF-8.
         """
         try:
             found = self.call(*(inputs[name] for name in self.inputs))
-        except UnicodeDecodeError as error:  # TensorFlow cannot read its own message
-            raise invalid(f"the graph of {self.name} refuses the inputs") from error
+        except UnicodeDecodeError as error:  # TensorFlow fails to decode its message
+            raise invalid(f"the graph of {self.name} rejects the inputs") from error
         return dict(zip(self.outputs, found))
 
 
 class LoadedModel:
-    """A version folder's signatures; blocking, to be made, warmed and closed off the event loop."""
+    """The signatures of a version folder; its methods block: call them off the event loop."""
 
     def __init__(self, path: Path):
-        """Loads it.
+        """Load the version.
 
         Raises:
-          OSError, RuntimeError, ValueError, tf.errors.OpError: it is not a whole SavedModel, or
-            one whose signatures have no open first dimension.
+          OSError, RuntimeError, ValueError, tf.errors.OpError: if the SavedModel is incomplete, or
+            its signatures have no open first dimension.
         """
         self.path = path
         graph = tf.Graph()
@@ -71,7 +71,7 @@ class LoadedModel:
             self.signatures = {
                 name: self._signature(name, signature)
                 for name, signature in self.signature_def.items()
-                if signature.inputs  # the initialiser stands among them and has none
+                if signature.inputs  # the initialiser is listed too and has no inputs
             }
         except BaseException:
             self._session.close()
@@ -87,10 +87,10 @@ class LoadedModel:
         return Signature(name, inputs, outputs, call)
 
     def warm_up(self, batch_size: int) -> None:
-        """Answers the version's own warm-up requests, or made-up ones of 1 and of batch_size rows.
+        """Run the version's own warm-up requests, or made-up ones of 1 and of batch_size rows.
 
         Raises:
-          ServingError, tf.errors.OpError: the version does not answer its own requests.
+          ServingError, tf.errors.OpError: if one of the version's own requests fails.
         """
         requests = self.path / WARMUP
         if requests.is_file():
@@ -112,17 +112,17 @@ class LoadedModel:
                 try:
                     signature.run(made_up)
                 except tf.errors.InvalidArgumentError as error:
-                    # an empty text need not be what the signature reads, an Example say
-                    logging.info("%s is not warmed: %s", signature.name, error.message)
+                    # a signature may reject an empty string, for example as an Example
+                    logging.info("%s is not warmed up: %s", signature.name, error.message)
 
     def close(self) -> None:
-        """Gives its memory back; nothing may be running any more."""
+        """Free the memory; no signature may be running."""
         self._session.close()
 
 
 def _threads(path: Path) -> tf.compat.v1.ConfigProto:
-    """As many for an operation as its parts want; a process' first version decides."""
-    description = path / "assets" / "model.json"  # other people's models have none
+    """Return the threads per operation for the parts; a process' first version decides."""
+    description = path / "assets" / "model.json"  # models from elsewhere have none
     facts = files.read_json(description, "its description") if description.is_file() else {}
     parts = facts.get("parts") if isinstance(facts, dict) else None
     threads = deployment.operation_threads(parts if isinstance(parts, int) else 1)

@@ -1,9 +1,9 @@
-"""Answering on a CPU: our SavedModel beside what Keras exports, ONNX Runtime and OpenVINO.
+"""Inference time on a CPU: our SavedModel, Keras' export, ONNX Runtime and OpenVINO.
 
-Ours stands there as it is and in as many parts as there are cores, in a process of its own whose
-operations have one thread each. SavedModels are in Sessions, as TF Serving and the local server
-hold them. All are one network with the same fresh weights in float32 and are asked in turns,
-pixels to scores. What is not installed is left out, with a line that says so.
+Our SavedModel is measured as is, and in as many parts as there are cores, in a separate process
+with one thread per operation. SavedModels run in Sessions, as in TF Serving and the local server.
+All contenders are the same network with the same untrained float32 weights and take turns, pixels
+to scores. A runtime that is not installed is skipped, and reported as such.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Timed = Callable[[np.ndarray], tuple[np.ndarray, float]]  # scores and seconds
 
 BATCHES = (1, 8, 32)
 _FORMS = ("onnx", "openvino")
-_CALLS = 3  # of a turn at least, after one that does not count
-_PAUSE = 0.1  # seconds before a turn: another runtime's idle threads still spin, on our cores
+_CALLS = 3  # minimum per turn, after one warm-up call
+_PAUSE = 0.1  # seconds before a turn, in which another runtime's idle threads stop spinning
 
 
 def report(config: Config, schema: Schema, rounds: int) -> str:
-    """A table: milliseconds of a batch, the median of so many rounds, and the largest difference.
+    """Return a table: median milliseconds per batch over the rounds, and the largest difference.
 
     Args:
-      rounds: in each of which every contender has a turn.
+      rounds: number of rounds; every contender has one turn in each.
     """
     built = network.build(schema, config)
     side = config.data.image_size
@@ -67,14 +67,14 @@ def _contenders(
     cores = len(os.sched_getaffinity(0))
     _save(built, config, cores, folder / "parts")
     ours = _save(built, config, 1, folder / "ours")
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells its endpoints
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its endpoints
         built.logits.export(str(folder / "keras"))
     in_parts = opened.enter_context(_elsewhere(folder / "parts"))
     logits = _in_session(folder / "keras")
     runs: dict[str, Timed] = {
-        "ours": _timed(_in_session(folder / "ours")),
-        f"ours, {cores} parts": in_parts,
-        "as Keras exports it": _timed(lambda pixels: 1 / (1 + np.exp(-logits(pixels)))),
+        "attr_extractor": _timed(_in_session(folder / "ours")),
+        f"attr_extractor, {cores} parts": in_parts,
+        "Keras export": _timed(lambda pixels: 1 / (1 + np.exp(-logits(pixels)))),
     }
     absent = []
     for name in _FORMS:
@@ -83,13 +83,13 @@ def _contenders(
             FORMS[name].write(scores_of(ours.network), path, np.empty(0))
             runs[name] = _timed(FORMS[name].open(path))
         except InputError as error:
-            absent.append(f"{name}: left out, {error}")
+            absent.append(f"{name}: skipped, {error}")
     return runs, absent
 
 
 def _save(built: Any, config: Config, parts: int, path: Path) -> ServedModel:
-    """Writes a SavedModel of scores alone."""
-    facts = path.with_suffix(".facts") / "model.json"  # what a Session's threads follow
+    """Write a SavedModel that returns the scores only."""
+    facts = path.with_suffix(".facts") / "model.json"  # sets a Session's threads
     facts.parent.mkdir()
     files.write_json(facts, {"parts": parts})
     answers = Answers(built.schema, default_thresholds(built.schema))
@@ -105,7 +105,7 @@ def _in_session(path: Path) -> Run:
 
 @contextlib.contextmanager
 def _elsewhere(path: Path) -> Iterator[Timed]:
-    """A SavedModel in a process of its own: the first Session decides a process' threads."""
+    """Run a SavedModel in a separate process: the first Session sets a process' threads."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(path, theirs), daemon=True)
@@ -137,12 +137,12 @@ def _timed(run: Run) -> Timed:
 
 
 def _times(runs: dict[str, Timed], pixels: np.ndarray, rounds: int) -> dict[str, float]:
-    """Median milliseconds by contender, who take turns of a few calls."""
+    """Return median milliseconds by contender; contenders take turns of a few calls."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs.items())
     calls = max(_CALLS, max(BATCHES) // len(pixels))
     for _ in range(rounds):
-        order = order[1:] + order[:1]  # nobody always comes after the same one
+        order = order[1:] + order[:1]  # so that no contender always follows the same one
         for name, run in order:
             time.sleep(_PAUSE)
             run(pixels)

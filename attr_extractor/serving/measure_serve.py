@@ -1,9 +1,9 @@
-"""serve.py under load for minutes: mixed requests, bad ones among them, a new version every minute.
+"""A load test of serve.py: mixed good and bad requests for minutes, a new version every minute.
 
-The server is a process of its own; the clients share its machine. Reports good requests that
-failed (there should be none), how long answers took beside the bare forward pass, and whether
-memory grows. With hostile connections (hostile.py, a process of its own too) the first third of the
-time is quiet, and the two are told apart.
+The server runs in a separate process; the clients share its machine. Reports good requests that
+failed (there should be none), latency next to the bare forward pass, and memory growth. With
+hostile connections (hostile.py, also in a separate process) the first third of the time has no
+attacks, and latency is reported separately with and without them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from attr_extractor.serving.loaded import LoadedModel
 from attr_extractor.serving.model_dir import versions
 
 _PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "serve.py"
-_PHOTOS = 64  # different ones, asked again and again
-_QUIET = 100  # requests of one client alone
+_PHOTOS = 64  # distinct photos, sent repeatedly
+_QUIET = 100  # requests of a single client, before the load
 _ATTACKED = ", attacked"
 _TOLERANCE = 1e-4  # between scores of batches of different sizes
 _BAD = (b"{", b'{"instances": []}', b'{"instances": [{"b64": "!"}]}', b'{"inputs": [1]}')
@@ -45,15 +45,15 @@ _BAD = (b"{", b'{"instances": []}', b'{"instances": [{"b64": "!"}]}', b'{"inputs
 
 @dataclass
 class _Seen:
-    """What the clients have seen."""
+    """Latencies and outcomes of all requests."""
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # by what was asked
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # by kind of request
     outcomes: Counter = field(default_factory=Counter)
     over: threading.Event = field(default_factory=threading.Event)
     attacked: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, kind: str, call: Callable[[], str]) -> None:
-        """Counts one request's outcome and time."""
+        """Record one request's outcome and latency."""
         kind += _ATTACKED if self.attacked.is_set() else ""
         start = time.perf_counter()
         try:
@@ -73,23 +73,23 @@ def report(
     hostile_connections: int = 0,
     attacks: Sequence[str] = (),
 ) -> tuple[str, int]:
-    """Runs it; a table of what was seen, and how many good requests failed.
+    """Run the load test; return a table of results and the number of good requests that failed.
 
     Args:
-      model: a folder of version folders; copies of its highest version are what is served.
+      model: a folder of version folders; copies of its highest version are served.
       photos: a folder with JPEG files.
-      clients: that ask for one photo after the other, half of them over gRPC. One more asks for
-        32 at a time, one for Examples, one for /healthz, and one sends bad requests.
-      hostile_connections: that attack after the first third of the time.
+      clients: number of clients that send one photo at a time, half of them over gRPC. One more
+        client sends 32 at a time, one Examples, one asks /healthz, and one sends bad requests.
+      hostile_connections: number of connections that attack after the first third of the time.
       attacks: names of hostile.ATTACKS; none: all of them in turn.
 
     Raises:
-      InputError: no model or no photos there, or an attack of no such name.
+      InputError: if there is no model, there are too few photos, or an attack is unknown.
     """
     for name in attacks:
         if name not in ATTACKS:
             raise InputError(f"there is no attack {name!r}{did_you_mean(name, ATTACKS)}")
-    tf.get_logger().setLevel("ERROR")  # the Session's loader is announced as deprecated
+    tf.get_logger().setLevel("ERROR")  # the Session's loader logs a deprecation warning
     version, files = _version(Path(model)), _files(Path(photos))
     seen = _Seen()
     with tempfile.TemporaryDirectory() as temporary:
@@ -131,7 +131,7 @@ def report(
 def _attack(
     seen: _Seen, addresses: Sequence[str], connections: int, attacks: Sequence[str], quiet: float
 ) -> str:
-    """After the quiet time attacks until all is over; what each attack got, one a line."""
+    """Attack from the end of the quiet time to the end of the test; return a line per outcome."""
     places = [address.split("://")[1] for address in addresses]
     command = [sys.executable, "-m", hostile.__name__, *places, "model", str(connections), *attacks]
     pipe = subprocess.PIPE
@@ -223,7 +223,7 @@ def _compared(found: Answers, expected: Answers, rows: slice) -> str:
 def _swap_versions(
     version: Path, folder: Path, pid: int, seconds: float, swap_seconds: float
 ) -> list[float]:
-    """A new version ever so often; MiB of the server, every second."""
+    """Add a version every `swap_seconds`; return the server's resident MiB for each second."""
     memory: list[float] = []
     start, newest = time.monotonic(), 1
     while (elapsed := time.monotonic() - start) < seconds:
@@ -232,13 +232,13 @@ def _swap_versions(
             _add_version(version, folder, newest)
             shutil.rmtree(folder / str(newest - 2), ignore_errors=True)
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)  # of KiB
+        memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)  # from KiB
         time.sleep(1)
     return memory
 
 
 def _table(seen: _Seen, phases: Sequence[float]) -> list[str]:
-    """Args: phases: seconds without and with attack."""
+    """Return the table's lines; `phases`: seconds without and with attacks."""
     lines = [f"{'':34}{'requests':>10}{'a second':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
     for kind, seconds in seen.seconds.items():
         time_taken = sum(seconds) if kind.startswith("alone") else phases[kind.endswith(_ATTACKED)]
@@ -249,10 +249,10 @@ def _table(seen: _Seen, phases: Sequence[float]) -> list[str]:
 
 def _slope(memory: list[float], swap_seconds: float) -> str:
     period = max(1, min(round(swap_seconds), len(memory) // 6))
-    # the lowest of each: while a version is loaded there are two, and the loading's own memory
+    # the minimum of each period: a swap holds two versions and temporary memory of loading
     ends = range(period, len(memory) + 1, period)
     lows = [min(memory[end - period : end]) for end in ends]
-    settled = lows[len(lows) // 3 :]  # a few versions in, the allocator has what it keeps
+    settled = lows[len(lows) // 3 :]  # the first versions fill the allocator's caches
     slope = np.polyfit(np.arange(len(settled)) * period / 60, settled, 1)[0]
     third = max(1, len(settled) // 3)
     start, end = (np.median(part) for part in (settled[:third], settled[-third:]))
@@ -261,7 +261,7 @@ def _slope(memory: list[float], swap_seconds: float) -> str:
 
 
 def _bare(version: Path, files: list[bytes]) -> list[str]:
-    """The network alone and with decoding, by itself in this process."""
+    """Return lines with the time of the network alone and with decoding, in this process."""
     model = LoadedModel(version)
     lines = []
     for rows in (1, 8, 32):
@@ -283,7 +283,7 @@ def _bare(version: Path, files: list[bytes]) -> list[str]:
 
 @contextmanager
 def _server(folder: Path, log: Path) -> Iterator[tuple[subprocess.Popen, list[str]]]:
-    """serve.py, once it takes requests, with a file for its log; its REST and its gRPC address."""
+    """Run serve.py, logging to a file; yield its process and its REST and gRPC addresses."""
     command = [sys.executable, str(_PROGRAM), f"--model={folder}", "--port=0", "--grpc_port=0"]
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -306,12 +306,12 @@ def _add_version(version: Path, folder: Path, number: int) -> None:
 def _version(model: Path) -> Path:
     existing = versions(model)
     if not existing:
-        raise InputError(f"{model}: holds no version folders; export_savedmodel.py makes them")
+        raise InputError(f"{model}: contains no version folders; run export_savedmodel.py")
     return existing[max(existing)]
 
 
 def _files(photos: Path) -> list[bytes]:
     found = sorted(photos.glob("*.jp*g"))[:_PHOTOS]
     if len(found) < _PHOTOS:
-        raise InputError(f"{photos}: holds {len(found)} JPEG files; {_PHOTOS} are needed")
+        raise InputError(f"{photos}: contains {len(found)} JPEG files; {_PHOTOS} are required")
     return [path.read_bytes() for path in found]

@@ -1,7 +1,7 @@
-"""Memory that nothing uses any more, given back to the system.
+"""Return unused memory to the operating system.
 
-glibc keeps freed blocks for later, in a heap of its own for every few threads. Loading a version
-frees far more than the version holds in the end.
+glibc keeps freed blocks for reuse, in arenas shared by a few threads each. Loading a version
+frees far more memory than the loaded version occupies.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 
 
 def collect() -> None:
-    """Frees what is reachable from cycles alone, graphs among it, and trims."""
+    """Free unreachable reference cycles, including graphs, and trim."""
     gc.collect()
     trim()
 
 
 def trim() -> None:
-    """Gives all heaps' free pages back; does nothing where the C library is not glibc."""
+    """Return the free pages of all heaps; do nothing if the C library is not glibc."""
     if sys.platform == "linux":
-        library = ctypes.CDLL(None)  # what this process runs on
+        library = ctypes.CDLL(None)  # the C library of this process
         if hasattr(library, "malloc_trim"):
             library.malloc_trim(ctypes.c_size_t(0))

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the server."""
+"""The server's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -20,66 +20,66 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """One server's figures, in a registry of their own."""
+    """The metrics of one server, in a separate registry."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)  # memory, CPU seconds, open files
         self.requests = Counter(
             "attr_extractor_requests",
-            "Requests by way in (rest, grpc) and gRPC status.",
+            "Requests by API (rest, grpc) and gRPC status.",
             ["api", "code"],
             registry=registry,
         )
         self.request_seconds = Histogram(
             "attr_extractor_request_seconds",
-            "From the request's head to its answer.",
+            "Seconds from a request's head to its response.",
             ["api"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.batch_rows = Histogram(
             "attr_extractor_batch_rows",
-            "Rows answered in one run of the graph.",
+            "Rows in one run of the graph.",
             ["signature"],
             buckets=_ROWS,
             registry=registry,
         )
         self.batch_seconds = Histogram(
             "attr_extractor_batch_seconds",
-            "One run of the graph.",
+            "Seconds of one run of the graph.",
             ["signature"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.waiting_rows = Gauge(
-            "attr_extractor_waiting_rows", "Rows that wait for a batch.", registry=registry
+            "attr_extractor_waiting_rows", "Rows waiting for a batch.", registry=registry
         )
         self.pending_bytes = Gauge(
-            "attr_extractor_pending_bytes", "Bytes of requests without answer.", registry=registry
+            "attr_extractor_pending_bytes", "Bytes of unanswered requests.", registry=registry
         )
         self.version = Gauge(
-            "attr_extractor_model_version", "The version that answers.", registry=registry
+            "attr_extractor_model_version", "The version being served.", registry=registry
         )
         self.loads = Counter(
-            "attr_extractor_model_loads", "Versions loaded, or not.", ["result"], registry=registry
+            "attr_extractor_model_loads", "Version loads by result.", ["result"], registry=registry
         )
 
     def request(self, api: str, code: str, seconds: float) -> None:
-        """Counts a request that has its answer."""
+        """Count an answered request."""
         self.requests.labels(api, code).inc()
         self.request_seconds.labels(api).observe(seconds)
 
     @contextmanager
     def batch(self, signature: str, rows: int) -> Iterator[None]:
-        """Counts and times a run of the graph."""
+        """Count and time a run of the graph."""
         self.batch_rows.labels(signature).observe(rows)
         start = time.perf_counter()
         try:
             yield
-        finally:  # one that fails takes its time too
+        finally:  # a failed run is timed too
             self.batch_seconds.labels(signature).observe(time.perf_counter() - start)
 
     def page(self) -> bytes:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

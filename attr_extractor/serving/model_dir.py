@@ -1,4 +1,4 @@
-"""Reading an exported model back: its signatures and what its assets say."""
+"""Read an exported model: its signatures and its assets."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from attr_extractor.schema import Schema, require_same
 
 
 class Facts(yaml_files.Model):
-    """assets/model.json: what reading the answers needs besides the schema."""
+    """Contents of assets/model.json: settings required to decode answers, besides the schema."""
 
     name: str
     fingerprint: str
     photo_short_side: int  # pixels of the stored photos the model was trained on
     image_size: int
     square: Square
-    thresholds: Thresholds  # the temperatures are in the graph already
+    thresholds: Thresholds  # the graph applies the temperatures already
     gate_by_category: bool
-    parts: int = 1  # that cores compute side by side, see parts.py
-    weights: str = ""  # digest of the run's; this and what follows: empty in an older export
-    network: Dict[str, Any] = {}  # the config's section `model`, but for where weights began
-    records: str = ""  # digest of those that it was trained on
-    release: str = ""  # of this package, whose photos and answers the graph computes
-    digest: str = ""  # `made_from.description_digest` of all this; the graph tells it, too
+    parts: int = 1  # computed concurrently, one per core; see parts.py
+    weights: str = ""  # digest of the run's; empty in older exports, as are the fields below
+    network: Dict[str, Any] = {}  # the config's section `model` without its `weights`
+    records: str = ""  # digest of the records that the model was trained on
+    release: str = ""  # version of this package that exported the graph
+    digest: str = ""  # `made_from.description_digest` of these fields; the graph returns it too
 
 
 @dataclass(frozen=True)
 class Description:
-    """What an exported model's assets say; nothing is loaded for it."""
+    """The metadata of an exported model, read from its assets without loading the graph."""
 
     path: Path
     facts: Facts
@@ -44,15 +44,15 @@ class Description:
 
     @property
     def schema(self) -> Schema:
-        """The schema the model answers in."""
+        """The schema of the model's answers."""
         return self.answers.schema
 
     def description_digest(self) -> str:
-        """32 hex digits over model.json, of whatever version exported it."""
+        """Return 32 hex digits over model.json; works for exports of any release."""
         return files.digest(self.path / "assets" / "model.json")
 
     def digest(self) -> str:
-        """32 hex digits over graph and weights, and the size of photos that they are fed with."""
+        """Return 32 hex digits over graph and weights, then the short side of its input photos."""
         weights = sorted((self.path / "variables").glob("variables.*"))
         graph = files.digest(self.path / "saved_model.pb", *weights)
         return f"{graph}-{self.facts.photo_short_side}"
@@ -62,7 +62,7 @@ class Description:
 class ExportedModel(Description):
     """A loaded SavedModel with its post-processing and photo policy."""
 
-    module: Any  # what is loaded; its functions live as long as it does
+    module: Any  # the loaded object; its functions are valid while it is referenced
 
     @property
     def signatures(self) -> Any:
@@ -74,38 +74,38 @@ class ExportedModel(Description):
         """uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D].
 
         Raises:
-          InputError: the model was exported by a version of this package that did not keep it.
+          InputError: if the model was exported by an older release, which did not store it.
         """
         if not hasattr(self.module, "network"):
-            raise InputError(f"{self.path}: an older export; export the run again")
+            raise InputError(f"{self.path}: exported by an older release; export the run again")
         return self.module.network
 
 
 def versions(folder: Path) -> dict[int, Path]:
-    """The version folders in a model's folder, by number."""
+    """Return the version folders in a model's folder, by number."""
     found = (path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
     return {int(path.name): path for path in found}
 
 
 def describe(path: str | Path) -> Description:
-    """Reads the assets of a version folder, or of the highest version in a folder of them.
+    """Read the assets of a version folder, or of the highest version in a model's folder.
 
     Raises:
-      InputError: no SavedModel of this package there.
+      InputError: if there is no SavedModel of this package.
     """
     path = Path(path)
     existing = versions(path)
     if not (path / "saved_model.pb").is_file() and existing:
         path = existing[max(existing)]
     if not (path / "saved_model.pb").is_file():
-        raise InputError(f"{path}: not a SavedModel: it has no saved_model.pb")
+        raise InputError(f"{path}: not a SavedModel: saved_model.pb is missing")
     description = path / "assets" / "model.json"
     content = files.read_json(description, "the exported model's description")
     facts = yaml_files.validate(Facts, content, str(description))
     if facts.digest and facts.digest != made_from.description_digest(content):
         raise InputError(
-            f"{description}: edited since the export, and the graph beside it was not: set the "
-            "thresholds in the run's thresholds.json and export again"
+            f"{description}: edited after the export, so it does not match saved_model.pb: set "
+            "the thresholds in the run's thresholds.json and export again"
         )
     schema = Schema.read(path / "assets" / "schema.yaml")
     require_same(facts.fingerprint, schema, str(path))
@@ -115,14 +115,14 @@ def describe(path: str | Path) -> Description:
 
 
 def load(path: str | Path) -> ExportedModel:
-    """Loads what `describe` describes; raises as it does, and where the graph is of another."""
+    """Load a model; raise as `describe` does, and if graph and model.json do not match."""
     found = describe(path)
-    with parsing(f"{found.path}: not a SavedModel that can be loaded"):
+    with parsing(f"{found.path}: the SavedModel cannot be loaded"):
         module = tf.saved_model.load(str(found.path))
     told = module.digest().numpy().decode() if hasattr(module, "digest") else ""
     if told != found.facts.digest:
         raise InputError(
-            f"{found.path}/assets/model.json: of another export (digest {found.facts.digest or '-'}"
-            f") than saved_model.pb beside it (digest {told or '-'}): copy or export it again"
+            f"{found.path}/assets/model.json: from another export than saved_model.pb "
+            f"(digests {found.facts.digest or '-'}, {told or '-'}): copy or export it again"
         )
     return ExportedModel(found.path, found.facts, found.answers, module)

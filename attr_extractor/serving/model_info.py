@@ -1,6 +1,6 @@
-"""What a server says of its model: the states of its versions and its signatures, as protos.
+"""The status of a model's versions and its signatures, as protos.
 
-Both ways in share it: gRPC sends the protos, REST prints them as JSON.
+Shared by both APIs: gRPC sends the protos, REST prints them as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attr_extractor.serving.status import Code, ServingError, invalid
 from attr_extractor.serving.versions import Versions
 
 _SIGNATURES = "signature_def"
-_ALL_FIELDS = {  # the name of one option in protobuf 4 and in newer ones
+_ALL_FIELDS = {  # one option, by its name in protobuf 4 and in newer releases
     name: True
     for name in ("including_default_value_fields", "always_print_fields_with_no_presence")
     if name in inspect.signature(json_format.MessageToJson).parameters
@@ -26,7 +26,7 @@ _ALL_FIELDS = {  # the name of one option in protobuf 4 and in newer ones
 def status(
     versions: Versions, name: str, number: int | None
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """The state of one version, or of all; raises ServingError where there is none."""
+    """Return the state of one version, or of all; raise ServingError if there is none."""
     known = versions.states if name == versions.name else {}
     if number is not None and number not in known:
         raise ServingError(Code.NOT_FOUND, f"Could not find version {number} of model {name}")
@@ -44,7 +44,7 @@ def status(
 def metadata(
     versions: Versions, name: str, number: int | None, fields: Iterable[str] = (_SIGNATURES,)
 ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-    """The signatures of a version; raises ServingError for other fields than these."""
+    """Return the signatures of a version; raise ServingError for other fields."""
     fields = list(fields)
     if not fields:
         raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -63,12 +63,12 @@ def metadata(
 
 
 def status_json(response: get_model_status_pb2.GetModelStatusResponse) -> str:
-    """As TF Serving prints it."""
+    """Return the status as JSON in TF Serving's format."""
     return _json(response)
 
 
 def metadata_json(response: get_model_metadata_pb2.GetModelMetadataResponse) -> str:
-    """As TF Serving prints it: the signatures unpacked, without the wrapper's type."""
+    """Return the metadata as JSON in TF Serving's format: signatures without the wrapper's type."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata[_SIGNATURES].Unpack(signatures)
     return (

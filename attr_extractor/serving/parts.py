@@ -1,11 +1,12 @@
-"""The folded network in parts that cores compute side by side, each with one thread.
+"""The folded network split into parts that cores compute concurrently, one thread each.
 
 Tensor parallelism (Shoeybi et al. 2019, section 3). A part holds a range of a map's channels. A
-convolution of a whole map makes parts, each from a range of its kernel's columns; one of a map in
-parts adds up what the parts give, each with its rows of the kernel. Depthwise convolutions,
-activations, means and products of two maps in parts stay within a part; the transformer block's
-parts are ranges of heads and of its hidden layer, the branches' parts ranges of attributes. What
-is none of these has its inputs joined again. Cores meet twice a block, not at every operation.
+convolution of a whole map produces parts, each from a range of its kernel's columns. A convolution
+of a map in parts sums the results of the parts, each computed with its rows of the kernel.
+Depthwise convolutions, activations, means and products of two maps in parts stay within a part.
+The transformer block's parts are ranges of heads and of its hidden layer; the branches' parts are
+ranges of attributes. For any other layer the parts are concatenated first. Cores synchronise twice
+a block, not at every operation.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ _WITHIN = (
 
 
 class Parts:
-    """A folded model's outputs, computed in parts.
+    """A folded model whose outputs are computed in parts.
 
     Args:
-      model: what `fold.fold` returns.
-      count: parts; as many as cores are to work on one batch.
+      model: the result of `fold.fold`.
+      count: number of parts: the number of cores to use for one batch.
     """
 
     def __init__(self, model: Any, count: int):
@@ -60,7 +61,7 @@ class Parts:
         ]
 
     def __call__(self, pixels: tf.Tensor) -> list[tf.Tensor]:
-        """uint8 [B, H, W, 3] -> the model's outputs."""
+        """Return the model's outputs for pixels uint8 [B, H, W, 3]."""
         values: dict[str, Value] = {self._given: pixels}
         for name, sources, compute in self._steps:
             values[name] = compute(*(values[source] for source in sources))
@@ -85,7 +86,7 @@ class Parts:
         elif split and isinstance(step, keras.layers.Reshape) and _is_row(step):
             self._split.add(step.name)
             return lambda parts: [part[:, tf.newaxis, tf.newaxis] for part in parts]
-        # a step by itself, called as the model calls it
+        # this step alone, called in the same way as in the model
         alone = step if isinstance(step, keras.Model) else keras.Model(step.input, step.output)
         return lambda *values: _call(alone, *map(_whole, values))
 
@@ -120,7 +121,7 @@ class Parts:
 
 
 def _ranges(size: int, count: int) -> list[slice]:
-    """0 .. size in so many ranges, or one each; the same ones wherever the size is."""
+    """Split 0 .. size into min(size, count) ranges, which depend on size and count only."""
     ends = np.linspace(0, size, min(size, count) + 1).round().astype(int)
     return [slice(a, b) for a, b in zip(ends, ends[1:])]
 
@@ -152,7 +153,7 @@ def _source(tensor: Any) -> str:
 
 
 def _sources(step: Any) -> list[str]:
-    # a nested model's own inputs are within it
+    # a nested model's `input` is internal to it; use the tensors that it is called with
     given = step._inbound_nodes[-1].input_tensors if isinstance(step, keras.Model) else step.input
     return [_source(tensor) for tensor in tf.nest.flatten(given)]
 

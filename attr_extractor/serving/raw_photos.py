@@ -1,8 +1,8 @@
-"""Raw files in the served graph: decode, alpha on white, step (b); one broken spoils no other.
+"""Photo files in the served graph: decode, blend with white, step (b); errors are per photo.
 
-Stock ops only, no Python. What the graph cannot do it says in the photo's error instead of
-guessing: WebP and TIFF have no decoder in TensorFlow 2.15, a photo with an EXIF rotation would be
-read lying on its side, and of GIF and BMP the decoder ignores transparency and palettes.
+Stock ops only, no Python. A photo that the graph cannot decode correctly gets an error instead of a
+guess: TensorFlow 2.15 has no decoder for WebP and TIFF, it ignores EXIF rotations, and its GIF and
+BMP decoder ignores transparency and palettes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VARIANT = "a GIF with transparency or odd frames, or a BMP with a palette: send 
 ROTATED = "image carries an EXIF rotation: rotate its pixels before sending it"
 
 JPEG, PNG, GIF, BMP, OTHER = range(5)
-_PARALLEL = 4  # photos of a batch that are decoded at once: memory for so many
+_PARALLEL = 4  # photos of a batch decoded concurrently; limits memory
 # Start of a JPEG or PNG whose EXIF directory (either byte order) has orientation 2 .. 8.
 _HEAD = 131_072  # room for two full segments before the EXIF one
 _ROTATION = (
@@ -35,14 +35,14 @@ _PLAIN_BMP = r"(?s)BM\C{12}[\x28-\xff]\x00\x00\x00\C{10}[\x18\x20]\x00\x00\x00\x
 
 
 def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, tf.Tensor]:
-    """Raw files -> pixels, each on its own.
+    """Decode raw files to pixels, each independently.
 
     Args:
       encoded: string [B].
 
     Returns:
-      uint8 [B, image_size, image_size, 3], black where the photo could not be read.
-      string [B], why it could not be read, "" where it was.
+      uint8 [B, image_size, image_size, 3], black if the photo is unreadable.
+      string [B], the error of an unreadable photo, else "".
     """
 
     def read(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -52,10 +52,10 @@ def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.
     files = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
     good = files.map(read, _PARALLEL, deterministic=True).ignore_errors(log_warning=False)
     black = tf.zeros([image_size, image_size, 3], tf.uint8)
-    end = tf.data.Dataset.from_tensors((size, black, ""))  # an element, also where all have failed
+    end = tf.data.Dataset.from_tensors((size, black, ""))  # not empty even if all fail
     rows, photos, errors = good.concatenate(end).batch(size + 1).get_single_element()
     wanted = tf.range(size)
-    where = tf.searchsorted(rows, wanted)  # the row itself, or the next that could be read
+    where = tf.searchsorted(rows, wanted)  # the row itself, or the next readable one
     is_good = tf.equal(tf.gather(rows, where), wanted)  # bool [B]
     photos = tf.where(
         is_good[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.gather(photos, where), black
@@ -64,7 +64,7 @@ def read_batch(encoded: tf.Tensor, image_size: int, square: Square) -> tuple[tf.
 
 
 def _read(file: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pixels and "", or black and why; an op fails where the file is damaged."""
+    """Return pixels and "", or black and the error; an op fails if the file is damaged."""
     kind = _kind(file)
     num_pixels = _num_pixels(file, kind)
     head = tf.strings.substr(file, 0, _HEAD)
@@ -87,7 +87,7 @@ def _read(file: tf.Tensor, image_size: int, square: Square) -> tuple[tf.Tensor, 
 
 
 def _kind(file: tf.Tensor) -> tf.Tensor:
-    """The format by its first bytes, whatever the file was named."""
+    """Return the format according to the first bytes, independent of the file's name."""
 
     def starts_with(magic: bytes) -> tf.Tensor:
         start = tf.strings.substr(file, 0, len(magic))
@@ -105,7 +105,7 @@ def _kind(file: tf.Tensor) -> tf.Tensor:
 
 
 def _num_pixels(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
-    """int64 height * width from the header, before anything is decoded."""
+    """Return int64 height * width from the header, without decoding."""
 
     def field(start: int, length: int, dtype: tf.DType, little_endian: bool) -> tf.Tensor:
         raw = tf.strings.substr(file, start, length)
@@ -128,7 +128,7 @@ def _num_pixels(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
 
 
 def _is_plain(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
-    """bool: whether TensorFlow's decoder shows all of this file; the header alone is looked at."""
+    """Return bool: whether TensorFlow's decoder supports all of this file, from its headers."""
     return tf.case(
         [
             (tf.equal(kind, GIF), lambda: _is_plain_gif(file)),
@@ -142,10 +142,10 @@ def _is_plain(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
 
 
 def _is_plain_gif(file: tf.Tensor) -> tf.Tensor:
-    """bool: the first frame is opaque and as large as the canvas, and no later one is larger.
+    """Return bool: the first frame is opaque and fills the canvas, and no later one is larger.
 
-    The decoder ignores transparency and allocates the largest frame, whatever the header says, so
-    every frame's own header is visited.
+    The decoder ignores transparency and allocates the largest frame, regardless of the file's
+    header, so the header of every frame is checked.
     """
     data = tf.io.decode_raw(file, tf.uint8)  # [bytes]
 
@@ -190,11 +190,11 @@ def _is_plain_gif(file: tf.Tensor) -> tf.Tensor:
 
 
 def _decode(file: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
-    """uint8 [H, W, 3], transparency laid on white."""
+    """Return uint8 [H, W, 3], transparency blended with white."""
 
     def png() -> tf.Tensor:
         rgba = tf.cast(tf.io.decode_png(file, channels=4), tf.float32)  # [H, W, 4]
-        # of a PNG with 1, 2 or 4 bits and no tRNS chunk the decoder's opaque is 2^bits - 1
+        # if a PNG has 1, 2 or 4 bits and no tRNS chunk, the decoder's opaque is 2^bits - 1
         bits = tf.io.decode_raw(tf.strings.substr(file, 24, 1), tf.uint8)[0]
         given = tf.strings.regex_full_match(tf.strings.substr(file, 0, _HEAD), r"(?s)\C*tRNS\C*")
         opaque = tf.where((bits < 8) & ~given, 2.0 ** tf.cast(bits, tf.float32) - 1.0, 255.0)

@@ -1,8 +1,8 @@
-"""TF Serving's REST API on aiohttp, with /metrics, /healthz and /readyz beside it.
+"""TF Serving's REST API on aiohttp, plus /metrics, /healthz and /readyz.
 
-Paths, formats, messages and status codes are TF Serving's (model_servers/http_rest_api_util.cc);
-ours besides: 403 for another's name of this machine, 408 for a body that takes too long, 413 for
-one that is too large, 415 for one that is packed in an unknown way.
+Paths, formats, messages and status codes are TF Serving's (model_servers/http_rest_api_util.cc).
+Additional codes: 403 for a Host that is not a loopback name, 408 for a body that takes too long,
+413 for a body that is too large, 415 for an unsupported Content-Encoding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LARGEST_VERSION = 2**63 - 1
 
 
 class Rest:
-    """The handlers, around one model's versions."""
+    """The REST handlers for one model's versions."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Rest:
     ):
         """
         Args:
-          loopback: the server is this machine's alone, so it is asked by a name of its own.
+          loopback: whether the server's address is a loopback one; if so, Host must be one too.
         """
         self._versions = versions
         self._workers = workers
@@ -62,7 +62,7 @@ class Rest:
         self.draining = False
 
     def application(self) -> web.Application:
-        """Routes and rules."""
+        """Return the application with its routes and middlewares."""
         app = web.Application(middlewares=[self._answer, self._server.middleware])
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._alive)
@@ -72,20 +72,20 @@ class Rest:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turns refusals into JSON, and counts."""
+        """Convert errors to JSON, and count the request."""
         start, code = time.perf_counter(), Code.UNKNOWN
         try:
             if self._loopback and not hosts.asked_by_loopback_name(request.host):
                 raise ServingError(
-                    Code.PERMISSION_DENIED, "ask for this server as localhost or 127.0.0.1"
+                    Code.PERMISSION_DENIED, "use localhost or 127.0.0.1 as this server's name"
                 )
             response = await handler(request)
             code = Code.OK
             return response
-        except web.HTTPException as refusal:  # unknown paths and methods; bodies
+        except web.HTTPException as refusal:  # an unknown path or method; an invalid body
             code = Code.INVALID_ARGUMENT
             return _json({"error": refusal.reason}, refusal.status)
-        except Exception as raised:  # noqa: BLE001 - a bug is told as one, and logged
+        except Exception as raised:  # noqa: BLE001 - bugs are logged and reported as INTERNAL
             error = ServingError.of(raised)
             code = error.code
             return _json({"error": error.message}, error.http)
@@ -100,7 +100,7 @@ class Rest:
         if predict:
             name, number, label, method = predict.groups()
             if method.lower() != "predict":
-                raise invalid(f"the model's signatures answer :predict, not :{method}")
+                raise invalid(f"the model's signatures support :predict, not :{method}")
             return await self._predict(request, unquote(name), _number(number, label))
         asked = _STATUS.fullmatch(path) if request.method == "GET" else None
         if not asked:
@@ -124,7 +124,7 @@ class Rest:
             )
             await held.grow(size - len(sent))
             del sent
-            # only now, so that nobody who is slow to send keeps a version in memory
+            # only now, so that a slow upload does not keep a version in memory
             with self._versions.use(name, number) as version:
                 signature = version.signature(json_requests.signature_name(body))
                 inputs = await self._workers.read(
@@ -162,7 +162,7 @@ def _number(number: str | None, label: str | None) -> int | None:
 def _parse(
     sent: bytes, encoding: str, most_bytes: int, most_values: int
 ) -> tuple[dict[str, Any], int]:
-    """A body's JSON, and its bytes unpacked."""
+    """Return a body's JSON, and the number of bytes after decompression."""
     unpacked = json_requests.unpack(sent, encoding, most_bytes)
     return json_requests.parse(unpacked, most_values), len(unpacked)
 
@@ -180,5 +180,5 @@ def _json(content: Any, status: int = 200) -> web.Response:
 
 
 def _text(body: str, status: int = 200) -> web.Response:
-    # without a charset, which JSON has none of
+    # without a charset: JSON has none
     return web.Response(body=body.encode(), status=status, content_type="application/json")

@@ -1,4 +1,4 @@
-"""What a SavedModel holds: decoding, network and post-processing, behind named signatures.
+"""The exported SavedModel: decoding, network and post-processing, as named signatures.
 
   serving_default  image_bytes string [B]                     -> answers
   with_threshold   image_bytes, threshold float32 [B]         -> answers
@@ -7,8 +7,8 @@
   scores           image_bytes        -> scores float32 [B, V], names string [B, V], error, model
   embedding        image_bytes        -> embedding float32 [B, D] of length 1, error, model
 Answers: per attribute `<name>` string [B, K] and `<name>_score` float32 [B, K], and `error`
-string [B]. `model` string [B] is the digest in model.json: each row tells which model computed it,
-whatever server runs it and whichever version was the newest when it came.
+string [B]. `model` string [B] is the digest in model.json: it identifies the model that computed
+each row, independent of the server and of later versions.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from attr_extractor.serving.parts import Parts
 
 
 class ServedModel(tf.Module):
-    """The folded network and its post-processing; `network` is the pixels' way alone.
+    """The folded network and its post-processing; `network` maps pixels to scores and embeddings.
 
     Args:
-      parts: that the network is computed in, see `parts.py`.
-      digest: of what decides the answers, which the model tells.
+      parts: number of parts that the network is computed in, see `parts.py`.
+      digest: digest of all that determines the answers; returned by the model.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ServedModel(tf.Module):
         # uint8 [B, H, W, 3] -> scores float32 [B, V], embedding float32 [B, D]
         # one concrete function for all signatures: its constants, the kernels, are stored once
         self.network = tf.function(forward).get_concrete_function(self._pixels)
-        # TensorFlow's variables, not the Keras model: nobody who serves it reads Keras' metadata,
-        # and a Session, TF Serving's too, would leave Keras 3's own variables without values
+        # TensorFlow's variables, not the Keras model: servers do not read Keras' metadata, and a
+        # Session, as in TF Serving, would leave Keras 3's own variables uninitialised
         self.weights = self.network.variables
 
     def signatures(self) -> dict[str, Any]:
-        """The concrete functions by signature name."""
+        """Return the concrete functions by signature name."""
         image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
         threshold = tf.TensorSpec([None], tf.float32, "threshold")
         examples = tf.TensorSpec([None], tf.string, "examples")
@@ -102,7 +102,7 @@ class ServedModel(tf.Module):
     def _scores(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, error = self._read(image_bytes)
         scores, _ = self.network(pixels)
-        # a row of names for each photo: every output of a signature has the same rows
+        # repeat the names for each photo: all outputs of a signature must have the same rows
         names = tf.broadcast_to(self._answers.schema.value_names, tf.shape(scores))
         return {"scores": scores, "names": names, "error": error, "model": self._model(error)}
 

@@ -1,6 +1,6 @@
 """The local server: TF Serving's REST and gRPC APIs for machines without TF Serving.
 
-SIGTERM drains: no new connection is taken, what was accepted is answered, then the process ends.
+SIGTERM drains: new connections are refused, accepted requests are answered, then the process exits.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ _MB = 2**20
 
 @dataclass(frozen=True)
 class Options:
-    """What is served, where, and how much of it at once."""
+    """The served model, the addresses and the limits."""
 
     model: str | Path  # a folder of version folders
     name: str = ""  # default: the folder's name
     host: str = "127.0.0.1"
-    port: int = 8501  # 0: any that is free
+    port: int = 8501  # 0: any free port
     grpc_port: int | None = None  # None: no gRPC
     limits: Limits = field(default_factory=Limits)
     max_body_bytes: int = 64 * _MB
     max_pending_bytes: int = 512 * _MB
     http: HttpLimits = field(default_factory=HttpLimits)
-    poll_seconds: float = 1.0  # between looks for a new version
-    drain_seconds: float = 60.0  # at most, for the requests under way at the end
+    poll_seconds: float = 1.0  # between checks for a new version
+    drain_seconds: float = 60.0  # maximum for the requests in progress on stop
 
 
 class Server:
-    """One model behind both ways in; to be started and stopped within one event loop."""
+    """One model behind both APIs; start and stop it within one event loop."""
 
     def __init__(self, options: Options):
-        """Raises InputError where there is no folder of versions."""
+        """Raise InputError if there is no folder of versions."""
         self.options = options
         self.port = self.grpc_port = 0
         self._folder = _folder(Path(options.model))
         self._grpc: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Loads the model, then listens.
+        """Load the model, then start listening.
 
         Raises:
-          InputError: no version can be loaded, or a port is taken.
+          InputError: if no version can be loaded, or a port is taken.
         """
         options, metrics = self.options, Metrics()
         workers = Workers(options.limits, metrics)
@@ -80,7 +80,7 @@ class Server:
             )
             if options.grpc_port is not None:
                 await self._start_grpc()
-        except (OSError, RuntimeError) as error:  # of asyncio; of gRPC
+        except (OSError, RuntimeError) as error:  # from asyncio; from gRPC
             await self.stop()
             raise InputError(f"cannot listen on {options.host}: {error}") from error
 
@@ -91,7 +91,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", options.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a twin
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error
                 ("grpc.max_allowed_incoming_connections", open_files() // 2),
                 ("grpc.server_handshake_timeout_ms", round(options.http.head_seconds * 1e3)),
             ],
@@ -101,7 +101,7 @@ class Server:
         await self._grpc.start()
 
     async def stop(self) -> None:
-        """Answers what was accepted, takes nothing new, and gives the model back."""
+        """Refuse new requests, answer the accepted ones, and unload the model."""
         self._rest.draining = True
         await asyncio.gather(self._http.stop(), self._stop_grpc())
         await self.versions.stop()
@@ -113,20 +113,20 @@ class Server:
         await asyncio.wait([stopping], timeout=LAST_SECONDS)
         while self._services.answering and not stopping.done():
             await asyncio.sleep(0.02)
-        await self._grpc.stop(None)  # what has still not arrived
+        await self._grpc.stop(None)  # cancels requests that are still arriving
         await stopping
 
 
-_say = partial(print, flush=True)  # a pipe would keep the lines until the end
+_say = partial(print, flush=True)  # a pipe would buffer the lines until exit
 
 
 def run(options: Options, say: Callable[[str], None] = _say) -> None:
-    """Serves until SIGTERM or SIGINT; `say` is told the addresses once requests are taken.
+    """Serve until SIGTERM or SIGINT; pass the addresses to `say` once the server is ready.
 
     Raises:
-      InputError: nothing to serve, or a port is taken.
+      InputError: if there is no model to serve, or a port is taken.
     """
-    tf.get_logger().setLevel("ERROR")  # the Session's loader is announced as deprecated
+    tf.get_logger().setLevel("ERROR")  # the Session's loader logs a deprecation warning
     asyncio.run(_run(Server(options), say))
 
 
@@ -145,9 +145,7 @@ async def _run(server: Server, say: Callable[[str], None]) -> None:
 
 def _folder(path: Path) -> Path:
     if (path / "saved_model.pb").is_file():
-        raise InputError(f"{path}: is one version; name the folder of versions, {path.parent}")
+        raise InputError(f"{path}: a single version; use the folder of versions, {path.parent}")
     if not path.is_dir():
-        raise InputError(
-            f"{path}: the model's folder does not exist; export_savedmodel.py makes it"
-        )
+        raise InputError(f"{path}: the model's folder does not exist; run export_savedmodel.py")
     return path.resolve()

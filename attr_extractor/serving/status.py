@@ -1,4 +1,4 @@
-"""Why a request is refused: gRPC's status codes, and the HTTP ones that TF Serving maps them to."""
+"""Errors of a request: gRPC status codes and the HTTP codes that TF Serving maps them to."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ HTTP = {
     Code.UNAUTHENTICATED: 401,
 }
 _BY_NUMBER = {code.value[0]: code for code in Code}
-_TITLE = "Graph execution error:"  # of a Session's message, above the reason
-_LONGEST = 500  # characters of a message: a graph's names its nodes and their Python lines
+_TITLE = "Graph execution error:"  # first line of a Session's message, before the reason
+_LONGEST = 500  # characters of a message: a graph's lists its nodes and their Python lines
 
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ few_lines(__name__)
 
 
 class ServingError(Exception):
-    """A request that gets no answer, with the reason that its sender is told."""
+    """A failed request, with the status codes and message for the client."""
 
     def __init__(self, code: Code, message: str, http: int | None = None):
         super().__init__(message)
@@ -45,7 +45,7 @@ class ServingError(Exception):
 
     @classmethod
     def of(cls, raised: Exception) -> ServingError:
-        """A refusal as it is; the graph's own with the code it gave; anything else is a bug."""
+        """Convert an exception: an OpError keeps its code; anything unknown is a bug, INTERNAL."""
         if isinstance(raised, ServingError):
             return raised
         if isinstance(raised, tf.errors.OpError):
@@ -56,11 +56,11 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
-    """The commonest refusal: the request itself is wrong."""
+    """Return the error of an invalid request."""
     return ServingError(Code.INVALID_ARGUMENT, message)
 
 
 def too_large(most_bytes: int) -> ServingError:
-    """The refusal of a body that is, or unpacks to, more bytes."""
+    """Return the error of a body that has, or decompresses to, more bytes."""
     message = f"the body has more than {most_bytes:,} bytes"
     return ServingError(Code.RESOURCE_EXHAUSTED, message, http=413)

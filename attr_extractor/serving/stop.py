@@ -1,4 +1,4 @@
-"""How a server of this package is asked to end."""
+"""Stop signals of this package's servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 def stop_asked() -> asyncio.Event:
-    """An event of the running loop that SIGTERM and SIGINT set from now on."""
+    """Return an event of the running loop that SIGTERM and SIGINT set."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)

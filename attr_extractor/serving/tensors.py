@@ -1,4 +1,4 @@
-"""Tensors of a signature: what it expects, checked before a request may join a batch; protos."""
+"""Validation of request tensors against a signature, and conversion from and to TensorProto."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from attr_extractor.serving.status import invalid
 
 Arrays = Mapping[str, np.ndarray]
-_FEW_VALUES = 100_000  # that any request may hold: they cost next to nothing
-_MANY_VALUES = 8_000_000  # where a signature leaves sizes open
-# where a TensorProto keeps its values
+_FEW_VALUES = 100_000  # allowed in any request: their cost is negligible
+_MANY_VALUES = 8_000_000  # allowed if a signature has open dimensions
+# the TensorProto field with the values of each dtype
 _FIELDS = {
     tf.float32: "float_val",
     tf.float64: "double_val",
@@ -30,37 +30,37 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Spec:
-    """One input or output of a signature, rows first."""
+    """An input or output of a signature; the first dimension is rows."""
 
     name: str
     graph_name: str
     dtype: tf.DType
-    row_shape: tuple[int, ...]  # of one row; -1 where any length will do
+    row_shape: tuple[int, ...]  # of one row; -1: any length
 
     @classmethod
     def of(cls, name: str, info: Any) -> Spec:
-        """From a SignatureDef's TensorInfo.
+        """Return the Spec of a SignatureDef's TensorInfo.
 
         Raises:
-          ValueError: its first dimension is not open, so that requests cannot share a batch, or
-            its type has no place in JSON.
+          ValueError: if the first dimension is fixed, so that requests cannot share a batch, or
+            JSON cannot represent the dtype.
         """
         sizes = [dim.size for dim in info.tensor_shape.dim]
         if not info.tensor_shape.unknown_rank and (not sizes or sizes[0] != -1):
-            raise ValueError(f"{name} has the shape {sizes}, not one of any number of rows")
+            raise ValueError(f"{name} has the shape {sizes}; its first dimension must be open")
         dtype = tf.dtypes.as_dtype(info.dtype)
         if dtype not in _FIELDS:
-            raise ValueError(f"{name} has the type {dtype.name}, which is not served")
+            raise ValueError(f"{name} has the type {dtype.name}, which is not supported")
         return cls(name, info.name, dtype, tuple(sizes[1:]))
 
     def values(self) -> int | None:
-        """The numbers or texts of one row and the lists around them; None where sizes are open."""
+        """Return the count of values and enclosing lists in one row; None if a size is open."""
         if -1 in self.row_shape:
             return None
         return sum(math.prod(self.row_shape[:depth]) for depth in range(len(self.row_shape) + 1))
 
     def rows(self, shape: Iterable[int]) -> int:
-        """The rows of a tensor of this shape; raises ServingError where it does not fit."""
+        """Return the number of rows of a tensor of this shape; raise ServingError on a mismatch."""
         sizes = tuple(shape)
         fits = len(sizes) == 1 + len(self.row_shape) and all(
             want in (-1, size) for want, size in zip(self.row_shape, sizes[1:])
@@ -74,7 +74,7 @@ class Spec:
 
 
 def check_names(given: Iterable[str], specs: Mapping[str, Spec]) -> None:
-    """Holds the inputs' names equal to the signature's, in TF Serving's words."""
+    """Raise ServingError, with TF Serving's message, if names differ from the signature's."""
     sent, wanted = set(given), set(specs)
     if sent != wanted:
         raise invalid(
@@ -85,10 +85,11 @@ def check_names(given: Iterable[str], specs: Mapping[str, Spec]) -> None:
 
 
 def count_rows(shapes: Mapping[str, Iterable[int]], specs: Mapping[str, Spec], limit: int) -> int:
-    """The rows of a request, from its tensors' shapes alone.
+    """Return the number of rows in a request, given its tensors' shapes.
 
     Raises:
-      ServingError: a shape that does not fit, inputs that differ in rows, none or too many.
+      ServingError: if a shape does not match the signature, the inputs differ in their number of
+        rows, or there are no rows or too many.
     """
     check_names(shapes, specs)
     rows = {name: specs[name].rows(shape) for name, shape in shapes.items()}
@@ -98,12 +99,12 @@ def count_rows(shapes: Mapping[str, Iterable[int]], specs: Mapping[str, Spec], l
     if count < 1:
         raise invalid("the request has no rows")
     if count > limit:
-        raise invalid(f"the request has {count} rows; at most {limit} are answered at once")
+        raise invalid(f"the request has {count} rows; at most {limit} are allowed")
     return count
 
 
 def most_values(specs: Mapping[str, Spec], rows: int) -> int:
-    """The values, lists and commas that JSON for so many rows may hold."""
+    """Return the maximum number of values, lists and commas in the JSON of `rows` rows."""
     of_a_row = [spec.values() for spec in specs.values()]
     known = [values for values in of_a_row if values is not None]
     if len(known) < len(of_a_row):
@@ -112,7 +113,7 @@ def most_values(specs: Mapping[str, Spec], rows: int) -> int:
 
 
 def from_protos(protos: Mapping[str, TensorProto], specs: Mapping[str, Spec], limit: int) -> Arrays:
-    """A PredictRequest's inputs; shapes are checked before anything of that size is made."""
+    """Convert a PredictRequest's inputs; validate shapes before allocating arrays."""
     shapes = {}
     for name, proto in protos.items():
         if proto.tensor_shape.unknown_rank:
@@ -132,13 +133,13 @@ def _from_proto(proto: TensorProto, spec: Spec, shape: list[int]) -> np.ndarray:
             return np.frombuffer(proto.tensor_content, spec.dtype.as_numpy_dtype).reshape(shape)
     elif len(field) == size or (len(field) == 1 and -1 not in spec.row_shape):
         values = np.array(field, object if spec.dtype == tf.string else None)
-        # one value stands for all of them
+        # a single value is repeated to fill the shape
         return np.resize(in_range(values, spec), shape)
-    raise invalid(f"input {spec.name} does not hold the {size} values of its shape {shape}")
+    raise invalid(f"input {spec.name} does not contain the {size} values of its shape {shape}")
 
 
 def in_range(values: np.ndarray, spec: Spec) -> np.ndarray:
-    """Numbers as the input's type; raises ServingError where one does not fit it."""
+    """Cast values to the input's dtype; raise ServingError if one is out of range."""
     if spec.dtype == tf.string or not values.size:
         return values.astype(spec.dtype.as_numpy_dtype)
     low, high = (spec.dtype.min, spec.dtype.max) if spec.dtype != tf.bool else (False, True)
@@ -152,7 +153,7 @@ def in_range(values: np.ndarray, spec: Spec) -> np.ndarray:
 
 
 def to_proto(array: np.ndarray) -> TensorProto:
-    """A TensorProto with its values in typed fields, where TF Serving puts them too."""
+    """Return a TensorProto with its values in typed fields, as TF Serving does."""
     dtype = tf.string if array.dtype == object else tf.dtypes.as_dtype(array.dtype)
     proto = TensorProto(dtype=dtype.as_datatype_enum)
     for size in array.shape:

@@ -1,4 +1,4 @@
-"""Holds a written SavedModel to the network it was made of, before it becomes a version."""
+"""Verify the exported SavedModel against the trained network before it becomes a version."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PHOTOS = 4
 
 
 def verify(path: Path, network: Network, answers: Answers, image_size: int) -> None:
-    """Asks every signature for the same photos, encoded where it takes files.
+    """Run every signature on the same photos, encoded if it takes files, and compare the outputs.
 
     Raises:
-      RuntimeError: scores, embeddings or answers that are not the trained network's, or an
-        operation that a stock TF Serving lacks.
+      RuntimeError: if scores, embeddings or answers differ from the trained network's, or the
+        graph contains an operation that a stock TF Serving lacks.
     """
     _require_stock_operations(path)
     generator = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def verify(path: Path, network: Network, answers: Answers, image_size: int) -> N
     _require_close("embeddings", found_embedding, expected)
 
     examples = tf.constant([example.of_photo(photo) for photo in encoded.numpy()])
-    # the answers to the scores that were found, so that no score stands beside a threshold
+    # use the SavedModel's own scores: float error cannot then move a score across a threshold
     scores = found["scores"]
     words = answers.strings(scores, answers.chosen(scores))
     limits = tf.fill([_PHOTOS], 0.5)
@@ -55,7 +55,7 @@ def verify(path: Path, network: Network, answers: Answers, image_size: int) -> N
 
 def _require_close(what: str, found: tf.Tensor, expected: tf.Tensor) -> None:
     difference = np.abs(np.asarray(found) - np.asarray(expected)).max()
-    if not difference <= TOLERANCE:  # NaN is not
+    if not difference <= TOLERANCE:  # true for NaN
         raise RuntimeError(f"the exported model's {what} differ from the run's by {difference}")
 
 
@@ -71,7 +71,7 @@ def _require_answers(
 
 
 def _require_stock_operations(path: Path) -> None:
-    """No Python, and nothing that XLA must compile: a stock server has no compiler for CPUs."""
+    """Reject Python ops, and ops that XLA must compile: a stock server has no XLA for CPUs."""
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     graph = saved.meta_graphs[0].graph_def
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]

@@ -1,8 +1,8 @@
-"""The versions of one model: the newest is loaded and warmed before the one that answers goes.
+"""The versions of one model: a new one is loaded and warmed up before it replaces the current one.
 
-A request holds its version until it has its answer, so a version is closed when nobody needs it
-any more. A version that cannot be loaded changes nothing; it is tried again once its folder's
-files have changed, being copied perhaps.
+A request holds its version until it is answered; a version is closed once no request holds it. A
+version that cannot be loaded changes nothing. It is retried when files in its folder change, since
+it may still be in the process of being copied.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from attr_extractor.serving.loaded import LoadedModel, Signature
 from attr_extractor.serving.status import Code, ServingError, invalid
 from attr_extractor.serving.tensors import most_values
 
-_REMEMBERED = 20  # versions that are gone and still have a status
+_REMEMBERED = 20  # unloaded versions whose status is kept
 
 
 @dataclass
 class Version:
-    """A loaded version with the queues of its signatures."""
+    """A loaded version and the queues of its signatures."""
 
     number: int
     model: LoadedModel
     queues: dict[str, Queue]
-    most_values: int  # of a request's JSON, whatever the signature
+    most_values: int  # in a request's JSON, maximum over the signatures
     users: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     def signature(self, name: str) -> Signature:
-        """A signature by name; raises ServingError in TF Serving's words."""
+        """Return a signature by name; raise ServingError with TF Serving's message."""
         if name not in self.queues:
             raise invalid(f'Serving signature name: "{name}" not found in signature def')
         return self.model.signatures[name]
@@ -47,14 +47,14 @@ class Version:
 
 @dataclass(frozen=True)
 class State:
-    """What GetModelStatus says of a version."""
+    """The state of a version for GetModelStatus."""
 
     state: int  # of ModelVersionStatus.State
     error: str = ""
 
 
 class Versions:
-    """Watches a folder of version folders; to be used within one event loop."""
+    """A watcher of a folder of version folders; use it within one event loop."""
 
     def __init__(self, name: str, folder: Path, workers: Workers, poll_seconds: float):
         self.name = name
@@ -62,28 +62,28 @@ class Versions:
         self._folder = folder
         self._workers = workers
         self._poll_seconds = poll_seconds
-        # one alone: what a load leaves of its thread's heap is of use to the next
+        # one thread only, so that a load reuses the heap of the previous one
         self._loader = ThreadPoolExecutor(1, "loader")
         self._current: Version | None = None
-        self._failed: dict[int, list] = {}  # their files when they failed
+        self._failed: dict[int, list] = {}  # by version: its files when it failed
         self._closing: set[asyncio.Task] = set()
         self._watching: asyncio.Task | None = None
 
     async def start(self) -> None:
-        """Loads the newest version and goes on watching.
+        """Load the newest version and start watching the folder.
 
         Raises:
-          InputError: no version there can be loaded.
+          InputError: if no version can be loaded.
         """
         await self._look()
         if self._current is None:
             errors = "; ".join(f"{n}: {state.error}" for n, state in self.states.items())
-            none = "there is no folder with a number and a saved_model.pb in it"
+            none = "there is no numbered folder that contains saved_model.pb"
             raise InputError(f"{self._folder}: no version could be loaded: {errors or none}")
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def stop(self) -> None:
-        """Waits for the last users, then gives all memory back."""
+        """Wait for the last requests, then free all memory."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -93,11 +93,11 @@ class Versions:
 
     @property
     def ready(self) -> bool:
-        """Whether a version answers."""
+        """Whether a version is being served."""
         return self._current is not None
 
     def find(self, name: str, number: int | None) -> Version:
-        """The version of this number, or the newest, as it is now; raises ServingError."""
+        """Return the current version if it has this name and number; else raise ServingError."""
         version = self._current
         if name != self.name or version is None or number not in (None, version.number):
             which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
@@ -106,10 +106,10 @@ class Versions:
 
     @contextmanager
     def use(self, name: str, number: int | None) -> Iterator[Version]:
-        """The version of this number, or the newest; it stays as long as it is in use.
+        """Yield the version of this number, or the newest; it stays loaded while in use.
 
         Raises:
-          ServingError: there is none.
+          ServingError: if there is none.
         """
         version = self.find(name, number)
         version.users += 1
@@ -125,11 +125,11 @@ class Versions:
             await self._look()
 
     async def _look(self) -> None:
-        """Loads the highest version that can be; those below the current one stay alone."""
+        """Load the highest version that can be loaded, unless it is the current one."""
         try:
             on_disk = await asyncio.to_thread(_version_folders, self._folder)
-        except OSError as error:  # a file that went while it was looked at, a network drive
-            logging.warning("%s is looked at again later: %s", self._folder, error)
+        except OSError as error:  # a file removed during listing, a network drive
+            logging.warning("%s cannot be listed, retrying later: %s", self._folder, error)
             return
         for number in sorted(on_disk, reverse=True):
             if self._current is not None and number == self._current.number:
@@ -160,7 +160,7 @@ class Versions:
         self._replace(Version(number, model, queues, most))
         self._workers.metrics.loads.labels("ok").inc()
         self._workers.metrics.version.set(number)
-        logging.info("version %d of %s answers", number, self.name)
+        logging.info("version %d of %s is being served", number, self.name)
         return True
 
     def _loaded(self, path: Path) -> LoadedModel:
@@ -170,7 +170,7 @@ class Versions:
         except BaseException:
             model.close()
             raise
-        memory.trim()  # the graphs, optimised, need far less than optimising them did
+        memory.trim()  # optimising graphs takes far more memory than the result
         return model
 
     def _replace(self, version: Version | None) -> None:
@@ -188,7 +188,7 @@ class Versions:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._loader, version.model.close)
         self._set(version.number, Status.END)
-        del version  # the last reference but for the cycles that graphs are full of
+        del version  # the last reference, except for cycles within the graphs
         await loop.run_in_executor(self._loader, memory.collect)
 
     def _set(self, number: int, state: int, error: str = "") -> None:
@@ -199,7 +199,7 @@ class Versions:
 
 
 def _version_folders(folder: Path) -> dict[int, list]:
-    """By number, the files of every version folder that holds a model: names, sizes, times."""
+    """Return, by number, the files of each version folder with a model: names, sizes, times."""
     found = {}
     for path in folder.iterdir():
         number = int(path.name) if path.name.isdecimal() else -1

@@ -1,7 +1,7 @@
-"""Requests that TF Serving answers by itself before it gives a new version to anybody.
+"""Warm-up requests: TF Serving runs them before it serves a new version.
 
-The first request of a signature is slow, since its graph is optimised then. Needs the extra
-`serving`, whose protos TF Serving reads them by.
+The first request of a signature is slow because its graph is optimised then. Requires the extra
+`serving` for TF Serving's protos.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ROWS = (1, 8)
 
 
 def write(path: Path, name: str) -> None:
-    """Writes them into a version folder: every signature with 1 and with 8 rows.
+    """Write warm-up requests into a version folder: every signature with 1 and with 8 rows.
 
     Args:
-      name: what requests call the model.
+      name: the model's name in requests.
     """
     model = model_dir.load(path)
     (path / FILE).parent.mkdir()
@@ -43,7 +43,7 @@ def write(path: Path, name: str) -> None:
 
 
 def _values(name: str, spec: tf.TensorSpec, rows: int, short_side: int) -> np.ndarray:
-    """Made-up rows of an input: noise for a photo."""
+    """Return made-up rows of an input; photos are noise."""
     shape = [rows, *spec.shape[1:]]
     if spec.dtype != tf.string:
         return np.zeros(shape, spec.dtype.as_numpy_dtype)
@@ -51,5 +51,5 @@ def _values(name: str, spec: tf.TensorSpec, rows: int, short_side: int) -> np.nd
     photo = tf.io.encode_jpeg(noise).numpy()
     if name == "examples":
         photo = example.of_photo(photo)
-    # not np.full: it takes bytes for a text and loses zeros at their end
+    # not np.full: it converts bytes to a string dtype and strips trailing zeros
     return np.array([photo] * rows, object)

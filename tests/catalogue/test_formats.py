@@ -184,7 +184,7 @@ MALFORMED = {
     "blank lines": ("t.csv", b"\n\r\n\n", ": the catalogue is empty$"),
     "no row": ("t.csv", b"a,b\n", NO_ROWS),
     "no names": ("t.csv", b",,\n1,2,3\n", ": no column has a name$"),
-    "two of a name": ("t.csv", b"a,b,a \n1,2,3\n", ": the column 'a' stands twice$"),
+    "two of a name": ("t.csv", b"a,b,a \n1,2,3\n", ": the column 'a' appears twice$"),
     "a long row": ("t.csv", b"a,b\n1\n\n1,2,3\n", f", line 4: {NO_TABLE}3 cells under 2 columns$"),
     "an open quote": ("t.csv", b'a,b\n"1,2\n3,4\n', f", line 3: {NO_TABLE}unexpected end of data$"),
     "text after a quote": ("t.csv", b'a,b\n1,2\n"1"x,2\n', f", line 3: {NO_TABLE}',' expected"),
@@ -205,7 +205,7 @@ MALFORMED = {
     "a cell without a name": (
         "t.csv",
         b"a,b,,\n1,2,,\n3,4,,5\n",
-        ", line 3: '5' stands in column 4, which has no name; name the column or remove it$",
+        ", line 3: '5' is in column 4, which has no name; name the column or remove it$",
     ),
     "TSV without rows": ("t.tsv", b"a\tb\n", NO_ROWS),
     "TSV's long row": ("t.tab", b"a\n1\t2\n", f", line 2: {NO_TABLE}2 cells under 1 columns$"),
@@ -214,32 +214,40 @@ MALFORMED = {
     "broken JSON": (
         "t.jsonl",
         LINE * 6 + b'{"a": 1,,}\n' + LINE,
-        f", line 7: {NO_TABLE}Expecting .* at character 9; one JSON object a line is needed$",
+        f", line 7: {NO_TABLE}Expecting .* at character 9; expected one JSON object per line$",
     ),
     "JSON cut off": ("t.jsonl", LINE + b'{"a": "1', f", line 2: {NO_TABLE}Unterminated string"),
     "two objects in a line": (
         "t.jsonl",
         b"{}{}\n",
-        f", line 1: {NO_TABLE}.*one JSON object a line",
+        f", line 1: {NO_TABLE}.*expected one JSON object per",
     ),
-    "one array": ("t.jsonl", b"[\n{}\n]\n", f", line 1: {NO_TABLE}.*one JSON object a line"),
-    "an array a line": ("t.jsonl", LINE + b'["a"]', f", line 2: {NO_TABLE}one JSON object a line"),
+    "one array": ("t.jsonl", b"[\n{}\n]\n", f", line 1: {NO_TABLE}.*expected one JSON object per"),
+    "an array a line": (
+        "t.jsonl",
+        LINE + b'["a"]',
+        f", line 2: {NO_TABLE}expected one JSON object",
+    ),
     "a key twice": (
         "t.jsonl",
         b'\n{"a": 1, "b": 2, "a": 1}',
-        f", line 2: {NO_TABLE}the key 'a' st",
+        f", line 2: {NO_TABLE}the key 'a' app",
     ),
-    "keys but for spaces": ("t.jsonl", b'{"a": 1, "a ": 1}', ": the column 'a' stands twice$"),
+    "keys but for spaces": ("t.jsonl", b'{"a": 1, "a ": 1}', ": the column 'a' appears twice$"),
     "an object": (
         "t.jsonl",
         LINE + b'{"b": {}}',
-        f", line 2: {NO_TABLE}column 'b' holds an object",
+        f", line 2: {NO_TABLE}column 'b' contains an object",
     ),
-    "objects": ("t.jsonl", b'{"b": ["x", {}]}', f", line 1: {NO_TABLE}column 'b' holds an object"),
+    "objects": (
+        "t.jsonl",
+        b'{"b": ["x", {}]}',
+        f", line 1: {NO_TABLE}column 'b' contains an object",
+    ),
     "lists": (
         "t.jsonl",
         b'{"b": [["x"]]}',
-        f", line 1: {NO_TABLE}column 'b' holds a list in a list",
+        f", line 1: {NO_TABLE}column 'b' contains a nested list",
     ),
     "NUL in JSON": ("t.jsonl", LINE + b'{"a": "\\u0000"}', f", line 2: {NO_TABLE}a NUL character$"),
     "half a character": (
@@ -275,12 +283,16 @@ MALFORMED = {
     "Parquet's two of a name": (
         "t.pq",
         lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path),
-        ": the column 'a' stands twice$",
+        ": the column 'a' appears twice$",
     ),
-    "text": ("t.txt", b"a,b\n1,2\n", ": the ending '.txt' is .*CSV.*TSV.*Parquet.*JSON Lines"),
-    "Excel": ("t.xlsx", b"PK", ": the ending '.xlsx' is of no known table format"),
-    "packed": ("t.csv.gz", b"\x1f\x8b", ": the ending '.gz' is of no known table format"),
-    "no ending": ("t", b"a,b\n1,2\n", ": the ending '' is of no known table format"),
+    "text": (
+        "t.txt",
+        b"a,b\n1,2\n",
+        ": the extension '.txt' is not .*CSV.*TSV.*Parquet.*JSON Lines",
+    ),
+    "Excel": ("t.xlsx", b"PK", ": the extension '.xlsx' is not a supported table format"),
+    "packed": ("t.csv.gz", b"\x1f\x8b", ": the extension '.gz' is not a supported table format"),
+    "no ending": ("t", b"a,b\n1,2\n", ": the extension '' is not a supported table format"),
 }
 
 

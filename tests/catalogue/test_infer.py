@@ -151,7 +151,7 @@ def test_other_lists_are_reported_and_not_parted(separator: str) -> None:
     both = separator.join(["red", "blue"])
     draft = infer(60, color=["red", "blue", both, separator.join(["blue", "red"])])
     assert both in draft.schema["color"].values
-    assert found(draft, f"color: 30 rows look like lists parted by '{separator.strip()}'")
+    assert found(draft, f"color: 30 rows look like lists separated by '{separator.strip()}'")
 
 
 def test_fractions_and_compounds_are_no_lists() -> None:
@@ -209,7 +209,7 @@ def test_attributes_are_told_from_ids_texts_prices_dates_groups_and_splits() -> 
     assert draft.left_out["link"].startswith("web addresses")
     assert draft.left_out["back"].startswith("photo files")
     assert "--split_column" in draft.left_out["split"]
-    assert draft.left_out["notes"] == "no cell says anything"
+    assert draft.left_out["notes"] == "no cell has a value"
     assert draft.left_out["leather"] == "only one value, 'yes'"
     assert "60 distinct values" in draft.left_out["title"]
     assert set(draft.left_out) | set(draft.schema.names) | {"product_id", "image"} == {
@@ -253,7 +253,7 @@ def test_photos_are_known_by_their_cells_where_two_columns_could_be_image() -> N
 def test_photos_parted_otherwise_than_by_a_bar_are_reported() -> None:
     cells = table(60, fit=["a", "b"])
     cells["image"] = [f"{i}.jpg,{i}b.jpg" for i in range(60)]
-    assert found(infer_schema(cells, "test"), "part them by '|'")
+    assert found(infer_schema(cells, "test"), "separate them by '|'")
 
 
 def test_repeated_ids_and_absent_photos_are_counted() -> None:
@@ -344,7 +344,7 @@ def test_a_category_cell_of_two_categories_leaves_the_category_exclusive() -> No
     cells.loc[0, "category"] = "shirt|dress"
     draft = infer_schema(cells, "test", "category")
     assert draft.schema["category"].exclusive
-    assert found(draft, "category: 1 rows are contradictions")
+    assert found(draft, "category: 1 rows are contradictory")
 
 
 # Applicability
@@ -465,8 +465,8 @@ def test_the_work_grows_with_distinct_cells_not_with_rows(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("cells", "says"),
     [
-        (table(9, fit=["a", "b"]).drop(columns="image"), "no column holds photos"),
-        (table(9, fit=["a", "b"]).drop(columns="product_id"), "no column tells the products apart"),
+        (table(9, fit=["a", "b"]).drop(columns="image"), "no column contains photos"),
+        (table(9, fit=["a", "b"]).drop(columns="product_id"), "no column identifies the products"),
         (table(9)[["product_id", "image"]], "no column is an attribute"),
         (table(9, color=["a|b", "b"]).drop(columns="category"), "name it with --category"),
     ],

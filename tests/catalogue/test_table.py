@@ -105,7 +105,7 @@ def test_a_table_to_be_filled_needs_no_attribute_column(tmp_path: Path, schema: 
 
 def test_a_column_in_the_way_of_a_renamed_one_is_refused(tmp_path: Path, renaming: Schema):
     path = write(tmp_path, "SKU,image,category,neck_type,Farbe,closure,color\n1,2,3,4,5,6,7\n")
-    with pytest.raises(InputError, match="the column 'color' is in the way.*'Farbe'"):
+    with pytest.raises(InputError, match="the column 'color' conflicts with 'Farbe'"):
         table.read_catalogue(path, renaming)
 
 

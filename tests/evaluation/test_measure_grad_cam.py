@@ -66,5 +66,5 @@ def test_every_way_is_measured(run, monkeypatch):
 
 
 def test_a_run_of_another_schema_is_refused(trained):
-    with pytest.raises(InputError, match="the demo draws schemas|the demo cannot draw"):
+    with pytest.raises(InputError, match="the demo requires a category|the demo cannot draw"):
         measure_grad_cam.report(trained.run, 1)

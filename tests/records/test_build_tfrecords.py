@@ -58,7 +58,7 @@ CASES = {
     ),
     "no such ending": (
         {"catalogue": "good.xlsx"},
-        ["good.xlsx", "'.xlsx' is of no known table format"],
+        ["good.xlsx", "'.xlsx' is not a supported table format"],
     ),
     "web address": ({"catalogue": "http://x.org/t.csv"}, ["nothing is fetched over http"]),
     "output in the web": ({"output_dir": "https://x.org/r"}, ["nothing is fetched over https"]),

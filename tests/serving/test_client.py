@@ -71,9 +71,9 @@ def test_what_the_server_refuses_is_bad_input(address, exported):
         Client(address, "shop").photos(files, "x")
     with pytest.raises(InputError, match="Servable not found for request: Latest"):
         Client(address, "other").photos(files)
-    with pytest.raises(InputError, match="one row at least"):
+    with pytest.raises(InputError, match="at least one row"):
         Client(address, "shop").photos([])
-    with pytest.raises(InputError, match="is no address of a model"):
+    with pytest.raises(InputError, match="not a model's address"):
         Client("127.0.0.1:8501", "shop")
 
 

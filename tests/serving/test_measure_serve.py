@@ -39,9 +39,9 @@ def test_the_slope_of_memory_is_that_between_the_loads():
 
 def test_photos_and_a_model_are_needed(exported, tmp_path):
     none = run_tool("soak", f"--model={tmp_path}", f"--photos={exported.path / 'images'}")
-    require_bad_input(none, f"{tmp_path}: holds no version folders")
+    require_bad_input(none, f"{tmp_path}: contains no version folders")
     none = run_tool("soak", f"--model={exported.model}", f"--photos={tmp_path}")
-    require_bad_input(none, "holds 0 JPEG files; 64 are needed")
+    require_bad_input(none, "contains 0 JPEG files; 64 are required")
 
 
 @pytest.mark.slow

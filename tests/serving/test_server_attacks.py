@@ -234,9 +234,9 @@ def test_a_client_that_was_answered_outlasts_half_heads(folder, exported):
     [
         (gzip.compress(b'{"inputs":[' + b"[]," * 80_000 + b"[]]}"), "gzip", 400, VALUES),
         (gzip.compress(b" " * 2**22), "gzip", 413, "more than 262,144 bytes"),
-        (b"\x1f\x8bno gzip at all", "gzip", 400, "is no gzip"),
-        (gzip.compress(b"{}")[:-1], "gzip", 400, "is no whole gzip"),
-        (b"{}", "br", 415, "'br' is not read"),
+        (b"\x1f\x8bno gzip at all", "gzip", 400, "is not valid gzip"),
+        (gzip.compress(b"{}")[:-1], "gzip", 400, "not one complete gzip stream"),
+        (b"{}", "br", 415, "'br' is not supported"),
         (b'{"inputs":[' + b"[]," * 80_000 + b"[]]}", "", 400, VALUES),
     ],
 )

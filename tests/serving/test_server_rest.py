@@ -157,7 +157,7 @@ REFUSED = [
     ({"instances": [{"image_bytes": {"b64": 3}}]}, None, 400, "not formatted correctly for base64"),
     ({"instances": ["\ud800"]}, None, 400, "Unable to decode"),
     ({"instances": [3]}, None, 400, "not of expected type: string"),
-    ({"instances": [["a"], ["b", "c"]]}, None, 400, "not all of one size"),
+    ({"instances": [["a"], ["b", "c"]]}, None, 400, "lists differ in size"),
     ({"instances": ["a", {"image_bytes": "b"}]}, None, 400, "mixed"),
     ({"instances": ["a"] * 9}, None, 400, "9 rows; at most 8"),
     ({"instances": [b64(wide_png())]}, None, 400, "photo 0 is 300 x 200 pixels"),
@@ -184,7 +184,7 @@ REFUSED = [
     ),
     ({"inputs": [[[[1, 2, 3]]]], "signature_name": "pixels"}, None, 400, "[B, 32, 32, 3] is exp"),
     ({"inputs": [256], "signature_name": "pixels"}, None, 400, "cannot convert 256 to uint8"),
-    ({"inputs": [2**70], "signature_name": "pixels"}, None, 400, "a number beyond uint8"),
+    ({"inputs": [2**70], "signature_name": "pixels"}, None, 400, "out of range for uint8"),
     ({"inputs": ["x" * 300_000]}, None, 413, "more than 262,144 bytes"),
 ]
 

@@ -177,7 +177,7 @@ def test_what_cannot_be_served_is_said_in_one_line(folder, tmp_path, exported):
     missing = tmp_path / "nowhere"
     require_bad_input(run_tool("serve", f"--model={missing}"), f"{missing}", "does not exist")
     one = folder / "1"
-    require_bad_input(run_tool("serve", f"--model={one}"), "name the folder of versions")
+    require_bad_input(run_tool("serve", f"--model={one}"), "use the folder of versions")
     (tmp_path / "empty").mkdir()
     empty = run_tool("serve", f"--model={tmp_path / 'empty'}")
     require_bad_input(empty, "no version could be loaded", "saved_model.pb")

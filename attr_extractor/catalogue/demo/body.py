@@ -1,6 +1,6 @@
-"""Demo catalogue: who or what wears the product - a person, a mannequin, a hanger, or nothing.
+"""Demo catalogue: the wearer of the product - a person, a mannequin or a hanger.
 
-Arms, midriff and legs are not decoration: they show where a sleeve, a hem or a neckline ends.
+Arms, midriff and legs are needed: they show where a sleeve, a hem or a neckline ends.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ SKINS: tuple[Rgb, ...] = ((236, 196, 164), (214, 164, 126), (176, 124, 88), (122
 HAIRS: tuple[Rgb, ...] = ((52, 36, 28), (30, 26, 26), (110, 70, 40))
 MANNEQUINS: tuple[Rgb, ...] = ((232, 212, 182), (206, 176, 142), (104, 84, 70))
 
-LEGGINGS: Rgb = (196, 168, 128)  # beige: no named colour of the schema, so it cannot mislead
+LEGGINGS: Rgb = (196, 168, 128)  # beige: not a named colour of the schema, so it cannot mislead
 SHOULDER = (14.0, 5.0)
 
 
 def arm_line(spread: float) -> tuple[tuple[float, float], ...]:
-    """Shoulder, elbow and wrist of the right arm; `spread` 0 (hanging) .. 1 (held away)."""
+    """Return shoulder, elbow and wrist of the right arm; `spread`: 0 (hanging) .. 1 (held away)."""
     return SHOULDER, (19.5 + 3 * spread, 23.0 - spread), (22.0 + 8 * spread, 42.0 - 3 * spread)
 
 
 def draw_neck_and_torso(pen: Pen, skin: Rgb) -> None:
-    """The bare neck and torso of a wearer or mannequin."""
+    """Draw the bare neck and torso of a person or mannequin."""
     edge = mix(skin, (0, 0, 0), 0.3)
     right = [
         (1.8, -12.2),
@@ -40,7 +40,7 @@ def draw_neck_and_torso(pen: Pen, skin: Rgb) -> None:
 
 
 def draw_head(pen: Pen, skin: Rgb, tone: int) -> None:
-    """No face: most of the head is above the photo's edge, as in a shop's pictures."""
+    """Draw a head without a face; most of it is above the photo's edge, as in shop photos."""
     hair = HAIRS[tone % len(HAIRS)]
     pen.fill(curve((0, -27), (7.8, -23), (8, -14), (6, -8), (0, -12), (-6, -8), (-8, -14),
                    (-7.8, -23), (0, -27)), hair)  # fmt: skip
@@ -54,7 +54,7 @@ def draw_head(pen: Pen, skin: Rgb, tone: int) -> None:
 
 
 def draw_arms(pen: Pen, skin: Rgb, spread: float) -> None:
-    """Two arms; `spread` is how far the hands stand off the body."""
+    """Draw two arms; `spread` is the distance of the hands from the body, 0 .. 1."""
     edge = mix(skin, (0, 0, 0), 0.3)
     (sx, sy), (ex, ey), (wx, wy) = arm_line(spread)
     outer = curve((sx - 3, sy - 2), (sx + 2.6, sy + 4), (ex + 2.6, ey), (wx + 2.2, wy))
@@ -66,7 +66,7 @@ def draw_arms(pen: Pen, skin: Rgb, spread: float) -> None:
 
 
 def draw_legs(pen: Pen, skin: Rgb) -> None:
-    """Two legs with feet, from the hips down."""
+    """Draw two legs with feet, from the hips down."""
     edge = mix(skin, (0, 0, 0), 0.3)
     shoe = mix(skin, (20, 20, 20), 0.6)
     outer = curve((12.2, 46), (12.2, 54), (10.6, 66), (10.4, 74), (8.6, 87))
@@ -79,20 +79,20 @@ def draw_legs(pen: Pen, skin: Rgb) -> None:
 
 
 def draw_trousers(pen: Pen) -> None:
-    """Neutral trousers, so that a photo of a top does not end in bare hips."""
+    """Draw neutral trousers, so that a photo of a top does not show bare hips."""
     draw_legs(pen, LEGGINGS)
     right = [(9.2, 36), (12.2, 46), (12.2, 54), (1, 54)]
     pen.fill([*right, (0, 50), *mirror(right)], LEGGINGS)
 
 
 def draw_waist(pen: Pen, skin: Rgb) -> None:
-    """Where a mannequin for trousers and skirts ends."""
+    """Draw the upper end of a mannequin for trousers and skirts."""
     pen.fill(curve((-9.9, 31), (-9.4, 26.4), (0, 25.2), (9.4, 26.4), (9.9, 31)), skin,
              mix(skin, (0, 0, 0), 0.3), 0.35)  # fmt: skip
 
 
 def draw_hanger(pen: Pen) -> None:
-    """A hanger, for garments that nobody wears."""
+    """Draw a hanger, for garments without a wearer."""
     wood, metal = (150, 104, 62), (150, 152, 156)
     pen.line(curve((0, -2), (0, -7), (3, -9), (2.5, -12.5), (-1.2, -12.6)), metal, 0.9)
     pen.line([(-13, 4.5), (0, -2), (13, 4.5)], wood, 1.8)

@@ -11,9 +11,9 @@ from attr_extractor.catalogue.demo.surface import Cloth, Rgb, lighten, luminance
 from attr_extractor.catalogue.demo.tops import Wear
 
 _WAIST, _CROTCH = 30.0, 51.0
-DENIM: Rgb = (92, 100, 118)  # takes the brightness out of a dye
+DENIM: Rgb = (92, 100, 118)  # mixed into a dye to make it duller
 STITCH: Rgb = (222, 150, 70)
-# Half width of a leg at crotch, half way down, and at its end.
+# Half width of a leg at the crotch, halfway down and at its end.
 LEG_SHAPES: dict[str, tuple[float, float, float]] = {
     "straight": (7.6, 7.0, 6.8),
     "tapered": (7.2, 4.9, 3.4),
@@ -23,12 +23,12 @@ WASHES: tuple[str, ...] = ("plain wash", "faded", "ripped")
 
 
 def draw_trousers(pen: Pen, cloth: Cloth, values: dict[str, str]) -> None:
-    """Both legs and the hips, without waistband."""
+    """Draw both legs and the hips, without the waistband."""
     end = LENGTHS[values["garment_length"]] + 1.5
     thigh, middle, foot = LEG_SHAPES[values["leg_shape"]]
     center = 7.4
     half = (end + _CROTCH) / 2
-    lean = 0.4 * max(0.0, foot - 7)  # flares spread outwards, so that the legs stay apart
+    lean = 0.4 * max(0.0, foot - 7)  # shift flares outwards so that the legs stay separate
     outer = [*curve((10.6, _WAIST), (13.8, 42), (center + thigh - 0.4, _CROTCH),
                     (center + middle, half)), (center + lean + foot, end)]  # fmt: skip
     inner = [(max(0.6, center + lean - foot), end), (max(0.5, center - middle), half),
@@ -42,7 +42,7 @@ def draw_trousers(pen: Pen, cloth: Cloth, values: dict[str, str]) -> None:
 
 
 def draw_jeans(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """Jeans with their leg shape, wash, closure, pockets and belt."""
+    """Draw jeans with their leg shape, wash, closure, pockets and belt."""
     if luminance(cloth.base) < 200:
         cloth = dataclasses.replace(cloth, base=mix(cloth.base, DENIM, 0.25))
     draw_trousers(pen, cloth, values)
@@ -75,7 +75,7 @@ def _draw_fly(pen: Pen, cloth: Cloth, closure: str) -> None:
 def _draw_wash(pen: Pen, cloth: Cloth, values: dict[str, str]) -> None:
     wash, end = values["wash"], LENGTHS[values["garment_length"]]
     if wash == "faded":
-        # Black and white cloth fade too: towards grey, and towards the blue of old denim.
+        # White cloth cannot become paler, so it fades towards the blue of old denim.
         worn_out = (150, 172, 205) if luminance(cloth.base) > 200 else (255, 255, 255)
         for step in range(6):
             pale, width = mix(cloth.base, worn_out, 0.2 + 0.11 * step), 4.0 - 0.6 * step
@@ -98,7 +98,7 @@ def _draw_wash(pen: Pen, cloth: Cloth, values: dict[str, str]) -> None:
 
 
 def draw_pyjamas(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """Pyjamas with their leg shape and their drawstring or elastic."""
+    """Draw pyjamas with their leg shape and drawstring or elastic."""
     draw_trousers(pen, cloth, values)
     band = [(-10.8, _WAIST - 2), (10.8, _WAIST - 2), (11.4, _WAIST + 4.5), (-11.4, _WAIST + 4.5)]
     if values["closure_type"] == "elastic":

@@ -1,7 +1,7 @@
-"""Demo catalogue: writes the photos, the seller's half-filled table and the truth behind it.
+"""Demo catalogue: write the photos, the seller's half-filled table and the ground truth.
 
 catalogue.csv   product_id, image, one column per attribute; the input of build_tfrecords.py
-truth.csv       the same rows without gaps and faults, to inspect and to test against
+truth.csv       the same rows without missing or wrong cells, for inspection and tests
 images/         p00000_0.jpg; about one product in ten also has p00000_1.jpg
 """
 
@@ -33,7 +33,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.schema import SEPARATOR, Schema
 
 JPEG_QUALITY = 88
-PRODUCTS_PER_CALL = 16  # drawn by a worker in one go
+PRODUCTS_PER_CALL = 16  # drawn by a worker per task
 
 
 def write_demo_catalogue(
@@ -44,14 +44,17 @@ def write_demo_catalogue(
     schema: Schema,
     num_workers: int = 2,
 ) -> None:
-    """Writes a catalogue of `num_products` drawn products below `output_dir`.
+    """Write a catalogue of `num_products` drawn products to `output_dir`.
 
-    Same arguments, same bytes; product i depends neither on `num_products` nor on `num_workers`,
-    the number of processes. Raises InputError for a number below 1, for a schema that holds a
-    value without a drawing, and where the disk is full.
+    Deterministic: the same arguments write the same bytes. Product i depends neither on
+    `num_products` nor on `num_workers`, the number of processes.
+
+    Raises:
+      InputError: if `num_products` is below 1, if the schema contains a value without a drawing,
+        or if the disk is full.
     """
     if num_products < 1:
-        raise InputError(f"num_products is {num_products}; a catalogue needs 1 product or more")
+        raise InputError(f"num_products is {num_products}; it must be at least 1")
     require_drawable(schema)
     output_dir = Path(output_dir)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ def write_demo_catalogue(
 def _write_product(
     output_dir: Path, schema: Schema, seed: int, index: int
 ) -> tuple[list[str], list[str]]:
-    """Draws one product's photos; returns its row as the seller filled it, and the true one."""
+    """Draw one product's photos; return the seller's row and the true row."""
     product = draw_product(schema, seed, index)
     rng = stream(seed, index, STREAM_TABLE)
     photos = 2 if rng.uniform() < noise.SECOND_PHOTOS else 1

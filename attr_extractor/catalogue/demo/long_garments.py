@@ -1,6 +1,4 @@
-"""Demo catalogue: garments that hang from shoulders or waist to the legs - dress, kurta, sari and
-skirt.
-"""
+"""Demo catalogue: draw garments that cover the legs - dress, kurta, sari and skirt."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ _DRESS_CUT = Cut(chest=12.6, waist=10.2, hem=13.0, sleeve=4.2)
 
 
 def draw_skirt_part(pen: Pen, cloth: Cloth, values: dict[str, str]) -> list[tuple[float, float]]:
-    """From the waist down, in `skirt_shape`, `garment_length` and `hem_shape`; returns the hem."""
+    """Draw a skirt by `skirt_shape`, `garment_length` and `hem_shape`; return the hem."""
     bottom = LENGTHS[values["garment_length"]]
     shape = values["skirt_shape"]
     if shape == "tiered":
@@ -43,14 +41,14 @@ def draw_skirt_part(pen: Pen, cloth: Cloth, values: dict[str, str]) -> list[tupl
 def _draw_tiers(pen: Pen, cloth: Cloth, bottom: float, hem_shape: str) -> list[tuple[float, float]]:
     height = (bottom - WAIST) / 3
     hem: list[tuple[float, float]] = []
-    for tier in (2, 1, 0):  # the upper tier lies over the one below
+    for tier in (2, 1, 0):  # upper tiers overlap lower ones
         top, wide = WAIST + tier * height, 15.5 + 4.2 * tier
-        # Rounded tiers would bare the sides of the ones below; only the last is rounded.
+        # Rounded tiers would expose the sides of the tiers below; only the last is rounded.
         rounded = hem_shape == "curved" and tier < 2
         line = trims.hem_line("straight" if rounded else hem_shape, wide, top + height)
         if tier == 2:
             hem = line
-        upper = top - (8 if tier else 0)  # tucked under, also where a slanted hem rises
+        upper = top - (8 if tier else 0)  # tucked under, even if a slanted hem rises
         pen.cloth([(-wide + 5, upper), (wide - 5, upper), *line], cloth)
         pen.fill([*line, *((x * 0.99, y - 3.0) for x, y in reversed(line))], cloth.trim)
         pen.line(line, cloth.ink, 1.4)
@@ -62,7 +60,7 @@ def _draw_tiers(pen: Pen, cloth: Cloth, bottom: float, hem_shape: str) -> list[t
 
 
 def _y_at(hem: list[tuple[float, float]], x: float) -> float:
-    """y of the hem at `x`, linear between its points."""
+    """Return y of the hem at `x`, by linear interpolation."""
     for (x0, y0), (x1, y1) in zip(hem, hem[1:]):
         if min(x0, x1) <= x <= max(x0, x1) and x0 != x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
@@ -70,7 +68,7 @@ def _y_at(hem: list[tuple[float, float]], x: float) -> float:
 
 
 def draw_dress(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """A dress: bodice, sleeves, neckline and skirt."""
+    """Draw a dress: bodice, sleeves, neckline and skirt."""
     sleeve = values["sleeve_length"]
     opening = trims.NECKLINES[values["neck_type"]]
     tops.draw_sleeves(pen, cloth, sleeve, _DRESS_CUT, wear.spread)
@@ -86,7 +84,7 @@ def draw_dress(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
 
 
 def draw_skirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """A skirt with its shape, length and hem."""
+    """Draw a skirt with its shape, length and hem."""
     hem = draw_skirt_part(pen, cloth, values)
     trims.draw_border(pen, cloth, values["border"], hem)
     band = [(-10.6, WAIST - 4), (10.6, WAIST - 4), (10.4, WAIST + 1), (-10.4, WAIST + 1)]
@@ -96,7 +94,7 @@ def draw_skirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
 
 
 def draw_kurta(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """A long tunic with side slits and a buttoned placket, over leggings."""
+    """Draw a long tunic with side slits and a buttoned placket, over leggings."""
     cut, sleeve = tops.FITS[values["fit"]], values["sleeve_length"]
     bottom = LENGTHS[values["garment_length"]]
     opening = trims.NECKLINES[values["neck_type"]]
@@ -104,7 +102,7 @@ def draw_kurta(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
         draw_legs(pen, LEGGINGS)
     tops.draw_sleeves(pen, cloth, sleeve, cut, wear.spread)
     hem = trims.hem_line(values["hem_shape"], cut.hem + 0.08 * (bottom - 48), bottom)
-    # The back panel shows in the slits, between the sides of the front and its own.
+    # The back panel is visible in the slits, beyond the narrower front.
     slit = 42.0
     back = [(x * 1.1, y) for x, y in hem]
     pen.fill([(-cut.hem, slit), (cut.hem, slit), *back], cloth.inside, cloth.ink)
@@ -123,7 +121,7 @@ def draw_kurta(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
 
 
 def draw_sari(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """A blouse, pleats down to the feet, and the pallu across the chest and over a shoulder."""
+    """Draw a blouse, pleats down to the feet, and the pallu across chest and shoulder."""
     blouse = Cloth(cloth.trim, cloth.accent, None)
     sleeve = values["sleeve_length"]
     tops.draw_sleeves(pen, blouse, sleeve, _DRESS_CUT, wear.spread)

@@ -1,5 +1,5 @@
-"""Demo catalogue: what is wrong with real tables - empty cells, contradictions, odd spellings and
-broken image files - each kind seeded, its size a named constant.
+"""Demo catalogue: simulate the faults of real tables - empty cells, contradictions, misspellings
+and broken image files. Every kind is seeded; its frequency is a named constant.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ import numpy as np
 from attr_extractor.catalogue.demo.products import Product, allowed_values
 from attr_extractor.schema import SEPARATOR, Attribute, Schema, fold
 
-# Shares of the cells that apply.
+# Shares of applicable cells.
 EMPTY_CELLS = 0.15
 EMPTY_CATEGORIES = 0.02
 NAMED_MISSING_CELLS = 0.01  # "NA" or "-"
 MISSPELT_CELLS = 0.01
-SYNONYM_CELLS = 0.05  # where the value has a synonym
+SYNONYM_CELLS = 0.05  # if the value has a synonym
 OTHER_CASE_CELLS = 0.05
 # Shares of the products.
 FILLED_WHERE_NOT_APPLICABLE = 0.01
 TWO_EXCLUSIVE_VALUES = 0.01
 SECOND_PHOTOS = 0.1
 
-# Of every PERIOD products, the ones whose first photo is broken, and how. By position and not by
-# chance, so that a small catalogue holds each kind too.
+# Positions within every period whose first photo is broken, and how. Fixed rather than random, so
+# that a small catalogue also contains each kind.
 BROKEN_PHOTO_PERIOD = 300
 BROKEN_PHOTOS: dict[int, str] = {
     17: "truncated JPEG",
     58: "empty file",
     99: "text file",
-    140: "PNG named .jpg",  # readable: must be accepted
+    140: "PNG named .jpg",  # valid: must be accepted
     181: "no file",
 }
 
 
 def seller_cells(schema: Schema, product: Product, rng: np.random.Generator) -> dict[str, str]:
-    """What the seller filled in for a product: attribute -> cell of the table."""
+    """Return attribute -> cell of the table as the seller filled it in."""
     cells = {
         a.name: _seller_cell(schema, a, product.values[a.name], rng) for a in schema.attributes
     }
@@ -56,12 +56,12 @@ def seller_cells(schema: Schema, product: Product, rng: np.random.Generator) -> 
 
 
 def broken_photo(index: int) -> str | None:
-    """How the first photo of product `index` is broken; None for most."""
+    """Return how the first photo of product `index` is broken; None for most."""
     return BROKEN_PHOTOS.get(index % BROKEN_PHOTO_PERIOD)
 
 
 def write_broken(path: Path, jpeg: bytes, how: str) -> None:
-    """Writes what is left of a photo (a good JPEG) at `path`; nothing for "no file"."""
+    """Write a broken version of a photo (a valid JPEG) to `path`; nothing for "no file"."""
     if how == "truncated JPEG":
         path.write_bytes(jpeg[: len(jpeg) // 2])
     elif how == "empty file":
@@ -91,7 +91,7 @@ def _seller_cell(
 
 
 def _misspelt(attribute: Attribute, value: str, rng: np.random.Generator) -> str:
-    """The value with a letter lost, or doubled where the rest would still be known."""
+    """Return the value with one letter dropped, or replaced if the result would still be known."""
     at = int(rng.integers(1, len(value)))
     for letter in ("", value[at - 1] * 2, "x"):
         wrong = value[:at] + letter + value[at + 1 :]

@@ -1,8 +1,8 @@
-"""Demo catalogue: draws shapes, given in body units, on a transparent layer.
+"""Demo catalogue: draw shapes, given in body units, on a transparent layer.
 
-Body units: x = 0 is the middle of the body, y grows downwards, y = 0 is the base of the neck and
-a foot stands at about y = 90. `matrix` carries zoom, rotation and shift of a photo, so garments
-are described once and upright. Imports Pillow and NumPy only.
+Body units: x = 0 is the middle of the body, y points downwards, y = 0 is the base of the neck and
+the feet are at about y = 90. `matrix` applies the zoom, rotation and shift of a photo, so garments
+are defined once, upright. Imports only Pillow and NumPy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def curve(*points: tuple[float, float], steps: int = 7) -> list[tuple[float, float]]:
-    """Smooth line (Catmull-Rom) through `points`, both ends included."""
+    """Return a smooth curve (Catmull-Rom) through `points`, including both ends."""
     p = np.asarray([points[0], *points, points[-1]], np.float64)  # [n + 2, 2]
     t = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
     pieces = [
@@ -35,12 +35,12 @@ def curve(*points: tuple[float, float], steps: int = 7) -> list[tuple[float, flo
 
 
 def mirror(points: Points) -> list[tuple[float, float]]:
-    """The other half of a symmetric outline: x negated, order reversed."""
+    """Return the other half of a symmetric outline: x negated, order reversed."""
     return [(-x, y) for x, y in reversed(points)]
 
 
 class Pen:
-    """Draws on `layer` (RGBA, `size` = width, height in pixels) through `matrix` (float[2, 3])."""
+    """Pen on `layer` (RGBA, `size` = width, height in pixels), mapped by `matrix` (float[2, 3])."""
 
     def __init__(self, size: tuple[int, int], matrix: np.ndarray):
         self.layer = Image.new("RGBA", size)
@@ -49,14 +49,14 @@ class Pen:
         self._draw = ImageDraw.Draw(self.layer)
 
     def fill(self, points: Points, color: Rgb, edge: Rgb | None = None, width: float = 0.5) -> None:
-        """Filled polygon; `edge` outlines it, `width` in body units."""
+        """Draw a filled polygon, outlined in colour `edge` if given; `width` is in body units."""
         pixels = self._pixels(points)
         self._draw.polygon(pixels, fill=color)
         if edge is not None:
             self._stroke([*pixels, pixels[0], pixels[1]], edge, width)
 
     def cloth(self, points: Points, cloth: Cloth, edge: bool = True) -> None:
-        """Polygon of the product's cloth: its plain colour, or its pattern."""
+        """Draw a polygon filled with the product's cloth: a plain colour or a pattern."""
         if cloth.texture is None:
             self.fill(points, cloth.base, cloth.ink if edge else None)
             return
@@ -74,13 +74,13 @@ class Pen:
             self._stroke([*pixels, pixels[0], pixels[1]], cloth.ink, 0.5)
 
     def line(self, points: Points, color: Rgb, width: float = 0.5) -> None:
-        """Open line through `points`; `width` in body units."""
+        """Draw an open line through `points`; `width` is in body units."""
         self._stroke(self._pixels(points), color, width)
 
     def dot(
         self, center: tuple[float, float], radius: float, color: Rgb, edge: Rgb | None = None
     ) -> None:
-        """Filled circle; `radius` in body units."""
+        """Draw a filled circle; `radius` is in body units."""
         (x, y), r = self._pixels([center])[0], radius * self.unit
         box = (x - r, y - r, x + r, y + r)
         self._draw.ellipse(box, fill=color, outline=edge, width=max(1, round(0.35 * self.unit)))

@@ -1,5 +1,7 @@
-"""Demo catalogue: one photo from attribute values - picks the drawing of the category, the wearer
-and the part of the body that fills the photo. Imports Pillow and NumPy only.
+"""Demo catalogue: draw one photo from attribute values.
+
+Selects the drawing function of the category, the wearer and the visible part of the body. Imports
+only Pillow and NumPy.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ FRAMES = {
     "shoes": (-44.0, 2.0, 51.0, 68.0),
 }
 
-# Photo pixels per tile pixel, for patterns that survive a model's 80 pixels.
+# Photo pixels per tile pixel; patterns must stay visible at a model's 80 pixels.
 _PATTERN_SCALE = 0.42
 
-# Every value that the drawings know, by attribute; the schema may hold no other.
+# Every value with a drawing, by attribute; a schema must not contain any other value.
 DRAWN_VALUES: dict[str, tuple[str, ...]] = {
     "category": tuple(_DRAWINGS),
     "color": tuple(surface.COLORS),
@@ -66,10 +68,10 @@ DRAWN_VALUES: dict[str, tuple[str, ...]] = {
 
 
 def draw_photo(values: Mapping[str, tuple[str, ...]], look: Look, scene: Scene) -> Image.Image:
-    """The photo (RGB, `scene.size`) of a product.
+    """Draw the photo (RGB, `scene.size`) of a product.
 
-    `values` maps attribute -> its values; "category" and "color" (ground first, then accent) must
-    be there, any other attribute falls back to its first drawn value. Same arguments, same pixels.
+    `values` maps attribute -> values. "category" and "color" (ground first, then accent) are
+    required; any other missing attribute gets its first drawn value. Deterministic.
     """
     worn = {name: drawn[0] for name, drawn in DRAWN_VALUES.items()}
     worn.update((name, cell[0]) for name, cell in values.items() if cell)
@@ -77,7 +79,7 @@ def draw_photo(values: Mapping[str, tuple[str, ...]], look: Look, scene: Scene) 
     frame = FRAMES[category]
     if category == "shoes":  # wider than high
         scene = dataclasses.replace(scene, size=scene.size[::-1])
-    # Only shoes may face either way: a flipped shirt would show its text mirrored.
+    # Only shoes may be flipped: a flipped shirt would show mirrored text.
     pen = Pen(scene.layer_size, scene.matrix(frame, may_flip=category == "shoes"))
     cloth = surface.make_cloth(
         values["color"],
@@ -95,7 +97,7 @@ def draw_photo(values: Mapping[str, tuple[str, ...]], look: Look, scene: Scene) 
 
 
 def _put_on(pen: Pen, category: str, scene: Scene, look: Look) -> Wear:
-    """Draws the wearer that the scene asks for and the category allows."""
+    """Draw the wearer selected by the scene, if the category allows it; return the `Wear`."""
     person = body.SKINS[scene.tone % len(body.SKINS)]
     mannequin = body.MANNEQUINS[scene.tone % len(body.MANNEQUINS)]
     skin = person if scene.presence < 0.5 else mannequin

@@ -1,6 +1,6 @@
-"""Demo catalogue: which values a product has, drawn from the schema's own lists.
+"""Demo catalogue: sample the attribute values of a product from the schema's lists.
 
-A product depends on (seed, index) alone, so product i is the same in a catalogue of any size.
+A product depends only on (seed, index), so product i is the same in a catalogue of any size.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from attr_extractor.catalogue.demo.surface import Look, contrasts
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import Attribute, Schema
 
-# Each value is drawn this much less often than the one before it: three values get 43, 32 and
-# 24 %, so a model has to beat "always the most frequent value" but finds photos of every value.
+# Ratio between the frequencies of successive values: three values get 43, 32 and 24 %, so that
+# "always the most frequent value" is a meaningful baseline but every value has photos.
 VALUE_DECAY = 0.75
 CATEGORY_DECAY = 0.95
 COLOR_DECAY = 0.86
-# Share of printed garments with a plain ground; sellers seldom print on a pattern.
+# Share of printed garments with a plain ground; prints on a pattern are rare in practice.
 PRINTS_ON_SOLID = 0.6
-# Streams of random numbers of one product. None is 0: SeedSequence takes [seed, index] and
-# [seed, index, 0] for the same.
+# Random number streams of one product. None is 0: SeedSequence treats [seed, index] and
+# [seed, index, 0] as equal.
 STREAM_VALUES, STREAM_TABLE, STREAM_PHOTOS = 1, 2, 3
 
 _PLAIN = {"pattern": "solid", "print_type": "no print", "border": "no border"}
@@ -30,7 +30,7 @@ _PLAIN = {"pattern": "solid", "print_type": "no print", "border": "no border"}
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """`values` maps every attribute to the product's values; () where it does not apply."""
+    """A product; `values` maps every attribute to its values, () if it does not apply."""
 
     index: int
     values: dict[str, tuple[str, ...]]
@@ -38,23 +38,23 @@ class Product:
 
     @property
     def product_id(self) -> str:
-        """The identifier in the table, from the product's number."""
+        """Return the product's identifier in the table."""
         return f"p{self.index:05d}"
 
 
 def stream(seed: int, index: int, *which: int) -> np.random.Generator:
-    """Random numbers of one product for one purpose."""
+    """Return the random number generator of one product for one purpose."""
     return np.random.default_rng([seed, index, *which])
 
 
 def draw_product(schema: Schema, seed: int, index: int) -> Product:
-    """The true values of product `index`."""
+    """Sample the true values of product `index`."""
     rng = stream(seed, index, STREAM_VALUES)
     category = _pick(rng, schema[schema.category].values, CATEGORY_DECAY)
     values: dict[str, tuple[str, ...]] = {}
     for attribute in schema.attributes:
         allowed = allowed_values(attribute, category)
-        # Drawn even where it is not used: one attribute more or less leaves the others alone.
+        # Drawn even if unused, so that adding or removing an attribute does not change the others.
         u = float(rng.uniform())
         if attribute.name == schema.category:
             values[attribute.name] = (category,)
@@ -69,18 +69,18 @@ def draw_product(schema: Schema, seed: int, index: int) -> Product:
 
 
 def allowed_values(attribute: Attribute, category: str) -> list[str]:
-    """Values that a product of `category` may have, in the schema's order; [] if none applies."""
+    """Return the values allowed for `category`, in schema order; [] if it does not apply."""
     if attribute.applies_to is not None and category not in attribute.applies_to:
         return []
     return attribute.values_by_category.get(category, attribute.values)
 
 
 def require_drawable(schema: Schema) -> None:
-    """Raises InputError for an attribute or a value that the demo has no drawing for."""
+    """Raise InputError if an attribute or a value has no drawing."""
     if schema.category != "category" or "color" not in schema.names:
         raise InputError(
-            f"schema {schema.name!r}: the demo draws schemas whose category is named 'category' "
-            "and that have the attribute 'color'"
+            f"schema {schema.name!r}: the demo requires a category named 'category' "
+            "and an attribute 'color'"
         )
     for attribute in schema.attributes:
         drawn = DRAWN_VALUES.get(attribute.name)
@@ -100,7 +100,7 @@ def require_drawable(schema: Schema) -> None:
 def _pick_colors(
     rng: np.random.Generator, allowed: list[str], values: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """Ground, and the accent where a pattern, print or border shows one."""
+    """Return the ground colour, and the accent if a pattern, print or border shows one."""
     ground = _pick(rng, allowed, COLOR_DECAY)
     accents = [color for color in allowed if contrasts(color, ground)]
     accent = _pick(rng, accents, COLOR_DECAY) if accents else None

@@ -1,7 +1,7 @@
-"""Demo catalogue: where in a drawn photo an attribute is to be seen, from the drawings' own lines.
+"""Demo catalogue: regions of a drawn photo that show an attribute, from the drawing outlines.
 
-A region holds what any value of the attribute would cover, not only the product's own: a v-neck
-is told from a round one also by where its tip is not.
+A region covers every value of the attribute, not only that of the product: the absence of a tip
+also distinguishes a round neck from a v-neck.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NECKBAND = 2.8  # width of the band along a neckline, in body units
 
 
 def regions(values: Mapping[str, tuple[str, ...]], scene: Scene) -> dict[str, np.ndarray]:
-    """Attribute -> bool [H, W] of the photo that `draw_photo` makes of the same arguments.
+    """Return attribute -> bool [H, W] mask of `draw_photo`'s photo for the same arguments.
 
-    Holds `neck_type`, every neckline with its band, and `sleeve_length`, both arms and the longest
-    sleeves; only where the attribute applies, so where it has a value.
+    Contains `neck_type` (every neckline with its band) and `sleeve_length` (both arms and the
+    longest sleeves), each only if the attribute applies, that is, has a value.
     """
     found = {}
     for attribute, draw in (("neck_type", _draw_necks), ("sleeve_length", _draw_arms)):
@@ -45,6 +45,6 @@ def _draw_necks(pen: Pen, values: Mapping[str, tuple[str, ...]], scene: Scene) -
 
 
 def _draw_arms(pen: Pen, values: Mapping[str, tuple[str, ...]], scene: Scene) -> None:
-    cut = tops.FITS[values["fit"][0] if values["fit"] else "slim"]  # as narrow as a dress
+    cut = tops.FITS[values["fit"][0] if values["fit"] else "slim"]  # dresses have a slim cut
     body.draw_arms(pen, _INK, scene.spread)
     tops.draw_sleeves(pen, Cloth(_INK, _INK, None), "long sleeve", cut, scene.spread)

@@ -1,6 +1,6 @@
-"""Demo catalogue: everything of a photo that does not belong to the product - format, pose,
-background, shadow and light. A scene is drawn from its own random numbers, so the same scene can
-show two products that differ in one attribute only.
+"""Demo catalogue: the parts of a photo that are independent of the product - format, pose,
+background, shadow and light. A scene has a separate random stream, so the same scene can show two
+products that differ in only one attribute.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SUPERSAMPLING = 2
 FORMATS: tuple[tuple[int, int], ...] = ((256, 320), (240, 320), (272, 320))
 BACKGROUNDS: tuple[str, ...] = ("studio", "gradient", "wall", "floor", "room")
 MAX_ANGLE = 9.0  # degrees
-MAX_SHIFT = 0.03  # of the format's height
+MAX_SHIFT = 0.03  # fraction of the photo's height
 SCALES = (0.88, 1.04)
 _BICUBIC = Image.Resampling.BICUBIC
 _WALLS: tuple[Rgb, ...] = ((214, 200, 184), (186, 204, 206), (206, 190, 204), (196, 206, 180),
@@ -27,16 +27,16 @@ _WOODS: tuple[Rgb, ...] = ((186, 148, 106), (150, 112, 78), (206, 176, 138))
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Where and how one photo was taken."""
+    """Setting and camera parameters of one photo."""
 
     size: tuple[int, int]  # width, height in pixels
     background: str
     angle: float  # degrees, clockwise
     scale: float
-    shift: tuple[float, float]  # share of the height
+    shift: tuple[float, float]  # fraction of the height
     spread: float  # of the arms
-    presence: float  # 0 .. 1: person, mannequin, hanger or flat, as far as the category allows
-    tone: int  # which skin or mannequin
+    presence: float  # 0 .. 1: person, mannequin, hanger or flat lay, if the category allows it
+    tone: int  # index of skin or mannequin colour
     flipped: bool
     light: float  # brightness, about 1
     light_angle: float
@@ -44,7 +44,7 @@ class Scene:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Scene:
-        """A background, pose and light drawn from `rng`."""
+        """Sample a background, pose and light from `rng`."""
         return cls(
             size=FORMATS[int(rng.integers(len(FORMATS)))],
             background=BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))],
@@ -62,11 +62,14 @@ class Scene:
 
     @property
     def layer_size(self) -> tuple[int, int]:
-        """Width and height of the supersampled drawing, pixels."""
+        """Return width and height of the supersampled drawing in pixels."""
         return self.size[0] * SUPERSAMPLING, self.size[1] * SUPERSAMPLING
 
     def matrix(self, frame: tuple[float, float, float, float], may_flip: bool) -> np.ndarray:
-        """float[2, 3], body units -> layer pixels: `frame` (left, top, right, bottom) fits in."""
+        """Return the affine map (float[2, 3]) from body units to layer pixels.
+
+        `frame` (left, top, right, bottom) is scaled to fit into the layer.
+        """
         left, top, right, bottom = frame
         width, height = self.layer_size
         unit = min(width / (right - left), height / (bottom - top)) * self.scale
@@ -82,12 +85,12 @@ class Scene:
 
 
 def compose(layer: Image.Image, scene: Scene) -> Image.Image:
-    """The photo (RGB): background, shadow, product with folds, light."""
+    """Compose the photo (RGB): background, shadow, product with folds, light."""
     rng = np.random.default_rng(scene.seed)
     photo = _background(scene, rng)
     product = layer.reduce(SUPERSAMPLING)
     alpha = product.getchannel("A")
-    # Blurred, the outline gives two things: the shadow behind, and roundness towards the edges.
+    # The blurred outline is used twice: as the shadow and to shade the edges.
     soft = alpha.reduce(8).filter(ImageFilter.GaussianBlur(1.1))
     _cast_shadow(photo, soft, scene)
     round_edges = soft.point(lambda a: 200 + a * 55 // 255).resize(scene.size, _BICUBIC)
@@ -97,7 +100,7 @@ def compose(layer: Image.Image, scene: Scene) -> Image.Image:
     return ImageChops.multiply(photo, _light(scene)).filter(_SOFTEN)
 
 
-# A camera's slight softness; also hides that the drawing knows no texture finer than a pixel.
+# Slight camera blur; also hides the lack of texture finer than a pixel.
 _SOFTEN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, 8, 1, 0, 1, 0))
 
 
@@ -109,7 +112,7 @@ def _cast_shadow(photo: Image.Image, soft: Image.Image, scene: Scene) -> None:
 
 
 def _folds(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """Soft waves across the cloth, at most 12 % dark."""
+    """Return soft waves across the cloth that darken it by at most 12 %."""
     x = np.linspace(0, 1, 24)[None, :, None]
     y = np.linspace(0, 1, 30)[:, None, None]
     waves = sum(
@@ -180,7 +183,7 @@ def _planks(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
 
 
 def _room(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """Window, shelf and carpet, drawn tiny and enlarged: out of focus at no cost."""
+    """Draw window, shelf and carpet at low resolution and upsample them: a cheap blur."""
     wall = _WALLS[int(rng.integers(len(_WALLS)))]
     small = Image.new("RGB", (20, 25), wall)
     draw = ImageDraw.Draw(small)

@@ -1,5 +1,5 @@
-"""Demo catalogue: shoes, seen from the side. Units as in pen.py, but the ground is y = 60 and the
-toe points to the right.
+"""Demo catalogue: draw shoes from the side. Units as in pen.py, but the ground is at y = 60 and
+the toe points to the right.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from attr_extractor.catalogue.demo.surface import Cloth, Rgb, lighten, mix
 from attr_extractor.catalogue.demo.tops import Wear
 
 GROUND = 60.0
-SOLE: Rgb = (206, 186, 152)  # natural rubber: no named colour of the schema
+SOLE: Rgb = (206, 186, 152)  # natural rubber: not a named colour of the schema
 HEELS: dict[str, float] = {"flat": 3.0, "block heel": 20.0, "stiletto": 27.0, "wedge": 19.0}
 TOES: tuple[str, ...] = ("round toe", "pointed toe", "open toe")
 CLOSURES: tuple[str, ...] = ("laces", "buckle", "velcro")
 
 
 def draw_shoes(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """One shoe from the side, with its heel, toe and closure."""
+    """Draw one shoe from the side, with its heel, toe and closure."""
     heel_type, toe = values["heel_type"], values["toe_shape"]
     h = HEELS[heel_type]
     bed = GROUND - 4.0  # top of the sole under the ball of the foot
@@ -49,7 +49,7 @@ def draw_shoes(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
     back_lining = [*curve((-31, back - 24), (-20, back - 26), (-10, back - 24 + 0.3 * h)),
                    (-10, back - 18 + 0.3 * h), (-28, back - 14)]  # fmt: skip
     pen.fill(back_lining, cloth.inside, cloth.ink)
-    if toe == "open toe":  # insole and the far side show through the opening
+    if toe == "open toe":  # the insole and the far side are visible through the opening
         far = curve((10, bed - 14), (19, bed - 12), (26, bed - 6), (24, bed))
         pen.fill([*far, (10, bed)], cloth.inside)
         pen.fill([(10, bed - 2.2), (37, bed - 2.2), (38, bed), (10, bed)], lighten(SOLE, 0.4),

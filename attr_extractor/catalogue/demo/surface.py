@@ -1,6 +1,6 @@
-"""Demo catalogue: what cloth looks like - colours, patterns as repeating tiles, printed motifs.
+"""Demo catalogue: the appearance of cloth - colours and patterns as repeating tiles.
 
-Imports Pillow and NumPy only.
+Imports only Pillow and NumPy.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ COLORS: dict[str, Rgb] = {
     "grey": (142, 145, 149),
     "purple": (118, 54, 160),
 }
-# Two colours closer than this (Euclidean, 0-255) cannot be told apart in a pattern at 80 pixels.
+# Colours closer than this (Euclidean, 0-255) are indistinguishable in a pattern at 80 pixels.
 MIN_CONTRAST = 125.0
-TILE = 96  # pixels; every pattern repeats after one tile, or after a whole part of it
+TILE = 96  # pixels; the period of every pattern divides it
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What belongs to one product, beyond its attribute values: shades and the pattern's cut."""
+    """Appearance of one product beyond its attribute values: dye shade and pattern details."""
 
     shade: float = 0.0  # -1 .. 1: a darker or lighter dye
     pattern_scale: float = 1.0
@@ -39,7 +39,7 @@ class Look:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Look:
-        """A shade and a cut of the pattern, drawn from `rng`."""
+        """Sample a shade and pattern details from `rng`."""
         return cls(
             shade=float(rng.uniform(-1, 1)),
             pattern_scale=float(rng.uniform(0.85, 1.2)),
@@ -49,7 +49,7 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Cloth:
-    """The colours of one product; `texture` (RGB, as large as the layer) if it has a pattern."""
+    """Colours of one product; `texture` (RGB, the size of the layer) if it has a pattern."""
 
     base: Rgb
     accent: Rgb
@@ -57,43 +57,43 @@ class Cloth:
 
     @property
     def ink(self) -> Rgb:
-        """Seams and outlines: darker than the cloth, or lighter on dark cloth."""
+        """Return the colour of seams and outlines: darker, or lighter on dark cloth."""
         return mix(self.base, (0, 0, 0), 0.5) if _is_light(self.base) else lighten(self.base, 0.35)
 
     @property
     def trim(self) -> Rgb:
-        """Bands and plackets: the same dye, clearly darker (lighter on dark cloth)."""
+        """Return the colour of bands and plackets: clearly darker, or lighter on dark cloth."""
         return mix(self.base, (0, 0, 0), 0.25) if _is_light(self.base) else lighten(self.base, 0.2)
 
     @property
     def inside(self) -> Rgb:
-        """The inner side of the back, in shadow."""
+        """Return the colour of the inner side of the back, in shadow."""
         return mix(self.base, (0, 0, 0), 0.42)
 
     @property
     def button(self) -> Rgb:
-        """The colour of buttons that stand out on the cloth."""
+        """Return a button colour that contrasts with the cloth."""
         return (58, 40, 30) if luminance(self.base) > 130 else (244, 236, 214)
 
 
 def mix(a: Rgb, b: Rgb, share: float) -> Rgb:
-    """`a` with `share` (0 .. 1) of `b`."""
+    """Interpolate from `a` to `b` by `share` (0 .. 1)."""
     red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b))
     return red, green, blue
 
 
 def lighten(color: Rgb, share: float) -> Rgb:
-    """A colour moved towards white by a share of the way."""
+    """Interpolate from a colour to white by `share` (0 .. 1)."""
     return mix(color, (255, 255, 255), share)
 
 
 def luminance(color: Rgb) -> float:
-    """Perceived brightness of a colour, 0 to 255."""
+    """Return the perceived brightness of a colour, 0 to 255."""
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
 def contrasts(a: str, b: str) -> bool:
-    """Whether two named colours can be told apart when one is drawn on the other."""
+    """Return whether two named colours are distinguishable if one is drawn on the other."""
     return math.dist(COLORS[a], COLORS[b]) >= MIN_CONTRAST
 
 
@@ -105,10 +105,10 @@ def make_cloth(
     angle: float,
     scale: float,
 ) -> Cloth:
-    """Cloth in `colors` (first the ground, then the accent of pattern, print and border).
+    """Make cloth in `colors` (first the ground, then the accent of pattern, print and border).
 
-    `size` is the layer's size in pixels, `angle` (degrees) and `scale` the photo's pose: the
-    pattern turns and grows with the garment.
+    `size` is the layer's size in pixels. `angle` (degrees) and `scale` are the photo's pose, so
+    that the pattern rotates and scales with the garment.
     """
     base = _dyed(COLORS[colors[0]], look.shade)
     accent = _dyed(COLORS[colors[1]], -look.shade) if len(colors) > 1 else _tint(base)
@@ -132,7 +132,7 @@ def _tiled(tile: Image.Image, size: tuple[int, int], angle: float, scale: float)
         cos, sin, center - cos * width / 2 - sin * height / 2,
         -sin, cos, center + sin * width / 2 - cos * height / 2,
     )  # fmt: skip
-    # Nearest neighbour is enough: the layer is drawn at twice the size and averaged.
+    # Nearest neighbour suffices: the layer is drawn at twice the size and averaged.
     return plane.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
 
 
@@ -174,7 +174,7 @@ def _dotted(draw: ImageDraw.ImageDraw, base: Rgb, accent: Rgb, variant: int) -> 
 
 def _floral(draw: ImageDraw.ImageDraw, base: Rgb, accent: Rgb, variant: int) -> None:
     petals = 5 + variant % 2
-    # Flowers and leaves stay inside the tile, so that the pattern has no seam.
+    # Flowers and leaves stay inside the tile, so that the pattern is seamless.
     for x, y, size in ((0.27, 0.27, 0.25), (0.77, 0.77, 0.25)):
         x, y, reach = x * TILE, y * TILE, size * TILE
         for k in range(petals):

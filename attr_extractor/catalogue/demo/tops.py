@@ -1,5 +1,5 @@
-"""Demo catalogue: what is worn above the waist - t-shirt, shirt, jacket - and the sleeves and
-bodices that longer garments share.
+"""Demo catalogue: draw tops - t-shirt, shirt, jacket - and the sleeves and bodices that longer
+garments share.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ FITS: dict[str, Cut] = {
     "slim": Cut(chest=12.4, waist=10.0, hem=13.2, sleeve=3.7),
     "loose": Cut(chest=18.5, waist=20.5, hem=22.5, sleeve=6.8),
 }
-# How much of the arm a sleeve covers.
+# Fraction of the arm covered by a sleeve.
 SLEEVES: dict[str, float] = {"short sleeve": 0.4, "long sleeve": 0.97, "sleeveless": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Wear:
-    """How the product is shown: all of a photo that a garment's drawing needs to know."""
+    """Presentation of the product: the photo parameters that garment drawings depend on."""
 
     spread: float  # of the arms, 0 .. 1
-    skin: Rgb | None  # colour of person or mannequin; None: on a hanger, or laid flat
-    word: int  # which word a text print shows
+    skin: Rgb | None  # colour of person or mannequin; None: on a hanger or laid flat
+    word: int  # index of the word in a text print
 
 
 def draw_sleeves(pen: Pen, cloth: Cloth, sleeve_length: str, cut: Cut, spread: float) -> None:
-    """Both sleeves; drawn before the body of the garment, which covers their upper ends."""
+    """Draw both sleeves; call before drawing the bodice, which covers their upper ends."""
     share = SLEEVES[sleeve_length]
     if not share:
         return
@@ -55,7 +55,7 @@ def draw_sleeves(pen: Pen, cloth: Cloth, sleeve_length: str, cut: Cut, spread: f
     reach = share * total
     bend = elbow if reach > upper else shoulder + (elbow - shoulder) * reach / upper
     end = elbow + (wrist - elbow) * (reach - upper) / (total - upper) if reach > upper else bend
-    drop = max(0.0, cut.chest - 14.5) * 0.6  # a loose shoulder hangs over the arm
+    drop = max(0.0, cut.chest - 14.5) * 0.6  # loose shoulders extend over the arm
     outer = [(11.0, 3.0), (shoulder[0] + 2.0 + drop, shoulder[1] - 0.2)]
     inner = [(cut.chest - 2.5, 13.0 + 2 * cut.sleeve)]
     if reach > upper:
@@ -75,7 +75,7 @@ def draw_sleeves(pen: Pen, cloth: Cloth, sleeve_length: str, cut: Cut, spread: f
 
 
 def bodice(opening: Points, cut: Cut, sleeveless: bool) -> list[tuple[float, float]]:
-    """Outline from the left armpit over the neck opening down to the right waist."""
+    """Return the outline from the left waist over the neck opening to the right waist."""
     drop = max(0.0, cut.chest - 14.5) * 0.6
     tip = (12.6, 3.4) if sleeveless else (15.0 + drop, 5.0 + 0.4 * drop)
     armhole = curve(tip, (cut.chest - (2.6 if sleeveless else 1.2), 11), (cut.chest, 17))
@@ -84,13 +84,13 @@ def bodice(opening: Points, cut: Cut, sleeveless: bool) -> list[tuple[float, flo
 
 
 def draw_opening(pen: Pen, cloth: Cloth, opening: Points, wear: Wear) -> None:
-    """Without a wearer one looks through the neck at the inner side of the back."""
+    """Draw the inner side of the back, visible through the neck opening without a wearer."""
     if wear.skin is None:
         pen.fill([*opening, *curve(opening[-1], (0, 1.6), opening[0])], cloth.inside, cloth.ink)
 
 
 def draw_armhole_seams(pen: Pen, cloth: Cloth, cut: Cut, sleeveless: bool) -> None:
-    """The seams, or the bindings where there is no sleeve."""
+    """Draw the armhole seams, or bindings if there are no sleeves."""
     drop = max(0.0, cut.chest - 14.5) * 0.6
     if sleeveless:
         seam = curve((12.6, 3.4), (cut.chest - 2.6, 11), (cut.chest, 17))
@@ -101,7 +101,7 @@ def draw_armhole_seams(pen: Pen, cloth: Cloth, cut: Cut, sleeveless: bool) -> No
 
 
 def draw_t_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """A t-shirt with its neckline, sleeves and print."""
+    """Draw a t-shirt with its neckline, sleeves and print."""
     cut, sleeve = FITS[values["fit"]], values["sleeve_length"]
     opening = trims.NECKLINES[values["neck_type"]]
     draw_sleeves(pen, cloth, sleeve, cut, wear.spread)
@@ -115,7 +115,7 @@ def draw_t_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> 
 
 
 def draw_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """A shirt with its collar, sleeves, pocket and closure."""
+    """Draw a shirt with its collar, sleeves, pocket and closure."""
     cut, sleeve = FITS[values["fit"]], values["sleeve_length"]
     opening = trims.COLLAR_OPENINGS[values["collar_type"]]
     draw_sleeves(pen, cloth, sleeve, cut, wear.spread)
@@ -130,7 +130,7 @@ def draw_shirt(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> No
 
 
 def draw_jacket(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> None:
-    """Told from a shirt by its yoke, the broad ribs at hem and wrists and the pockets' place."""
+    """Draw a jacket; unlike a shirt it has a yoke, a broad ribbed hem and lower pockets."""
     cut, sleeve = FITS[values["fit"]], values["sleeve_length"]
     opening = trims.COLLAR_OPENINGS[values["collar_type"]]
     draw_sleeves(pen, cloth, sleeve, cut, wear.spread)
@@ -155,5 +155,5 @@ def draw_jacket(pen: Pen, cloth: Cloth, values: dict[str, str], wear: Wear) -> N
 
 
 def middle_of(hem: Points) -> float:
-    """y of a hem under the middle of the front."""
+    """Return y of a hem at the middle of the front."""
     return float(np.mean([y for x, y in hem if abs(x) == min(abs(px) for px, _ in hem)]))

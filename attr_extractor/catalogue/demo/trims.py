@@ -1,5 +1,5 @@
-"""Demo catalogue: the details of a garment - necklines, collars, closures, pockets, hems,
-borders, belts and prints. Each value of the schema is one entry of a table in this file.
+"""Demo catalogue: garment details - necklines, collars, closures, pockets, hems, borders, belts
+and prints. Each value of the schema is one entry of a table in this file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from attr_extractor.catalogue.demo.surface import Cloth, Rgb, lighten, mix
 
 METAL: Rgb = (206, 208, 212)
 BRASS: Rgb = (214, 170, 74)
-LEATHER: Rgb = (124, 74, 38)  # brown: no named colour of the schema
+LEATHER: Rgb = (124, 74, 38)  # brown: not a named colour of the schema
 
 # Front edge of the neck opening, from the left to the right shoulder.
 NECKLINES: dict[str, list[tuple[float, float]]] = {
@@ -31,7 +31,7 @@ BELTS: dict[str, float] = {"no belt": 0.0, "broad belt": 5.6, "thin belt": 2.2}
 HEMS: tuple[str, ...] = ("straight", "curved", "asymmetric")
 PRINTS: tuple[str, ...] = ("no print", "text", "heart", "star")
 
-# Words from letters of straight strokes (x 0 .. 1, y 0 .. 1), so that no font is needed.
+# Letters as straight strokes (x 0 .. 1, y 0 .. 1), so that no font is required.
 _LETTERS: dict[str, list[list[tuple[float, float]]]] = {
     "A": [[(0, 1), (0.5, 0), (1, 1)], [(0.2, 0.65), (0.8, 0.65)]],
     "E": [[(1, 0), (0, 0), (0, 1), (1, 1)], [(0, 0.5), (0.8, 0.5)]],
@@ -46,7 +46,7 @@ _WORDS = ("NEW", "MAKE", "WALK")
 
 
 def draw_neck(pen: Pen, cloth: Cloth, neck_type: str) -> None:
-    """The band along the neckline; a high neck also gets its rib."""
+    """Draw the band along the neckline, or the ribbed collar of a high neck."""
     line = NECKLINES[neck_type]
     if neck_type == "high neck":
         band = line[1:5]
@@ -59,7 +59,7 @@ def draw_neck(pen: Pen, cloth: Cloth, neck_type: str) -> None:
 
 
 def draw_collar(pen: Pen, cloth: Cloth, collar_type: str) -> None:
-    """A shirt's or jacket's collar, over the finished front."""
+    """Draw the collar of a shirt or jacket, over the finished front."""
     if collar_type == "pointed collar":
         flap = [(5.0, -4.5), (0.4, 6.0), (7.0, 13.5), (10.2, 1.5)]
         for side in (flap, mirror(flap)):
@@ -77,7 +77,7 @@ def draw_collar(pen: Pen, cloth: Cloth, collar_type: str) -> None:
 
 
 def draw_hood_behind(pen: Pen, cloth: Cloth) -> None:
-    """The hood stands behind neck and shoulders, so it comes before the body."""
+    """Draw the hood; call before drawing the body, because it is behind neck and shoulders."""
     right = curve((0, -14), (8.5, -11.5), (12.4, -3), (12, 5))
     pen.fill([*mirror(right), *right], cloth.trim, cloth.ink, 0.7)
     inner = curve((0, -10), (5.6, -8), (8, -2), (7.5, 6))
@@ -85,7 +85,7 @@ def draw_hood_behind(pen: Pen, cloth: Cloth) -> None:
 
 
 def draw_front_closure(pen: Pen, cloth: Cloth, closure: str, top: float, bottom: float) -> None:
-    """Buttons or a zip down the middle of the front, y from `top` to `bottom`."""
+    """Draw buttons or a zip down the middle of the front, y from `top` to `bottom`."""
     if closure == "zip":
         pen.fill([(-1.7, top), (1.7, top), (1.7, bottom), (-1.7, bottom)], (52, 52, 56))
         teeth = int((bottom - top) / 1.6)
@@ -102,7 +102,7 @@ def draw_front_closure(pen: Pen, cloth: Cloth, closure: str, top: float, bottom:
 
 
 def draw_pockets(pen: Pen, cloth: Cloth, pocket: str, x: float, y: float, size: float) -> None:
-    """Patch pockets with a flap, centred at (+-x, y); `size` is their width."""
+    """Draw patch pockets with a flap, centred at (+-x, y); `size` is their width."""
     half = size / 2
     face = mix(cloth.trim, cloth.ink, 0.3)
     for side in POCKETS[pocket]:
@@ -115,7 +115,7 @@ def draw_pockets(pen: Pen, cloth: Cloth, pocket: str, x: float, y: float, size: 
 
 
 def hem_line(hem_shape: str, half_width: float, y: float) -> list[tuple[float, float]]:
-    """The lower edge of a garment, from right to left; `y` is where its middle hangs."""
+    """Return the lower edge of a garment, from right to left; `y` is its height in the middle."""
     if hem_shape == "curved":
         w = half_width
         return curve((w, y - 5.5), (w * 0.86, y - 1), (w * 0.45, y + 2.8), (0, y + 3.6),
@@ -126,19 +126,19 @@ def hem_line(hem_shape: str, half_width: float, y: float) -> list[tuple[float, f
 
 
 def draw_border(pen: Pen, cloth: Cloth, border: str, hem: Points) -> None:
-    """A band in the accent colour along the hem."""
+    """Draw a band in the accent colour along the hem."""
     height = BORDERS[border]
     if not height:
         return
     pen.fill([*hem, *((x, y - height) for x, y in reversed(hem))], cloth.accent, cloth.ink, 0.4)
-    # A gold edge, as on saris, parts the band from a pattern in the same two colours.
+    # A gold edge, as on saris, separates the band from a pattern in the same two colours.
     edge = [(x, y - height) for x, y in hem]
     pen.line(edge, cloth.ink, 2.4)
     pen.line(edge, BRASS, 1.5)
 
 
 def draw_belt(pen: Pen, belt: str, half_width: float, y: float) -> None:
-    """A leather belt with a buckle around the waist at `y`."""
+    """Draw a leather belt with a buckle around the waist at `y`."""
     height = BELTS[belt] / 2
     if not height:
         return
@@ -152,10 +152,10 @@ def draw_belt(pen: Pen, belt: str, half_width: float, y: float) -> None:
 
 
 def draw_print(pen: Pen, cloth: Cloth, print_type: str, y: float, size: float, word: int) -> None:
-    """A motif in the accent colour, centred at (0, y), about `size` units to each side."""
+    """Draw a motif in the accent colour, centred at (0, y), about `size` units to each side."""
     if print_type == "no print":
         return
-    if cloth.texture is not None:  # a plain ground keeps the motif readable on a pattern
+    if cloth.texture is not None:  # a plain ground keeps the motif visible on a pattern
         ground = [(1.35 * size * math.cos(a), y + 1.25 * size * math.sin(a))
                   for a in (2 * math.pi * k / 28 for k in range(28))]  # fmt: skip
         pen.fill(ground, cloth.base, cloth.ink)
