@@ -52,7 +52,7 @@ class Augmentation(yaml_files.Model):
     @model_validator(mode="after")
     def _a_photo_is_mixed_one_way(self) -> Augmentation:
         if self.mixup + self.cutmix > 1:
-            raise ValueError("mixup and cutmix: at most 1 together: a photo is mixed in one way")
+            raise ValueError("mixup and cutmix: at most 1 together, as a photo is mixed one way")
         return self
 
 
