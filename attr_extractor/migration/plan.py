@@ -67,7 +67,7 @@ class Plan:
     def counts(self) -> dict[str, Counter[str]]:
         """Counts of values by KINDS: of each new attribute, then of each removed old one.
 
-        The removed values of an old attribute are counted once, at the first one from it.
+        The removed values of an old attribute are counted once, at the first new one from it.
         """
         counts: dict[str, Counter[str]] = {}
         for attribute in self.new.attributes:
