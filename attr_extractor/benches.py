@@ -1,4 +1,4 @@
-"""What bench.py measures, by name. Each part of the package measures itself; here they meet."""
+"""Benchmarks of bench.py by name. Each subpackage defines its own; this module collects them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attr_extractor.training import measure_growth, measure_step
 
 @dataclass(frozen=True)
 class On:
-    """What is measured on; no part needs all of it."""
+    """Inputs of the benchmarks; no benchmark needs all of them."""
 
     config: Config
     schema_file: str | Path
@@ -27,7 +27,7 @@ class On:
 
     @property
     def schema(self) -> Schema:
-        """Read when it is asked for."""
+        """The schema, read from `schema_file` on each access."""
         return Schema.read(self.schema_file)
 
 
@@ -43,7 +43,7 @@ def _export(on: On, count: int) -> str:
     return measure_export.report(on.config, on.schema, count)
 
 
-# By name the count by default, and what measures so many photos, rows, vectors or steps
+# By name: the default count, and a function that measures that many photos, rows, vectors or steps
 BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "records": (8000, lambda on, n: measure_build.measure_photos(n)),
     "table": (10**6, lambda on, n: measure_build.measure_table(on.schema, n)),

@@ -1,8 +1,8 @@
-"""One experiment, typed: a YAML file, then `--set section.key=value`.
+"""Typed configuration of an experiment: a YAML file plus `--set section.key=value` overrides.
 
-Every number of the paper and every choice it leaves open has a key here. The defaults are those of
-configs/pretrained.yaml, so a file that names nothing trains well; configs/paper.yaml has the
-paper's and says which they are.
+Every number of the paper and every choice it leaves open has a key. The defaults are those of
+configs/pretrained.yaml, so a file that sets only `name` trains well; configs/paper.yaml has the
+paper's values and marks which of them the paper leaves open.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from attr_extractor import storage, yaml_files
 from attr_extractor.errors import InputError
 
 Square = Literal["squeeze", "pad", "crop"]
-Pixels = Annotated[int, Field(ge=32)]  # what every trunk can take, or nearly
-Epoch = Annotated[int, Strict(False)]  # as a key: a written file has it in quotes, as JSON does
+Pixels = Annotated[int, Field(ge=32)]  # the smallest size that nearly every trunk accepts
+Epoch = Annotated[int, Strict(False)]  # a mapping key: quoted in written files, as in JSON
 
 
 class Data(yaml_files.Model):
-    """From records to batches."""
+    """Input pipeline: from records to batches."""
 
     image_size: Pixels = 160  # side of the model's square input
-    square: Square = "squeeze"  # how a photo becomes square; crop cuts necks and hems
+    square: Square = "squeeze"  # how photos are made square; crop cuts off necks and hems
     batch_size: int = Field(default=32, ge=1)
-    shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; held twice
+    shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; two buffers
 
 
 class Augmentation(yaml_files.Model):
-    """One random affine map per photo, the paper's five parts composed; then optional colours."""
+    """One random affine map per photo, the paper's five composed; then optional colour changes."""
 
     enabled: bool = True
     zoom: float = Field(default=0.1, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
-    shift: float = Field(default=0.05, ge=0, lt=1)  # of the side, along each axis
+    shift: float = Field(default=0.05, ge=0, lt=1)  # fraction of the side, along each axis
     rotation: float = Field(default=5.0, ge=0, le=180)  # degrees
     shear: float = Field(default=0.0, ge=0, lt=90)  # degrees
     flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
     fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
-    cutout: float = Field(default=0.0, ge=0, lt=1)  # side of a grey square, of the photo's; 0 = off
+    cutout: float = Field(default=0.0, ge=0, lt=1)  # grey square's side / photo's; 0 = off
     brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factors; 0 = off
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
-    rand_operations: int = Field(default=0, ge=0)  # RandAugment: colour operations of each photo
-    rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # theirs
-    mixup: float = Field(default=0.25, ge=0, le=1)  # share of photos blended with another one
-    cutmix: float = Field(default=0.25, ge=0, le=1)  # share of photos with a part of another one
+    rand_operations: int = Field(default=0, ge=0)  # RandAugment: colour operations per photo
+    rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # RandAugment: their magnitude
+    mixup: float = Field(default=0.25, ge=0, le=1)  # fraction of photos blended with another
+    cutmix: float = Field(default=0.25, ge=0, le=1)  # fraction of photos with a patch of another
 
     @model_validator(mode="after")
     def _a_photo_is_mixed_one_way(self) -> Augmentation:
         if self.mixup + self.cutmix > 1:
-            raise ValueError("mixup and cutmix: a photo is mixed one way, so at most 1 together")
+            raise ValueError("mixup and cutmix: at most 1 together, as a photo is mixed one way")
         return self
 
 
@@ -63,7 +63,7 @@ class Attention(yaml_files.Model):
     num_heads: int = Field(default=8, ge=1)
     key_dim: int = Field(default=32, ge=1)  # per head
     feed_forward_dim: int = Field(default=512, ge=1)
-    initial_scale: float = Field(default=0.1, ge=0)  # of what the block adds to each channel
+    initial_scale: float = Field(default=0.1, ge=0)  # of the block's residual branch, per channel
     learned_positions: bool = False  # a learned vector for each of the N positions
 
 
@@ -76,53 +76,49 @@ class Network(yaml_files.Model):
     hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of every branch
     prior_bias: bool = True  # start output biases at log(p / (1 - p)) of each value
     batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)
-    fuse_stages: int = Field(default=5, ge=1)  # how many of the trunk's last resolutions are pooled
-    dropout: float = Field(default=0.2, ge=0, lt=1)  # of the pooled features
+    fuse_stages: int = Field(default=5, ge=1)  # number of last trunk resolutions that are pooled
+    dropout: float = Field(default=0.2, ge=0, lt=1)  # rate, on the pooled features
     exclusive_output: Literal["sigmoid", "softmax"] = "sigmoid"  # the paper: sigmoid
-    correlation_rank: int = Field(default=0, ge=0)  # of a last layer over all values; 0 = none
+    correlation_rank: int = Field(default=0, ge=0)  # of a final layer over all values; 0 = none
 
 
 class Loss(yaml_files.Model):
-    """Equation 1, the choices it leaves open, and what others put in its place."""
+    """Loss: equation 1, the choices it leaves open, and alternatives to it."""
 
     normalize_by: Literal["batch", "observed"] = "batch"
     reduce_values: Literal["sum", "mean"] = "sum"
-    mask: bool = True  # off: a missing label counts as absent, as if there were no mask
+    mask: bool = True  # off: missing labels count as absent
     kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
-    gamma: float = Field(default=2.0, ge=0)  # focal: for all; asymmetric: for absent values
-    gamma_present: float = Field(default=0.0, ge=0)  # asymmetric: for present values
-    margin: float = Field(default=0.05, ge=0, lt=1)  # asymmetric: taken off absent values' scores
+    gamma: float = Field(default=2.0, ge=0)  # focal: all values; asymmetric: absent values
+    gamma_present: float = Field(default=0.0, ge=0)  # asymmetric: present values
+    margin: float = Field(default=0.05, ge=0, lt=1)  # asymmetric: lowers absent values' scores
     class_balance: float = Field(default=0.0, ge=0, lt=1)  # beta of effective numbers; 0 = off
 
 
 class Training(yaml_files.Model):
-    """The optimizer, its schedule, and what is kept."""
+    """Optimizer, learning-rate schedule, checkpoints and devices."""
 
     epochs: int = Field(default=24, ge=1)
-    image_sizes: Dict[
-        Epoch, Pixels
-    ] = {}  # from an epoch (from 0) on; empty = data.image_size always
+    image_sizes: Dict[Epoch, Pixels] = {}  # by first epoch (from 0); {}: data.image_size
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
-    trunk_rate: float = Field(default=0.5, ge=0)  # the trunk's learning rate, of the others'
-    first_layer_rate: float = Field(default=1.0, gt=0)  # of the trunk's last; geometric between
+    trunk_rate: float = Field(default=0.5, ge=0)  # the trunk's learning rate / the others'
+    first_layer_rate: float = Field(default=1.0, gt=0)  # / last trunk layer's; geometric between
     freeze_trunk_epochs: int = Field(default=0, ge=0)
     schedule: Literal["constant", "exponential", "cosine"] = "cosine"
     decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
     warmup_epochs: float = Field(default=1.0, ge=0)  # linear from 0, any schedule
     weight_decay: float = Field(default=0.05, ge=0)  # adamw only
-    clip_norm: float = Field(default=0.0, ge=0)  # of all gradients together; 0 = off
+    clip_norm: float = Field(default=0.0, ge=0)  # global norm of the gradients; 0 = off
     average: float = Field(default=0.998, ge=0, lt=1)  # momentum of the weights' moving average
-    keep: Literal["best", "last"] = "last"  # which weights end in weights.npz
+    keep: Literal["best", "last"] = "last"  # which weights are written to weights.npz
     precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
-    # activations: the trunk's, and photos moved by augmentation; step: all of it, slow on CPUs
+    # activations: the trunk's and the resampling of photos; step: the whole step, slow on CPUs
     xla: Literal["off", "activations", "step"] = "activations"
-    deterministic: bool = False  # ops whose sums have one order: repeatable to the bit, slower
-    init_from: str = (
-        ""  # a finished run of the same schema and network, whose weights to start with
-    )
-    checkpoint_minutes: float = Field(default=10.0, gt=0)  # besides the end of each epoch
+    deterministic: bool = False  # fixed order of summation: bit-exact repeats, slower
+    init_from: str = ""  # finished run of the same schema and network to start from
+    checkpoint_minutes: float = Field(default=10.0, gt=0)  # in addition to the end of each epoch
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @property
@@ -141,19 +137,19 @@ class Training(yaml_files.Model):
         epochs = list(self.image_sizes)
         if epochs and (epochs[0] != 0 or epochs != sorted(epochs) or epochs[-1] >= self.epochs):
             raise ValueError(
-                f"image_sizes: write epochs from 0 on, rising, below {self.epochs}, not {epochs}"
+                f"image_sizes: write ascending epochs from 0 on, below {self.epochs}, not {epochs}"
             )
         return self
 
 
 class Answers(yaml_files.Model):
-    """Post-processing: the paper's threshold is the schema's (0.5 unless it says otherwise)."""
+    """Post-processing; the paper's threshold is a key of the schema (0.5 by default)."""
 
     gate_by_category: bool = False  # the paper: off
 
 
 class Config(yaml_files.Model):
-    """A whole experiment."""
+    """Configuration of an experiment."""
 
     name: str
     data: Data = Data()
@@ -180,10 +176,11 @@ class Config(yaml_files.Model):
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
-        """The experiment in a YAML file after `section.key=value` overrides, in order.
+        """Read a YAML file and apply `section.key=value` overrides in order.
 
         Raises:
-          InputError: a missing file, an unknown key or a value of another type; names the key.
+          InputError: if the file is missing, or a key is unknown or has a value of the wrong type;
+            the message names the key.
         """
         content = yaml_files.read_mapping(path, "the config file")
         for override in overrides:
@@ -191,7 +188,7 @@ class Config(yaml_files.Model):
         return yaml_files.validate(cls, content, str(path))
 
     def write(self, path: str | Path) -> None:
-        """Writes every key, defaults included, as YAML; errors as of `storage.write`."""
+        """Write every key, including defaults, as YAML; see `storage.write` for errors."""
         storage.write(path, yaml_files.dump(self).encode())
 
 

@@ -1,7 +1,7 @@
-"""Bad input, said in one line.
+"""Errors in user input, reported in one line.
 
-`InputError` is the only exception of the package that a user is meant to see: something they
-gave cannot be used. Every other exception is a bug and keeps its traceback.
+`InputError` is the only exception of the package that users are meant to see: an input cannot be
+used. Every other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
-LONGEST = 1000  # characters of an error's line
+LONGEST = 1000  # maximum characters of an error line
 BAD_INPUT = 2
 TEMPORARY_FAILURE = 75  # sysexits.h: the same command may succeed later
 
 
 class InputError(Exception):
-    """What the user gave cannot be used: what is wrong, where, and what would be right."""
+    """Invalid user input; the message says what is wrong, where, and how to fix it."""
 
     exit_code = BAD_INPUT
 
@@ -32,7 +32,7 @@ class InputError(Exception):
 
 
 class TemporaryError(InputError):
-    """Nothing given is wrong; what the program needs besides is gone for now."""
+    """Valid input, but a resource that the program needs is temporarily unavailable."""
 
     exit_code = TEMPORARY_FAILURE
 
@@ -40,7 +40,7 @@ class TemporaryError(InputError):
 def one_line(text: str) -> str:
     """Join the lines of a text, and cut out its middle beyond LONGEST characters.
 
-    An error begins with the path and ends with the cure, so both stay; names keep their spaces.
+    An error starts with the path and ends with the fix, so both are kept. Spaces within names stay.
     """
     line = " ".join(filter(None, (part.strip() for part in text.splitlines())))
     half = (LONGEST - 3) // 2
@@ -49,9 +49,9 @@ def one_line(text: str) -> str:
 
 @contextmanager
 def parsing(problem: str) -> Iterator[None]:
-    """Raise InputError, `problem` and the reason, for whatever a library raises while it parses.
+    """Raise InputError, with `problem` and the reason, for any exception of a library's parser.
 
-    Wrap the library's call alone: a mistake of our own in here would be blamed on the file.
+    Wrap only the library call: a bug of this package inside the block would be blamed on the file.
     """
     try:
         yield
@@ -63,35 +63,35 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, MemoryError):
-        return "it is larger than the memory"
+        return "it does not fit in memory"
     says = isinstance(error, (OSError, ValueError)) and str(error)
     return says or f"{type(error).__name__}: {error}"
 
 
 def nearest(text: str, known: Iterable[str]) -> str | None:
-    """The known spelling closest to `text`, or None where nothing is close."""
+    """Return the known spelling closest to `text`, or None if none is close."""
     found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """`; did you mean 'v-neck'?`, or an empty string where nothing is close."""
+    """Return `; did you mean 'v-neck'?`, or an empty string if no spelling is close."""
     guess = nearest(text, known)
     return f"; did you mean {guess!r}?" if guess else ""
 
 
 def require_file(path: str | Path, what: str) -> Path:
-    """The path of an existing file; `what` names it in the error ("the schema file")."""
+    """Return the path of an existing file; `what` names it in the error ("the schema file")."""
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path}: {what} is a folder, a file is needed")
+        raise InputError(f"{path}: {what} is a folder; a file is required")
     if not path.is_file():
         raise InputError(f"{path}: {what} does not exist")
     return path
 
 
 def require_folder(path: str | Path, what: str) -> Path:
-    """The path of an existing folder; `what` names it in the error ("the image root")."""
+    """Return the path of an existing folder; `what` names it in the error ("the image root")."""
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: {what} is not a folder")
@@ -99,7 +99,7 @@ def require_folder(path: str | Path, what: str) -> Path:
 
 
 def require_new_file(path: str | Path, flag: str) -> Path:
-    """An output file that is not there yet, in a folder that is; `flag` names it in the error."""
+    """Return the path of a new file in an existing folder; `flag` names it in the error."""
     path = Path(path)
     if path.exists():
         raise InputError(f"{path}: exists already; name a new file or remove it")
@@ -109,18 +109,18 @@ def require_new_file(path: str | Path, flag: str) -> Path:
 
 
 def make_folder(path: str | Path, what: str) -> Path:
-    """Creates a folder where there is none yet; raises InputError where it cannot be made."""
+    """Create a folder if it does not exist; raise InputError if that fails."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: {what} cannot be made: {error.strerror}") from error
+        raise InputError(f"{path}: {what} cannot be created: {error.strerror}") from error
     return path
 
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Around imports of what only an extra installs; a module that is absent: how to get it."""
+    """Wrap optional imports; if one is missing, raise with the pip command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -130,7 +130,10 @@ def extra(name: str) -> Iterator[None]:
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Parses the flags and runs `main`; an InputError or a wrong flag: one line, exit code 2."""
+    """Parse the flags and run `main`.
+
+    An invalid flag or an InputError prints one line; the exit code is 2 or the error's own.
+    """
 
     def parse_flags(argv: list[str]) -> list[str]:
         if _asks_help(argv):
@@ -144,7 +147,7 @@ def run_program(main: Callable[[], None]) -> None:
         return rest
 
     def run(_argv: list[str]) -> None:
-        # what TensorFlow tells as INFO is for its developers
+        # TensorFlow's INFO messages are for its developers
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("tensorflow").setLevel(logging.WARNING)
         try:
@@ -158,9 +161,9 @@ def run_program(main: Callable[[], None]) -> None:
 def _show_help(argv: list[str]) -> NoReturn:
     try:
         app.parse_flags_with_usage(argv)
-    except SystemExit:  # absl leaves with 1 where help was asked for
+    except SystemExit:  # absl exits with 1 after showing the help
         sys.exit(0)
-    raise AssertionError("absl leaves after showing the help")
+    raise AssertionError("absl exits after showing the help")
 
 
 def _asks_help(argv: list[str]) -> bool:

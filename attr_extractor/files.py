@@ -1,4 +1,4 @@
-"""JSON, array and Parquet files: written whole or not at all, read with one line if broken."""
+"""JSON, npz and Parquet files: written atomically; reading an invalid one raises InputError."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from attr_extractor.errors import InputError, parsing, require_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # or a whole one, which is fine
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # also matches a whole pair, which is valid
 
 
 def read_json(path: str | Path, what: str) -> Any:
-    """The content of a JSON file; raises InputError where it is missing or not JSON."""
+    """Return the content of a JSON file; raise InputError if it is missing or not JSON."""
     if not storage.is_remote(path):
         require_file(path, what)
     with storage.open_read(path) as file, parsing(f"{path}: {what} cannot be read"):
@@ -34,7 +34,7 @@ def parse_json(text: bytes, origin: str) -> Any:
     """Parse JSON that can be written again: no NaN, no infinity, no half of a surrogate pair.
 
     Raises:
-      InputError: naming `origin`, where it is no such text.
+      InputError: if the text is not such JSON; the message names `origin`.
     """
     with parsing(f"{origin}: not a JSON file"):
         content = json.loads(text, parse_constant=_finite, parse_float=_finite)
@@ -45,55 +45,55 @@ def parse_json(text: bytes, origin: str) -> Any:
 
 def _finite(text: str) -> float:
     if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a finite number")
     return float(text)
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes JSON under a temporary name and renames it."""
+    """Write JSON atomically."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     storage.write(path, (text + "\n").encode())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, all of finite numbers; raises InputError where it is not one."""
+    """Return the arrays of an npz file, all numbers finite; raise InputError if it is invalid."""
     with parsing(f"{path}: not a readable weights file"):
         content = np.load(path, allow_pickle=False)
     if not isinstance(content, np.lib.npyio.NpzFile):
-        raise InputError(f"{path}: not a readable weights file: an .npy file, .npz is needed")
+        raise InputError(f"{path}: not a readable weights file: an .npy file; .npz is required")
     with content, parsing(f"{path}: not a readable weights file"):
         arrays = {name: content[name] for name in content.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            raise InputError(f"{path}: not a readable weights file: {name!r} holds no numbers")
+            raise InputError(f"{path}: not a readable weights file: {name!r} is not numeric")
         if not np.isfinite(array).all():
-            raise InputError(f"{path}: {name!r} holds a NaN or an infinity")
+            raise InputError(f"{path}: {name!r} contains NaN or infinity")
     return arrays
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an npz file under a temporary name and renames it."""
+    """Write an npz file atomically."""
     with storage.whole(path) as temporary, open(temporary, "wb") as file:
-        content: dict[str, Any] = {**arrays}  # NumPy 2 has a bool among its keywords
+        content: dict[str, Any] = {**arrays}  # NumPy 2 types one keyword of savez as bool
         np.savez(file, **content)
 
 
 def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
-    """The rows of a Parquet file; raises InputError where it is missing or not one."""
-    import pyarrow as pa  # not needed to train or to serve
+    """Return the rows of a Parquet file; raise InputError if it is missing or invalid."""
+    import pyarrow as pa  # not needed for training or serving
     import pyarrow.parquet as pq
 
     with storage.open_read(path) as file, parsing(f"{path}: not a readable Parquet file"):
-        # no file of Python's: Arrow's threads would let go of it as late as when the
-        # interpreter ends, and a program that ends at once would be aborted
+        # not a Python file: Arrow's threads may release it as late as interpreter shutdown,
+        # which aborts a program that exits immediately
         source = pa.BufferReader(file.read()) if storage.is_remote(path) else pa.OSFile(str(path))
         table = pq.read_table(source, columns=columns)
-        table.validate(full=True)  # broken UTF-8, say
+        table.validate(full=True)  # detects invalid UTF-8, for example
         return table
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:
-    """Writes a Parquet file under a temporary name of its own and renames it."""
+    """Write a Parquet file atomically; several workers may write it concurrently."""
     import pyarrow.parquet as pq
 
     out = io.BytesIO()
@@ -102,7 +102,7 @@ def write_table(path: str | Path, table: pa.Table) -> None:
 
 
 def digest(*paths: str | Path) -> str:
-    """The XXH3 digest of the files' bytes, one after the other; 32 hex digits."""
+    """Return the XXH3 digest of the concatenated bytes of the files as 32 hex digits."""
     hashed = xxhash.xxh3_128()
     for path in paths:
         with storage.open_read(path) as file:

@@ -1,8 +1,9 @@
-"""The frame of a report: one self-contained HTML page, readable on a phone, in light and in dark.
+"""Layout of a report: one self-contained HTML page, readable on a phone, in light and dark mode.
 
-Reports of records and of evaluations share it. Every text that is not `Markup` is escaped where it
-meets the page, so what sellers wrote stays text. No date and nothing random: the same content gives
-the same bytes. The script sorts tables, searches them and copies blocks; without it all is there.
+Reports of records and of evaluations share it. Every text that is not `Markup` is escaped when it
+is inserted, so sellers' text stays text. Pages contain no date and nothing random: the same content
+gives the same bytes. The script sorts and searches tables and copies blocks; without it, all
+content is still shown.
 """
 
 from __future__ import annotations
@@ -127,27 +128,27 @@ all('pre').forEach(block => {
 
 
 class Markup(str):
-    """HTML that is right as it stands; what is added to it is escaped unless it is Markup too."""
+    """Escaped HTML; anything added to it is escaped unless it is Markup too."""
 
     def __add__(self, other: str) -> Markup:
         return Markup(super().__add__(escape(other)))
 
 
 def escape(content: Any) -> Markup:
-    """Anything as HTML: markup as it is, numbers with thousands parted, other text escaped."""
+    """Return content as HTML: Markup as is, integers with thousands separators, text escaped."""
     if isinstance(content, Markup):
         return content
     return Markup(f"{content:,}" if isinstance(content, int) else html.escape(str(content)))
 
 
 def page(title: str, body: str, style: str = "", script: str = "") -> str:
-    """A whole page.
+    """Return a complete HTML page.
 
     Args:
-      title: text.
+      title: plain text.
       body: HTML.
-      style: CSS besides what every page has.
-      script: JavaScript; SCRIPT where tables are sorted and searched.
+      style: CSS in addition to that of every page.
+      script: JavaScript; SCRIPT if the page has tables to sort or search.
     """
     code = f"<script>{script}</script>" if script else ""
     return (
@@ -159,7 +160,7 @@ def page(title: str, body: str, style: str = "", script: str = "") -> str:
 
 
 def outlined(sections: Iterable[tuple[str, str, Any]]) -> tuple[Markup, Markup]:
-    """Links to the sections of a page, and the sections themselves: (id, title, HTML) of each."""
+    """Return links to the sections of a page, and the sections, from (id, title, HTML) of each."""
     held = list(sections)
     links = "".join(f"<a href='#{key}'>{title}</a>" for key, title, _ in held)
     parts = (f"<section id={key}><h2>{title}</h2>{part}</section>" for key, title, part in held)
@@ -167,13 +168,13 @@ def outlined(sections: Iterable[tuple[str, str, Any]]) -> tuple[Markup, Markup]:
 
 
 def headline(cells: Iterable[tuple[Any, Any]]) -> Markup:
-    """The figures that matter most, each a large value and what it is."""
+    """Return the key figures, each a large value above its meaning."""
     boxes = (f"<div><b>{escape(value)}</b>{escape(meaning)}</div>" for value, meaning in cells)
     return Markup(f"<div class=headline>{''.join(boxes)}</div>")
 
 
 def track(parts: Sequence[tuple[str, float]]) -> Markup:
-    """A bar of parts, each a CSS class ("" for the plain colour) and its share of the width."""
+    """Return a bar; each part is a CSS class ("" for the plain colour) and a share of the width."""
     filled = (
         f"<i{f' class={css}' if css else ''} style='width:{100 * share:.2f}%'></i>"
         for css, share in parts
@@ -183,7 +184,7 @@ def track(parts: Sequence[tuple[str, float]]) -> Markup:
 
 
 def bars(counts: Iterable[tuple[Any, int]]) -> Markup:
-    """A horizontal bar chart of names and counts; the longest bar is as wide as the chart."""
+    """Return a horizontal bar chart of names and counts; the longest bar fills the width."""
     rows = list(counts)
     most = max((count for _, count in rows), default=0) or 1
     cells = (
@@ -196,10 +197,10 @@ def bars(counts: Iterable[tuple[Any, int]]) -> Markup:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[Any]], css: str = "sortable", numbers: str = ""
 ) -> Markup:
-    """A table that scrolls sideways where the screen is narrow.
+    """Return a table that scrolls sideways on a narrow screen.
 
     Args:
-      css: classes; `sortable` sorts by a click on the head.
+      css: classes; with `sortable`, a click on the head of a column sorts by it.
       numbers: a letter per column, `n` for numbers: right-aligned, sorted by value.
     """
     kinds = [" class=num" if kind == "n" else "" for kind in numbers.ljust(len(head))]
@@ -215,7 +216,7 @@ def table(
 
 
 def search(root: str, what: str) -> Markup:
-    """A box that hides the rows of the tables in the element `root` that lack its words."""
+    """Return a search box; it hides table rows in the element `root` that lack its words."""
     hint = html.escape(what)
     return Markup(
         f"<input type=search data-search={root} placeholder='{hint}' aria-label='{hint}'>"
@@ -223,16 +224,16 @@ def search(root: str, what: str) -> Markup:
 
 
 def searched(root: str, what: str, content: Markup) -> Markup:
-    """Content whose tables a box above it searches; `root` is an id that the page has once."""
+    """Return content below a box that searches its tables; `root` is an unused id of the page."""
     return Markup(f"{search(root, what)}<div id={root}>{content}</div>")
 
 
 def histogram(counts: Sequence[int], edges: Sequence[str], title: str) -> Markup:
-    """Upright bars as SVG.
+    """Return a histogram with vertical bars as SVG.
 
     Args:
-      counts: of each bin.
-      edges: the label at the left of each bin and, last, at the right of the last one.
+      counts: the count of each bin.
+      edges: the labels at the left edge of each bin, then at the right edge of the last bin.
     """
     width, height, most = min(60.0, 380 / max(1, len(counts))), 96, max([1, *counts])
     parts = [f"<svg viewBox='0 0 400 136' role=img aria-label='{html.escape(title)}'>"]
@@ -256,12 +257,13 @@ def line_chart(
     y_ticks: Sequence[tuple[float, str]],
     dots: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """Lines as SVG; the axes reach from their first tick to their last.
+    """Return a line chart as SVG; each axis spans its first to its last tick.
 
     Args:
-      lines: of each the CSS class ("" for the plain colour) and its points (x, y).
-      x_ticks: values with their texts, rising; as `y_ticks`.
-      dots: points that are marked.
+      lines: the CSS class ("" for the plain colour) and the points (x, y) of each line.
+      x_ticks: (value, text) pairs in ascending order.
+      y_ticks: (value, text) pairs in ascending order.
+      dots: points drawn as dots.
     """
     left, right, top, bottom = 38, 252, 8, 152
 
@@ -294,5 +296,5 @@ def line_chart(
 
 
 def data_url(jpeg: bytes) -> str:
-    """A JPEG file as a URL that holds all of it."""
+    """Return a JPEG file as a data URL."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

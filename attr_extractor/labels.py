@@ -1,9 +1,10 @@
-"""Products' cells <-> their labels, `int8[V]`: 1 present, 0 absent, -1 missing.
+"""Conversion between cells of products and labels, `int8[V]`: 1 present, 0 absent, -1 missing.
 
 An attribute is known as a whole or missing as a whole (the paper's mask is per sample and
-attribute); `unlisted: missing` is the one exception. An attribute that does not apply to the
+attribute); `unlisted: missing` is the only exception. An attribute that does not apply to the
 product's category is known to be absent: every value is 0, the negative of the paper's section 5.
-A contradiction costs its attribute (-1) and is reported; the rest of the product stands.
+A contradiction makes its attribute missing (-1) and is reported; the product's other labels are
+kept.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Issue:
-    """Why one filled cell was not used."""
+    """The reason why a filled cell was not used."""
 
     attribute: str
     cell: str
@@ -41,10 +42,10 @@ class Issue:
 
 
 def encode(schema: Schema, cells: Mapping[str, str]) -> tuple[np.ndarray, list[Issue]]:
-    """The labels of one product and what was wrong with its cells.
+    """Return the labels of one product and the issues of its cells.
 
     Args:
-      cells: the cell's text per attribute name; an absent name is an empty cell.
+      cells: the cell's text by attribute name; a missing name means an empty cell.
 
     Returns:
       int8[V] in schema order, and one `Issue` for every cell that could not be used.
@@ -58,23 +59,23 @@ class Encoded:
     """The labels of R products."""
 
     labels: np.ndarray  # int8 [R, V] in schema order
-    category: np.ndarray  # int64 [R], position; -1 missing, unknown or in contradiction
-    issues: list[tuple[int, Issue]]  # row from 0 and why a cell of it could not be used
+    category: np.ndarray  # int64 [R], position; -1 if missing, unknown or contradictory
+    issues: list[tuple[int, Issue]]  # row from 0, and why its cell was not used
 
 
 class Encoder:
-    """Encodes runs of a table: Python looks at each distinct cell once, NumPy spreads it."""
+    """Encoder for chunks of a table: Python parses each distinct cell once, NumPy broadcasts it."""
 
     def __init__(self, schema: Schema):
         self.schema = schema
         self._cell = functools.lru_cache(maxsize=200_000)(self._encode_cell)
 
     def encode(self, columns: Mapping[str, Sequence[str]], rows: int) -> Encoded:
-        """The labels of a run of products.
+        """Return the labels of a chunk of products.
 
         Args:
-          columns: the cells of all products per attribute name; an absent name is empty cells.
-          rows: R, how many products.
+          columns: the cells of all products by attribute name; a missing name means empty cells.
+          rows: R, the number of products.
         """
         schema, empty = self.schema, [""] * rows
         result = np.empty([rows, schema.num_values], np.int8)
@@ -85,7 +86,7 @@ class Encoder:
         num_categories = len(schema.allowed)
         for attribute in schema.attributes:
             codes, cells = distinct(columns.get(attribute.name, empty))
-            # a cell's labels depend on the row's category as well
+            # a cell's labels also depend on the row's category
             pairs = codes * (num_categories + 1) + category + 1
             pairs, pair_of_row = np.unique(pairs, return_inverse=True)
             states = np.empty([len(pairs), len(attribute.values)], np.int8)
@@ -100,7 +101,7 @@ class Encoder:
         return Encoded(result, category, issues)
 
     def _encode_cell(self, name: str, cell: str, category: int) -> tuple[np.ndarray, Issue | None]:
-        """int8 [V_t] of one cell of a product of that category, and why it could not be used."""
+        """Return int8 [V_t] of a cell of a product of `category`, and why it could not be used."""
         schema, attribute = self.schema, self.schema[name]
         states = np.full(len(attribute.values), MISSING, np.int8)
         if schema.is_missing(cell):
@@ -120,14 +121,14 @@ class Encoder:
 
 
 def distinct(cells: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """int64 [R]: which of the distinct cells each row has; and these cells."""
+    """Return each row's index into the distinct cells, int64 [R], and the distinct cells."""
     index: dict[str, int] = {}
     codes = [index.setdefault(cell, len(index)) for cell in cells]
     return np.array(codes, np.int64), list(index)
 
 
 def decode(schema: Schema, labels: np.ndarray) -> dict[str, list[str] | None]:
-    """The values present per attribute; [] where known to have none, None where missing."""
+    """Return the present values by attribute: [] if known to have none, None if missing."""
     cells: dict[str, list[str] | None] = {}
     for attribute in schema.attributes:
         states = labels[schema.slices[attribute.name]]
@@ -137,7 +138,7 @@ def decode(schema: Schema, labels: np.ndarray) -> dict[str, list[str] | None]:
 
 
 def states(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """bool [R, T, 3]: whether each attribute is answered, not applicable, missing.
+    """Return bool [R, T, 3]: whether each attribute is answered, not applicable, missing.
 
     Args:
       codes: int8 [R, V], labels.
@@ -150,7 +151,7 @@ def states(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 def encode_category(schema: Schema, cell: str) -> tuple[int | None, Issue | None]:
-    """The category's position; None where it is missing, unknown or in contradiction."""
+    """Return the category's position, None if it is missing, unknown or contradictory."""
     if schema.is_missing(cell):
         return None, None
     values, issue = parse(schema[schema.category], cell, schema)
@@ -160,7 +161,7 @@ def encode_category(schema: Schema, cell: str) -> tuple[int | None, Issue | None
 
 
 def parse(attribute: Attribute, cell: str, schema: Schema) -> tuple[list[int], Issue | None]:
-    """Positions of the distinct values that a filled cell lists, or the first unknown one."""
+    """Return positions of the distinct values of a filled cell, or the first unknown value."""
     found: list[int] = []
     for spelling in cell.split(SEPARATOR):
         if schema.is_missing(spelling):

@@ -1,6 +1,6 @@
-"""Digests of what belongs together: weights -> thresholds -> model.json -> cells, served answers.
+"""Digests that link artifacts: weights -> thresholds -> model.json -> cells, served answers.
 
-Every file carries the digest of what it was made from, and every reader compares it. No TensorFlow.
+Every file stores the digest of its source, and every reader verifies it. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import xxhash
 from attr_extractor import files
 from attr_extractor.errors import require_file
 
-_NOT_HELD = ("name", "parts", "digest")  # in model.json, and without a say in the answers
+_NOT_HELD = ("name", "parts", "digest")  # keys of model.json that do not affect the answers
 
 
 def weights_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """32 hex digits over the names, types, shapes and numbers of a network's arrays."""
+    """Return 32 hex digits over the names, dtypes, shapes and values of a network's arrays."""
     hashed = xxhash.xxh3_128()
     for name in sorted(arrays):
         array = arrays[name]
@@ -31,15 +31,15 @@ def weights_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def run_weights_digest(run_dir: str | Path) -> str:
-    """The digest of a run's weights.npz; raises InputError where there is none that can be read."""
+    """Return the digest of a run's weights.npz; raise InputError if it is missing or unreadable."""
     path = require_file(Path(run_dir) / "weights.npz", "the run's weights (is it trained?)")
     return weights_digest(files.read_arrays(path))
 
 
 def description_digest(content: Mapping[str, Any]) -> str:
-    """32 hex digits over what decides an exported model's answers, as its model.json has it.
+    """Return 32 hex digits over the keys of model.json that decide the model's answers.
 
-    Over the content as it is written, so that a key that a later version adds changes no digest.
+    Computed over the content as written, so a key that a later version adds changes no digest.
     """
     held = {name: value for name, value in content.items() if name not in _NOT_HELD}
     text = json.dumps(held, sort_keys=True, separators=(",", ":"))

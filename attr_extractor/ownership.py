@@ -1,9 +1,9 @@
-"""Exclusive ownership of an output: of two programs that write to one place, the second ends.
+"""Exclusive ownership of an output: if two programs write to one path, the second one fails.
 
-The owner holds an advisory lock (flock) on a lock file that says who it is: `.lock` in a folder,
-`.NAME.lock` beside a file. The system lets go of the lock when the owner ends, however it ends; a
-lock file that a killed program left means nothing. Children of the owner write on its behalf and
-take nothing. Places in a bucket are not owned: a bucket knows no locks.
+The owner holds an advisory lock (flock) on a lock file that names the owner: `.lock` in a folder,
+`.NAME.lock` next to a file. The operating system releases the lock when the owner ends, for any
+reason, so a lock file left by a killed program has no effect. Child processes of the owner write
+on its behalf and take no lock. Paths in a bucket are not owned: buckets have no locks.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pathlib import Path
 from attr_extractor import storage
 from attr_extractor.errors import InputError, TemporaryError, make_folder, require_new_file
 
-LOCK = ".lock"  # in a folder that is owned
-_MOST_SAID = 300  # characters of the owner's line
+LOCK = ".lock"  # lock file of an owned folder
+_MOST_SAID = 300  # maximum characters of the owner's description
 
 
 @contextmanager
 def folder(path: str | Path, what: str) -> Iterator[None]:
-    """Own a folder, made where there is none, and leave none that was made and stayed empty.
+    """Own a folder, created if missing; remove it at exit if it was created and stayed empty.
 
     Args:
       what: names it in errors ("the run directory").
 
     Raises:
-      InputError: it cannot be made or written to.
-      TemporaryError: another program owns it; says who.
+      InputError: if it cannot be created or written to.
+      TemporaryError: if another program owns it; the message names the owner.
     """
     if storage.is_remote(path):
         yield
@@ -49,13 +49,13 @@ def folder(path: str | Path, what: str) -> Iterator[None]:
             yield
     finally:
         if new:
-            with contextlib.suppress(OSError):  # it holds something, or is gone
+            with contextlib.suppress(OSError):  # not empty, or already removed
                 path.rmdir()
 
 
 @contextmanager
 def new_folder(path: str | Path, what: str) -> Iterator[Path]:
-    """Own a folder as `folder` does; InputError where it holds something."""
+    """Own a folder as `folder` does; raise InputError if it is not empty."""
     with folder(path, what):
         if set(storage.names(path)) - {LOCK}:
             raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
@@ -64,11 +64,11 @@ def new_folder(path: str | Path, what: str) -> Iterator[Path]:
 
 @contextmanager
 def file(path: str | Path, flag: str) -> Iterator[None]:
-    """Own a file, whether it is there or not; `flag` names it in errors ("--output").
+    """Own a file, whether it exists or not; `flag` names it in errors ("--output").
 
     Raises:
-      InputError: nothing can be written to its folder.
-      TemporaryError: another program owns it; says who.
+      InputError: if its folder is missing or not writable.
+      TemporaryError: if another program owns it; the message names the owner.
     """
     if storage.is_remote(path):
         yield
@@ -84,7 +84,7 @@ def file(path: str | Path, flag: str) -> Iterator[None]:
 
 @contextmanager
 def new_file(path: str | Path, flag: str) -> Iterator[Path]:
-    """Own a file as `file` does; InputError where there is one already."""
+    """Own a file as `file` does; raise InputError if it exists."""
     with file(path, flag):
         yield require_new_file(path, flag)
 
@@ -98,13 +98,13 @@ def _owned(lock: Path, path: Path) -> Iterator[None]:
             os.write(handle, _myself().encode())
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):  # a folder that its owner has removed
+        with contextlib.suppress(FileNotFoundError):  # the owner removed the folder
             os.unlink(lock)
-        os.close(handle)  # lets go of the lock: after the file is gone, so that nobody waits for it
+        os.close(handle)  # releases the lock, after the unlink so that no program waits for it
 
 
 def _take(lock: Path, path: Path) -> int:
-    """The lock file, open and locked."""
+    """Return a handle of the lock file, open and locked."""
     while True:
         with storage.writable(path):
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
@@ -112,18 +112,18 @@ def _take(lock: Path, path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is(handle, lock):
                 return handle
-            os.close(handle)  # whoever owned it removed it between the two lines above
+            os.close(handle)  # the previous owner removed it between open and flock
         except BlockingIOError as error:
             owner = _read(handle)
             os.close(handle)
-            raise TemporaryError(f"{path}: {owner} is writing there; wait until it ends") from error
+            raise TemporaryError(f"{path}: {owner} is writing to it; wait until it ends") from error
         except OSError as error:
             os.close(handle)
             raise InputError(f"{path}: cannot be locked: {error.strerror or error}") from error
 
 
 def _is(handle: int, path: Path) -> bool:
-    """Whether a path still names an open file."""
+    """Return whether a path still names an open file."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def _myself() -> str:
 
 
 def _read(handle: int) -> str:
-    for _ in range(20):  # it is locked a moment before it says by whom
+    for _ in range(20):  # the owner locks the file a moment before writing its name
         if text := os.pread(handle, 4 * _MOST_SAID, 0).decode(errors="replace"):
             return "".join(c if c.isprintable() else " " for c in text)[:_MOST_SAID]
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""What can be asked of a photo: attributes, their values, exclusivity and applicability.
+"""Attributes of a photo, their values, exclusivity and applicability.
 
-The paper's tasks t are our attributes and its classes c our values; the category is an attribute
-too. All V values of all attributes stand in one fixed order, the order of `int8[V]` labels and of
+The paper's tasks t are attributes here and its classes c are values; the category is an attribute
+too. All V values of all attributes have one fixed order, the order of `int8[V]` labels and of
 `[B, V]` logits; the fingerprint covers what decides the meaning of that order. No TensorFlow here.
 """
 
@@ -24,16 +24,16 @@ from attr_extractor import storage, yaml_files
 from attr_extractor.errors import InputError, did_you_mean
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-SEPARATOR = "|"  # parts several values in one cell
+SEPARATOR = "|"  # separates the values in a cell
 
 
 def fold(text: str) -> str:
-    """The form in which spellings are compared: Unicode NFKC, case folded, single spaces."""
+    """Return the form in which spellings are compared: Unicode NFKC, case folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 class Attribute(yaml_files.Model):
-    """One thing asked of a photo, such as `neck_type`."""
+    """An attribute of a photo, such as `neck_type`."""
 
     name: str
     display_name: Union[str, Dict[str, str], None] = None
@@ -61,7 +61,7 @@ class Attribute(yaml_files.Model):
     def _values_are_consistent(self) -> Attribute:
         for value in self.values:
             if not value.strip() or SEPARATOR in value:
-                raise ValueError(f"{self.name}: the value {value!r} is empty or holds a '|'")
+                raise ValueError(f"{self.name}: the value {value!r} is empty or contains a '|'")
         _require_distinct(self.values, f"{self.name}: the value")
         _require_distinct(
             [*self.synonyms, *self.values], f"{self.name}: the synonym", or_else="or is a value"
@@ -74,12 +74,12 @@ class Attribute(yaml_files.Model):
                 self._require_value(value, f"values_by_category.{category} names")
             if self.applies_to is not None and category not in self.applies_to:
                 raise ValueError(
-                    f"{self.name}: values_by_category names {category!r}, not one of applies_to"
+                    f"{self.name}: values_by_category names {category!r}, not in applies_to"
                 )
         if self.exclusive and self.unlisted == "missing":
             raise ValueError(
-                f"{self.name}: unlisted: missing is for attributes of several values; "
-                "an exclusive attribute's other values are known to be absent"
+                f"{self.name}: unlisted: missing requires exclusive: false; "
+                "the other values of an exclusive attribute are known to be absent"
             )
         return self
 
@@ -90,13 +90,13 @@ class Attribute(yaml_files.Model):
             )
 
     def title(self, language: str = "en") -> str:
-        """The display name in a language, for people; falls back to the identifier."""
+        """Return the display name in a language, else in another language, else the name."""
         if isinstance(self.display_name, dict):
             return self.display_name.get(language) or next(iter(self.display_name.values()))
         return self.display_name or self.name
 
     def value_of(self, cell: str) -> int | None:
-        """Index in `values` of one spelling, after synonyms and case folding; None if unknown."""
+        """Return the index of a spelling in `values`, after synonyms and case folding, or None."""
         return self._index.get(fold(cell))
 
     @functools.cached_property
@@ -117,20 +117,20 @@ class Schema(yaml_files.Model):
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:
-        """The schema in a YAML file; raises InputError naming the file, the key and the cure."""
+        """Return the schema of a YAML file; an InputError names the file, the key and the fix."""
         return yaml_files.validate(cls, yaml_files.read_mapping(path, "the schema file"), str(path))
 
     @classmethod
     def parse(cls, text: str, origin: str) -> Schema:
-        """The schema in a YAML text, such as the copy inside a manifest or a SavedModel."""
+        """Return the schema of a YAML text, such as the copy inside a manifest or a SavedModel."""
         return yaml_files.validate(cls, yaml_files.load(text, origin), origin)
 
     def write(self, path: str | Path) -> None:
-        """Writes the schema as YAML that `read` gives back equal; errors as of `storage.write`."""
+        """Write the schema as YAML that `read` restores; see `storage.write` for errors."""
         storage.write(path, self.to_yaml().encode())
 
     def to_yaml(self) -> str:
-        """The schema as a YAML text, keys at their default left out."""
+        """Return the schema as YAML text without keys at their defaults."""
         return yaml_files.dump(self, defaults=False)
 
     @pydantic.model_validator(mode="after")
@@ -139,11 +139,12 @@ class Schema(yaml_files.Model):
         _require_distinct(names, "the attribute")
         if self.category not in names:
             raise ValueError(
-                f"category: {self.category!r} is no attribute{did_you_mean(self.category, names)}"
+                f"category: {self.category!r} is not an attribute"
+                f"{did_you_mean(self.category, names)}"
             )
         category = self[self.category]
         if not category.exclusive or category.applies_to is not None:
-            raise ValueError(f"{category.name}: the category is exclusive and applies to all")
+            raise ValueError(f"{category.name}: the category must be exclusive, without applies_to")
         categories = set(category.values)
         for attribute in self.attributes:
             for value in [*(attribute.applies_to or []), *attribute.values_by_category]:
@@ -166,18 +167,18 @@ class Schema(yaml_files.Model):
         columns = [self.column(name) for name in known_columns]
         for column, count in Counter(columns).items():
             if count > 1:
-                raise ValueError(f"columns: the column {column!r} is read for {count} names")
+                raise ValueError(f"columns: the column {column!r} is used for {count} names")
         return self
 
     def __getitem__(self, name: str) -> Attribute:
         return self.attributes[self.index[name]]
 
     def column(self, name: str) -> str:
-        """The table's column of an attribute, of `product_id` or of `image`."""
+        """Return the table's column of an attribute, of `product_id` or of `image`."""
         return self.columns.get(name, name)
 
     def is_missing(self, cell: str) -> bool:
-        """Whether a cell says nothing: each of its parts is blank or one of missing_values."""
+        """Return whether each part of a cell is blank or one of missing_values."""
         return all(
             not part.strip() or fold(part) in self._missing for part in cell.split(SEPARATOR)
         )
@@ -213,7 +214,7 @@ class Schema(yaml_files.Model):
 
     @functools.cached_property
     def slices(self) -> dict[str, slice]:
-        """Where each attribute's values stand among the V."""
+        """The slice of the V values that belongs to each attribute."""
         ends = np.cumsum(self.sizes).tolist()
         return {
             attribute.name: slice(end - size, end)
@@ -265,11 +266,11 @@ class Schema(yaml_files.Model):
 
 
 def require_same(found: str, expected: Schema, where: str) -> None:
-    """Raises InputError where a fingerprint is not the schema's."""
+    """Raise InputError if a fingerprint is not that of the expected schema."""
     if found != expected.fingerprint:
         raise InputError(
             f"{where}: made with another schema (fingerprint {found}) than {expected.name!r} "
-            f"(fingerprint {expected.fingerprint}): use the schema they were made with, or rebuild"
+            f"(fingerprint {expected.fingerprint}): use the original schema, or rebuild"
         )
 
 
@@ -278,6 +279,6 @@ def _require_distinct(texts: Iterable[str], what: str, or_else: str = "") -> Non
     for text in texts:
         if fold(text) in seen:
             first = seen[fold(text)]
-            spelling = "stands twice" if first == text else f"is {first!r} in another spelling"
+            spelling = "appears twice" if first == text else f"is {first!r} in another spelling"
             raise ValueError(f"{what} {text!r} {spelling} {or_else}".rstrip())
         seen[fold(text)] = text

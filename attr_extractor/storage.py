@@ -1,7 +1,7 @@
-"""Files on a disk or in a bucket, reached in one way.
+"""Uniform access to files on a disk or in a bucket.
 
 A path with a scheme, such as `gs://bucket/photos`, goes through TensorFlow's file system, any
-other to the disk. A file that others rely on is written under a temporary name and renamed.
+other to the disk. A file that other programs read is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, BinaryIO, cast
 
 from attr_extractor.errors import InputError
 
-TEMPORARY = ".tmp"  # ends the name of a file that is being written
+TEMPORARY = ".tmp"  # suffix of a file that is being written
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path carries a scheme.
+    """Return whether a path has a scheme.
 
     Raises:
-      InputError: the scheme is http or https: nothing is fetched from the web.
+      InputError: if the scheme is http or https: nothing is downloaded from the web.
     """
     scheme, found, _ = str(path).partition("://")
     if found and scheme.lower() in ("http", "https"):
@@ -35,12 +35,12 @@ def is_remote(path: str | Path) -> bool:
 
 
 def join(folder: str | Path, name: str) -> str:
-    """The path of a file below a folder."""
+    """Return the path of a file below a folder."""
     return f"{str(folder).rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder) / name)
 
 
 def open_read(path: str | Path) -> BinaryIO:
-    """A file opened for reading bytes; raises InputError where it cannot be."""
+    """Open a file for reading bytes; raise InputError if that fails."""
     try:
         if is_remote(path):
             return io.BytesIO(read(path))
@@ -50,11 +50,10 @@ def open_read(path: str | Path) -> BinaryIO:
 
 
 def read(path: str | Path) -> bytes:
-    """All bytes of a file.
+    """Return all bytes of a file.
 
     Raises:
-      OSError: as `open` raises it, FileNotFoundError for a file that does not exist, on either
-        file system.
+      OSError: like `open`, on either file system; FileNotFoundError if the file does not exist.
     """
     if not is_remote(path):
         return Path(path).read_bytes()
@@ -64,18 +63,18 @@ def read(path: str | Path) -> bytes:
 
 @contextmanager
 def whole(path: str | Path, workers: bool = False) -> Iterator[str]:
-    """Gives a temporary name to write to, renamed to `path` at the end: whole or not there.
+    """Yield a temporary name to write to; rename it to `path` at the end, atomically.
 
     Args:
-      workers: whether several may write the same file: one whose build was killed is at it still,
-        or a cluster tries it twice. Each then has a temporary name of its own.
+      workers: whether several workers may write the same file, for example because one outlives
+        its killed build or a cluster retries a task. Each then uses its own temporary name.
 
     Raises:
-      InputError: it cannot be written, a full disk among the reasons.
+      InputError: if it cannot be written, for example because the disk is full.
     """
     temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY}" if workers else f"{path}{TEMPORARY}"
     if exists(temporary):
-        remove(temporary)  # not every file system starts anew where a file is written again
+        remove(temporary)  # not every file system truncates a file that is written again
     try:
         with writable(path):
             yield temporary
@@ -83,7 +82,7 @@ def whole(path: str | Path, workers: bool = False) -> Iterator[str]:
                 _gfile().rename(temporary, str(path), overwrite=True)
                 return
             with open(temporary, "rb") as file:
-                os.fsync(file.fileno())  # or a power cut leaves a name without content
+                os.fsync(file.fileno())  # otherwise a power cut can leave an empty file
             os.replace(temporary, path)
     except InputError:
         if exists(temporary):
@@ -93,7 +92,7 @@ def whole(path: str | Path, workers: bool = False) -> Iterator[str]:
 
 @contextmanager
 def writable(path: str | Path) -> Iterator[None]:
-    """Tells in one line why a file or folder cannot be written; raises InputError."""
+    """Convert errors of writing a file or folder into a one-line InputError."""
     try:
         with _as_os_errors(path):
             yield
@@ -102,18 +101,18 @@ def writable(path: str | Path) -> Iterator[None]:
 
 
 def write(path: str | Path, data: bytes, workers: bool = False) -> None:
-    """Writes all bytes of a file, whole or not at all; arguments and errors as of `whole`."""
+    """Write all bytes of a file atomically; see `whole` for arguments and errors."""
     with whole(path, workers) as temporary, open_write(temporary) as file:
         file.write(data)
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is a file or folder."""
+    """Return whether a file or folder exists."""
     return bool(_gfile().exists(str(path))) if is_remote(path) else Path(path).exists()
 
 
 def size(path: str | Path) -> int:
-    """Bytes of a file; raises FileNotFoundError where there is none."""
+    """Return the size of a file in bytes; raise FileNotFoundError if it does not exist."""
     if not is_remote(path):
         return Path(path).stat().st_size
     with _as_os_errors(path):
@@ -121,10 +120,10 @@ def size(path: str | Path) -> int:
 
 
 def names(folder: str | Path) -> list[str]:
-    """Sorted names of what is in a folder; none where it does not exist.
+    """Return the sorted names in a folder, an empty list if it does not exist.
 
     Raises:
-      InputError: it is a file, or may not be read.
+      InputError: if it is a file or unreadable.
     """
     if not exists(folder):
         return []
@@ -132,21 +131,21 @@ def names(folder: str | Path) -> list[str]:
         with _as_os_errors(folder):
             found = _gfile().listdir(str(folder)) if is_remote(folder) else os.listdir(folder)
     except OSError as error:
-        raise InputError(f"{folder}: not a folder to read: {error.strerror or error}") from error
+        raise InputError(f"{folder}: not a readable folder: {error.strerror or error}") from error
     return sorted(name.rstrip("/") for name in found)
 
 
 def make_folder(path: str | Path) -> None:
-    """Makes a folder where there is none; raises InputError where it cannot be made."""
+    """Create a folder if it does not exist; raise InputError if that fails."""
     try:
         with _as_os_errors(path):
             _gfile().makedirs(str(path)) if is_remote(path) else os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made: {error.strerror or error}") from error
+        raise InputError(f"{path}: cannot be created: {error.strerror or error}") from error
 
 
 def remove(path: str | Path) -> None:
-    """Removes a file, or a folder with all that is in it."""
+    """Remove a file, or a folder with its contents."""
     if is_remote(path):
         (_gfile().rmtree if _gfile().isdir(str(path)) else _gfile().remove)(str(path))
     elif Path(path).is_dir():
@@ -156,20 +155,20 @@ def remove(path: str | Path) -> None:
 
 
 def open_write(path: str) -> Any:
-    """Open a file to write bytes; inside `whole` or `writable`, which tell what fails."""
+    """Open a file for writing bytes; use inside `whole` or `writable`, which convert errors."""
     return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
 
 
 @contextmanager
 def _as_os_errors(path: str | Path) -> Iterator[None]:
-    """Turns what TensorFlow's file system raises, its record writer too, into OSError."""
+    """Convert errors of TensorFlow's file system and record writer into OSError."""
     try:
         yield
     except Exception as error:
         tf = sys.modules.get("tensorflow")
         if tf is None or not isinstance(error, tf.errors.OpError):
             raise
-        if isinstance(error, tf.errors.DataLossError):  # of what is read meanwhile
+        if isinstance(error, tf.errors.DataLossError):  # from a file that is read inside the block
             raise
         if isinstance(error, tf.errors.NotFoundError):
             raise FileNotFoundError(errno.ENOENT, "does not exist", str(path)) from error
@@ -177,6 +176,6 @@ def _as_os_errors(path: str | Path) -> Iterator[None]:
 
 
 def _gfile() -> Any:
-    import tensorflow as tf  # only where a path has a scheme
+    import tensorflow as tf  # only needed for a path with a scheme
 
     return tf.io.gfile

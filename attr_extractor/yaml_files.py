@@ -1,6 +1,6 @@
-"""YAML files read into checked, typed models: each mistake is one line naming file, key and cure.
+"""YAML files read into validated, typed models; each error is one line with file, key and fix.
 
-Schema and configuration share it, so a misspelt key reads the same everywhere.
+Schema and configuration share it, so a misspelt key gives the same message everywhere.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import yaml
 
 from attr_extractor.errors import InputError, did_you_mean, parsing, require_file
 
-NESTING = 64  # levels of lists and mappings, aliases followed
-ALIASED = 1_000_000  # characters that aliases may repeat
-LONGEST_NUMBER = 64  # characters
+NESTING = 64  # maximum levels of lists and mappings, aliases followed
+ALIASED = 1_000_000  # maximum characters added by aliases
+LONGEST_NUMBER = 64  # maximum characters of a number
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
-Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]  # every JSON reader has it exactly
+Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]  # exact in every JSON reader
 
 
 class Model(pydantic.BaseModel):
-    """A section of a YAML file: unknown keys and values of another type are refused."""
+    """A section of a YAML file; unknown keys and values of another type are rejected."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False
@@ -39,7 +39,7 @@ M = TypeVar("M", bound=pydantic.BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error, and `yes` or `on` stays a word."""
+    """Safe YAML loader that rejects duplicate keys and reads `yes` and `on` as words."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[Any] = set()
@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
                 break  # SafeLoader raises below
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -61,12 +61,12 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(node, yaml.ScalarNode):
                 raise
             kind = node.tag.rpartition(":")[2]
-            problem = f"{node.value!r} is no {kind}; a text is written in quotes"
+            problem = f"{node.value!r} is not a valid {kind}; write text in quotes"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that `_Loader` would not read back as text."""
+    """Safe YAML dumper that quotes every text that `_Loader` would not read back as text."""
 
 
 _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
@@ -75,9 +75,9 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _yaml in (_Loader, _Dumper):
-    # YAML 1.1 reads no, yes, on and off as booleans; as values of a garment they are words.
+    # YAML 1.1 reads no, yes, on and off as booleans; as values of an attribute they are words.
     _yaml.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|false|False)$"), list("tTfF"))
-    # YAML 1.1 reads 1e-3 as a word; here it is the number that everybody means.
+    # YAML 1.1 reads 1e-3 as a word; here it is a number, as in Python.
     _yaml.add_implicit_resolver(
         _FLOAT,
         re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
@@ -86,10 +86,10 @@ for _yaml in (_Loader, _Dumper):
 
 
 def load(text: str, origin: str) -> Any:
-    """Parse the plain objects in a YAML text; `origin` names it in errors.
+    """Parse YAML text into plain objects; `origin` names it in errors.
 
     Raises:
-      InputError: it is no YAML, or nests, repeats or counts beyond what a person writes.
+      InputError: if it is not YAML, or exceeds a limit on nesting, aliases or number length.
     """
     with _parsing(origin):
         loader = _Loader(text)
@@ -115,19 +115,19 @@ def _parsing(origin: str) -> Iterator[None]:
 
 
 def _require_modest(root: yaml.Node, origin: str, most: int) -> None:
-    """Raise InputError before objects are made that a short text can blow up.
+    """Raise InputError before building objects that a short text can expand without bound.
 
-    What aliases repeat is one node of the graph; its characters count as often as it stands.
+    A node that aliases repeat is one node of the graph; its characters count once per occurrence.
 
     Args:
-      most: characters.
+      most: maximum characters of a node.
     """
     sizes: dict[int, tuple[float, int]] = {}  # by node: characters, levels of lists and mappings
 
     def measure(node: yaml.Node, level: int) -> tuple[float, int]:
         if id(node) in sizes:
             return sizes[id(node)]
-        sizes[id(node)] = math.inf, 0  # until it is known: of a node that stands within itself
+        sizes[id(node)] = math.inf, 0  # until known; read only by a node that contains itself
         problem = ""
         if isinstance(node, yaml.ScalarNode):
             size, levels, problem = 1.0 + len(node.value), 0, _scalar_problem(node)
@@ -140,7 +140,7 @@ def _require_modest(root: yaml.Node, origin: str, most: int) -> None:
         if levels > NESTING:
             problem = f"nested deeper than {NESTING} levels"
         elif size > most:
-            problem = "its aliases repeat too much; write out what is meant"
+            problem = "its aliases repeat too much; write the content out"
         if problem:
             line = node.start_mark.line + 1
             raise InputError(f"{origin}, line {line}: not valid YAML: {problem}")
@@ -163,7 +163,7 @@ def _scalar_problem(node: yaml.ScalarNode) -> str:
 
 
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
-    """The top-level mapping of a YAML file; raises InputError where there is none."""
+    """Return the top-level mapping of a YAML file; raise InputError if there is none."""
     path = require_file(path, what)
     try:
         text = path.read_text(encoding="utf-8")
@@ -176,7 +176,7 @@ def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def validate(model: type[M], content: Any, origin: str) -> M:
-    """`content` as a checked model; the first mistake as an InputError naming its key."""
+    """Return `content` as a validated model; raise InputError with the key of the first mistake."""
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
@@ -187,7 +187,7 @@ def validate(model: type[M], content: Any, origin: str) -> M:
 
 
 def dump(model: Model, defaults: bool = True) -> str:
-    """The YAML text of a model, with or without the keys that are at their default."""
+    """Return the YAML text of a model, with or without keys at their default."""
     content = model.model_dump(mode="json", exclude_defaults=not defaults)
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -208,7 +208,7 @@ def _say(model: type[pydantic.BaseModel], error: Any) -> str:
 
 
 def _keys_at(model: Any, location: tuple[Any, ...]) -> list[str]:
-    """The keys that the model allows at a place such as ("attributes", 3)."""
+    """Return the keys that the model allows at a location such as ("attributes", 3)."""
     for part in location:
         if isinstance(model, type) and issubclass(model, Model) and part in model.model_fields:
             model = model.model_fields[str(part)].annotation

@@ -104,7 +104,7 @@ def test_a_value_may_hold_an_equals_sign(path: Path):
         ("train.clip_norm=-1", ["train.clip_norm", "greater than or equal to 0"]),
         ("train.xla=on", ["train.xla", "'off', 'activations' or 'step'", "'on'"]),
         ("train.image_sizes={1: 224}", ["train: image_sizes", "from 0 on", "not [1]"]),
-        ("train.image_sizes={0: 64, 9: 96, 4: 224}", ["rising", "not [0, 9, 4]"]),
+        ("train.image_sizes={0: 64, 9: 96, 4: 224}", ["ascending", "not [0, 9, 4]"]),
         ("train.image_sizes={-1: 64, 0: 224}", ["from 0 on", "not [-1, 0]"]),
         ("train.image_sizes={0: 64, 24: 224}", ["below 24", "not [0, 24]"]),
         ("train.image_sizes={0: 64, 4: 96}", ["image_sizes ends at 96", "image_size is 224"]),

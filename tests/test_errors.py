@@ -33,7 +33,7 @@ def test_lines_are_joined_and_names_keep_their_spaces():
         (ValueError(), "ValueError: "),
         (KeyError("maybe"), "KeyError: 'maybe'"),
         (RecursionError("maximum recursion depth exceeded"), "it is nested too deeply"),
-        (MemoryError(), "it is larger than the memory"),
+        (MemoryError(), "it does not fit in memory"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "'utf-8' codec can't decode"),
     ],
 )

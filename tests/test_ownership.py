@@ -61,7 +61,7 @@ def test_the_second_is_told_who_the_first_is_until_that_is_killed(kind, tmp_path
     path = tmp_path / "out"
     first = hold(kind, path)
     own = getattr(ownership, kind)
-    told = rf"out: a Python program \(process {first.pid} on .+, since 20.+\) is writing there"
+    told = rf"out: a Python program \(process {first.pid} on .+, since 20.+\) is writing to it"
     with pytest.raises(TemporaryError, match=told), own(path, "it"):
         pass
     first.send_signal(signal.SIGKILL)
@@ -216,7 +216,7 @@ def test_every_program_ends_in_one_line_where_another_writes(programs, tmp_path)
         before = sorted(tmp_path.iterdir())
         with own(place, "it"), pytest.raises(TemporaryError) as told:
             program()
-        line = rf"{re.escape(str(place))}: .+ \(process {os.getpid()} on .*\) is writing there.*"
+        line = rf"{re.escape(str(place))}: .+ \(process {os.getpid()} on .*\) is writing to it.*"
         assert re.fullmatch(line, str(told.value)), name
         assert sorted(tmp_path.iterdir()) == before, name
 
@@ -225,7 +225,7 @@ def test_the_drawn_catalogue_says_it_as_a_program(tmp_path):
     with ownership.folder(tmp_path / "demo", "it"):
         result = run_tool("make_demo_catalogue", f"--output_dir={tmp_path / 'demo'}")
     assert result.returncode == 75
-    line = r"error: .*demo: .*\(process \d+ .*\) is writing there; .*\n"
+    line = r"error: .*demo: .*\(process \d+ .*\) is writing to it; .*\n"
     assert re.fullmatch(line, result.stderr)
     assert not (tmp_path / "demo").exists()
 

@@ -189,10 +189,10 @@ MISTAKES = {
     "threshold over 1": ({"attributes__1__threshold": 1.5}, "threshold", "less than or equal to 1"),
     "unlisted misspelt": ({"attributes__2__unlisted": "abscent"}, "unlisted", "mean 'absent'?"),
     "unlisted of exclusive": ({"attributes__1__unlisted": "missing"}, "neck_type", "exclusive"),
-    "attribute twice": ({"attributes__2__name": "neck_type"}, "'neck_type' stands twice"),
-    "value twice": ({"attributes__2__values": ["red", "red"]}, "color", "'red' stands twice"),
+    "attribute twice": ({"attributes__2__name": "neck_type"}, "'neck_type' appears twice"),
+    "value twice": ({"attributes__2__values": ["red", "red"]}, "color", "'red' appears twice"),
     "two spellings": ({"attributes__2__values": ["Red", "red"]}, "'red' is 'Red' in another spell"),
-    "value with bar": ({"attributes__2__values": ["a|b"]}, "color", "'a|b'", "holds a '|'"),
+    "value with bar": ({"attributes__2__values": ["a|b"]}, "color", "'a|b'", "contains a '|'"),
     "blank value": ({"attributes__2__values": [" "]}, "color", "' ' is empty"),
     "synonym is value": ({"attributes__1__synonyms": {"V-NECK": "no neck"}}, "is a value"),
     "synonym of unknown": ({"attributes__1__synonyms": {"v": "v-nec"}}, "mean 'v-neck'?"),
@@ -207,12 +207,12 @@ MISTAKES = {
     ),
     "category outside applies_to": (
         {"attributes__3__applies_to": ["shirt"]},
-        "closure: values_by_category names 'jeans', not one of applies_to",
+        "closure: values_by_category names 'jeans', not in applies_to",
     ),
     "missing value is a value": ({"missing_values": ["RED"]}, "'red' is also a value of color"),
     "no such category": ({"category": "categori"}, "did you mean 'category'?"),
     "category of several": ({"attributes__0__exclusive": False}, "category", "exclusive"),
-    "category that applies": ({"attributes__0__applies_to": ["shirt"]}, "applies to all"),
+    "category that applies": ({"attributes__0__applies_to": ["shirt"]}, "without applies_to"),
     "reserved error": ({"attributes__1__name": "error"}, "'error' would collide"),
     "reserved _score": ({"attributes__1__name": "neck_score"}, "'neck_score' would collide"),
     "reserved _bytes": ({"attributes__1__name": "neck_bytes"}, "'neck_bytes' would collide"),
@@ -221,7 +221,7 @@ MISTAKES = {
     "name with digit first": ({"attributes__1__name": "1neck"}, "not an identifier"),
     "name with newline": ({"attributes__1__name": "neck\n"}, "not an identifier"),
     "column of nobody": ({"columns": {"colr": "x"}}, "did you mean 'color'?"),
-    "column for two": ({"columns": {"color": "closure"}}, "'closure' is read for 2 names"),
+    "column for two": ({"columns": {"color": "closure"}}, "'closure' is used for 2 names"),
 }
 
 

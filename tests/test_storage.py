@@ -109,7 +109,7 @@ def test_a_file_that_is_not_there_is_the_same_error_in_both_places(folder: str):
 def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match=f"{path}: cannot be made: "):
+        with pytest.raises(InputError, match=f"{path}: cannot be created: "):
             storage.make_folder(path)
 
 

@@ -1,4 +1,4 @@
-"""Cells that the catalogue probably has wrong, and empty ones that the model could fill.
+"""List cells that are probably wrong in the catalogue and empty cells that the model could fill.
 
 Example:
   python tools/audit_labels.py --run_dir=shop/run --output=audit.csv
@@ -10,13 +10,13 @@ from attr_extractor import errors
 from attr_extractor.evaluation import audit
 
 F = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "The folder of train.py.", required=True)
-flags.DEFINE_string("output", None, "The list, a new CSV file.", required=True)
-flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's own.")
-flags.DEFINE_integer("folds", 5, "Parts of the products; each is judged by heads of the others.")
-flags.DEFINE_integer("most", 100_000, "Rows of either kind that are listed.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Decides the folds.", lower_bound=0)
-flags.DEFINE_bool("escape_formulas", False, "An apostrophe before =, +, -, @: for spreadsheets.")
+flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
+flags.DEFINE_string("output", None, "Output: a new CSV file.", required=True)
+flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's.")
+flags.DEFINE_integer("folds", 5, "Folds of products; each is judged by heads trained on the rest.")
+flags.DEFINE_integer("most", 100_000, "Maximum rows of each kind.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of the folds.", lower_bound=0)
+flags.DEFINE_bool("escape_formulas", False, "Prefix =, +, -, @ with an apostrophe (spreadsheets).")
 
 
 def main() -> None:

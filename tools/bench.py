@@ -1,4 +1,4 @@
-r"""Measures a part of the work by itself, beside what others do where that can be had here.
+r"""Benchmark one component, compared with alternatives where they are installed.
 Example: python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10"""
 
 from absl import flags
@@ -11,10 +11,10 @@ from attr_extractor.training.measure import as_text
 F = flags.FLAGS
 flags.DEFINE_enum("what", None, list(BENCHES), "What to measure.", required=True)
 flags.DEFINE_integer("count", None, str({k: v[0] for k, v in BENCHES.items()}), lower_bound=1)
-flags.DEFINE_string("config", "configs/pretrained.yaml", "The experiment: YAML.")
-flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
-flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table, step, export: YAML.")
-flags.DEFINE_string("records", "", "For input, predict, audit; step adds the loop, augment photos.")
+flags.DEFINE_string("config", "configs/pretrained.yaml", "Config file (YAML).")
+flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; repeatable.")
+flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table, step, export (YAML).")
+flags.DEFINE_string("records", "", "For input, predict, audit; optional for step and augment.")
 flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue.")
 
 

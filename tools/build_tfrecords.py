@@ -1,6 +1,6 @@
-r"""Turns a seller's table and photos into validated, sharded TFRecords.
+r"""Convert a seller's table and photos into validated, sharded TFRecords.
 
-The same command goes on where an interrupted one stopped, and adds new rows to finished records.
+Rerun the command to resume an interrupted build, or to add new rows to finished records.
 Example:
   python tools/build_tfrecords.py --catalogue=shop/catalogue.csv --schema=shop/schema.yaml \
       --output_dir=shop/records --image_size=256
@@ -13,14 +13,14 @@ from attr_extractor.records import builder, plan, relabel, runner
 from attr_extractor.schema import Schema
 
 F = flags.FLAGS
-flags.DEFINE_string("catalogue", None, "The table: .csv, .tsv, .parquet or .jsonl.", required=True)
-flags.DEFINE_string("schema", None, "The schema: YAML.", required=True)
-flags.DEFINE_string("output_dir", None, "The folder for the records.", required=True)
-flags.DEFINE_string("image_root", None, "Where image paths start; default: the table's folder.")
-flags.DEFINE_bool("relabel", False, "Only write the table's labels into finished records.")
-flags.DEFINE_enum("runner", "local", ["local", "beam"], "Processes here, or Apache Beam.")
+flags.DEFINE_string("catalogue", None, "Table: .csv, .tsv, .parquet or .jsonl.", required=True)
+flags.DEFINE_string("schema", None, "Schema file (YAML).", required=True)
+flags.DEFINE_string("output_dir", None, "Folder for the records.", required=True)
+flags.DEFINE_string("image_root", None, "Root of image paths; default: the table's folder.")
+flags.DEFINE_bool("relabel", False, "Only update the labels of finished records.")
+flags.DEFINE_enum("runner", "local", ["local", "beam"], "Local processes or Apache Beam.")
 flags.DEFINE_integer("num_workers", 2, "Processes of the local runner.", lower_bound=1)
-flags.DEFINE_multi_string("beam", [], "A flag for Beam, such as --beam=--runner=FlinkRunner.")
+flags.DEFINE_multi_string("beam", [], "A Beam flag, e.g. --beam=--runner=FlinkRunner; repeatable.")
 for name, (default, text) in plan.FLAGS.items():
     (flags.DEFINE_integer if isinstance(default, int) else flags.DEFINE_string)(name, default, text)
 

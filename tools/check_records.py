@@ -1,6 +1,6 @@
-"""Reads every byte of finished records: is each shard what the manifest and its index say?
+"""Verify every byte of finished records against the manifest and the index of each shard.
 
-Exit code 0: whole; 1: broken, and every broken shard and record is named; 2: no records there.
+Exit code 0: intact; 1: damaged, with each damaged shard and record listed; 2: no records found.
 Example:
   python tools/check_records.py --records=shop/records --num_workers=8
 """
@@ -13,8 +13,8 @@ from attr_extractor import errors
 from attr_extractor.records import check
 
 F = flags.FLAGS
-flags.DEFINE_string("records", None, "The folder of build_tfrecords.py.", required=True)
-flags.DEFINE_integer("num_workers", 2, "Processes.", lower_bound=1)
+flags.DEFINE_string("records", None, "Records folder of build_tfrecords.py.", required=True)
+flags.DEFINE_integer("num_workers", 2, "Number of processes.", lower_bound=1)
 
 
 def main() -> None:

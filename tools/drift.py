@@ -1,6 +1,6 @@
-r"""Whether a delivery is still what a model was trained on: its labels, photos, scores, embeddings.
+r"""Test a delivery for drift from a model's training data: labels, photos, scores, embeddings.
 
-Exit code 1, with a line for each, where something has drifted.
+Exit code 1, with a line for each drift, if drift is found.
 
 Example:
   python tools/drift.py --catalogue=delivery/table.csv --records=shop/records \
@@ -15,13 +15,13 @@ from attr_extractor import errors
 from attr_extractor.drift import drift, options
 
 F = flags.FLAGS
-flags.DEFINE_string("catalogue", None, "The delivery's table.", required=True)
-flags.DEFINE_string("records", None, "The folder of build_tfrecords.py.", required=True)
-flags.DEFINE_string("output_dir", None, "A new folder.", required=True)
-flags.DEFINE_string("model", None, "An exported model, for scores and embedding.")
-flags.DEFINE_string("image_root", None, "Where image paths start; default: the table's folder.")
-flags.DEFINE_string("schema", None, "YAML, where columns or spellings are not the records'.")
-flags.DEFINE_list("box_columns", None, "Product box; default: the columns of the records.")
+flags.DEFINE_string("catalogue", None, "Table of the delivery.", required=True)
+flags.DEFINE_string("records", None, "Records folder of build_tfrecords.py.", required=True)
+flags.DEFINE_string("output_dir", None, "A new output folder.", required=True)
+flags.DEFINE_string("model", None, "Exported model, to test scores and embeddings.")
+flags.DEFINE_string("image_root", None, "Root of image paths; default: the table's folder.")
+flags.DEFINE_string("schema", None, "Schema file (YAML), if columns or spellings differ.")
+flags.DEFINE_list("box_columns", None, "Product box columns; default: those of the records.")
 DEFINE: dict = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 for name, (default, text) in options.FLAGS.items():
     DEFINE[type(default)](name, default, text)

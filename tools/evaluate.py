@@ -1,6 +1,6 @@
-"""Scores of a trained run, per attribute, beside always answering the most frequent value.
+"""Score a trained run per attribute, with the most frequent value as the baseline.
 
-Exit code 1, with a line for each, where what `--require` asks for is not met.
+Exit code 1, with a line for each failure, if a requirement of `--require` is not met.
 
 Example:
   python tools/evaluate.py --run_dir=shop/run --compare=shop/last_month \
@@ -15,11 +15,11 @@ from attr_extractor import errors
 from attr_extractor.evaluation import evaluate, table
 
 F = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "The folder of train.py.", required=True)
+flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
 flags.DEFINE_string("split", "test", "train, validation or test.")
-flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's own.")
-flags.DEFINE_string("compare", None, "Another run, measured on the same photos.")
-flags.DEFINE_string("require", "", "NAME>=NUMBER or NAME<=NUMBER; several are parted by commas.")
+flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's.")
+flags.DEFINE_string("compare", None, "Another run, to compare on the same photos.")
+flags.DEFINE_string("require", "", "NAME>=NUMBER or NAME<=NUMBER, separated by commas.")
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     print(table.scores(measured))
     if F.compare:
         print(table.comparison(measured))
-    print(f"report: {F.run_dir}/{measured['report']}; figures: {F.run_dir}/metrics.json")
+    print(f"report: {F.run_dir}/{measured['report']}; metrics: {F.run_dir}/metrics.json")
     for line in measured.get("failed_requirements", []):
         print(f"failed: {line}", file=sys.stderr)
     sys.exit(bool(measured.get("failed_requirements")))

@@ -1,6 +1,6 @@
-r"""Shows where in a photo a run's answers come from: Grad-CAM per value, and attention maps.
+r"""Show which parts of a photo lead to a run's answers: Grad-CAM per value, and attention maps.
 
-Without --value: the attribute's answered values, or its best one. Without --attribute: all answers.
+Without --value: the attribute's answered values, else its best one. Without --attribute: all.
 Example:
   python tools/explain.py --run_dir=shop/run --images=a.jpg,b.jpg --attribute=neck_type \
       --value=v-neck
@@ -12,11 +12,11 @@ from attr_extractor import errors
 from attr_extractor.evaluation import explain_photos
 
 F = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "The folder of train.py.", required=True)
-flags.DEFINE_list("images", None, "Photo files, parted by commas.", required=True)
+flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
+flags.DEFINE_list("images", None, "Photo files, separated by commas.", required=True)
 flags.DEFINE_string("attribute", None, "One attribute instead of all.")
-flags.DEFINE_string("value", None, "One of its values, whether it is answered or not.")
-flags.DEFINE_string("output_dir", None, "Where pictures go; default: explain/ in the run.")
+flags.DEFINE_string("value", None, "One value of --attribute, even if it is not answered.")
+flags.DEFINE_string("output_dir", None, "Output folder; default: explain/ in the run.")
 
 
 def main() -> None:

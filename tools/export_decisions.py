@@ -1,6 +1,6 @@
-r"""Writes the seller's table with what was decided on the page of review.py.
+r"""Write the seller's table with the decisions made in review.py.
 
-build_tfrecords.py --relabel takes it.
+build_tfrecords.py --relabel reads the result.
 
 Example:
   python tools/export_decisions.py --decisions=decisions.sqlite --catalogue=table.csv \
@@ -14,11 +14,11 @@ from attr_extractor.review import export_decisions
 from attr_extractor.schema import Schema
 
 F = flags.FLAGS
-flags.DEFINE_string("decisions", None, "The SQLite file of review.py.", required=True)
-flags.DEFINE_string("catalogue", None, "The table that was predicted.", required=True)
-flags.DEFINE_string("schema", None, "The schema: YAML.", required=True)
-flags.DEFINE_string("output", None, "The corrected table, a new CSV file.", required=True)
-flags.DEFINE_string("log", None, "A new CSV file: who decided what, and when. Default: none.")
+flags.DEFINE_string("decisions", None, "SQLite file of review.py.", required=True)
+flags.DEFINE_string("catalogue", None, "Table given to predict.py.", required=True)
+flags.DEFINE_string("schema", None, "Schema file (YAML).", required=True)
+flags.DEFINE_string("output", None, "Corrected table: a new CSV file.", required=True)
+flags.DEFINE_string("log", None, "Decisions, reviewer and time: a new CSV file. Default: none.")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Exports a trained run as a SavedModel for TF Serving, post-processing included.
+"""Export a trained run as a SavedModel for TF Serving, including post-processing.
 
 Example:
   python tools/export_savedmodel.py --run_dir=shop/run --output_dir=shop/models/shop
@@ -10,10 +10,10 @@ from attr_extractor import errors
 from attr_extractor.serving import export
 
 F = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "The folder of train.py.", required=True)
-flags.DEFINE_string("output_dir", None, "Gets a folder per version.", required=True)
-flags.DEFINE_integer("version", None, "Default: one more than the highest there.", lower_bound=1)
-flags.DEFINE_integer("parts", 1, "That a CPU's cores compute side by side: 2 for 2 cores.", 1, 64)
+flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
+flags.DEFINE_string("output_dir", None, "Model folder; one subfolder per version.", required=True)
+flags.DEFINE_integer("version", None, "Version number. Default: highest + 1.", lower_bound=1)
+flags.DEFINE_integer("parts", 1, "Parallel parts of the graph: 2 for 2 CPU cores.", 1, 64)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes a first schema from your own table, to be checked by hand.
+"""Draft a schema from a table, to be checked by hand.
 
 Example:
   python tools/infer_schema.py --catalogue fashion.csv --output fashion.yaml --category articleType
@@ -15,9 +15,9 @@ from attr_extractor.catalogue.infer import infer_schema
 from attr_extractor.catalogue.table import read_columns
 
 F = flags.FLAGS
-flags.DEFINE_string("catalogue", None, "CSV, TSV, Parquet or JSON Lines table.", required=True)
-flags.DEFINE_string("output", None, "YAML file to write; a new one.", required=True)
-flags.DEFINE_string("category", None, "The category's column; guessed by default.")
+flags.DEFINE_string("catalogue", None, "Table: .csv, .tsv, .parquet or .jsonl.", required=True)
+flags.DEFINE_string("output", None, "Schema: a new YAML file.", required=True)
+flags.DEFINE_string("category", None, "Column of the category; guessed by default.")
 
 
 def main() -> None:

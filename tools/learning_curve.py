@@ -1,6 +1,6 @@
-"""What more labels would buy: a trained run's recipe on nested parts of its training products.
+"""Measure the benefit of more labels: retrain a run on nested subsets of its training products.
 
-Each part is a training of its own, as long as its share; an interrupted program goes on.
+Training time is proportional to the subset. Rerun the command to resume.
 evaluate.py then shows the curve in report.html.
 
 Example:
@@ -13,9 +13,9 @@ from attr_extractor import errors
 from attr_extractor.evaluation import learning_curve
 
 F = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "The folder of train.py.", required=True)
-flags.DEFINE_list("fractions", "0.125,0.25,0.5", "Shares of the training products.")
-flags.DEFINE_string("output_dir", None, "For parts and their runs; default: within the run.")
+flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
+flags.DEFINE_list("fractions", "0.125,0.25,0.5", "Fractions of the training products.")
+flags.DEFINE_string("output_dir", None, "Folder for subsets and their runs; default: in the run.")
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     except ValueError as error:
         raise errors.InputError(f"--fractions: {error}; write 0.125,0.25,0.5") from error
     print(learning_curve.table(learning_curve.measure(F.run_dir, fractions, F.output_dir)))
-    print(f"figures: {F.run_dir}/learning_curve.json; evaluate.py shows them in its report.html")
+    print(f"results: {F.run_dir}/learning_curve.json; evaluate.py shows them in report.html")
 
 
 if __name__ == "__main__":

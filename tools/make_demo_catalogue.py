@@ -1,4 +1,4 @@
-"""Draws a demo catalogue: synthetic product photos and a half-filled attribute table.
+"""Draw a demo catalogue: synthetic product photos and a partly filled attribute table.
 
 Example:
   python tools/make_demo_catalogue.py --output_dir=demo/catalogue --num_products=3000
@@ -17,9 +17,9 @@ SCHEMA = Path(__file__).resolve().parents[1] / "configs" / "schemas" / "demo.yam
 
 F = flags.FLAGS
 flags.DEFINE_string("output_dir", None, "A new folder for the catalogue.", required=True)
-flags.DEFINE_integer("num_products", 3000, "How many products to draw.")
-flags.DEFINE_integer("seed", 0, "Same seed, same files.", lower_bound=0)
-flags.DEFINE_string("schema", str(SCHEMA), "Attributes and values to draw.")
+flags.DEFINE_integer("num_products", 3000, "Number of products to draw.")
+flags.DEFINE_integer("seed", 0, "The same seed gives the same files.", lower_bound=0)
+flags.DEFINE_string("schema", str(SCHEMA), "Schema file with the attributes and values to draw.")
 
 
 def main() -> None:

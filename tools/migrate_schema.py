@@ -1,4 +1,4 @@
-r"""Carries the seller's table, a trained run, or both over to a changed schema.
+r"""Migrate the seller's table, a trained run, or both to a changed schema.
 
 Example:
   python tools/migrate_schema.py --old_schema=old.yaml --schema=new.yaml --mapping=mapping.yaml \
@@ -13,14 +13,14 @@ from attr_extractor import errors
 from attr_extractor.migration.migrate import migrate
 
 F = flags.FLAGS
-flags.DEFINE_string("schema", None, "The new schema: YAML.", required=True)
-flags.DEFINE_string("mapping", None, "What becomes of what: YAML.", required=True)
-flags.DEFINE_string("old_schema", None, "The table's schema; default: the run's.")
-flags.DEFINE_string("catalogue", None, "A table under the old schema.")
-flags.DEFINE_string("output", None, "The CSV to write; a new file.")
-flags.DEFINE_string("run_dir", None, "A trained run of the old schema.")
-flags.DEFINE_string("records", None, "Records of the new schema, for the priors of what is new.")
-flags.DEFINE_string("output_dir", None, "The run directory to write, for train.init_from.")
+flags.DEFINE_string("schema", None, "New schema file (YAML).", required=True)
+flags.DEFINE_string("mapping", None, "Mapping from old to new names (YAML).", required=True)
+flags.DEFINE_string("old_schema", None, "Schema of the table; default: that of the run.")
+flags.DEFINE_string("catalogue", None, "Table under the old schema.")
+flags.DEFINE_string("output", None, "Migrated table: a new CSV file.")
+flags.DEFINE_string("run_dir", None, "Trained run of the old schema.")
+flags.DEFINE_string("records", None, "Records of the new schema, for the priors of new values.")
+flags.DEFINE_string("output_dir", None, "New run directory, for train.init_from.")
 
 
 def main() -> None:

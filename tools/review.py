@@ -1,4 +1,4 @@
-r"""Serves a page on which people decide what seller and model disagree on.
+r"""Serve a review page for cells on which seller and model disagree.
 
 Example:
   python tools/review.py --cells=cells.parquet --schema=schema.yaml --image_root=shop \
@@ -10,17 +10,17 @@ from absl import flags
 from attr_extractor import errors
 
 F = flags.FLAGS
-flags.DEFINE_string("cells", None, "What predict.py wrote with --cells.", required=True)
-flags.DEFINE_string("schema", None, "The schema: YAML.")
-flags.DEFINE_string("model", None, "Instead: the exported model, with its own thresholds.")
-flags.DEFINE_string("image_root", None, "Where image paths start.", required=True)
-flags.DEFINE_string("decisions", None, "The SQLite file; made if need be.", required=True)
-flags.DEFINE_string("run_dir", None, "The trained run, for heat maps. Default: none.")
-flags.DEFINE_string("host", "127.0.0.1", "0.0.0.0 lets other machines in; needs --token_file.")
-flags.DEFINE_integer("port", 8600, "0: any that is free.", 0, 65535)
-flags.DEFINE_string("token_file", None, "Holds the token; who opens ?token= once may review.")
-flags.DEFINE_integer("most", 100_000, "Cells in the queue, those most worth a look.", 1)
-flags.DEFINE_float("lease_minutes", 10.0, "How long a reviewer has an item alone.", 0.01)
+flags.DEFINE_string("cells", None, "Cells file of predict.py --cells.", required=True)
+flags.DEFINE_string("schema", None, "Schema file (YAML).")
+flags.DEFINE_string("model", None, "Exported model with its thresholds, instead of --schema.")
+flags.DEFINE_string("image_root", None, "Root of image paths.", required=True)
+flags.DEFINE_string("decisions", None, "SQLite file; created if missing.", required=True)
+flags.DEFINE_string("run_dir", None, "Trained run, for heat maps. Default: none.")
+flags.DEFINE_string("host", "127.0.0.1", "0.0.0.0 accepts other machines; requires --token_file.")
+flags.DEFINE_integer("port", 8600, "0: any free port.", 0, 65535)
+flags.DEFINE_string("token_file", None, "File with the token; opening ?token= once grants access.")
+flags.DEFINE_integer("most", 100_000, "Maximum cells in the queue, by priority.", 1)
+flags.DEFINE_float("lease_minutes", 10.0, "Minutes that an item is reserved for a reviewer.", 0.01)
 
 
 def main() -> None:

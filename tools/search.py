@@ -1,4 +1,4 @@
-r"""Finds the products that look like a photo, or serves a page that does.
+r"""Find the products most similar to a photo, or serve a search page.
 
 Example:
   python tools/search.py --index=shop/index --model=shop/models/shop --photo=a.jpg \
@@ -11,14 +11,18 @@ from attr_extractor import errors
 from attr_extractor.search import find, measure_search
 
 F = flags.FLAGS
-flags.DEFINE_string("index", None, "What build_index.py made.", required=True)
-flags.DEFINE_string("model", None, "The model it was made with.", required=True)
-flags.DEFINE_string("photo", None, "The photo to start from.")
-flags.DEFINE_integer("count", 10, "Products, at most.", 1, 1000)
-flags.DEFINE_multi_string("filter", [], "attribute=value, attribute!=value; a|b: either; repeat.")
-flags.DEFINE_integer("port", None, "Instead: serve a page on this machine; 8700. 0: any.", 0, 65535)
-flags.DEFINE_string("image_root", None, "For the page; default: as the index was built.")
-flags.DEFINE_bool("measure", False, "Instead: recall and speed, exact beside approximate.")
+flags.DEFINE_string("index", None, "Index folder of build_index.py.", required=True)
+flags.DEFINE_string("model", None, "Model that the index was built with.", required=True)
+flags.DEFINE_string("photo", None, "Query photo.")
+flags.DEFINE_integer("count", 10, "Maximum products.", 1, 1000)
+flags.DEFINE_multi_string(
+    "filter", [], "attribute=value, attribute!=value; a|b: either; repeatable."
+)
+flags.DEFINE_integer(
+    "port", None, "Serve a page instead, e.g. on 8700; 0: any free port.", 0, 65535
+)
+flags.DEFINE_string("image_root", None, "For the page; default: that of the index.")
+flags.DEFINE_bool("measure", False, "Measure recall and speed instead, exact and approximate.")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Serves an exported model over TF Serving's REST and gRPC APIs, where TF Serving is not at hand.
+"""Serve an exported model with TF Serving's REST and gRPC APIs, if TF Serving is not available.
 
-Picks up new versions in the folder; /metrics, /healthz, /readyz; SIGTERM drains.
+Loads new versions from the folder; offers /metrics, /healthz, /readyz; SIGTERM drains.
 
 Example:
   python tools/serve.py --model=shop/models/shop --port=8501 --grpc_port=8500
@@ -11,18 +11,18 @@ from absl import flags
 from attr_extractor import errors
 
 F = flags.FLAGS
-flags.DEFINE_string("model", None, "Folder of version folders.", required=True)
-flags.DEFINE_string("name", "", "The model's name in requests. Default: the folder's.")
-flags.DEFINE_string("host", "127.0.0.1", "0.0.0.0 lets other machines in; nobody is asked who.")
-flags.DEFINE_integer("port", 8501, "REST.", 0, 65535)
-flags.DEFINE_integer("grpc_port", None, "gRPC. Default: none.", 0, 65535)
-flags.DEFINE_integer("batch_size", 32, "Photos of one run, and at most of one request.", 1)
-flags.DEFINE_float("batch_delay_ms", 2.0, "How long a photo waits for others.", 0.0)
-flags.DEFINE_integer("max_waiting", 1024, "Photos that may wait; then 429.", 1)
-flags.DEFINE_float("max_megapixels", 25.0, "Of one photo.", 0.01)
-flags.DEFINE_integer("max_body_mb", 64, "Of one request.", 1)
-flags.DEFINE_float("body_seconds", 60.0, "In which a request's body has to arrive.", 1.0)
-flags.DEFINE_float("poll_seconds", 1.0, "Between looks for a new version.", 0.05)
+flags.DEFINE_string("model", None, "Model folder with version subfolders.", required=True)
+flags.DEFINE_string("name", "", "Model name in requests. Default: name of the folder.")
+flags.DEFINE_string("host", "127.0.0.1", "0.0.0.0 accepts other machines; no authentication.")
+flags.DEFINE_integer("port", 8501, "REST port.", 0, 65535)
+flags.DEFINE_integer("grpc_port", None, "gRPC port. Default: no gRPC.", 0, 65535)
+flags.DEFINE_integer("batch_size", 32, "Maximum photos of a batch and of a request.", 1)
+flags.DEFINE_float("batch_delay_ms", 2.0, "Milliseconds that a photo waits for a batch.", 0.0)
+flags.DEFINE_integer("max_waiting", 1024, "Maximum photos in the queue; beyond it: 429.", 1)
+flags.DEFINE_float("max_megapixels", 25.0, "Maximum size of a photo.", 0.01)
+flags.DEFINE_integer("max_body_mb", 64, "Maximum size of a request body.", 1)
+flags.DEFINE_float("body_seconds", 60.0, "Timeout for receiving a request body.", 1.0)
+flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions.", 0.05)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-r"""Measures what a round of review is worth: spoils labels, puts some right, trains on.
+r"""Measure the benefit of a review round: corrupt labels, correct some, continue training.
 
 Example:
   python tools/simulate_review.py --catalogue=shop/catalogue.csv --schema=shop/schema.yaml \
@@ -14,18 +14,18 @@ from attr_extractor.review import simulate
 from attr_extractor.schema import Schema
 
 F = flags.FLAGS
-flags.DEFINE_string("catalogue", None, "The table.", required=True)
-flags.DEFINE_string("schema", None, "The schema: YAML.", required=True)
-flags.DEFINE_string("records", None, "Its records; they are copied.", required=True)
-flags.DEFINE_string("config", None, "The experiment: YAML.", required=True)
-flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
-flags.DEFINE_string("output_dir", None, "A new folder for tables, records, runs.", required=True)
-flags.DEFINE_float("spoiled", 0.2, "Share of training labels that get another value.")
-flags.DEFINE_integer("looks", 300, "Cells that a reviewer looks at.", lower_bound=1)
-flags.DEFINE_integer("epochs", 3, "Of the training that goes on.", lower_bound=1)
-flags.DEFINE_string("image_root", None, "Where image paths start; default: beside the table.")
-flags.DEFINE_list("box_columns", [], "As the records were built with.")
-flags.DEFINE_integer("seed", 0, "Of what is spoiled and of the random choice.", lower_bound=0)
+flags.DEFINE_string("catalogue", None, "Table of the catalogue.", required=True)
+flags.DEFINE_string("schema", None, "Schema file (YAML).", required=True)
+flags.DEFINE_string("records", None, "Records of the table; they are copied.", required=True)
+flags.DEFINE_string("config", None, "Config file (YAML).", required=True)
+flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; repeatable.")
+flags.DEFINE_string("output_dir", None, "A new folder for tables, records and runs.", required=True)
+flags.DEFINE_float("spoiled", 0.2, "Fraction of training labels to corrupt.")
+flags.DEFINE_integer("looks", 300, "Cells that the reviewer checks.", lower_bound=1)
+flags.DEFINE_integer("epochs", 3, "Epochs of the continued training.", lower_bound=1)
+flags.DEFINE_string("image_root", None, "Root of image paths; default: the table's folder.")
+flags.DEFINE_list("box_columns", [], "Product box columns, if the records were built with them.")
+flags.DEFINE_integer("seed", 0, "Seed of the corruption and the random selection.", lower_bound=0)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Runs serve.py under mixed load with a new version every minute: failures, latency, memory.
+"""Load-test serve.py, with a new version every minute: failures, latency, memory.
 
-With --hostile, attacks beside the good clients: what they do to failures, latency and memory.
+With --hostile, attacking connections run alongside the regular clients.
 
 Example:
   python tools/soak.py --model=shop/models/shop --photos=shop/images --minutes=15
@@ -13,13 +13,13 @@ from absl import flags
 from attr_extractor import errors
 
 F = flags.FLAGS
-flags.DEFINE_string("model", None, "Folder of version folders.", required=True)
-flags.DEFINE_string("photos", None, "Folder with 64 JPEG files or more.", required=True)
-flags.DEFINE_float("minutes", 2.0, "Under load.", 0.05)
-flags.DEFINE_float("swap_seconds", 60.0, "Between versions.", 1.0)
-flags.DEFINE_integer("clients", 4, "That ask for one photo at a time.", 1)
-flags.DEFINE_integer("hostile", 0, "Connections that attack after a quiet third of the time.", 0)
-flags.DEFINE_multi_string("attack", [], "One of hostile.ATTACKS; repeat. Default: all in turn.")
+flags.DEFINE_string("model", None, "Model folder with version subfolders.", required=True)
+flags.DEFINE_string("photos", None, "Folder with at least 64 JPEG files.", required=True)
+flags.DEFINE_float("minutes", 2.0, "Duration of the load.", 0.05)
+flags.DEFINE_float("swap_seconds", 60.0, "Seconds between new versions.", 1.0)
+flags.DEFINE_integer("clients", 4, "Clients that send one photo at a time.", 1)
+flags.DEFINE_integer("hostile", 0, "Attacking connections, after a quiet first third.", 0)
+flags.DEFINE_multi_string("attack", [], "One of hostile.ATTACKS; repeatable. Default: all in turn.")
 
 
 def main() -> None:

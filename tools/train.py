@@ -1,4 +1,4 @@
-r"""Trains one network for all attributes; the same command again goes on after an interruption.
+r"""Train one network for all attributes. Rerun the command to resume an interrupted run.
 
 Example:
   python tools/train.py --config=configs/demo.yaml --records=shop/records --run_dir=shop/run \
@@ -12,10 +12,10 @@ from attr_extractor.config import Config
 from attr_extractor.training import fit
 
 F = flags.FLAGS
-flags.DEFINE_string("config", None, "The experiment: YAML.", required=True)
-flags.DEFINE_string("records", None, "The folder of build_tfrecords.py.", required=True)
-flags.DEFINE_string("run_dir", None, "A new folder, or that of an interrupted run.", required=True)
-flags.DEFINE_multi_string("set", [], "section.key=value, instead of the file's; repeatable.")
+flags.DEFINE_string("config", None, "Config file (YAML).", required=True)
+flags.DEFINE_string("records", None, "Records folder of build_tfrecords.py.", required=True)
+flags.DEFINE_string("run_dir", None, "Run directory: new, or of an interrupted run.", required=True)
+flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; repeatable.")
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
-"""A schema changes, and one written mapping carries the table and a trained run over.
+"""Schema migration: one mapping file carries the table and a trained run over to a new schema.
 
-mapping.yaml + both schemas -> a plan in which nothing is left open -> the seller's table, and a
-run to begin a training with. May import training and the rooms before it; TensorFlow only where
-a run is carried over.
+mapping.yaml + both schemas -> a complete plan -> the seller's table, and a run to start a training
+from. May import training and the subpackages before it; imports TensorFlow only to migrate a run.
 """

@@ -1,4 +1,4 @@
-"""Cells of a seller's table, said in the words of the new schema."""
+"""Cells of a seller's table, rewritten for the new schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INCOMPLETE, MISPLACED, CONTRADICTION = "incomplete", "misplaced", "contradiction
 
 
 class Cells:
-    """Writes the cells of a new attribute; each distinct combination is looked at once."""
+    """Rewriter for the cells of a new attribute; each distinct combination is computed once."""
 
     def __init__(self, plan: Plan, name: str):
         self._plan, self._attribute = plan, plan.new[name]
@@ -23,16 +23,16 @@ class Cells:
         self.rewrite = functools.lru_cache(maxsize=200_000)(self._rewrite)
 
     def _rewrite(self, cells: tuple[str, ...], category: str) -> tuple[str, str]:
-        """The new cell and what happened to it, as `_Origin.rewrite` has it.
+        """Return the new cell and what happened to it; see also `_Origin.rewrite`.
 
-        Where several attributes became one, those count that apply to the row. INCOMPLETE: it is
-        empty, because one of them is not known, and its values would be denied. MISPLACED: it is
-        empty, because only such were filled that do not apply, which the old schema refused.
-        CONTRADICTION: two values of an exclusive attribute, both left for a person to decide.
+        If several attributes became one, only those that apply to the row are used. INCOMPLETE:
+        emptied, because one of them is missing and its values would become absent. MISPLACED:
+        emptied, because only attributes that do not apply were filled, which the old schema
+        rejected. CONTRADICTION: two values of an exclusive attribute, kept for a person to decide.
 
         Args:
-          cells: of the old attributes that it comes from, in order.
-          category: the row's, under the old schema.
+          cells: the cells of the old attributes that it comes from, in order.
+          category: the row's category under the old schema.
         """
         old, new = self._plan.old, self._attribute
         filled = [i for i, cell in enumerate(cells) if not old.is_missing(cell)]
@@ -62,27 +62,28 @@ class Cells:
 
 
 class _Origin:
-    """One old attribute's part of a new one's cells."""
+    """The contribution of an old attribute to the cells of a new one."""
 
     def __init__(self, plan: Plan, source: Source):
         self._old, self._new, self._source = plan.old, plan.new, source
         gone = plan.removed_values(source.old.name)
-        # old values that only another new attribute is made of
+        # old values that only another new attribute comes from
         self._elsewhere = {v for v, new in source.becomes.items() if not new and v not in gone}
 
     def applies(self, category: str) -> bool:
-        """Whether a row of that category may have a value here; where it is unknown, it may."""
+        """Return whether a row of `category` may have a value; True if the category is unknown."""
         position, _ = labels.encode_category(self._old, category)
         where = self._old.slices[self._source.old.name]
         return position is None or bool(self._old.allowed[position, where].any())
 
     def rewrite(self, cell: str) -> tuple[str, str]:
-        """The new cell and what happened to it.
+        """Return the new cell and what happened to it.
 
-        SAME: the new schema reads it as it should. UNKNOWN: the old schema could not use it, so it
-        stays. SPLIT, REMOVED, ELSEWHERE: it is empty now, as nobody knows which of the values it
-        is, its values are gone, or they belong to another attribute. Where unlisted values are
-        absent, one split value empties a whole cell: the rest would deny all that it was split in.
+        SAME: the new schema reads it correctly. UNKNOWN: unchanged, because the old schema could
+        not use it. SPLIT, REMOVED, ELSEWHERE: emptied, because its value was split and the part is
+        unknown, its values were removed, or they belong to another attribute. If unlisted values
+        are absent, one split value empties the whole cell: the remaining values would imply that
+        all parts of the split are absent.
         """
         old, new = self._source.old, self._source.new
         if self._old.is_missing(cell):

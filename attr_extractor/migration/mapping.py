@@ -1,7 +1,7 @@
-"""mapping.yaml: what the two schemas do not say of themselves, and the plan that comes of it.
+"""mapping.yaml: how names of the old schema map to the new one, and the plan that follows.
 
-Names that are the same on both sides carry over by themselves. For the rest every old name must
-go somewhere or be listed as removed, every new one come from somewhere or be listed as added.
+Names that are the same in both schemas carry over without an entry. Every other old name must
+have a target or be listed as removed, and every other new name a source or be listed as added.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from attr_extractor.schema import Schema
 
 
 class Mapping(yaml_files.Model):
-    """The content of a mapping file; a value stands as `attribute=value` where it is listed.
+    """The content of a mapping file; listed values are written as `attribute=value`.
 
-    An old value that a new one is made of may stand alone: it is then that value of every old
-    attribute that the new attribute comes from and that has it.
+    The old values of a new value may be written without the attribute: this means the value of
+    every old attribute that the new attribute comes from and that has it.
     """
 
-    attributes: Dict[str, Union[str, List[str]]] = {}  # new name: old name, or several
+    attributes: Dict[str, Union[str, List[str]]] = {}  # new name: old name or names
     values: Dict[str, Dict[str, List[str]]] = {}  # by new attribute: new value: old values
     added: List[str] = []  # new names
     removed: List[str] = []  # old names
-    changed: List[str] = []  # new attributes whose meaning is another one
+    changed: List[str] = []  # new attributes whose meaning changed
 
     @classmethod
     def read(cls, path: str | Path) -> Mapping:
-        """The mapping in a YAML file; raises InputError naming the file, the key and the cure."""
+        """Return the mapping of a YAML file; an InputError names the file, the key and the fix."""
         content = yaml_files.read_mapping(path, "the mapping file")
         return yaml_files.validate(cls, content, str(path))
 
     def plan(self, old: Schema, new: Schema, origin: str) -> Plan:
-        """What becomes of each old attribute and value; nothing is left open.
+        """Return the complete plan for every old attribute and value.
 
         Raises:
-          InputError: a line that names `origin`, the first thing that is wrong, and how many more:
-            unknown names, then contradictions, then what the mapping does not cover.
+          InputError: if the mapping is invalid. The line names `origin`, the first problem and the
+            number of others: unknown names, then contradictions, then names without a mapping.
         """
         _require_none(origin, self._unknown_names(old, new))
         _require_none(origin, self._contradictions(old, new))
@@ -57,7 +57,7 @@ class Mapping(yaml_files.Model):
         return Plan(old, new, plan.sources, changes)
 
     def _origins(self, name: str, old: Schema) -> list[str]:
-        """The old attributes that a new one comes from, none for one that is added."""
+        """Return the old attributes that a new one comes from, [] for an added one."""
         if name in self.attributes:
             listed = self.attributes[name]
             return [listed] if isinstance(listed, str) else listed
@@ -76,7 +76,7 @@ class Mapping(yaml_files.Model):
         return sources
 
     def _made_of(self, name: str, value: str, old: Schema) -> list[tuple[str, str]]:
-        """The (old attribute, old value) that a new value is made of."""
+        """Return the (old attribute, old value) pairs that a new value comes from."""
         origins, listed = self._origins(name, old), self.values.get(name, {}).get(value)
         if listed is not None:
             return [pair for text in listed for pair in _old_values(text, origins, old)]
@@ -88,33 +88,36 @@ class Mapping(yaml_files.Model):
 
         def require(name: str, known: Collection[str], where: str, what: str) -> bool:
             if name not in known:
-                problems.append(f"{where}: {name!r} is no {what}{did_you_mean(name, known)}")
+                problems.append(f"{where}: {name!r} is not {what}{did_you_mean(name, known)}")
             return name in known
 
         for name in self.attributes:
-            require(name, new.names, "attributes", "attribute of the new schema")
+            require(name, new.names, "attributes", "an attribute of the new schema")
             for origin in self._origins(name, old):
-                require(origin, old.names, f"attributes.{name}", "attribute of the old schema")
+                require(origin, old.names, f"attributes.{name}", "an attribute of the old schema")
         for name, values in self.values.items():
-            if not require(name, new.names, "values", "attribute of the new schema"):
+            if not require(name, new.names, "values", "an attribute of the new schema"):
                 continue
             origins = [origin for origin in self._origins(name, old) if origin in old.index]
             known = [value for origin in origins for value in old[origin].values]
             for value, parts in values.items():
                 where = f"values.{name}"
-                require(value, new[name].values, where, f"value of {name} in the new schema")
-                for part in parts if origins else ():  # none: told above, or a contradiction
+                require(value, new[name].values, where, f"a value of {name} in the new schema")
+                for part in parts if origins else ():  # no origins: reported elsewhere
                     if not _old_values(part, origins, old):
-                        what = f"value of {' or '.join(origins)} in the old schema"
+                        what = f"a value of {' or '.join(origins)} in the old schema"
                         require(part, known, f"{where}.{value}", what)
         for key, schema, which in (("added", new, "new"), ("removed", old, "old")):
             for text in getattr(self, key):
                 name, equals, value = text.partition("=")
-                if require(name, schema.names, key, f"attribute of the {which} schema") and equals:
-                    what = f"value of {name} in the {which} schema"
+                if (
+                    require(name, schema.names, key, f"an attribute of the {which} schema")
+                    and equals
+                ):
+                    what = f"a value of {name} in the {which} schema"
                     require(value, schema[name].values, key, what)
         for name in self.changed:
-            require(name, new.names, "changed", "attribute of the new schema")
+            require(name, new.names, "changed", "an attribute of the new schema")
         return problems
 
     def _contradictions(self, old: Schema, new: Schema) -> list[str]:
@@ -123,21 +126,21 @@ class Mapping(yaml_files.Model):
             origins = self._origins(name, old)
             if name in self.added and origins:
                 problems.append(
-                    f"{name} is added, and attributes makes it of {' and '.join(origins)}"
+                    f"{name} is added, but attributes maps it from {' and '.join(origins)}"
                 )
             if self.attributes.get(name) == []:
-                problems.append(f"attributes makes {name} of nothing; leave that line out")
+                problems.append(f"attributes maps {name} from nothing; remove that line")
             for origin, count in Counter(origins).items():
                 if count > 1:
-                    problems.append(f"{name} is made of {origin} twice")
+                    problems.append(f"{name} is mapped from {origin} twice")
                 if origin in self.removed:
                     problems.append(
-                        f"{origin} is removed, and {name} of the new schema comes from it; "
-                        "list one that only has the same name under added too"
+                        f"{origin} is removed, but {name} of the new schema comes from it; "
+                        "if only its name is the same, list it under added too"
                     )
             if not origins:
                 problems += [
-                    f"{name} comes from no old attribute, and {key} names it"
+                    f"{name} comes from no old attribute, but {key} names it"
                     for key in ("values", "changed")
                     if name in getattr(self, key)
                 ]
@@ -145,19 +148,19 @@ class Mapping(yaml_files.Model):
             for value in new[name].values:
                 listed = self.values.get(name, {}).get(value)
                 if listed is not None and f"{name}={value}" in self.added:
-                    problems.append(f"{name}={value} is added, and values makes it of {listed}")
+                    problems.append(f"{name}={value} is added, but values maps it from {listed}")
                 if listed == []:
-                    problems.append(f"{name}={value} is made of nothing; list it under added")
+                    problems.append(f"{name}={value} is mapped from nothing; list it under added")
                 for (origin, part), count in Counter(self._made_of(name, value, old)).items():
                     if count > 1:
-                        problems.append(f"{name}={value} is made of {part!r} twice")
+                        problems.append(f"{name}={value} is mapped from {part!r} twice")
                     if f"{origin}={part}" in self.removed:
-                        others = "list a value that only has the same name under added too"
+                        others = "if only its name is the same, list it under added too"
                         if len(origins) > 1:
-                            others = "name those that it is made of under values"
+                            others = "list its old values under values"
                         problems.append(
-                            f"{origin}={part} is removed, and {name}={value} of the new schema is "
-                            f"made of it; {others}"
+                            f"{origin}={part} is removed, but {name}={value} of the new schema "
+                            f"comes from it; {others}"
                         )
         return problems
 
@@ -167,13 +170,13 @@ class Mapping(yaml_files.Model):
             name = attribute.name
             if name not in plan.sources and name not in self.added:
                 problems.append(
-                    f"the new attribute {name} comes from nowhere; name its old one under "
+                    f"the new attribute {name} has no source; name its old one under "
                     "attributes, or list it under added"
                 )
             for value in attribute.values if name in plan.sources else ():
                 if plan.kind(name, value) == "added" and f"{name}={value}" not in self.added:
                     problems.append(
-                        f"the new value {name}={value} comes from nowhere; name its old values "
+                        f"the new value {name}={value} has no source; name its old values "
                         "under values, or list it under added"
                     )
         for name, sources in plan.becomes.items():
@@ -181,12 +184,12 @@ class Mapping(yaml_files.Model):
                 continue
             if not sources:
                 problems.append(
-                    f"the old attribute {name} goes nowhere; name its new one under attributes, "
+                    f"the old attribute {name} has no target; name its new one under attributes, "
                     "or list it under removed"
                 )
                 continue
             problems += [
-                f"the old value {name}={value} goes nowhere; name it under values, or list it "
+                f"the old value {name}={value} has no target; name it under values, or list it "
                 "under removed"
                 for value in plan.removed_values(name)
                 if f"{name}={value}" not in self.removed
@@ -195,7 +198,7 @@ class Mapping(yaml_files.Model):
 
 
 def _old_values(text: str, origins: Sequence[str], old: Schema) -> list[tuple[str, str]]:
-    """The (attribute, value) of those that a text names, `attribute=value` or `value` alone."""
+    """Return the (attribute, value) pairs of a text, `attribute=value` or `value` alone."""
     attribute, _, value = text.partition("=")
     named = attribute in origins and value in old[attribute].values
     alone = [(origin, text) for origin in origins if text in old[origin].values]

@@ -1,8 +1,9 @@
-"""Which attributes mean something else in the new schema, names and values apart.
+"""Attributes whose meaning differs in the new schema, apart from their names and values.
 
-Compared are what the fingerprint covers (exclusive, applies_to, values_by_category, which one is
-the category), what an unlisted value means, and how cells are read (synonyms). Renamed, merged and
-split categories and values are followed; values that are added or removed change nothing else.
+Compared are the settings that the fingerprint covers (exclusive, applies_to, values_by_category,
+the category attribute), the meaning of an unlisted value, and how cells are read (synonyms).
+Renamed, merged and split categories and values are followed; added or removed values change
+nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from attr_extractor.migration.plan import Plan, Source
 
 
 def changes(plan: Plan) -> dict[str, str]:
-    """By new attribute that comes from an old one, the first way in which its meaning differs."""
+    """Return the first difference in meaning by new attribute that comes from an old one."""
     rules = _rules(plan)
     found = {}
     for name, sources in plan.sources.items():
@@ -35,7 +36,7 @@ def _settings(source: Source) -> Iterator[str]:
 
 
 def _rules(plan: Plan) -> dict[str, list[str]]:
-    """Differences in which category may have which value."""
+    """Return differences in the values that a category may have."""
     old, new = plan.old, plan.new
     categories = plan.sources.get(new.category, [])
     if [source.old.name for source in categories] != [old.category]:
@@ -47,7 +48,7 @@ def _rules(plan: Plan) -> dict[str, list[str]]:
         }
         if categories:
             made_of = " and ".join(source.old.name for source in categories)
-            found[new.category] = [f"the category was {old.category} and is made of {made_of}"]
+            found[new.category] = [f"the category was {old.category} and comes from {made_of}"]
         return found
     of_categories = _made_of(categories[0])
     found = {}
@@ -70,7 +71,7 @@ def _rules(plan: Plan) -> dict[str, list[str]]:
 
 
 def _made_of(source: Source) -> np.ndarray:
-    """float32 [new V_t, old V_t]: 1 where a new value is made of an old one."""
+    """Return float32 [new V_t, old V_t]: 1 if a new value comes from an old one."""
     position = {value: i for i, value in enumerate(source.old.values)}
     made_of = np.zeros([len(source.new.values), len(position)], np.float32)
     for i, parts in enumerate(source.parts.values()):
@@ -79,7 +80,7 @@ def _made_of(source: Source) -> np.ndarray:
 
 
 def _readings(sources: Sequence[Source]) -> Iterator[str]:
-    """Spellings that are read as another value than before, or as none, or only now."""
+    """Yield spellings that are now read as another value, no longer read, or newly read."""
     new = sources[0].new
     for source in sources:
         old = source.old
@@ -91,7 +92,7 @@ def _readings(sources: Sequence[Source]) -> Iterator[str]:
                 now_read = f"is read as {new.values[now]!r}"
                 yield f"{spelling!r}{of_old} was read as {value!r} and {now_read}"
             elif becomes and now is None and spelling in old.synonyms:
-                yield f"the synonym {spelling!r} of {value!r}{of_old} is gone"
+                yield f"the synonym {spelling!r} of {value!r}{of_old} was removed"
     for spelling, value in new.synonyms.items():
         before = [(s.old.value_of(spelling), s) for s in sources if s.parts[value]]
         if before and all(v is None or s.old.values[v] not in s.parts[value] for v, s in before):

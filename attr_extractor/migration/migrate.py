@@ -1,4 +1,4 @@
-"""From one schema to the next: the seller's table, a trained run, or both, by one mapping."""
+"""Migration to a new schema: the seller's table, a trained run, or both, by one mapping."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def migrate(
     records: str | Path | None = None,
     output_dir: str | Path | None = None,
 ) -> str:
-    """Writes the new table, the run to start from, or both; returns what moved, for people.
+    """Write the new table, the run to start from, or both; return a summary to print.
 
     Args:
-      schema: the new one.
-      old_schema: of the table; by default the run's own.
+      schema: the new schema.
+      old_schema: the schema of the table; default: that of the run.
       catalogue, output: the table under the old schema, and the CSV to write.
       run_dir, records, output_dir: a trained run, records of the new schema, and the run
         directory to write.
 
     Raises:
-      InputError: a file cannot be used, an output is there already, the run is of another schema
-        than `old_schema`, or the mapping does not say what becomes of everything.
+      InputError: if a file cannot be used, an output exists, the schema of the run is not
+        `old_schema`, or the mapping is incomplete.
     """
     with_table = _together({"--catalogue": catalogue, "--output": output})
     with_run = _together({"--run_dir": run_dir, "--records": records, "--output_dir": output_dir})
     if not with_table and not with_run:
-        raise InputError("nothing to carry over: give --catalogue, --run_dir or both")
+        raise InputError("nothing to migrate: give --catalogue, --run_dir or both")
     if old_schema is None and not with_run:
-        raise InputError("--catalogue needs --old_schema, the schema that the table is under")
+        raise InputError("--catalogue needs --old_schema, the schema of the table")
     old, new = Schema.read(old_schema) if old_schema else None, Schema.read(schema)
     written = Mapping.read(mapping)
     with ExitStack() as owned:
@@ -55,7 +55,7 @@ def migrate(
         assert run_dir and records and output_dir
         owned.enter_context(ownership.folder(output_dir, "--output_dir"))
         plan = _with_run(written, str(mapping), old, new, run_dir, records, output_dir, with_table)
-        lines = [plan.text(), f"{output_dir}: begin with --set train.init_from={output_dir}"]
+        lines = [plan.text(), f"{output_dir}: start with --set train.init_from={output_dir}"]
         if with_table:
             assert catalogue and output
             lines.append(table.migrate(plan, catalogue, output).text(output))
@@ -72,12 +72,12 @@ def _with_run(
     output_dir: str | Path,
     with_table: bool,
 ) -> Plan:
-    # TensorFlow, which a table does not need
+    # these import TensorFlow, which a table does not need
     from attr_extractor.migration import start
     from attr_extractor.records.manifest import Manifest
     from attr_extractor.training.run_dir import RunDir, is_begun
 
-    # an interrupted call may go on; all is written once the table is, which comes last
+    # an interrupted call may be resumed until the table, which is written last, is complete
     own = ["config.yaml", "weights.npz"] if with_table else ["config.yaml"]
     if not is_begun(Path(output_dir), own):
         raise InputError(f"{output_dir}: exists already; name a new folder or remove it")
@@ -90,7 +90,7 @@ def _with_run(
 
 
 def _together(given: dict[str, str | Path | None]) -> bool:
-    """Whether flags that need each other are given; raises InputError where only some are."""
+    """Return whether flags that need each other are given; raise InputError if only some are."""
     missing = [flag for flag, value in given.items() if not value]
     if missing and len(missing) < len(given):
         present = next(flag for flag, value in given.items() if value)

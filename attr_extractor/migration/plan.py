@@ -1,4 +1,4 @@
-"""What becomes of each attribute and value of a schema in the next one."""
+"""Plan of a migration: the mapping of each attribute and value between two schemas."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ KINDS = ("kept", "renamed", "merged", "split", "added", "removed")  # what happe
 
 @dataclass(frozen=True)
 class Source:
-    """An old attribute that an attribute of the new schema comes from, alone or with others."""
+    """An old attribute that a new attribute comes from, alone or with others."""
 
     new: Attribute
     old: Attribute
-    parts: dict[str, list[str]]  # by each new value, the old ones of this attribute it is made of
+    parts: dict[str, list[str]]  # by new value: its old values of this attribute
 
     @functools.cached_property
     def becomes(self) -> dict[str, list[str]]:
-        """By each old value, the new ones of this attribute that are made of it."""
+        """By old value: the new values of this attribute that come from it."""
         found: dict[str, list[str]] = {value: [] for value in self.old.values}
         for value, parts in self.parts.items():
             for part in parts:
@@ -32,23 +32,23 @@ class Source:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole step from one schema to the next, checked: see `mapping.Mapping.plan`."""
+    """A validated plan from one schema to the next; see `mapping.Mapping.plan`."""
 
     old: Schema
     new: Schema
-    sources: dict[str, list[Source]]  # by new attribute, in the mapping's order; not where added
+    sources: dict[str, list[Source]]  # by new attribute, in the mapping's order; no added ones
     changed: dict[str, str]  # new attribute -> how its meaning changes
 
     @functools.cached_property
     def becomes(self) -> dict[str, list[Source]]:
-        """By each old attribute, the new ones that come from it."""
+        """By old attribute: the sources of the new attributes that come from it."""
         found: dict[str, list[Source]] = {name: [] for name in self.old.names}
         for source in itertools.chain(*self.sources.values()):
             found[source.old.name].append(source)
         return found
 
     def kind(self, name: str, value: str) -> str:
-        """What happened to a value of a new attribute: one of KINDS, never "removed"."""
+        """Return what happened to a value of a new attribute: one of KINDS, never "removed"."""
         sources = self.sources.get(name, [])
         made_of = [(source, part) for source in sources for part in source.parts[value]]
         if len(made_of) != 1:
@@ -59,15 +59,15 @@ class Plan:
         return "kept" if part == value else "renamed"
 
     def removed_values(self, name: str) -> list[str]:
-        """The values of an old attribute that no new value is made of."""
+        """Return the values of an old attribute that no new value comes from."""
         sources = self.becomes[name]
         return [v for v in self.old[name].values if not any(s.becomes[v] for s in sources)]
 
     @functools.cached_property
     def counts(self) -> dict[str, Counter[str]]:
-        """Values by KINDS: of each new attribute, then of each old one that is gone.
+        """Counts of values by KINDS: of each new attribute, then of each removed old one.
 
-        What an old attribute loses is counted once, at the first that comes from it.
+        The removed values of an old attribute are counted once, at the first new one from it.
         """
         counts: dict[str, Counter[str]] = {}
         for attribute in self.new.attributes:
@@ -84,7 +84,7 @@ class Plan:
         return counts
 
     def text(self) -> str:
-        """What moves, a line for the whole and one for each attribute that is not just kept."""
+        """Return a summary: a line in total and one per attribute that is not just kept."""
         lines = [f"values: {_say(sum(self.counts.values(), Counter()))}"]
         for name, counts in self.counts.items():
             origins, facts = [s.old.name for s in self.sources.get(name, [])], [_say(counts)]

@@ -1,12 +1,13 @@
-"""A trained run carried over: a run directory that `train.init_from` begins another one with.
+"""Migration of a trained run: a run directory from which `train.init_from` starts a new run.
 
-All that is not of single attributes stays to the bit. A value made of several begins with the
-mean of their output columns; one of n that an old value is split in with its column and a bias
-lower by log n, so that the n together say about what the one said. Hidden layers of new branches
-are a fresh network's; the output of a new value begins as its prior in the new records, whatever
-the photo: with random columns on trained features it would begin anywhere. An attribute that
-several became has the branch of the first of them; what only the others could say begins as a new
-value does, because their output columns belong to other features.
+Weights that do not belong to single attributes stay bit-identical. A value that comes from several
+starts with the mean of their output columns. Each of n values that an old value is split into
+starts with its column and a bias lower by log n, so that the n scores add up to about the old one.
+Hidden layers of new branches are initialised like those of a new network. The output of a new value
+starts at its prior in the new records, independent of the photo: random columns on trained features
+would start at arbitrary scores. An attribute that comes from several starts with the branch of the
+first; values that only the others have start like new values, because their output columns belong
+to other features.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ CORRELATION = "correlation"
 
 
 def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]:
-    """The weights of the run's network for the new schema, as of `network.layer_arrays`.
+    """Return the weights of the run's network for the new schema; see `network.layer_arrays`.
 
     Args:
-      manifest: of records of the new schema, for the priors of what is new.
+      manifest: of records of the new schema, for the priors of new values.
 
     Raises:
-      InputError: the run is not trained, or a file of it is damaged.
+      InputError: if the run is not trained, or one of its files is damaged.
     """
     old = network.layer_arrays(run.load_network().logits)
     fresh = network.layer_arrays(_fresh(plan, run, manifest).logits)
@@ -53,7 +54,7 @@ def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]
 
 
 def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
-    """Thresholds and temperatures carried over by attribute and value; merged: the mean."""
+    """Return thresholds and temperatures for the new schema; merged values get the mean."""
     found = Thresholds.of_schema(plan.new)
     attributes = dict(found.attributes)
     for name, sources in plan.sources.items():
@@ -84,33 +85,33 @@ def _limit(attribute: OfAttribute, value: str) -> float:
 def write(
     plan: Plan, run: RunDir, records: str | Path, manifest: Manifest, output_dir: str | Path
 ) -> None:
-    """Writes config, schema, records.json, thresholds.json and, last, weights.npz.
+    """Write config, schema, records.json, thresholds.json and, last, weights.npz.
 
-    Where the same call was interrupted, it goes on.
+    Resumes an interrupted call.
 
     Raises:
-      InputError: see `arrays`; or the folder holds something else.
+      InputError: see `arrays`; or if the folder contains something else.
     """
     weights, before = arrays(plan, run, manifest), run.thresholds()
     limits = thresholds(plan, before)
-    if before.calibrated:  # on the weights that these are made of
+    if before.calibrated:  # on the weights that the new ones come from
         limits = limits.model_copy(update={"weights": made_from.weights_digest(weights)})
     start = RunDir.create(output_dir, run.config, Path(records), manifest)
     path = start.path / "weights.npz"
-    if path.is_file():  # the table, which comes after it, was not finished
+    if path.is_file():  # the table, which is written after it, was not finished
         there = files.read_arrays(path)
         if there.keys() != weights.keys() or any(
             not np.array_equal(array, there[name]) for name, array in weights.items()
         ):
-            raise InputError(f"{output_dir}: holds another start; name a new folder or remove it")
+            raise InputError(f"{output_dir}: contains another run; name a new folder or remove it")
         return
     files.write_json(start.path / "thresholds.json", limits.model_dump())
     files.write_arrays(path, weights)
 
 
 def _fresh(plan: Plan, run: RunDir, manifest: Manifest) -> network.Network:
-    """The run's network for the new schema, untrained, in float32."""
-    config = run.config_to_load()  # the trunk's weights are the run's in any case
+    """Return the run's network for the new schema, untrained, in float32."""
+    config = run.config_to_load()  # the trunk's weights always come from the run
     model = config.model.model_copy(update={"prior_bias": True})
     config = config.model_copy(update={"model": model})
     keras.utils.set_random_seed(config.train.seed)
@@ -146,9 +147,9 @@ def _branch(
 
 
 def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:
-    """The layer's weights by value; what is new begins by saying nothing of the others, nor they.
+    """Return the layer's weights by value; new values and the others do not affect each other.
 
-    An old value that several new attributes are made of is heard once, in equal shares.
+    An old value that several new attributes come from counts once, in equal shares.
     """
     kernel1, bias1, kernel2 = weights  # [V, R], [R], [R, V]
     new1 = np.zeros([plan.new.num_values, len(bias1)], kernel1.dtype)

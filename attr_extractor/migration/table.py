@@ -1,6 +1,6 @@
-"""The seller's table under the new schema: renamed columns and rewritten cells, the rest as it was.
+"""The seller's table under the new schema: columns renamed, cells rewritten, the rest unchanged.
 
-`build_tfrecords.py --relabel` takes it with the new schema.
+`build_tfrecords.py --relabel` reads it together with the new schema.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from attr_extractor.migration.plan import Plan
 
 _WORDS = {
     cells.REWRITTEN: "rewritten",
-    cells.SPLIT: "emptied, their value is split",
-    cells.REMOVED: "emptied, their value is removed",
-    cells.ELSEWHERE: "emptied, their value is another attribute's",
-    cells.UNKNOWN: "left as they are, unusable under the old schema",
-    cells.INCOMPLETE: "emptied, another attribute that they come from is not known",
-    cells.MISPLACED: "emptied, the attribute that was filled did not apply to the category",
+    cells.SPLIT: "emptied, their value was split",
+    cells.REMOVED: "emptied, their value was removed",
+    cells.ELSEWHERE: "emptied, their value belongs to another attribute",
+    cells.UNKNOWN: "unchanged, invalid under the old schema",
+    cells.INCOMPLETE: "emptied, another attribute that they come from is missing",
+    cells.MISPLACED: "emptied, the filled attribute did not apply to the category",
     cells.CONTRADICTION: "left with two values of an exclusive attribute, to be decided",
 }
 
 
 @dataclass
 class Summary:
-    """What became of a table."""
+    """Summary of a migrated table."""
 
     rows: int = 0
     added: list[str] = field(default_factory=list)  # columns, empty
@@ -42,7 +42,7 @@ class Summary:
     cells: dict[str, Counter[str]] = field(default_factory=dict)  # by attribute and what happened
 
     def text(self, output: str | Path) -> str:
-        """A line for the table and one for each attribute whose cells were not all kept."""
+        """Return a line for the table and one for each attribute with changed cells."""
         lines = [f"{output}: {self.rows:,} rows"]
         for name, counts in self.cells.items():
             said = [f"{counts[kind]:,} {words}" for kind, words in _WORDS.items() if counts[kind]]
@@ -53,13 +53,13 @@ class Summary:
 
 
 def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> Summary:
-    """Writes the table as CSV, its columns in order.
+    """Write the table as CSV, its columns in order.
 
-    The column of a removed attribute is left out, that of an added one stands at the end and is
-    empty, unless the table has a column of that name.
+    The column of a removed attribute is left out. That of an added one is appended and empty,
+    unless the table has a column of that name.
 
     Raises:
-      InputError: the table cannot be read under the old schema, or two columns would get one name.
+      InputError: if the table is invalid under the old schema, or two columns get the same name.
     """
     summary, chunks = Summary(), table.chunks(catalogue, plan.old)
     first = next(chunks)
@@ -80,7 +80,7 @@ class _Column:
     """A column of the new table."""
 
     name: str
-    read: tuple[str, ...] = ()  # the chunk's columns it is made of; none: it is empty
+    read: tuple[str, ...] = ()  # the chunk's columns that it comes from; (): empty
     attribute: str = ""
     rewriter: Cells | None = None
 
@@ -96,7 +96,7 @@ class _Column:
 def _columns(
     plan: Plan, given: list[str], catalogue: str | Path, summary: Summary
 ) -> list[_Column]:
-    """The columns; an attribute's stands where the first is that it comes from."""
+    """Return the columns; an attribute takes the place of the first column that it comes from."""
     old, new = plan.old, plan.new
     columns, others = [], []
     for name in given:
@@ -121,10 +121,10 @@ def _columns(
     counts = Counter(column.name for column in columns)
     ours = [table.PRODUCT_ID, table.IMAGE, *new.names]
     for name, count in counts.items():
-        # the second: it would be read as a column that the new schema reads under another name
+        # second case: the new schema reads the attribute under another column name
         if count > 1 or (name in others and name in ours and new.column(name) != name):
             raise InputError(
-                f"{catalogue}: the column {name!r} is in the way of an attribute of the new "
-                "schema; rename or drop it, or give the attribute another of its `columns`"
+                f"{catalogue}: the column {name!r} conflicts with an attribute of the new "
+                "schema; rename or drop it, or rename the attribute's column under `columns`"
             )
     return columns

@@ -99,7 +99,7 @@ def outputs(run: RunDir, pixels: np.ndarray, logits: bool = False) -> dict[str, 
 
 def test_what_moves_is_told(moved):
     assert moved.said.startswith(MOVES)
-    assert moved.said.endswith(f"begin with --set train.init_from={moved.path / 'start'}")
+    assert moved.said.endswith(f"start with --set train.init_from={moved.path / 'start'}")
 
 
 def test_every_kept_value_scores_as_before(moved):

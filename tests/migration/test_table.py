@@ -58,11 +58,11 @@ def test_columns_are_renamed_and_cells_rewritten_in_their_place(tmp_path):
 @pytest.mark.parametrize(
     ("cell", "becomes", "counted"),
     [
-        ("red", "", "1 emptied, their value is split"),
-        ("red|blue", "", "1 emptied, their value is split"),  # "blue" alone would deny both reds
-        ("green", "", "1 emptied, their value is removed"),
-        ("blue|mauve", "blue|mauve", "1 left as they are"),
-        ("mauve", "mauve", "1 left as they are"),
+        ("red", "", "1 emptied, their value was split"),
+        ("red|blue", "", "1 emptied, their value was split"),  # "blue" alone would deny both reds
+        ("green", "", "1 emptied, their value was removed"),
+        ("blue|mauve", "blue|mauve", "1 unchanged"),
+        ("mauve", "mauve", "1 unchanged"),
         ("BLUE", "BLUE", None),
         ("", "", None),
     ],
@@ -110,7 +110,7 @@ def test_a_removed_attribute_loses_its_column_and_a_divided_one_has_two(tmp_path
         ["shirt", "red", "", "drawstring"],
     ]
     assert "  columns left out: neck_type" in said
-    assert "cells of waist: 1 emptied, their value is another attribute's" in said
+    assert "cells of waist: 1 emptied, their value belongs to another attribute" in said
 
 
 def test_words_that_no_longer_mean_missing_become_empty_cells(tmp_path):
@@ -129,7 +129,7 @@ def test_a_column_of_an_added_attribute_that_is_there_stays(tmp_path):
 @pytest.mark.parametrize("name", ["Neckline", "neckline"])
 def test_a_column_in_the_way_is_refused(tmp_path, name):
     header = [*HEADER[:2], name, *HEADER[3:]]
-    with pytest.raises(InputError, match=f"the column '{name}' is in the way"):
+    with pytest.raises(InputError, match=f"the column '{name}' conflicts with"):
         migrated(tmp_path, [["a", "a.jpg", "x", "shirt", "", "", ""]], header=header)
     assert not (tmp_path / "table_new.csv").exists()
 
@@ -142,15 +142,15 @@ def test_a_column_in_the_way_is_refused(tmp_path, name):
         ("dress", ["NA", "HALTER", "plain", "paisley"], ["HALTER", "plain|paisley"], None),
         # the other attribute of the row is not known, and might have had a value
         ("dress", ["", "strapless", "floral", ""], ["", ""], "pattern: 1 emptied, another"),
-        ("dress", ["", "strapless", "flowral", ""], ["", "flowral"], "pattern: 1 left as they are"),
+        ("dress", ["", "strapless", "flowral", ""], ["", "flowral"], "pattern: 1 unchanged"),
         ("", ["v-neck", "", "plain", "NA"], ["v-neck", ""], "pattern: 1 emptied, another"),
         # nobody knows which is right; an unknown word stays for a person to see
         ("", ["round neck", "halter", "", ""], ["crew|halter", ""], "neck: 1 left with two"),
-        ("", ["v-neck", "haltr", "", ""], ["v-neck|haltr", ""], "neck: 1 left as they are"),
+        ("", ["v-neck", "haltr", "", ""], ["v-neck|haltr", ""], "neck: 1 unchanged"),
         ("", ["v-neck", "strapless", "", "NA"], ["v-neck", ""], "neck: 1 rewritten"),
         # what did not apply to the row said nothing before
         ("shirt", ["v-neck", "halter", "floral", "paisley"], ["v-neck", "floral"], None),
-        ("shirt", ["", "v-neck", "", "paisley"], ["", ""], "neck: 1 emptied, the attribute that"),
+        ("shirt", ["", "v-neck", "", "paisley"], ["", ""], "neck: 1 emptied, the filled attribute"),
     ],
 )
 def test_attributes_that_become_one_have_one_cell(tmp_path, category, cells, becomes, counted):
@@ -207,7 +207,7 @@ def test_relabelled_records_say_what_the_old_ones_said(built, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "nothing to carry over: give --catalogue, --run_dir or both"),
+        ([], "nothing to migrate: give --catalogue, --run_dir or both"),
         (["--catalogue=a.csv"], "--catalogue needs --output"),
         (["--catalogue=a.csv", "--output=b.csv"], "--catalogue needs --old_schema"),
         (["--run_dir=run"], "--run_dir needs --records and --output_dir"),

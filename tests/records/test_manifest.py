@@ -108,7 +108,7 @@ def test_a_manifest_nested_too_deeply_is_one_line(records: Path):
         (lambda m: m["image_policy"].pop("short_side"), "image_policy: short_side: this key"),
         (lambda m: m["image_policy"].update(short_side="256"), "image_policy: short_side"),
         (lambda m: m["build"].update(shards=[]), "build: shards: input should be"),
-        (lambda m: m.update(schema_yaml="!!bool maybe"), "'maybe' is no bool"),
+        (lambda m: m.update(schema_yaml="!!bool maybe"), "'maybe' is not a valid bool"),
         (
             lambda m: m["splits"]["test"]["shards"][0].update(name="../../etc/passwd.tfrecord"),
             "splits.test.shards.0.name",

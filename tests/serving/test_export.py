@@ -451,7 +451,7 @@ def test_two_exports_into_one_folder_do_not_meet_and_what_a_killed_one_left_is_s
     models = tmp_path / "models"
     (models / ".7.tmp" / "version").mkdir(parents=True)
     (models / ".notes.tmp").write_text("the user's own", encoding="utf-8")
-    with ownership.folder(models, "it"), pytest.raises(TemporaryError, match="is writing there"):
+    with ownership.folder(models, "it"), pytest.raises(TemporaryError, match="is writing to it"):
         export.export(exported.run, models)
     assert sorted(path.name for path in models.iterdir()) == [".7.tmp", ".notes.tmp"]
     assert export.export(exported.run, models).name == "1"
