@@ -246,7 +246,7 @@ def test_a_schema_with_other_column_names_reads_the_delivery(built, tmp_path):
 
 def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
     table, out = write_table(tmp_path / "t.csv", rows_of(built)), tmp_path / "out"
-    with pytest.raises(InputError, match="no manifest.json there"):
+    with pytest.raises(InputError, match="no manifest.json found"):
         drift.drift(table, tmp_path, out)
     with pytest.raises(InputError, match="--parts=scores: needs the exported model"):
         drift.drift(table, built.records, out, options=Options(parts=("scores",)))
