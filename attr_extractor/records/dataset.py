@@ -70,7 +70,7 @@ def training_batches(
 
     Returns:
       Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B]; B is the
-        batch size divided by the share's replicas.
+      batch size divided by the share's replicas.
     """
     examples = training_examples(records, manifest, data, seed, start_step)
     if share.parts > 1:
@@ -133,7 +133,7 @@ def evaluation_batches(
 
     Returns:
       Dicts as in `training_batches`, and `image_index` int64 [B], the index of the photo within its
-        product.
+      product.
     """
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
     # without a known cardinality Keras 3 treats the end of the data as a mistake

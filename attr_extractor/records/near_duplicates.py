@@ -79,7 +79,7 @@ def find(
 
     Returns:
       int64 [M], position in `training`, the first one of ties; and int64 [M], the distance. Both
-        are -1 if no training photo is within `max_distance`.
+      are -1 if no training photo is within `max_distance`.
     """
     import faiss  # not needed for training, evaluation or serving
 

@@ -162,7 +162,7 @@ def photos_of(texts: pa.Table) -> pa.Table:
 
     Returns:
       `owner`, the position of the photo's row; `image`, its path; `image_index`, from 0 within the
-        product; `box`, the four cells of the photo's product box, or none.
+      product; `box`, the four cells of the photo's product box, or none.
     """
     cells = texts["image"].combine_chunks()
     listed = pc.split_pattern(cells, SEPARATOR)
