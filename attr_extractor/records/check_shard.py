@@ -132,7 +132,7 @@ def numbers(records: int, size: int, products: int, labels: Mapping[str, Counts]
 
 class _Index(NamedTuple):
     there: bool
-    same_schema: bool  # True if the index is missing
+    same_schema: bool  # also True if the index is missing
     numbers: dict[str, int]  # see `numbers`; empty if missing or of another schema
     photos: pa.Table  # COLUMNS
 
