@@ -89,7 +89,7 @@ def test_train_refuses_records_of_an_unfinished_build(built, tmp_path):
     records = tmp_path / "records"
     shutil.copytree(built.records, records, ignore=shutil.ignore_patterns("manifest.json"))
     result = train(built, records=records, run=tmp_path / "run")
-    require_bad_input(result, f"{records}: no manifest.json there", "its build did not finish")
+    require_bad_input(result, f"{records}: no manifest.json found", "its build did not finish")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,7 +1,7 @@
-"""Drift: whether a new delivery of a catalogue is still what the model was trained on.
+"""Drift detection: compare a new delivery of a catalogue with the training records.
 
-A delivery is compared with the records in up to four parts: its labels and the formats and sizes
-of its photos with the training split, what its photos look like and what a model makes of them
-with photos that the model was not trained on. Every comparison has a size, what chance alone would
-make of that size, and a p-value; what counts as drift is both large and significant.
+A delivery is compared in up to four parts. Its labels and the formats and sizes of its photos are
+compared with the training split. The appearance of its photos and the model outputs are compared
+with photos that the model was not trained on. Every comparison has a size, the size expected by
+chance, and a p-value; drift is both large and significant.
 """

@@ -1,7 +1,8 @@
-"""Two clouds of embeddings: can a linear classifier tell them apart, and which photos lie far off.
+"""Comparison of two sets of embeddings: separability by a linear classifier, and distances.
 
-The classifier is a ridge regression on the side a photo is from. Its scores of held-out photos are
-linear in the sides, so one solved system a fold serves the real sides and all shuffled ones.
+The classifier is a ridge regression that predicts the side of a photo. Its scores of held-out
+photos are linear in the sides, so one linear system per fold serves the actual sides and all
+shuffled ones.
 """
 
 from __future__ import annotations
@@ -9,30 +10,31 @@ from __future__ import annotations
 import numpy as np
 
 FOLDS = 5
-LEAST = 4 * FOLDS  # photos of each side, below which nothing is said
-RIDGE = 0.1  # of the mean variance of a direction
+LEAST = 4 * FOLDS  # minimum photos per side
+RIDGE = 0.1  # relative to the mean variance of a direction
 NEIGHBOURS = 5
-_SHUFFLES = 512  # that are held at a time
+_SHUFFLES = 512  # processed at a time
 _ROWS = 256
 
 
 def separability(
     reference: np.ndarray, delivery: np.ndarray, draws: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """How well the sides can be told apart: the area under the ROC curve of held-out photos.
+    """Return how well the sides can be separated: area under the ROC curve of held-out photos.
 
     Args:
-      reference: float [N, D], at least LEAST photos, a product of its own each; as `delivery`.
-      draws: how often the sides are shuffled.
+      reference: float [N, D], at least LEAST photos of distinct products; `delivery` likewise.
+      draws: number of times that the sides are shuffled.
 
     Returns:
-      The area, mean over FOLDS: 0.5 where it is a guess, 1 where it never errs; its mean over the
-      shuffled sides; the share of them, the real ones among them, with an area as large.
+      The area, mean over FOLDS: 0.5 for chance, 1 for perfect separation; its mean over the
+      shuffled sides; and the p-value, the share of them, including the actual sides, with at
+      least this area.
     """
     points = np.concatenate([reference, delivery]).astype(np.float32)
     sides = np.repeat([0.0, 1.0], [len(reference), len(delivery)]).astype(np.float32)
     fold = np.empty(len(sides), np.int64)
-    for side in (0, 1):  # each fold has its part of both
+    for side in (0, 1):  # each fold has photos of both sides
         members = rng.permutation(np.flatnonzero(sides == side))
         fold[members] = np.arange(len(members)) % FOLDS
     weights = [_held_out_weights(points, fold == k) for k in range(FOLDS)]
@@ -52,13 +54,15 @@ def separability(
 def distances(
     reference: np.ndarray, delivery: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far photos are from the reference: 1 - cosine, mean over the nearest neighbours.
+    """Return distances to the reference: 1 - cosine, mean over the nearest neighbours.
 
     Args:
-      reference: float [N, D] of length 1, more photos than neighbours; as `delivery`.
+      reference: float [N, D], unit vectors, more photos than neighbours.
+      delivery: float [M, D], unit vectors.
 
     Returns:
-      float32 [N] of the reference's photos, each without itself, and that [M] of the delivery's.
+      float32 [N] of the reference's photos, each excluding itself, and float32 [M] of the
+      delivery's.
     """
     own = np.empty(len(reference), np.float32)
     for start in range(0, len(reference), _ROWS):
@@ -72,7 +76,7 @@ def distances(
 
 
 def plane(reference: np.ndarray, delivery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both clouds on the two directions along which all points vary most, [N, 2] and [M, 2]."""
+    """Project both sides on the first two principal components of all points, [N, 2] and [M, 2]."""
     points = np.concatenate([reference, delivery]).astype(np.float64)
     points -= points.mean(axis=0)
     directions = np.linalg.eigh(points.T @ points)[1][:, :-3:-1]
@@ -81,7 +85,7 @@ def plane(reference: np.ndarray, delivery: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _held_out_weights(points: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """[held out, rest]: what each known side adds to the score of a held-out photo."""
+    """Return [held out, rest]: the weight of each known side in the score of a held-out photo."""
     centre = points[~held_out].mean(axis=0)
     known, asked = points[~held_out] - centre, points[held_out] - centre
     scatter = known.T @ known
@@ -91,7 +95,7 @@ def _held_out_weights(points: np.ndarray, held_out: np.ndarray) -> np.ndarray:
 
 
 def _areas(weights: list[np.ndarray], fold: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """float64 [R]: of each column of sides [N, R] the mean area over folds."""
+    """Return float64 [R]: the mean area over folds for each column of sides [N, R]."""
     from scipy import stats  # slow to import
 
     areas = np.zeros(sides.shape[1])

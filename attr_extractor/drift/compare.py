@@ -1,9 +1,9 @@
-"""Two samples, one comparison: how far apart they are, and how far chance alone would put them.
+"""Statistical comparison of two samples: size of the difference, size by chance, p-value.
 
-The size is the population stability index, sum (q - p) ln(q / p) over the shares p of the
-reference and q of the delivery; of numbers over the deciles of the reference. Chance and p-value
-come from sharing out the products of both sides anew, so few products and rare values are no
-reason for alarm. The p-value of numbers is Kolmogorov and Smirnov's.
+The size is the population stability index, sum (q - p) ln(q / p), with the shares p of the
+reference and q of the delivery. Numbers are first binned by the deciles of the reference. Chance
+and p-value are estimated by permuting the products of both sides, so that few products and rare
+values do not cause false alarms. The p-value of numbers is that of the Kolmogorov-Smirnov test.
 """
 
 from __future__ import annotations
@@ -16,53 +16,53 @@ import numpy as np
 PSI, SHARE, AUC = "PSI", "share", "AUC"  # kinds of sizes
 DRIFTED, LOOK, SAME = "drifted", "look", "same"
 DECILES = np.arange(1, 10) / 10
-ATOM = 0.05  # a number that so large a share of the reference has is a level of its own
-_DRAWN = 2**22  # counts that are held at a time
+ATOM = 0.05  # a number with at least this share of the reference gets its own bin
+_DRAWN = 2**22  # counts held in memory at a time
 
 
 @dataclass
 class Comparison:
-    """One thing compared; shares are of each side's own total."""
+    """One comparison; shares are relative to the total of each side."""
 
     part: str  # labels, photos, scores or embedding
     subject: str  # an attribute, or what was measured
-    what: str  # "values", "filled", ...; "" where the subject says all
+    what: str  # "values", "filled", ...; "" if the subject is sufficient
     kind: str  # of the size
     size: float
-    chance: float  # the size to expect where nothing has changed
+    chance: float  # the expected size without drift
     p: float
-    products: tuple[int, int]  # of reference and delivery, what the p-value goes by
+    products: tuple[int, int]  # of reference and delivery, for the p-value
     levels: list[tuple[str, float, float]] = field(default_factory=list)  # name, p, q
     notes: list[str] = field(default_factory=list)
-    distance: float | None = None  # Kolmogorov and Smirnov's, of numbers
-    p_adjusted: float = 1.0  # for all comparisons of the run, by Holm
+    distance: float | None = None  # Kolmogorov-Smirnov statistic, for numbers
+    p_adjusted: float = 1.0  # for all comparisons of the run, by Holm's method
     verdict: str = SAME
 
     @property
     def excess(self) -> float:
-        """The size beyond chance, which thresholds are about."""
+        """The size beyond chance, which thresholds apply to."""
         return self.size - self.chance
 
     @property
     def title(self) -> str:
-        """`Neck type: values`."""
+        """The title, such as `Neck type: values`."""
         return f"{self.subject}: {self.what}" if self.what else self.subject
 
     @property
     def moved(self) -> float:
-        """Total variation: the share of the delivery that has other values than it had."""
+        """Total variation distance: the share of the delivery whose values have changed."""
         return sum(abs(q - p) for _, p, q in self.levels) / 2
 
     def most_moved(self, count: int) -> list[tuple[str, float, float]]:
-        """The levels whose share has changed most."""
+        """Return the levels with the largest change of their share."""
         changed = (level for level in self.levels if level[1] != level[2])
         return sorted(changed, key=lambda level: -abs(level[2] - level[1]))[:count]
 
 
 def psi(reference: np.ndarray, delivery: np.ndarray) -> np.ndarray:
-    """The population stability index of counts [..., B], float64 [...].
+    """Return the population stability index of counts [..., B], float64 [...].
 
-    Each side has one more count, shared out as both together are, so no share is 0.
+    Each side gets one pseudo-count, distributed as the pooled counts, so that no share is 0.
     """
     r = reference.sum(axis=-1, keepdims=True)
     d = delivery.sum(axis=-1, keepdims=True)
@@ -76,12 +76,12 @@ def psi(reference: np.ndarray, delivery: np.ndarray) -> np.ndarray:
 def of_counts(
     reference: np.ndarray, delivery: np.ndarray, draws: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Size, chance and p-value of two counts.
+    """Return size, chance and p-value for two vectors of counts.
 
     Args:
-      reference: [B], products with each of B values; rounded to whole ones. As `delivery`.
-      draws: how often the products of both are shared out anew; the p-value is exact but for
-        that, and at least 1 / (draws + 1).
+      reference: [B], products with each of B values; rounded to integers. `delivery` likewise.
+      draws: number of permutations of the products of both sides; the p-value is exact up to
+        sampling error, and at least 1 / (draws + 1).
     """
     counts = np.rint([reference, delivery]).astype(np.int64)
     counts = counts[:, counts.sum(axis=0) > 0]
@@ -99,7 +99,7 @@ def of_counts(
 def levels(
     names: Sequence[str], reference: np.ndarray, delivery: np.ndarray
 ) -> list[tuple[str, float, float]]:
-    """The shares of what either side has, in the given order."""
+    """Return the shares of all values that occur on either side, in the given order."""
     p, q = (np.asarray(c, float) / max(float(np.sum(c)), 1e-12) for c in (reference, delivery))
     return [(n, float(a), float(b)) for n, a, b in zip(names, p, q) if a or b]
 
@@ -112,7 +112,7 @@ def of_numbers(
     draws: int,
     rng: np.random.Generator,
 ) -> Comparison:
-    """Two samples of numbers, of reference and delivery, each with one at least."""
+    """Compare two samples of numbers, reference and delivery, each with at least one."""
     from scipy import stats  # slow to import
 
     reference, delivery = (np.asarray(side, np.float64) for side in values)
@@ -132,18 +132,19 @@ def of_numbers(
 
 
 def bins(reference: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Where the deciles of a sample part numbers, and what each bin is called.
+    """Return cuts at the deciles of a sample, and the name of each bin.
 
-    A number that many of the sample have, such as the one width of a studio's photos, is a bin of
-    its own: below it and above it are others.
+    A frequent number, such as the standard width of a studio's photos, gets its own bin, with
+    separate bins below and above.
 
     Returns:
-      Rising cuts float64 [B - 1], bin b holding numbers from cut b - 1 up to below cut b; B names.
+      Increasing cuts float64 [B - 1], where bin b contains numbers from cut b - 1 up to below cut
+      b; and B names.
     """
     edges = np.unique(np.quantile(reference, DECILES))
     cuts: list[float] = []
     names: list[str] = []
-    low: str | None = None  # where the bin begins that is not yet named
+    low: str | None = None  # lower end of the bin without a name
     for edge, text in zip(edges.tolist(), _texts(edges.tolist())):
         names.append(f"below {text}" if low is None else f"{low} to {text}")
         cuts.append(edge)
@@ -157,7 +158,7 @@ def bins(reference: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def _texts(numbers: Sequence[float]) -> list[str]:
-    """As few digits as tell the numbers apart, three at least."""
+    """Format numbers with as few digits as keep them distinct, at least three."""
     for digits in range(3, 17):
         texts = [f"{number:.{digits}g}" for number in numbers]
         if len(set(texts)) == len(texts):
@@ -166,7 +167,7 @@ def _texts(numbers: Sequence[float]) -> list[str]:
 
 
 def adjust(p_values: Sequence[float]) -> list[float]:
-    """Holm's: p-values that may be held against one level although there are several."""
+    """Adjust p-values for multiple comparisons with Holm's method."""
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)
     adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
@@ -178,7 +179,10 @@ def adjust(p_values: Sequence[float]) -> list[float]:
 def _shared_out(
     pooled: np.ndarray, delivered: int, draws: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """int64 [n, B] that together make `draws` rows: counts of a delivery drawn from both."""
+    """Yield counts of deliveries drawn at random from the pooled counts.
+
+    The arrays are int64 [n, B], with `draws` rows in total.
+    """
     most = max(1, _DRAWN // len(pooled))
     for start in range(0, draws, most):
         size = min(most, draws - start)

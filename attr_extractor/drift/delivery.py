@@ -1,6 +1,7 @@
-"""The delivery's table, read once in chunks as a build reads it: labels counted, photos chosen.
+"""Read the delivery's table in chunks, in one pass: count labels and sample photos.
 
-What is held are counts, the products' names, to see one that stands twice, and the sample.
+Rows are handled as in a build. Only counts, the product names (to find duplicates) and the sample
+are kept in memory.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ from attr_extractor.errors import InputError
 from attr_extractor.records import rows
 from attr_extractor.schema import Schema, fold
 
-MOST_SPELLINGS = 100_000  # unknown values that are counted one by one
+MOST_SPELLINGS = 100_000  # unknown values that are counted individually
 
 
 class Photo(NamedTuple):
-    """A photo that a table names."""
+    """A photo listed in the table."""
 
     product: str
-    image: str  # below the image root
+    image: str  # path below the image root
     box: list[str]  # four cells, or none
 
 
 @dataclass
 class Unknown:
-    """Cells of one attribute that hold a value the schema does not know."""
+    """Cells of one attribute with a value that is not in the schema."""
 
     cells: int = 0
     spellings: Counter[str] = field(default_factory=Counter)  # folded
     nearest: dict[str, str] = field(default_factory=dict)
 
     def add(self, cell: str, nearest: str) -> None:
-        """Counts a cell."""
+        """Count a cell."""
         self.cells += 1
         spelling = fold(cell)
         if spelling in self.spellings or len(self.spellings) < MOST_SPELLINGS:
@@ -52,14 +53,14 @@ class Unknown:
 
 @dataclass
 class Delivery:
-    """What the table holds."""
+    """Counts and sample of the table."""
 
     counts: LabelCounts
     unknown: dict[str, Unknown]  # by attribute
     columns: list[str] = field(default_factory=list)
     read: int = 0  # rows of the table
     products: int = 0  # rows that a build would use
-    rejects: Counter[str] = field(default_factory=Counter)  # the others, by reason
+    rejects: Counter[str] = field(default_factory=Counter)  # rejected rows by reason
     sample: list[Photo] = field(default_factory=list)
 
 
@@ -70,13 +71,13 @@ def read(
     sample: int,
     seed: int,
 ) -> Delivery:
-    """Reads the whole table; an attribute without a column counts as empty cells.
+    """Read the whole table; an attribute without a column counts as empty cells.
 
     Args:
-      sample: how many products one photo each is chosen of.
+      sample: number of products to sample, with one photo each.
 
     Raises:
-      InputError: the table cannot be read, or no row of it could be used.
+      InputError: if the table is unreadable, or no row is usable.
     """
     encoder = labels.Encoder(schema)
     found = Delivery(LabelCounts.none(schema), {name: Unknown() for name in schema.names})
@@ -103,7 +104,7 @@ def read(
             progress.update(len(chunk))
     if not found.products:
         (reason, _), *_ = found.rejects.most_common(1)
-        raise InputError(f"{catalogue}: no row of {found.read:,} can be used: {reason}")
+        raise InputError(f"{catalogue}: none of {found.read:,} rows can be used: {reason}")
     found.sample = [_photo(p, cell, box, seed) for p, (cell, box) in chosen.chosen()]
     return found
 

@@ -1,7 +1,7 @@
-"""A folder that says whether a delivery has drifted from the records.
+"""Compare a delivery with the records and write the result to a folder.
 
-drift.html   a page for people
-drift.json   its figures; written last: where it is, all is there
+drift.html   a report page
+drift.json   its figures; written last, so it marks a complete folder
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attr_extractor.schema import Schema, require_same
 from attr_extractor.serving import model_dir
 
 PAGE, FIGURES = "drift.html", "drift.json"
-DRAWS = 2000  # at least
+DRAWS = 2000  # minimum
 
 
 def drift(
@@ -39,21 +39,21 @@ def drift(
     box_columns: Sequence[str] | None = None,
     options: Options | None = None,
 ) -> dict[str, Any]:
-    """Compares a delivery with records and writes the folder.
+    """Compare a delivery with records and write the output folder.
 
     Args:
       catalogue: the delivery's table.
-      image_root: where its image paths start; None: the table's folder.
-      model: an exported one, for scores and embedding.
-      schema: YAML of the same meaning as the records', where the delivery's columns or spellings
-        are others.
+      image_root: folder that its image paths are relative to; None: the table's folder.
+      model: an exported model, for scores and embedding.
+      schema: YAML file with the fingerprint of the records' schema, if the delivery has other
+        column names or spellings.
       box_columns: four columns of the product box; None: those the records were built with.
 
     Returns:
-      What drift.json holds.
+      The content of drift.json.
 
     Raises:
-      InputError: something given cannot be used, or the folder holds something.
+      InputError: if an argument is invalid, or the output folder is not empty.
     """
     options = options or Options()
     manifest = Manifest.read(records)
@@ -81,8 +81,8 @@ def drift(
         if with_photos:
             sent = views.read(root, table.sample, manifest.image_policy["short_side"])
             held = reference.photos(records, manifest, options.split, options.sample, options.seed)
-            theirs = views.view([e for _, e in held], asker, f"looking at {options.split}")
-            ours = views.view([e for _, e in sent.stored], asker, "looking at the delivery")
+            theirs = views.view([e for _, e in held], asker, f"inspecting {options.split}")
+            ours = views.view([e for _, e in sent.stored], asker, "inspecting the delivery")
             if options.has(parts.PHOTOS):
                 rejected = manifest.photos["rejected"]
                 unread = (rejected, rejected + manifest.photos["written"])
@@ -103,7 +103,7 @@ def drift(
 
 
 def judge(compared: Sequence[Comparison], options: Options) -> None:
-    """Writes verdicts and adjusted p-values into the comparisons of a run."""
+    """Set verdicts and adjusted p-values of all comparisons of a run."""
     for c, p in zip(compared, compare.adjust([c.p for c in compared])):
         c.p_adjusted = p
         limit = options.limits[c.kind]
@@ -112,17 +112,17 @@ def judge(compared: Sequence[Comparison], options: Options) -> None:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """For a terminal: what was compared, then a line for all that drifted or is worth a look."""
+    """Return lines for a terminal: a summary, then each comparison that drifted or needs a look."""
     compared = found["comparisons"]
     count = {v: sum(c["verdict"] == v for c in compared) for v in (DRIFTED, LOOK)}
     told = [
-        f"{found['products']:,} products, {found['photos_looked_at']:,} of their photos looked at: "
-        f"of {len(compared)} comparisons {count[DRIFTED]} drifted, {count[LOOK]} worth a look"
+        f"{found['products']:,} products, {found['photos_looked_at']:,} photos inspected: "
+        f"{len(compared)} comparisons, {count[DRIFTED]} drifted, {count[LOOK]} worth a look"
     ]
     if found["sample_trained_on"]:
         told.append(
             f"{found['sample_trained_on']:,} of {found['sample']:,} sampled products are training "
-            "products: what the model says of them is surer than of new ones"
+            "products: the model is more confident on these than on new products"
         )
     for verdict in (DRIFTED, LOOK):
         told += [f"{verdict}: {c['line']}" for c in compared if c["verdict"] == verdict]
@@ -130,7 +130,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def drifted(found: dict[str, Any]) -> bool:
-    """Whether anything did."""
+    """Return whether any comparison drifted."""
     return any(c["verdict"] == DRIFTED for c in found["comparisons"])
 
 
@@ -140,30 +140,30 @@ def _asker(
     wanted = [part for part in (parts.SCORES, parts.EMBEDDING) if part in options.parts]
     if model is None:
         if wanted:
-            raise InputError(f"--parts={wanted[0]}: needs the exported model, name it with --model")
+            raise InputError(f"--parts={wanted[0]}: requires an exported model; pass --model")
         return None, None
     if not options.has(parts.SCORES) and not options.has(parts.EMBEDDING):
-        raise InputError(f"--model: --parts={','.join(options.parts)} asks no model")
+        raise InputError(f"--model: not used by --parts={','.join(options.parts)}")
     described = model_dir.describe(model)
     require_same(described.facts.fingerprint, manifest.schema, str(described.path))
     short_side = manifest.image_policy["short_side"]
     if described.facts.photo_short_side != short_side:
         raise InputError(
             f"{described.path}: trained on photos with a short side of "
-            f"{described.facts.photo_short_side}, the records' have {short_side}; name the records "
-            "it was trained on"
+            f"{described.facts.photo_short_side}, but the records have {short_side}; use the "
+            "records it was trained on"
         )
     if described.facts.records not in ("", manifest.digest):
         logging.warning(
-            "%s: trained on other records (digest %s) than these (digest %s); photos that it was "
-            "trained on may stand in their split %s, and then its answers seem to have drifted",
+            "%s: trained on other records (digest %s) than these (digest %s); if the split %s "
+            "contains photos that it was trained on, its scores may falsely appear to have drifted",
             *(described.path, described.facts.records, manifest.digest, options.split),
         )
     return views.Asker(model_dir.load(model)), described
 
 
 def _draws(schema: Schema, options: Options) -> int:
-    """So many that the least p-value is significant in spite of all comparisons."""
+    """Return enough draws for the smallest p-value to be significant after adjustment."""
     comparisons = 5 * len(schema.attributes) + 12
     return max(DRAWS, math.ceil(2 * comparisons / options.alpha))
 
@@ -226,7 +226,7 @@ def _as_json(c: Comparison) -> dict[str, Any]:
 
 
 def line(c: Comparison) -> str:
-    """A comparison in one line: its size, and which shares went from where to where."""
+    """Format a comparison in one line: its size, and the shares that changed most."""
     size = {
         PSI: f"PSI {c.size:.2f} ({c.chance:.2f} by chance)",
         SHARE: f"{100 * c.size:+.1f} points",

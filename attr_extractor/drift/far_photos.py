@@ -1,4 +1,4 @@
-"""What the embeddings show besides their distance: photos that are far off, and both clouds."""
+"""Details of the embeddings for the page: the farthest photos, and a projection of both sides."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from attr_extractor.drift.delivery import Photo
 from attr_extractor.drift.views import Files
 
 FARTHEST = 12
-DOTS = 400  # of each cloud
+DOTS = 400  # per side
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What is shown of two clouds."""
+    """Distances, farthest photos and projection of two sets of embeddings."""
 
-    usual: float  # 99 % of the reference's own photos are nearer to the others
-    beyond: float  # share of the delivery's photos that are not
+    usual: float  # 99th percentile of the reference's own distances
+    beyond: float  # share of the delivery's photos above it
     farthest: list[tuple[Photo, bytes, float]]  # with the stored photo and the distance
     dots: tuple[np.ndarray, np.ndarray]  # float [n, 2] of reference and delivery
 
     def figures(self) -> dict[str, Any]:
-        """For drift.json."""
+        """Return the entry of drift.json."""
         return {
             "distance_of_99_percent": round(self.usual, 6),
             "delivery_beyond": round(self.beyond, 6),
@@ -37,10 +37,12 @@ class Embeddings:
 
 
 def describe(reference: np.ndarray, delivery: np.ndarray, sent: Files) -> Embeddings:
-    """Looks at two clouds.
+    """Compute the details of two sets of embeddings.
 
     Args:
-      reference: float [N, D] of length 1, more than NEIGHBOURS; as `delivery`, that of `sent`.
+      reference: float [N, D], unit vectors, N > NEIGHBOURS.
+      delivery: float [M, D], unit vectors of the photos in `sent`.
+      sent: photos of the delivery.
     """
     own, far = clouds.distances(reference, delivery)
     usual = float(np.quantile(own, 0.99))

@@ -1,7 +1,7 @@
-"""What a side's labels amount to, in photos, as manifest.json counts them.
+"""Label counts of one side, in photos, as in manifest.json.
 
-A product's photos share its labels, so they say less than as many products would: p-values go by
-the effective number (sum w)^2 / sum w^2 of products with w photos each (Kish, 1965).
+All photos of a product share its labels, so they are not independent. P-values are therefore based
+on the effective number (sum w)^2 / sum w^2 of products with w photos each (Kish, 1965).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class LabelCounts:
 
     @classmethod
     def none(cls, schema: Schema) -> LabelCounts:
-        """Before anything was counted."""
+        """Create counts of 0."""
         return cls(np.zeros(schema.num_values), np.zeros([len(schema.attributes), 3]))
 
     @classmethod
     def of_split(cls, manifest: Manifest, split: str, squares: float) -> LabelCounts:
-        """What a manifest says of a split, and what its index says of products."""
+        """Create the counts of a split, from the manifest and the index."""
         held = manifest.splits[split]
         counts = [held.labels[name] for name in manifest.schema.names]
         states = [[c.answered, c.not_applicable, c.missing] for c in counts]
@@ -39,7 +39,7 @@ class LabelCounts:
         return cls(present, np.array(states, np.float64), held.photos, squares)
 
     def add(self, schema: Schema, codes: np.ndarray, photos: np.ndarray) -> None:
-        """Counts R products: their labels int8 [R, V] and how many photos each has, int [R]."""
+        """Add R products: labels int8 [R, V], and the number of photos of each, int [R]."""
         weights = photos.astype(np.float64)
         self.present += weights @ (codes == labels.PRESENT)
         self.states += np.tensordot(weights, labels.states(codes, schema.sizes), 1)
@@ -48,5 +48,5 @@ class LabelCounts:
 
     @property
     def scale(self) -> float:
-        """What a photo counts for in effective products, at most 1."""
+        """Effective products per photo, at most 1."""
         return self.photos / self.squares

@@ -1,4 +1,4 @@
-"""What a stored photo looks like, in four numbers that need no model."""
+"""Appearance of a stored photo, in four numbers that need no model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import Image
 FIGURES = {
     "Brightness": "mean luma, 0 black to 1 white",
     "Contrast": "standard deviation of the luma",
-    "Colour": "mean difference of the strongest and the weakest of red, green and blue, 0 for grey",
-    "Sharpness": "mean step between neighbouring pixels over the contrast",
+    "Colour": "mean difference of the largest and the smallest of red, green and blue, 0 for grey",
+    "Sharpness": "mean difference of neighbouring pixels, divided by the contrast",
 }
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as JPEG has it
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
 
 
 def of_photo(encoded: bytes) -> np.ndarray:
-    """float64 [4]: FIGURES of a stored photo, a JPEG."""
+    """Return float64 [4], the FIGURES of a stored JPEG photo."""
     with Image.open(io.BytesIO(encoded)) as image:
         pixels = np.asarray(image.convert("RGB"), np.float32) / 255
     luma = pixels @ _LUMA
@@ -28,4 +28,4 @@ def of_photo(encoded: bytes) -> np.ndarray:
 
 
 def _step(steps: np.ndarray) -> float:
-    return float(np.abs(steps).mean()) if steps.size else 0.0  # a photo may be one pixel wide
+    return float(np.abs(steps).mean()) if steps.size else 0.0  # a photo can be one pixel wide

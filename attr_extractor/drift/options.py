@@ -1,4 +1,4 @@
-"""What a comparison is told: what to compare, and from where on it is drift."""
+"""Options of a comparison: what to compare, and the thresholds of drift."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from attr_extractor.drift.parts import PARTS
 from attr_extractor.errors import InputError, did_you_mean
 
 _BETWEEN = {"psi": (0, 10), "share": (0, 1), "auc": (0.5, 1), "alpha": (0.001, 1)}
-MOST_SAMPLE = 5000  # the embeddings of so many go into one matrix product
+MOST_SAMPLE = 5000  # limits the size of a matrix product of embeddings
 
 
 @dataclass(frozen=True)
 class Options:
-    """The flags of drift.py besides paths; `_MEANING` says what each is."""
+    """The flags of drift.py except paths; `_MEANING` documents each."""
 
     parts: Tuple[str, ...] = ()
     split: str = "validation"
@@ -31,33 +31,33 @@ class Options:
         for part in self.parts:
             if part not in PARTS:
                 guess = did_you_mean(part, PARTS)
-                raise InputError(f"--parts: {part!r} is none of {', '.join(PARTS)}{guess}")
+                raise InputError(f"--parts: {part!r} is not one of {', '.join(PARTS)}{guess}")
         if not 1 <= self.sample <= MOST_SAMPLE:
-            raise InputError(f"--sample={self.sample}: between 1 and {MOST_SAMPLE:,}")
+            raise InputError(f"--sample={self.sample}: must be between 1 and {MOST_SAMPLE:,}")
         for name, (low, high) in _BETWEEN.items():
             if not low < getattr(self, name) < high:
                 given = f"--{name}={getattr(self, name):g}"
-                raise InputError(f"{given}: a number above {low:g} and below {high:g}")
+                raise InputError(f"{given}: must be above {low:g} and below {high:g}")
 
     @property
     def limits(self) -> dict[str, float]:
-        """By kind the size beyond chance that is drift; half of it is worth a look."""
+        """Drift threshold of the size beyond chance, by kind; half of it is worth a look."""
         return {PSI: self.psi, SHARE: self.share, AUC: self.auc - 0.5}
 
     def has(self, part: str) -> bool:
-        """Whether a part is asked for."""
+        """Return whether a part is to be compared."""
         return not self.parts or part in self.parts
 
 
 _MEANING = {
-    "parts": f"What is compared, of {', '.join(PARTS)}; default: all that can be.",
-    "split": "The records' photos that the delivery's are held against.",
-    "sample": "Products of each side of which a photo is looked at.",
-    "seed": "Of the sample, and of what chance is measured with.",
-    "psi": "Drift from this population stability index on, beyond chance.",
-    "share": "Drift where so much more of rows has unknown values, of photos is unreadable.",
-    "auc": "Drift where embeddings can be told apart so well; 0.5 is a guess.",
-    "alpha": "Chance of a false alarm, of all comparisons together.",
+    "parts": f"Comma-separated parts to compare: {', '.join(PARTS)}; default: all available.",
+    "split": "Split of the records to compare photos with.",
+    "sample": "Number of products per side, with one photo each.",
+    "seed": "Seed of the sample and of the permutations.",
+    "psi": "Drift threshold of the population stability index, beyond chance.",
+    "share": "Drift threshold of the increase in the share of unknown values or unreadable photos.",
+    "auc": "Drift threshold of the AUC that separates the embeddings; 0.5 is chance.",
+    "alpha": "Probability of a false alarm, over all comparisons together.",
 }
 FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
     o.name: ("" if o.name == "parts" else o.default, _MEANING[o.name]) for o in fields(Options)
@@ -65,6 +65,10 @@ FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
 
 
 def from_flags(values: Mapping[str, Any]) -> Options:
-    """The options that flags named as in FLAGS say; raises InputError where one cannot be used."""
+    """Return the options from flag values named as in FLAGS.
+
+    Raises:
+      InputError: if a value is invalid.
+    """
     parts = tuple(part.strip() for part in values["parts"].split(",") if part.strip())
     return Options(**{**values, "parts": parts})

@@ -1,4 +1,4 @@
-"""drift.html: what drifted, what it was and what it is; then every comparison, part by part."""
+"""drift.html: the comparisons that drifted, before and after, and then all comparisons by part."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from attr_extractor.html_page import (
 )
 from attr_extractor.records.report_photos import thumbnail
 
-MOST_LEVELS = 12  # values of an attribute that are drawn, those that have moved most
-SIDE, QUALITY = 200, 80  # of a photo: pixels at most, and as a JPEG
-WORDS = {DRIFTED: "drifted", LOOK: "look", SAME: "as before"}
+MOST_LEVELS = 12  # values drawn per attribute, those with the largest change
+SIDE, QUALITY = 200, 80  # of a photo: maximum side in pixels, JPEG quality
+WORDS = {DRIFTED: "drifted", LOOK: "look", SAME: "no drift"}
 STYLE = (
     """
 .badge { display: inline-block; font-size: .78rem; line-height: 1.5; padding: 0 .5rem;
@@ -49,11 +49,11 @@ def render(
     compared: Sequence[Comparison],
     embeddings: Embeddings | None,
 ) -> str:
-    """The whole page as HTML text.
+    """Return the page as HTML text.
 
     Args:
-      name: of the schema.
-      found: what `drift.drift` returns.
+      name: name of the schema.
+      found: the result of `drift.drift`.
       compared: its comparisons, with verdicts.
     """
     of_part = {part: [c for c in compared if c.part == part] for part in parts.PARTS}
@@ -69,11 +69,11 @@ def render(
             sections.append((part, title, _embeddings(found, of_part[part], embeddings)))
         elif of_part[part]:
             sections.append((part, title, text + _compared(part, of_part[part])))
-    sections.append(("read", "How to read it", page_text.explained(found, len(compared))))
+    sections.append(("read", "How to read this page", page_text.explained(found, len(compared))))
     links, shown = outlined(sections)
     title = f"{name}: a delivery of {found['products']:,} products"
     body = [
-        f"<h1>{escape(title)}</h1><p class=muted>held against records of "
+        f"<h1>{escape(title)}</h1><p class=muted>compared with records of "
         f"{found['train_products']:,} training products; schema {escape(name)}, fingerprint "
         f"{found['schema']}, records {found['records']}</p>{links}",
         _verdict(compared),
@@ -88,8 +88,8 @@ def _verdict(compared: Sequence[Comparison]) -> Markup:
     worst = DRIFTED if count[DRIFTED] else LOOK if count[LOOK] else SAME
     says = {
         DRIFTED: "This delivery has drifted.",
-        LOOK: "Nothing has drifted; something is worth a look.",
-        SAME: "Nothing has drifted.",
+        LOOK: "No drift found; some comparisons are worth a look.",
+        SAME: "No drift found.",
     }[worst]
     return Markup(f"<p class='verdict {worst}'><b>{says}</b></p>")
 
@@ -102,11 +102,11 @@ def _headline(found: dict[str, Any], compared: Sequence[Comparison]) -> Markup:
         (found["products"], f"products of {found['rows']:,} rows"),
     ]
     if found["photos_looked_at"]:
-        shown.append((found["photos_looked_at"], "photos looked at, one a product"))
+        shown.append((found["photos_looked_at"], "photos inspected, one per product"))
     if found["photos_not_readable"]:
-        shown.append((found["photos_not_readable"], "photos could not be read"))
+        shown.append((found["photos_not_readable"], "unreadable photos"))
     shown += [
-        (f"{c.size:.2f}", "AUC between the photos of both; 0.5 is a guess")
+        (f"{c.size:.2f}", "AUC between delivery and records; 0.5 is chance")
         for c in compared
         if c.kind == AUC
     ]
@@ -143,10 +143,10 @@ def _compared(part: str, compared: Sequence[Comparison]) -> Markup:
         )
         for c in compared
     ]
-    head = ("What", "", "PSI or points", "By chance", "Moved", "KS", "p", "Products")
+    head = ("Comparison", "", "PSI or points", "By chance", "Moved", "KS", "p", "Products")
     listed = table(head, rows, numbers="--nnnnnn")
     drawn = (
-        f"<details><summary>All {len(compared)} drawn</summary>{plots.KEY}"
+        f"<details><summary>All {len(compared)} charts</summary>{plots.KEY}"
         f"{_cards(compared, False)}</details>"
     )
     return searched(f"{part}-rows", "Search", listed) + Markup(drawn)
@@ -155,13 +155,13 @@ def _compared(part: str, compared: Sequence[Comparison]) -> Markup:
 def _embeddings(
     found: dict[str, Any], compared: Sequence[Comparison], embeddings: Embeddings | None
 ) -> Markup:
-    text = Markup("<p>Too few photos to tell the clouds apart.</p>" if not compared else "")
+    text = Markup("<p>Too few photos to compare the embeddings.</p>" if not compared else "")
     for c in compared:
         text = text + Markup(
-            f"<p>{_badge(c)} A linear classifier that has seen other photos of both sides tells "
-            f"a delivered photo from one of the {escape(found['split'])} split with an area under "
-            f"the ROC curve of <b>{c.size:.3f}</b>; where the sides are shuffled, of "
-            f"{c.chance:.3f}. 0.5 is a guess, 1 never errs. p {_p(c.p_adjusted)}</p>"
+            f"<p>{_badge(c)} A linear classifier, trained on other photos of both sides, "
+            f"distinguishes delivered photos from those of the {escape(found['split'])} split with "
+            f"an area under the ROC curve of <b>{c.size:.3f}</b>; with shuffled sides, of "
+            f"{c.chance:.3f}. 0.5 is chance, 1 is perfect. p {_p(c.p_adjusted)}</p>"
         )
     if embeddings is None:
         return text
@@ -173,12 +173,12 @@ def _embeddings(
     )
     return text + Markup(
         f"<p>{100 * embeddings.beyond:.1f} % of the delivered photos are farther from the split "
-        "than 99 % of the split's own photos are from its others; without drift it would be about "
+        "than 99 % of the split's own photos; without drift the expected share is about "
         f"1 %.</p>{plots.KEY}{plots.dots(embeddings.dots, 'Embeddings of both sides')}"
-        "<p class=muted>A dot per photo, on the two directions along which the embeddings vary "
-        "most.</p><h3>Farthest from what the model knows</h3><p>Distance: 1 - cosine, mean over "
-        f"the 5 nearest photos of the split; of 99 % of its own it is below "
-        f"{embeddings.usual:.3f}.</p><div class=far>{''.join(far)}</div>"
+        "<p class=muted>One dot per photo, projected on the first two principal components of the "
+        "embeddings.</p><h3>Farthest from the split</h3><p>Distance: 1 - cosine, mean over the 5 "
+        f"nearest photos of the split; below {embeddings.usual:.3f} for 99 % of the split's own "
+        f"photos.</p><div class=far>{''.join(far)}</div>"
     )
 
 
@@ -200,12 +200,12 @@ def _plot(c: Comparison) -> Markup:
     if len(shown) > MOST_LEVELS:
         shown = sorted(shown, key=lambda level: -abs(level[2] - level[1]))[:MOST_LEVELS]
     left_out = len(c.levels) - len(shown)
-    more = f"<p class=muted>{left_out:,} values that moved less are not drawn.</p>"
+    more = f"<p class=muted>{left_out:,} values with smaller changes are not drawn.</p>"
     return plots.rows(shown) + Markup(more if left_out else "")
 
 
 def _largest(compared: Sequence[Comparison], verdict: str) -> list[Comparison]:
-    """Those of a verdict, the part they are of first, then by size."""
+    """Return the comparisons with a verdict, sorted by part and then by size."""
     found = [c for c in compared if c.verdict == verdict]
     return sorted(found, key=lambda c: (parts.PARTS.index(c.part), -c.excess))
 

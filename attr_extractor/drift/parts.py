@@ -1,4 +1,4 @@
-"""The comparisons of each part: labels, photos, scores, embedding."""
+"""Comparisons by part: labels, photos, scores, embedding."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from attr_extractor.schema import Attribute, Schema
 LABELS, PHOTOS, SCORES, EMBEDDING = PARTS = ("labels", "photos", "scores", "embedding")
 STATES = ("filled", "not applicable", "missing")
 NO_ANSWER = "(no answer)"
-GONE = 10  # products with a value that the delivery should have, where it has none
+GONE = 10  # minimum expected products of a value to report it as absent
 LISTED = 5
 
 
 @dataclass(frozen=True)
 class Chance:
-    """How chance is measured."""
+    """Random number generator and number of draws for estimates of chance."""
 
     draws: int
     rng: np.random.Generator
@@ -38,7 +38,7 @@ class Chance:
         shown: tuple[np.ndarray, np.ndarray],
         counted: tuple[np.ndarray, np.ndarray],
     ) -> Comparison:
-        """Compares counts of values, shown in one unit and tested in effective products."""
+        """Compare counts of values, displayed in one unit and tested in effective products."""
         found = compare.of_counts(*counted, self.draws, self.rng)
         products = (round(float(counted[0].sum())), round(float(counted[1].sum())))
         return Comparison(
@@ -49,7 +49,7 @@ class Chance:
 def labels(
     schema: Schema, reference: LabelCounts, delivery: Delivery, chance: Chance
 ) -> list[Comparison]:
-    """Of every attribute how many are filled, and with which values."""
+    """Compare the states of every attribute, and the values of filled attributes."""
     sides = (reference, delivery.counts)
     found = []
     for t, attribute in enumerate(schema.attributes):
@@ -63,7 +63,7 @@ def labels(
         if not (states[0][0] and states[1][0]):
             continue
         present = (reference.present[where], delivery.counts.present[where])
-        # of several values a product has each counts, together as much as the product
+        # a product with several values counts once in total
         scaled = (
             present[0] * (scaled[0][0] / present[0].sum()),
             present[1] * (scaled[1][0] / present[1].sum()),
@@ -75,7 +75,7 @@ def labels(
 
 
 def rows(delivery: Delivery, of_records: Mapping[str, int]) -> Comparison:
-    """Rows that a build does not use; those of the records stand in `Manifest.rows`."""
+    """Compare the share of unusable rows; the counts of the records are in `Manifest.rows`."""
     not_used = (of_records["rejected"], delivery.read - delivery.products)
     subject, names = (LABELS, "Rows", "not usable"), ("not usable", "used")
     c = _grown(subject, names, not_used, (of_records["read"], delivery.read))
@@ -89,10 +89,10 @@ def unknown(
     delivery: dict[str, Unknown],
     of: tuple[int, int],
 ) -> list[Comparison]:
-    """Of every attribute that has any how many rows hold a value that the schema does not know.
+    """Compare the share of rows with an unknown value, for every attribute that has any.
 
     Args:
-      of: usable rows of the records' table and of the delivery.
+      of: number of usable rows in the table of the records and in the delivery.
     """
     found = []
     for attribute in schema.attributes:
@@ -115,10 +115,10 @@ def unknown(
 def files(
     reference: Reference, delivery: Files, unread: tuple[int, int], chance: Chance
 ) -> list[Comparison]:
-    """Formats, sizes, and how many photos could not be read.
+    """Compare formats, sizes and the share of unreadable photos.
 
     Args:
-      unread: photos that the build could not use, and all that it read.
+      unread: number of photos that the build rejected, and of all photos that it read.
     """
     names = sorted({*reference.formats, *delivery.formats})
     counts = [Counter(side) for side in (reference.formats, delivery.formats)]
@@ -147,7 +147,7 @@ _SIZES = {
 
 
 def looked_at(reference: np.ndarray, delivery: np.ndarray, chance: Chance) -> list[Comparison]:
-    """What photos look like; arguments as `Views.looks`."""
+    """Compare the appearance of photos; for the arguments see `Views.looks`."""
     return [
         compare.of_numbers(
             PHOTOS, name, "", (reference[:, i], delivery[:, i]), chance.draws, chance.rng
@@ -159,7 +159,7 @@ def looked_at(reference: np.ndarray, delivery: np.ndarray, chance: Chance) -> li
 def scores(
     answers: Answers, reference: np.ndarray, delivery: np.ndarray, chance: Chance
 ) -> list[Comparison]:
-    """Of every attribute the best score and what the model answers; scores float32 [N, V]."""
+    """Compare best score and predicted values of every attribute; scores float32 [N, V]."""
     chosen = [answers.chosen(side).numpy() for side in (reference, delivery)]
     found = []
     for attribute in answers.schema.attributes:
@@ -175,7 +175,7 @@ def scores(
 
 
 def embedding(reference: np.ndarray, delivery: np.ndarray, chance: Chance) -> list[Comparison]:
-    """How well the clouds can be told apart; nothing where a side has too few photos."""
+    """Compare the embeddings by separability; return nothing if a side has too few photos."""
     if min(len(reference), len(delivery)) < clouds.LEAST:
         return []
     area, by_chance, p = clouds.separability(reference, delivery, chance.draws, chance.rng)
@@ -184,7 +184,10 @@ def embedding(reference: np.ndarray, delivery: np.ndarray, chance: Chance) -> li
 
 
 def _answered(chosen: np.ndarray) -> np.ndarray:
-    """float64 [V_t + 1]: what bool [N, V_t] answers, N in all, and last how often nothing."""
+    """Return float64 [V_t + 1], how often each value is predicted.
+
+    The last element counts photos without a prediction. The sum is N for `chosen`, bool [N, V_t].
+    """
     each = chosen / np.maximum(1, chosen.sum(axis=1, keepdims=True))
     return np.append(each.sum(axis=0), (~chosen.any(axis=1)).sum())
 
@@ -195,7 +198,7 @@ def _grown(
     cells: tuple[int, int],
     of: tuple[int, int],
 ) -> Comparison:
-    """Whether something that should not be has become more frequent: Fisher's exact test."""
+    """Test whether an unwanted share has increased, with Fisher's exact test."""
     from scipy import stats  # slow to import
 
     p = float(stats.hypergeom.sf(cells[1] - 1, sum(of), sum(cells), of[1]))
@@ -214,7 +217,7 @@ def _new_and_gone(attribute: Attribute, before: np.ndarray, now: np.ndarray) -> 
     expected = before / before.sum() * now.sum()
     gone = np.flatnonzero((expected >= GONE) & (now == 0))
     notes = []
-    for places, what in ((new, "never in training"), (gone, "gone")):
+    for places, what in ((new, "never in training"), (gone, "absent from the delivery")):
         if len(places):
             listed = ", ".join(attribute.values[i] for i in places[:LISTED])
             more = len(places) - LISTED

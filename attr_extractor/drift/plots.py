@@ -1,4 +1,4 @@
-"""Small plots that hold a delivery, in colour, against its reference: HTML and SVG."""
+"""Small HTML and SVG charts that compare a delivery, in colour, with its reference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEY = Markup("<p class=muted><i class='swatch before'></i>records <i class=swatc
 
 
 def rows(levels: Levels) -> Markup:
-    """A row per value: its share before above its share now."""
+    """Render one row per value, with the reference share above the delivery share."""
     most = max((max(p, q) for _, p, q in levels), default=0.0) or 1.0
     lines = (
         f"<div class=name>{escape(name)}</div><div><i style='width:{100 * p / most:.1f}%'></i>"
@@ -43,7 +43,7 @@ def rows(levels: Levels) -> Markup:
 
 
 def columns(levels: Levels, title: str) -> Markup:
-    """Upright pairs of bars, in the order of the levels, which are ranges of a number."""
+    """Render vertical pairs of bars, in the order of the levels, which are number ranges."""
     most = max(max(p, q) for _, p, q in levels) or 1.0
     width, height = 400 / len(levels), 90
     parts = [f"<svg class=pair viewBox='0 0 400 124' role=img aria-label='{html.escape(title)}'>"]
@@ -67,7 +67,10 @@ def columns(levels: Levels, title: str) -> Markup:
 
 
 def dots(clouds: tuple[np.ndarray, np.ndarray], title: str) -> Markup:
-    """Points of both sides, float [n, 2] each, in turns so that neither covers the other."""
+    """Render points of both sides, float [n, 2] each.
+
+    Points of the sides are drawn alternately, so that neither side covers the other.
+    """
     points = np.concatenate(clouds)
     low, spread = points.min(axis=0), np.ptp(points, axis=0).max() or 1.0
     tall = 10 + 380 * float(np.ptp(points[:, 1])) / spread

@@ -1,4 +1,4 @@
-"""The records as what a delivery is compared with: manifest, index and some stored photos."""
+"""The reference side of a comparison: manifest, index and a sample of stored photos."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _COLUMNS = ["product_id", "image_index", "raw_height", "raw_width", "raw_bytes",
 
 @dataclass
 class Reference:
-    """What the index says of the training photos."""
+    """Facts about the training photos, from the index."""
 
     counts: LabelCounts
-    formats: list[str] = field(default_factory=list)  # of one photo of each product
+    formats: list[str] = field(default_factory=list)  # of one photo per product
     sizes: np.ndarray = field(default_factory=lambda: np.zeros([0, 3]))  # height, width, bytes
-    known: int = 0  # products of the delivery's sample that were trained on
+    known: int = 0  # sampled products of the delivery that are in training
 
 
 def read(records: str | Path, manifest: Manifest, sample: Sequence[str], seed: int) -> Reference:
-    """Reads the index of the training split, shard by shard.
+    """Read the index of the training split, shard by shard.
 
     Args:
-      sample: products of the delivery.
+      sample: sampled products of the delivery.
     """
     formats: list[str] = []
     sizes = [np.zeros([0, 3])]
     squares, known = 0, 0
     for shard in manifest.split(TRAIN).shards:
         photos = index.read(str(records), [shard.name], _COLUMNS)
-        # a product's photos stand in one shard
+        # all photos of a product are in one shard
         of_product = pc.value_counts(photos["product_id"]).field("counts").to_numpy()
         squares += int((of_product**2).sum())
         known += int(pc.sum(pc.is_in(pa.array(sample, pa.string()), photos["product_id"])).as_py())
@@ -61,10 +61,10 @@ def read(records: str | Path, manifest: Manifest, sample: Sequence[str], seed: i
 
 
 def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown]:
-    """What label_issues.csv lists of values that the schema does not know, by attribute.
+    """Return the unknown values listed in label_issues.csv, by attribute.
 
     Raises:
-      InputError: the file is not such a list.
+      InputError: if the file is invalid.
     """
     found = {name: Unknown() for name in manifest.schema.names}
     path = storage.join(records, "label_issues.csv")
@@ -75,10 +75,10 @@ def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown
                 raise ValueError(f"its columns are not {','.join(ISSUES)}")
             for _row, _product, attribute, cell, issue, nearest in lines:
                 if attribute not in found:
-                    raise ValueError(f"{attribute!r} is no attribute")
+                    raise ValueError(f"{attribute!r} is not an attribute")
                 if issue == UNKNOWN_VALUE:
                     found[attribute].add(cell, nearest)
-        except (ValueError, csv.Error) as error:  # ValueError: UTF-8, or a row cut short
+        except (ValueError, csv.Error) as error:  # ValueError: UTF-8, or a truncated row
             raise InputError(
                 f"{path}: line {lines.line_num}: {error}; build the records again"
             ) from error
@@ -88,10 +88,12 @@ def unknown_values(records: str | Path, manifest: Manifest) -> dict[str, Unknown
 def photos(
     records: str | Path, manifest: Manifest, split: str, sample: int, seed: int
 ) -> list[tuple[str, bytes]]:
-    """Products of a split, chosen as the delivery's are, with one stored photo each.
+    """Return a sample of products of a split, with one stored photo each.
+
+    Products are sampled in the same way as those of the delivery.
 
     Raises:
-      InputError: the split is empty, or a shard is damaged.
+      InputError: if the split is empty, or a shard is damaged.
     """
     chosen = sampling.Smallest(sample, seed)
     names = [shard.name for shard in manifest.split(split).shards]

@@ -1,7 +1,7 @@
-"""Which photos stand for a side: of products chosen by a stable hash one photo each.
+"""Sampling by a stable hash: products, and one photo per product.
 
-One photo a product, so that the photos of a sample are independent of each other. A product is
-chosen wherever it stands in a table, and the same photo of it wherever it is met again.
+There is one photo per product, so that the photos of a sample are independent. The choice does not
+depend on the position of a product in a table, and the same photo of a product is always chosen.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from attr_extractor.catalogue.splits import uniform
 
 
 class Smallest:
-    """Keeps the products whose hash is smallest, with what is known of each."""
+    """The `count` products with the smallest hashes, each with attached data."""
 
     def __init__(self, count: int, seed: int):
         self.count, self.seed = count, seed
         self._heap: list[tuple[float, str, Any]] = []  # the largest hash first
 
     def offer(self, product: str, what: Any) -> None:
-        """Takes a product that was not offered before, or leaves it."""
+        """Add a new product if its hash is small enough."""
         key = -uniform("drift", self.seed, product)
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, (key, product, what))
@@ -31,12 +31,12 @@ class Smallest:
             heapq.heapreplace(self._heap, (key, product, what))
 
     def chosen(self) -> list[tuple[str, Any]]:
-        """Products and what is known of them, by hash."""
+        """Return the chosen products and their data, sorted by hash."""
         return [(product, what) for _, product, what in sorted(self._heap, key=lambda e: -e[0])]
 
 
 def photo_of(product: str, image_index: Sequence[int], seed: int) -> int:
-    """The position of the photo, of a product's numbered ones, that stands for it."""
+    """Return the position of the chosen photo among the numbered photos of a product."""
     if len(image_index) == 1:
         return 0
     keys = [uniform("drift photo", seed, product, index) for index in image_index]
@@ -44,7 +44,7 @@ def photo_of(product: str, image_index: Sequence[int], seed: int) -> int:
 
 
 def one_each(products: Sequence[str], image_index: Sequence[int], seed: int) -> list[int]:
-    """Positions of one photo per product among listed photos, in the order of the products."""
+    """Return the positions of one photo per product, in the order of the products."""
     listed: dict[str, list[int]] = {}
     for position, product in enumerate(products):
         listed.setdefault(product, []).append(position)

@@ -1,4 +1,4 @@
-"""The photos of a side, looked at: as files, as pixels and by the model."""
+"""Properties of the photos of one side: as files, as pixels and as model outputs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NONE = np.zeros([0, 0], np.float32)
 
 @dataclass
 class Files:
-    """The delivery's photos as they were sent, and stored as records store them."""
+    """Photos of the delivery: properties of the original files, and the stored photos."""
 
-    stored: list[tuple[Photo, bytes]] = field(default_factory=list)  # those that could be read
+    stored: list[tuple[Photo, bytes]] = field(default_factory=list)  # readable photos
     formats: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int, int]] = field(default_factory=list)  # height, width, bytes
-    rejects: list[str] = field(default_factory=list)  # photos that could not be read, with reasons
+    rejects: list[str] = field(default_factory=list)  # unreadable photos with reasons
 
 
 @dataclass
@@ -42,17 +42,17 @@ class Views:
 
 
 class Asker:
-    """An exported model that is asked for scores and embeddings of stored photos."""
+    """An exported model that computes scores and embeddings of stored photos."""
 
     def __init__(self, model: model_dir.ExportedModel):
-        """Raises InputError where the export is an older one."""
+        """Raise InputError if the exported model is of an older format."""
         self._network, self._facts, self._path = model.network, model.facts, model.path
 
     def ask(self, stored: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32 [N, V] and embeddings float32 [N, D].
+        """Return scores float32 [N, V] and embeddings float32 [N, D].
 
         Raises:
-          InputError: the model gave a number that is none.
+          InputError: if the model returns a NaN or an infinity.
         """
         side, square = self._facts.image_size, self._facts.square
         scores, embedding = self._network(
@@ -60,15 +60,15 @@ class Asker:
         )
         for found in (scores, embedding):
             if not np.isfinite(found.numpy()).all():
-                raise InputError(f"{self._path}: the model's answers are not finite")
+                raise InputError(f"{self._path}: the model's outputs are not finite")
         return scores.numpy(), embedding.numpy()
 
 
 def read(image_root: str, sample: Sequence[Photo], short_side: int) -> Files:
-    """Reads and stores photos of the delivery.
+    """Read photos of the delivery, and store them as a build does.
 
     Raises:
-      InputError: none of them could be read.
+      InputError: if no photo is readable.
     """
     found = Files()
 
@@ -91,14 +91,14 @@ def read(image_root: str, sample: Sequence[Photo], short_side: int) -> Files:
                 found.sizes.append((stored.raw_height, stored.raw_width, size))
     if not found.stored:
         raise InputError(
-            f"{image_root}: of {len(sample):,} photos none could be read; is --image_root right? "
-            f"The first: {found.rejects[0]}"
+            f"{image_root}: none of {len(sample):,} photos could be read; check --image_root. "
+            f"First error: {found.rejects[0]}"
         )
     return found
 
 
 def view(stored: Sequence[bytes], asker: Asker | None, name: str) -> Views:
-    """Looks at stored photos, one at least; `name` is that of the progress bar."""
+    """Inspect stored photos, at least one; `name` is shown in the progress bar."""
     seen, scores, embeddings = [], [_NONE], [_NONE]
     for batch in _batches(stored, name):
         seen += [looks.of_photo(encoded) for encoded in batch]

@@ -1,1 +1,1 @@
-"""The TFRecord contract: Example, builder, manifest, pixels (step b), input pipeline."""
+"""The TFRecord format: Example, builder, manifest, pixels (step b), input pipeline."""

@@ -1,9 +1,9 @@
-"""A seller's table -> shards with their index, manifest.json and the lists of what was left out.
+"""Build TFRecord shards, their index, manifest.json and the reject lists from a seller's table.
 
-The table is read and checked as a whole, then every photo's bytes are hashed, because identical
-photos share a split, then each task writes one shard. What is done stays done: the same command
-goes on where an interrupted build stopped, and on finished records it adds the rows that they do
-not hold yet, in shards of their own. Rows read = written + already there + rejected, always.
+The table is read and checked first. Every photo's bytes are then hashed, because identical photos
+share a split. Each task then writes one shard. An interrupted build is resumed by rerunning the
+command. On finished records the same command adds the rows that are missing, in new shards.
+Invariant: rows read = written + already there + rejected.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ def build(
     options: plan.Options | None = None,
     runner: Runner | None = None,
 ) -> Manifest:
-    """Builds the records of a catalogue, goes on with a build, or adds new rows to records.
+    """Build the records of a catalogue, resume a build, or add new rows to finished records.
 
     Args:
-      image_root: the folder that image paths start from; by default the table's.
-      runner: by default two processes of this machine.
+      image_root: the folder that image paths are relative to; by default the folder of the table.
+      runner: by default two processes on this machine.
 
     Raises:
-      InputError: the table, an option or the output folder cannot be used, no row could be, or
-        the disk is full; TemporaryError: another program writes there.
+      InputError: if the table, an option or the output folder is invalid, if no row is usable, or
+        if the disk is full.
+      TemporaryError: if another program is writing to the output folder.
     """
     if runner is None:
         with Local(num_workers=2) as local:
@@ -61,13 +62,13 @@ def build(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A build whose every row has its place, before a photo is decoded."""
+    """A build in which every row has a split and a shard, before any photo is decoded."""
 
     there: Existing
     rows: Rows
-    rejects: list[Reject]  # of products that have a row to themselves and yet no shard
+    rejects: list[Reject]  # usable rows that were not assigned to a shard
     shards: dict[str, list[str]]  # file names of this build's shards by split
-    tasks: list[str]  # task files of the shards that are not written yet
+    tasks: list[str]  # task files of the shards still to be written
 
 
 def prepare(
@@ -78,7 +79,7 @@ def prepare(
     options: plan.Options,
     runner: Runner,
 ) -> Prepared:
-    """Reads and checks the table, hashes the photos, and writes a task file for every shard."""
+    """Read and check the table, hash the photos, and write a task file for every shard."""
     root, there = raw_files.image_root_of(catalogue, image_root), look(records, schema, options)
     work = storage.join(records, WORK)
     for folder in (storage.join(work, "digests"), storage.join(work, "tasks")):
@@ -116,7 +117,7 @@ def prepare(
 
 
 def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner) -> pa.Table:
-    """Adds `digest`; a photo that several products name is read once."""
+    """Add the column `digest`; a photo shared by several products is read once."""
     paths = photos["image"].combine_chunks().dictionary_encode()
     found = digests.of_photos(paths.dictionary, image_root, folder, runner)
     return photos.append_column("digest", found.take(paths.indices))
@@ -125,7 +126,11 @@ def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner
 def _place(
     texts: pa.Table, photos: pa.Table, schema: Schema, options: plan.Options, there: Existing
 ) -> tuple[np.ndarray, list[Reject]]:
-    """int8 [R], the position in SPLITS of each new product, or NO_SPLIT; and why."""
+    """Assign a split to every new product.
+
+    Returns:
+      int8 [R], the position in SPLITS or NO_SPLIT; and the rejects with their reasons.
+    """
     split = plan.place(texts, photos, options, there.photos)
     rejects = table_rows.rejects_of(texts, split == plan.NO_SPLIT, LINKS_SPLITS)
     products, category = texts["product_id"].combine_chunks(), texts["category"].to_numpy()
@@ -139,12 +144,12 @@ def _place(
 def _listed(
     texts: pa.Table, labels: np.ndarray, photos: pa.Table, members: np.ndarray, schema: Schema
 ) -> pa.Table:
-    """The photos of some products as a task lists them.
+    """Return the photos of some products in the columns of a shard task.
 
     Args:
-      texts: of all new products.
-      labels: int8 [n, V], of the members.
-      photos: of all new products, sorted by `owner`.
+      texts: rows of all new products.
+      labels: int8 [n, V], labels of the members.
+      photos: photos of all new products, sorted by `owner`.
       members: int64 [n], positions in `texts`.
     """
     owner = photos["owner"].to_numpy()
@@ -164,7 +169,7 @@ def _listed(
 
 
 def _training_products(there: Existing, schema: Schema) -> Counter[int]:
-    """How many training products of each category, by position, the records hold."""
+    """Count the training products in the records by position of the category."""
     train = there.photos.filter(pc.equal(there.photos["split"], splits.SPLITS.index("train")))
     products = train.select(["product_id", "category"]).to_pandas().drop_duplicates("product_id")
     position = {value: c for c, value in enumerate(schema[schema.category].values)}

@@ -1,6 +1,7 @@
-"""Whether finished records are what their manifest says, shard by shard and between shards.
+"""Verify finished records against their manifest, within each shard and across shards.
 
-All problems of all shards are told, whatever is wrong with one. Nothing is written.
+All problems of all shards are reported; one damaged shard does not stop the check. Nothing is
+written.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from attr_extractor.schema import Schema
 
 @dataclass
 class Report:
-    """What is wrong with a folder of records, and what is in it."""
+    """Problems found in a records folder, and a summary of its contents."""
 
-    problems: list[Problems]  # of files that have any
+    problems: list[Problems]  # only files with at least one
     contents: str  # a table
 
     def __str__(self) -> str:
@@ -39,13 +40,14 @@ class Report:
 
 
 def check(records: str | Path, num_workers: int = 1) -> Report:
-    """Reads every byte of finished records, and what stands beside them.
+    """Verify every byte of finished records, and the files next to the shards.
 
     Args:
-      num_workers: processes; 1: this one alone.
+      num_workers: number of processes; 1: run in this process.
 
     Raises:
-      InputError: no finished records there, no readable manifest, or a process was killed.
+      InputError: if the folder has no finished records or no readable manifest, or if a worker
+        process was killed.
     """
     records = str(records)
     manifest = _manifest(records)
@@ -66,7 +68,7 @@ def check(records: str | Path, num_workers: int = 1) -> Report:
 
 
 def _manifest(records: str) -> Manifest:
-    """The manifest alone; Manifest.read would stop at the first shard that is not whole."""
+    """Load the manifest without checking shards; Manifest.read stops at the first damaged one."""
     if not storage.exists(storage.join(records, FILE)) and unfinished_relabel(records):
         raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
     return Manifest.load(records)
@@ -89,16 +91,16 @@ def _map(
 def _against_manifest(
     records: str, manifest: Manifest, by_split: Mapping[str, Sequence[Found]]
 ) -> Problems:
-    """The numbers that the manifest gives for splits and for all."""
+    """Compare the totals in the manifest with the sums over the shards."""
     problems = Problems(FILE)
     if manifest.fingerprint != manifest.schema.fingerprint:
         problems.add(
-            f"its fingerprint is {manifest.fingerprint}, that of its schema "
+            f"its fingerprint is {manifest.fingerprint}, but the fingerprint of its schema is "
             f"{manifest.schema.fingerprint}"
         )
     named = Counter(shard.name for split in manifest.splits.values() for shard in split.shards)
     for name in (name for name, times in named.items() if times > 1):
-        problems.add(f"it names {name} {named[name]} times")
+        problems.add(f"it lists {name} {named[name]} times")
     for name, split in manifest.splits.items():
         if all(of_shard.complete for of_shard in by_split[name]):
             size = sum(shard.bytes for shard in split.shards)
@@ -108,7 +110,9 @@ def _against_manifest(
     rows = dict(manifest.rows)
     read, photos = rows.pop("read", 0), sum(split.photos for split in manifest.splits.values())
     said = {"rows read": read, "photos written": manifest.photos.get("written", 0)}
-    problems.compare("it", said, {"rows read": sum(rows.values()), "photos written": photos})
+    problems.compare(
+        "the manifest", said, {"rows read": sum(rows.values()), "photos written": photos}
+    )
     try:
         similar = Counter(near.split for near in near_duplicates.read(records) or [])
     except InputError as error:
@@ -117,7 +121,7 @@ def _against_manifest(
         for name in manifest.splits:
             what = f"near duplicates of {name}"
             said = {what: manifest.near_duplicates.get(name, 0)}
-            problems.compare("it", said, {what: similar[name]})
+            problems.compare("the manifest", said, {what: similar[name]})
     return problems
 
 
@@ -129,23 +133,23 @@ def _sum(found: Sequence[Found]) -> Counter[str]:
 
 
 def _strangers(records: str, shards: Sequence[str]) -> Iterator[Problems]:
-    """Files of builds that the manifest does not name."""
+    """Yield the problems of build files that the manifest does not list."""
     for folder, suffix in (("", ".tfrecord"), (f"{index.FOLDER}/", ".parquet")):
         known = {f"{name.rsplit('.', 1)[0]}{suffix}" for name in shards}
         for name in storage.names(storage.join(records, folder)):
             problems = Problems(folder + name)
             if name == WORK:
-                problems.add("an unfinished build; the same command goes on where it stopped")
+                problems.add("an unfinished build; rerun the build command to resume it")
             elif name.endswith((suffix, storage.TEMPORARY)) and name not in known:
-                problems.add(f"{FILE} does not name it")
+                problems.add(f"not listed in {FILE}")
             yield problems
 
 
 def _leaks(shards: Mapping[str, tuple[str, pa.Table]]) -> Problems:
-    """Photos and groups in two splits, and photos that stand twice, as the index has them.
+    """Find photos and groups in two splits, and photos that occur twice, from the index.
 
     Args:
-      shards: by name the split and the photos.
+      shards: split and photos by shard name.
     """
     problems = Problems("two records")
     names = list(shards)
@@ -175,19 +179,19 @@ def _leaks(shards: Mapping[str, tuple[str, pa.Table]]) -> Problems:
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """int64: which of the distinct values each element is."""
+    """Return int64 codes: the position of each element among the distinct values."""
     return column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
 def _first_and_last(keys: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each distinct key the positions with the lowest and with the highest split."""
+    """Return the positions of each distinct key with the lowest and the highest split."""
     order = np.lexsort([split, keys])
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
     return order[starts], order[np.append(starts[1:], len(order)) - 1]
 
 
 def _contents(schema: Schema, by_split: Mapping[str, Sequence[Found]]) -> str:
-    """What is in each split: shards, products, photos, MiB, photos with known labels."""
+    """Format a table per split: shards, products, photos, MiB, photos with known labels."""
     sums = {name: _sum(found) for name, found in by_split.items()}
     for name, found in by_split.items():
         sums[name]["shards"] = len(found)

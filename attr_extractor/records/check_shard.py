@@ -1,7 +1,7 @@
-"""One shard held against its index and against what the manifest says of it, record by record.
+"""Verify one shard, record by record, against its index and its entry in the manifest.
 
-Every photo is decoded, which is most of the work, because nothing less shows that training can read
-it.
+Every photo is decoded, which takes most of the time: only decoding shows that training can read the
+photo.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from attr_extractor.records import example, index, shard, tfrecord
 from attr_extractor.records.manifest import FILE, Counts, Shard, count_labels
 from attr_extractor.schema import Schema
 
-LISTED = 20  # problems of one file that are told one by one
+LISTED = 20  # problems of one file that are listed individually
 COLUMNS = ["product_id", "image_index", "group", "digest", "labels_digest", "height", "width"]
 _JPEG = b"\xff\xd8\xff"
-_CODES = np.array([-1, 0, 1], np.int8).tobytes()  # all that labels may hold
+_CODES = np.array([-1, 0, 1], np.int8).tobytes()  # the valid label codes
 
 
 @dataclass
 class Problems:
-    """What is wrong with one file: all of it counted, the first lines kept."""
+    """Problems of one file: a count of all, and the first lines."""
 
     where: str  # file name
     count: int = 0
     lines: list[str] = field(default_factory=list)
 
     def add(self, what: str) -> None:
-        """Notes one problem."""
+        """Add one problem."""
         self.count += 1
         if self.count <= LISTED:
             self.lines.append(f"{self.where}: {what}")
 
     def compare(self, who: str, said: Mapping[str, int], found: Mapping[str, int]) -> None:
-        """Notes every number that is not what `who` says."""
+        """Add a problem for every number that differs from the one in `said`."""
         for key in dict.fromkeys([*said, *found]):
             if said.get(key) != found.get(key):
                 self.add(f"{key}: {who} says {said.get(key)}, found {found.get(key)}")
@@ -54,27 +54,27 @@ class Problems:
 
 @dataclass
 class Found:
-    """What is in a shard."""
+    """Contents of one shard."""
 
     problems: Problems
-    photos: pa.Table  # COLUMNS of its index; no row where it has none
-    counts: dict[str, int]  # see `numbers`; of its index where a record cannot be read
-    complete: bool  # whether `counts` are of all its records
+    photos: pa.Table  # COLUMNS of its index; empty without an index
+    counts: dict[str, int]  # see `numbers`; from its index if a record is unreadable
+    complete: bool  # whether `counts` cover all its records
 
 
 def check(records: str, split: str, said: Shard, schema: Schema) -> Found:
-    """Reads all of a shard.
+    """Verify one shard.
 
     Args:
-      split: under which the manifest has it.
-      said: what the manifest says of it.
-      schema: the manifest's.
+      split: the split under which the manifest lists the shard.
+      said: the shard's entry in the manifest.
+      schema: the schema of the manifest.
     """
     problems, path = Problems(said.name), storage.join(records, said.name)
     if not said.name.startswith(f"{split}-"):
-        problems.add(f"{FILE} has it under {split}")
+        problems.add(f"{FILE} lists it under {split}")
     listed = _index(records, said.name, schema, problems)
-    # where records cannot be read, the index may still tell what was there
+    # if records are unreadable, the counts can still come from the index
     agree = all(listed.numbers.get(key) == getattr(said, key) for key in ("records", "bytes"))
     if not storage.exists(path):
         problems.add("the shard is missing")
@@ -120,7 +120,7 @@ def check(records: str, split: str, said: Shard, schema: Schema) -> Found:
 
 
 def numbers(records: int, size: int, products: int, labels: Mapping[str, Counts]) -> dict[str, int]:
-    """The numbers of a shard or a split by what they count, so that they can be summed."""
+    """Return the counts of a shard or a split by name, so that they can be summed."""
     found = {"records": records, "bytes": size, "products": products}
     for name, counts in labels.items():
         found.update({f"{name}={value}": count for value, count in counts.present.items()})
@@ -132,13 +132,13 @@ def numbers(records: int, size: int, products: int, labels: Mapping[str, Counts]
 
 class _Index(NamedTuple):
     there: bool
-    same_schema: bool  # also where it is not there
-    numbers: dict[str, int]  # see `numbers`; none where it is not there or of another schema
+    same_schema: bool  # also True if the index is missing
+    numbers: dict[str, int]  # see `numbers`; empty if missing or of another schema
     photos: pa.Table  # COLUMNS
 
 
 def _index(records: str, name: str, schema: Schema, problems: Problems) -> _Index:
-    """The index of a shard; notes what is wrong with it by itself."""
+    """Read the index of a shard, and add the problems of the index itself."""
     where = index.path(records, name)
     try:
         facts = index.read_facts(records, name, schema)
@@ -162,11 +162,11 @@ def _index(records: str, name: str, schema: Schema, problems: Problems) -> _Inde
 def _inspect(
     record: tfrecord.Record, row: Mapping[str, Any], num_values: int | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """What is in a record, as of `_parse`, where it can be read; and all that is wrong with it.
+    """Return the content of a record, see `_parse`, or None if unreadable; and its problems.
 
     Args:
-      row: of the index; empty where there is none.
-      num_values: V; None where it is not known.
+      row: of the index; empty if there is none.
+      num_values: V; None if unknown.
     """
     if record.broken:
         return None, [record.broken]
@@ -181,15 +181,15 @@ def _inspect(
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """The features of an Example, `image_index`, `height` and `width` named as in the index.
+    """Return the features of an Example, with index column names for the image features.
 
     Raises:
-      ValueError: it is no Example, or not with the features of records.
+      ValueError: if the data is not an Example, or its features are not those of records.
     """
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
-        raise ValueError("is no tf.train.Example") from error
+        raise ValueError("is not a tf.train.Example") from error
     if features.keys() != example.FEATURES.keys():
         raise ValueError(f"has the features {sorted(features)}, not {sorted(example.FEATURES)}")
     found: dict[str, Any] = {}
@@ -197,7 +197,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         kind = "int64_list" if spec.dtype == tf.int64 else "bytes_list"
         values = getattr(features[name], kind).value
         if len(values) != 1:
-            raise ValueError(f"its feature {name!r} is not one value of {kind}")
+            raise ValueError(f"its feature {name!r} is not a single value of {kind}")
         found[name] = values[0]
     return {
         "product_id": found["product_id"].decode(errors="backslashreplace"),
@@ -215,9 +215,9 @@ def _row_fault(content: Mapping[str, Any], row: Mapping[str, Any]) -> str:
         for found in (content, row)
     )
     if photo != listed:
-        return f"is {photo}, its index has {listed} here"
+        return f"is {photo}, but its index lists {listed} here"
     if shard.labels_digest(content["labels"]) != row["labels_digest"]:
-        return "its labels are not those of its index"
+        return "its labels differ from those in its index"
     if (content["height"], content["width"]) != (row["height"], row["width"]):
         return (
             f"is {content['height']} x {content['width']} pixels, "
@@ -228,7 +228,7 @@ def _row_fault(content: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 def _photo_fault(content: Mapping[str, Any]) -> str:
     if not content["encoded"].startswith(_JPEG):  # TensorFlow would decode a PNG as well
-        return "its photo is no JPEG"
+        return "its photo is not a JPEG"
     try:
         height, width, channels = tf.io.decode_jpeg(content["encoded"]).shape
     except tf.errors.InvalidArgumentError as error:

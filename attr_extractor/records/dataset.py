@@ -1,9 +1,9 @@
-"""Shards -> batches, with tf.data and no Python in the graph.
+"""Read shards as batches, with tf.data and no Python in the graph.
 
 Training order is a pure function of (seed, epoch). Shards are shuffled and read in groups of at
-most READERS; a group's photos, one shard after the other in turn, are cut into runs of
-`shuffle_buffer`, and each run is shuffled. A step deep in an epoch is therefore cheap to reach:
-earlier groups are not opened, and what came before in its own group is read but not decoded.
+most READERS. Within a group, photos are taken from the shards in turn and cut into runs of
+`shuffle_buffer` photos; each run is shuffled. A step deep in an epoch is therefore cheap to reach:
+earlier groups are not opened, and earlier photos of its own group are read but not decoded.
 """
 
 from __future__ import annotations
@@ -23,26 +23,31 @@ from attr_extractor.records import example, pixels
 from attr_extractor.records.manifest import Manifest
 
 READERS = 16  # shards open at a time
-COPIED_TOGETHER = 32  # photos taken from a run in one go: one by one, the calls would cost more
+COPIED_TOGETHER = 32  # photos gathered from a run per call; single photos have too much overhead
 
 
 class Share(NamedTuple):
-    """What one worker of a run takes of each batch, in batches for one replica each."""
+    """The part of each batch that one worker decodes, and its batch size per replica."""
 
     part: int = 0
     parts: int = 1
-    replicas: int = 1  # of all workers together
+    replicas: int = 1  # total over all workers
 
 
 WHOLE = Share()
 
 
 def steps_per_epoch(manifest: Manifest, data: Data) -> int:
-    """Whole batches in the training split; raises InputError where it has less than one."""
+    """Return the number of full batches in the training split.
+
+    Raises:
+      InputError: if the split has less than one batch.
+    """
     photos = manifest.split("train").photos
     if photos < data.batch_size:
         raise InputError(
-            f"data.batch_size is {data.batch_size} and the training split has {photos} photos"
+            f"data.batch_size is {data.batch_size} but the training split has {photos} photos; "
+            "reduce it"
         )
     return photos // data.batch_size
 
@@ -55,15 +60,17 @@ def training_batches(
     start_step: int = 0,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Endless shuffled batches from a given step on; each epoch drops its incomplete last batch.
+    """Return endless shuffled batches, starting at a given step.
+
+    Each epoch drops its incomplete last batch.
 
     Args:
-      share: what one worker decodes; all Examples are read, so that the batches are the same
-        whatever the number of workers.
+      share: the part that one worker decodes; every worker reads all Examples, so that the batches
+        do not depend on the number of workers.
 
     Returns:
-      Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B]; B is
-      the batch size divided by the share's replicas.
+      Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B]; B is the
+      batch size divided by the share's replicas.
     """
     examples = training_examples(records, manifest, data, seed, start_step)
     if share.parts > 1:
@@ -76,15 +83,15 @@ def training_batches(
 def training_examples(
     records: str | Path, manifest: Manifest, data: Data, seed: int, start_step: int = 0
 ) -> tf.data.Dataset:
-    """What `training_batches` decodes: serialized Examples, string scalars, without an end.
+    """Return the endless serialized Examples (string scalars) that `training_batches` decodes.
 
-    Two runs of `shuffle_buffer` Examples are in memory: one is consumed, the next one is read.
+    Two runs of `shuffle_buffer` Examples are in memory: one is consumed while the next is read.
     """
     steps = steps_per_epoch(manifest, data)
     first_epoch, first_step = divmod(start_step, steps)
     paths = tf.constant(_paths(records, manifest, "train"))
     photos = tf.constant([shard.records for shard in manifest.split("train").shards], tf.int64)
-    # evenly: no group is much smaller than the others, and mixed less
+    # groups of equal size, because a small group would be shuffled less well
     group_size = math.ceil(len(paths) / math.ceil(len(paths) / READERS))
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
@@ -108,7 +115,7 @@ def training_examples(
 def product_ids(
     records: str | Path, manifest: Manifest, data: Data, seed: int, step: int
 ) -> list[str]:
-    """The products of the training batch of one step, from 0, photo by photo; decodes no photo."""
+    """Return the products of one training batch, per photo; decodes no photo. Steps start at 0."""
     examples = training_examples(records, manifest, data, seed, step).take(data.batch_size)
     found = examples.map(lambda serialized: example.parse(serialized, ["product_id"])["product_id"])
     return [product.decode() for product in found.as_numpy_iterator()]
@@ -117,16 +124,19 @@ def product_ids(
 def evaluation_batches(
     records: str | Path, manifest: Manifest, data: Data, split: str, share: Share = WHOLE
 ) -> tf.data.Dataset:
-    """Every photo of a split once, in the order of the shards; the last batch may be smaller.
+    """Return every photo of a split once, in the order of the shards.
+
+    The last batch may be smaller.
 
     Args:
-      share: which of the photos, taken in turns by the parts.
+      share: the part of the photos to read; photos are assigned to the parts in turn.
 
     Returns:
-      Dicts as of `training_batches`, and `image_index` int64 [B], which photo of the product.
+      Dicts as in `training_batches`, and `image_index` int64 [B], the index of the photo within its
+      product.
     """
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
-    # Keras 3 takes an end that it was not told of for a mistake
+    # without a known cardinality Keras 3 treats the end of the data as a mistake
     photos = photos.apply(tf.data.experimental.assert_cardinality(manifest.split(split).photos))
     photos = photos.shard(share.parts, share.part)
     return _to_batches(photos, manifest, data, share, training=False)
@@ -135,7 +145,7 @@ def evaluation_batches(
 def label_batches(
     records: str | Path, manifest: Manifest, split: str, batch_size: int = 1024
 ) -> tf.data.Dataset:
-    """The labels of every photo of a split, int8 [B, V], in the order of the shards."""
+    """Return the labels of every photo of a split, int8 [B, V], in the order of the shards."""
 
     def read(serialized: tf.Tensor) -> tf.Tensor:
         labels = example.parse(serialized, ["labels"])["labels"]
@@ -149,23 +159,25 @@ def label_batches(
 
 @contextlib.contextmanager
 def readable(records: str | Path) -> Iterator[None]:
-    """Says in one line that a shard is damaged, where TensorFlow would raise DataLossError."""
+    """Turn TensorFlow's DataLossError into a one-line InputError about the damaged shard."""
     try:
         yield
-    # FailedPrecondition: the shards have another number of records than the manifest says
+    # FailedPrecondition: the number of records differs from the manifest
     except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
         detail = error.message.splitlines()[0]
-        raise InputError(f"{records}: a shard is damaged: {detail}; build it again") from error
+        raise InputError(
+            f"{records}: a shard is damaged: {detail}; build the records again"
+        ) from error
 
 
 def indexed_examples(path: str, products: Sequence[str]) -> Iterator[tf.train.Example]:
-    """The Examples of a shard, one by one.
+    """Yield the Examples of a shard.
 
     Args:
-      products: of every Example, as the shard's index names them.
+      products: product of every Example, according to the index of the shard.
 
     Raises:
-      InputError: the shard is damaged, or holds other Examples than its index has rows.
+      InputError: if the shard is damaged, or its Examples do not match the rows of its index.
     """
     number = 0
     with readable(path):
@@ -173,28 +185,28 @@ def indexed_examples(path: str, products: Sequence[str]) -> Iterator[tf.train.Ex
             record = tf.train.Example.FromString(serialized)
             listed = products[number].encode() if number < len(products) else None
             if record.features.feature["product_id"].bytes_list.value[0] != listed:
-                raise InputError(f"{path}: record {number} is not the product that its index names")
+                raise InputError(f"{path}: record {number} is not the product in its index")
             number += 1
             yield record
     if number != len(products):
-        raise InputError(f"{path}: it has {number} records, its index {len(products)} rows")
+        raise InputError(f"{path}: it has {number} records, but its index has {len(products)} rows")
 
 
 def _runs(
     paths: tf.Tensor, length: int, epoch_seed: tf.Tensor, at: tf.Tensor, wanted: tuple
 ) -> tf.data.Dataset:
-    """The Examples of a group of shards in runs, each with the order to take them in.
+    """Return the Examples of a group of shards in runs, each with its shuffled order.
 
     Args:
       at: position of the group's first Example in its epoch.
-      wanted: first position wanted of the epoch, and the one after the last.
+      wanted: first position of the epoch to return, and the position after the last.
 
     Returns:
       Pairs of Examples, string [R] with R at most `length`, and int32 [at most R].
     """
 
     def shuffle(index: tf.Tensor, run: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Dataset.shuffle would draw from TensorFlow's global seed as well
+        # Dataset.shuffle would also depend on TensorFlow's global seed
         first = at + index * length
         seed = tf.random.experimental.stateless_fold_in(epoch_seed, first)
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(run)), seed=seed)
@@ -211,7 +223,10 @@ def _runs(
 
 
 def _in_order(run: tf.Tensor, order: tf.Tensor) -> tf.data.Dataset:
-    """A run's Examples by `order`, COPIED_TOGETHER at a time: the run itself is not copied."""
+    """Return the Examples of a run in the given order.
+
+    COPIED_TOGETHER Examples are gathered at a time, so the run itself is not copied.
+    """
     order = tf.data.Dataset.from_tensor_slices(order)
     return order.batch(COPIED_TOGETHER).map(lambda chosen: tf.gather(run, chosen))
 

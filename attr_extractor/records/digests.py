@@ -1,7 +1,7 @@
-"""The first pass over the photos: a digest of each one's bytes, because equal photos share a split.
+"""Compute a digest of every photo's raw bytes, because identical photos share a split.
 
-Digests are kept in files while a build is unfinished, so that a build that starts again reads
-only the photos that it had not reached.
+Digests are kept in files until the build is finished, so that a resumed build reads only the photos
+without a digest.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _NAMES = ["path", "digest"]
 
 
 def of_bytes(data: bytes) -> bytes:
-    """16 bytes that stand for a photo's raw bytes."""
-    return xxhash.xxh3_128(data).digest()  # a tenth of the time that a SHA takes
+    """Return the 16-byte digest of a photo's raw bytes."""
+    return xxhash.xxh3_128(data).digest()  # ten times faster than a SHA
 
 
 def of_photos(paths: pa.Array, image_root: str, folder: str, runner: Runner) -> pa.Array:
-    """The digest of every photo, in the order of `paths`, which are distinct.
+    """Return the digest of every photo, in the order of `paths`, which are distinct.
 
-    A photo that cannot be read gets a digest of its path, to be rejected with a reason later.
+    An unreadable photo gets a digest of its path; the shard writer rejects it with a reason.
 
     Args:
-      folder: where the digests of this build are kept.
+      folder: the folder that holds the digests of this build.
     """
-    # of this root alone: a build that goes on may be given another
+    # one subfolder per image root: a resumed build may use another root
     folder = storage.join(folder, of_bytes(image_root.encode()).hex()[:8])
     storage.make_folder(folder)
     known = _known(folder)
@@ -56,12 +56,12 @@ def of_photos(paths: pa.Array, image_root: str, folder: str, runner: Runner) -> 
 
 
 def write(task: str) -> None:
-    """Writes the digests of a task's photos beside it, those that can be read."""
+    """Write the digests of a task's readable photos next to the task file."""
     todo = files.read_table(task)
     image_root = todo.schema.metadata[b"image_root"].decode()
     found: dict[str, bytes] = {}
     for path in todo["path"].to_pylist():
-        with contextlib.suppress(photos.PhotoError):  # the writer of its shard says why
+        with contextlib.suppress(photos.PhotoError):  # the shard writer reports the reason
             found[path] = of_bytes(photos.read_raw(image_root, path))
     done = pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), DIGEST)], _NAMES)
     files.write_table(task.replace(TODO, ".parquet"), done)

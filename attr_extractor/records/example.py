@@ -1,7 +1,7 @@
-"""The one definition of a record: written and parsed from `FEATURES`.
+"""The format of a record; `FEATURES` defines both writing and parsing.
 
-One Example per photo. `labels` is int8[V] in schema order as raw bytes; a photo's meaning is
-therefore bound to the schema's fingerprint, which the manifest beside the shards carries.
+There is one Example per photo. `labels` is int8[V] in schema order as raw bytes, so a record is
+only meaningful with the schema fingerprint in the manifest next to the shards.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),  # JPEG of the stored photo
     "image/height": tf.io.FixedLenFeature([], tf.int64),  # pixels of the stored photo
     "image/width": tf.io.FixedLenFeature([], tf.int64),
-    "image/index": tf.io.FixedLenFeature([], tf.int64),  # which photo of the product, from 0
+    "image/index": tf.io.FixedLenFeature([], tf.int64),  # photo number within the product
     "product_id": tf.io.FixedLenFeature([], tf.string),  # UTF-8
     "labels": tf.io.FixedLenFeature([], tf.string),  # int8[V]: 1 present, 0 absent, -1 missing
 }
 
 
 def serialize(values: dict[str, Any]) -> bytes:
-    """One serialized tf.train.Example; `values` has exactly the keys of FEATURES."""
+    """Return one serialized tf.train.Example; `values` must have exactly the keys of FEATURES."""
     if values.keys() != FEATURES.keys():
-        raise ValueError(f"an Example has {sorted(FEATURES)}, not {sorted(values)}")
+        raise ValueError(f"an Example has the features {sorted(FEATURES)}, not {sorted(values)}")
     example = tf.train.Example()
-    features = example.features.feature  # filled in place: building the messages apart copies them
+    features = example.features.feature  # filled in place, which avoids a copy of the messages
     for name, spec in FEATURES.items():
         value = values[name]
         if isinstance(value, np.ndarray):
@@ -38,27 +38,27 @@ def serialize(values: dict[str, Any]) -> bytes:
 
 
 def of_photo(encoded: bytes) -> bytes:
-    """A serialized Example that holds a photo, and nothing in all other features."""
+    """Return a serialized Example with a photo; all other features are 0 or empty."""
     blank = {name: 0 if spec.dtype == tf.int64 else b"" for name, spec in FEATURES.items()}
     return serialize({**blank, "image/encoded": encoded})
 
 
 def photo(serialized: bytes) -> bytes:
-    """The JPEG of one serialized Example, read in Python.
+    """Return the JPEG of one serialized Example, read in Python.
 
     Raises:
-      google.protobuf.message.DecodeError: it is not an Example.
-      LookupError: one without a photo.
+      google.protobuf.message.DecodeError: if the data is not an Example.
+      LookupError: if the Example has no photo.
     """
     features = tf.train.Example.FromString(serialized).features.feature
     return features["image/encoded"].bytes_list.value[0]
 
 
 def parse(serialized: tf.Tensor, names: Iterable[str] = tuple(FEATURES)) -> dict[str, tf.Tensor]:
-    """The raw features of one serialized Example (string scalar), those of FEATURES named."""
+    """Parse the named features of one serialized Example (string scalar), undecoded."""
     return tf.io.parse_single_example(serialized, {name: FEATURES[name] for name in names})
 
 
 def decode_labels(labels: tf.Tensor, num_values: int) -> tf.Tensor:
-    """The `labels` feature of one Example as int8[V]."""
+    """Decode the `labels` feature of one Example to int8[V]."""
     return tf.ensure_shape(tf.io.decode_raw(labels, tf.int8), [num_values])

@@ -1,4 +1,4 @@
-"""What an output folder holds before a build: nothing, an unfinished build, or whole records."""
+"""State of an output folder before a build: empty, an unfinished build, or finished records."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ _TEMPORARY = re.compile(rf"(\.[0-9a-f]{{8}})?{re.escape(storage.TEMPORARY)}$")
 
 
 def is_ours(name: str) -> bool:
-    """Whether a build writes files or folders of this name, also under a temporary one."""
+    """Return whether a build writes files or folders of this name, temporary names included."""
     return bool(_OURS.fullmatch(_TEMPORARY.sub("", name)))
 
 
 @dataclass(frozen=True)
 class Existing:
-    """The finished records in a folder; none where `manifest` is None."""
+    """Finished records in a folder; if `manifest` is None, there are none."""
 
     manifest: Manifest | None
-    photos: pa.Table  # of the index, and `split`, its position in SPLITS
+    photos: pa.Table  # rows of the index, and `split`, the position in SPLITS
 
     @property
     def addition(self) -> int:
-        """The number of the build that comes next; 0 for the first."""
+        """The number of the next build; 0 for the first."""
         return self.manifest.additions + 1 if self.manifest else 0
 
     def holds(self, products: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """Whether each of some products is in the records."""
+        """Return whether each product is in the records."""
         return pc.is_in(products, value_set=pc.unique(self.photos["product_id"]))
 
 
 def look(records: str, schema: Schema, options: Options) -> Existing:
-    """What is in the output folder of a build with this schema and these options.
+    """Return the existing records in the output folder of a build with these options.
 
     Raises:
-      InputError: the folder holds something else, or records made with another schema or options.
+      InputError: if the folder contains other files, or records built with another schema or
+        options.
     """
     if not storage.exists(storage.join(records, FILE)):
         if unfinished_relabel(records):
@@ -66,28 +67,28 @@ def look(records: str, schema: Schema, options: Options) -> Existing:
         for name in storage.names(records):
             if not is_ours(name):
                 raise InputError(
-                    f"{records}: the output folder holds {name!r}, which no build has written; "
-                    "name a new folder"
+                    f"{records}: the output folder contains {name!r}, which no build has written; "
+                    "use a new folder"
                 )
         return Existing(None, _with_split(index.read(records, [], COLUMNS), 0))
     manifest = Manifest.read(records)
     if manifest.fingerprint != schema.fingerprint:
         raise InputError(
             f"{records}: these records were built with another schema (fingerprint "
-            f"{manifest.fingerprint}, now {schema.fingerprint}): --relabel writes its labels, "
-            "a new folder takes new records"
+            f"{manifest.fingerprint}, now {schema.fingerprint}); run with --relabel to update "
+            "the labels, or build into a new folder"
         )
     for name, value in options.model_dump(mode="json").items():
         if manifest.build.get(name) != value:
             raise InputError(
                 f"{records}: these records were built with --{name} {manifest.build.get(name)}, "
-                f"not {value}: rows can be added with the same options alone"
+                f"not {value}: rows can only be added with the same options"
             )
     return Existing(manifest, photos_of(records, manifest))
 
 
 def photos_of(records: str, manifest: Manifest) -> pa.Table:
-    """What the index says of the photos in finished records; see `Existing`."""
+    """Return the index rows of the photos in finished records; see `Existing`."""
     tables = [
         _with_split(index.read(records, [s.name for s in manifest.splits[name].shards], COLUMNS), i)
         for i, name in enumerate(SPLITS)
@@ -96,7 +97,7 @@ def photos_of(records: str, manifest: Manifest) -> pa.Table:
 
 
 def unfinished_relabel(records: str) -> Manifest | None:
-    """The manifest of records whose labels are being replaced; None where none are."""
+    """Return the manifest of records with an interrupted relabel, or None."""
     path = storage.join(records, f"{WORK}/{FILE}")
     if not storage.exists(path):
         return None
@@ -107,7 +108,7 @@ def unfinished_relabel(records: str) -> Manifest | None:
 
 @contextlib.contextmanager
 def scratch(records: str) -> Iterator[Path]:
-    """A folder of this machine for the time of a build, beside the records where they are local."""
+    """Create a local temporary folder for a build, inside the records if they are local."""
     local = None if storage.is_remote(records) else storage.join(records, WORK)
     with tempfile.TemporaryDirectory(dir=local) as folder:
         yield Path(folder)

@@ -1,4 +1,4 @@
-"""The end of a build: what its shards hold, counted; the lists beside them; the manifest, last."""
+"""Finish a build: count the contents of its shards, then write the lists and the manifest."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def finish(
     rejects: Sequence[Reject],
     new_shards: Mapping[str, Sequence[str]],
 ) -> Manifest:
-    """Counts, lists, and with the manifest makes the build valid; removes its work folder.
+    """Write the lists and the manifest, which makes the build valid, and remove its work folder.
 
     Args:
-      rejects: of products that were given no shard.
-      new_shards: file names by split that this build wrote.
+      rejects: usable rows that were not assigned to a shard.
+      new_shards: file names of this build's shards by split.
 
     Raises:
-      InputError: no row could be used.
+      InputError: if no row could be used.
     """
     old, new = (
         {s: {n: index.require_facts(records, n, schema) for n in names.get(s, [])} for s in SPLITS}
         for names in (_shards_of(there), new_shards)
     )
     tried = [reject for found in new.values() for f in found.values() for reject in f.rejects]
-    # of an addition, a shard of which no photo could be used is none
+    # an addition drops shards in which no photo could be used
     new = {
         split: {name: f for name, f in found.items() if f.records or not there.addition}
         for split, found in new.items()
@@ -58,7 +58,7 @@ def finish(
     _remove_strangers(records, [name for found in facts.values() for name in found])
     listed = {split: index.read(records, facts[split]) for split in SPLITS}
 
-    # of earlier builds, what was left out of products that they hold; any other was tried again
+    # earlier rejects count only for products in the records; all other products were tried again
     earlier = [reject for found in old.values() for f in found.values() for reject in f.rejects]
     products = pa.array([product for product, *_ in earlier], pa.string())
     earlier = [reject for reject, held in zip(earlier, there.holds(products).to_pylist()) if held]
@@ -80,7 +80,7 @@ def finish(
     if counts["read"] != sum(counts.values()) - counts["read"]:
         raise AssertionError(f"rows do not add up: {counts}")
     if not len(products):
-        raise InputError(f"no row could be used; {storage.join(records, 'rejects.csv')} says why")
+        raise InputError(f"no row could be used; see {storage.join(records, 'rejects.csv')}")
     similar = _near_duplicates(listed)
     near_duplicates.write(records, similar)
     manifest = Manifest(
@@ -98,7 +98,7 @@ def finish(
     )
     page = report.render(schema, manifest, rows.findings, listed, rejects, similar, records)
     storage.write(storage.join(records, report.FILE), page.encode())
-    # without them an interruption here cannot leave digests behind that grow old
+    # removed first, so that an interruption here cannot leave stale digests behind
     if storage.exists(storage.join(records, f"{WORK}/digests")):
         storage.remove(storage.join(records, f"{WORK}/digests"))
     manifest.write(records)
@@ -107,14 +107,14 @@ def finish(
 
 
 def write_label_issues(records: str, scratch: Path) -> None:
-    """Takes over the list that reading the table left in the scratch folder."""
+    """Copy label_issues.csv from the scratch folder, where reading the table wrote it."""
     storage.write(
         storage.join(records, "label_issues.csv"), (scratch / "label_issues.csv").read_bytes()
     )
 
 
 def _photo_rejects(rows: Rows, found: Sequence[list[str]]) -> list[Reject]:
-    """Photos that could not be used, with the row that names them now; 0 where none does."""
+    """Return the rejected photos with the number of their current row; 0 if there is none."""
     products = pa.array([product for product, *_ in found], pa.string())
     where = pc.index_in(products, value_set=rows.texts["product_id"])
     numbers = rows.texts["number"].take(where).fill_null(0).to_pylist()
@@ -142,14 +142,14 @@ def _near_duplicates(listed: Mapping[str, pa.Table]) -> list[NearDuplicate]:
 
 
 def _shards_of(there: Existing) -> dict[str, list[str]]:
-    """File names by split of the shards that earlier builds wrote."""
+    """Return the file names of shards from earlier builds, by split."""
     if there.manifest is None:
         return {split: [] for split in SPLITS}
     return {split: [s.name for s in there.manifest.splits[split].shards] for split in SPLITS}
 
 
 def _remove_strangers(records: str, shards: list[str]) -> None:
-    """Removes shards that an interrupted build planned otherwise, and their index."""
+    """Remove shards and index files that an interrupted build with another plan left."""
     keep = {WORK, *shards, *(f"{name.rsplit('.', 1)[0]}.parquet" for name in shards)}
     for folder in (records, storage.join(records, index.FOLDER)):
         for name in storage.names(folder):
@@ -159,7 +159,7 @@ def _remove_strangers(records: str, shards: list[str]) -> None:
 
 
 def split_of(schema: Schema, facts: Mapping[str, index.Facts]) -> Split:
-    """What a manifest says of a split, from the facts of its shards by file name."""
+    """Return the manifest entry of a split, from the facts of its shards by file name."""
     present = np.zeros(schema.num_values, np.int64)
     states = np.zeros([len(schema.attributes), 3], np.int64)
     for fact in facts.values():

@@ -1,8 +1,8 @@
-"""The index beside every shard: one Parquet row per photo, and what the shard holds in numbers.
+"""The index of every shard: one Parquet row per photo, and the counts of the shard.
 
-A shard counts as written once its index is there, because the index is written after it. The
-index knows what the shard was made of, so a build that starts again sees what is done already,
-and later rows find their place by it.
+The index is written after its shard, so a shard counts as written once its index exists. The index
+contains a digest of the shard's inputs, which lets a resumed build skip finished shards, and the
+groups and digests that assign later rows to splits.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ COLUMNS = pa.schema(
     [
         ("product_id", pa.string()),
         ("group", pa.string()),
-        ("category", pa.string()),  # "" where missing
+        ("category", pa.string()),  # "" if missing
         ("image", pa.string()),  # path below the image root
-        ("image_index", pa.int64()),  # which photo of the product, from 0
+        ("image_index", pa.int64()),  # index of the photo within the product, from 0
         ("digest", DIGEST),
         ("perceptual_hash", pa.binary(HASH_BYTES)),
         ("labels_digest", pa.binary(8)),  # of the int8[V] in the record
@@ -38,7 +38,7 @@ COLUMNS = pa.schema(
         ("raw_height", pa.int32()),  # the seller's photo, upright
         ("raw_width", pa.int32()),
         ("raw_bytes", pa.int64()),
-        ("format", pa.string()),  # what the raw bytes are, whatever the name says
+        ("format", pa.string()),  # detected from the raw bytes, not from the file name
     ]
 )
 _KEY = b"attr_extractor"  # in the Parquet file's metadata
@@ -48,7 +48,7 @@ Three = Field(min_length=3, max_length=3)
 
 
 class Facts(yaml_files.Model):
-    """What a shard was made of, and what came of it."""
+    """Inputs and counts of a shard."""
 
     made_of: str  # digest of the task that wrote the shard
     fingerprint: str  # of the schema of its labels
@@ -63,25 +63,25 @@ class Facts(yaml_files.Model):
 
 
 def path(records: str, shard: str) -> str:
-    """Where the index of a shard is; `shard` is its file name."""
+    """Return the path of a shard's index; `shard` is its file name."""
     return storage.join(records, f"{FOLDER}/{shard.rsplit('.', 1)[0]}.parquet")
 
 
 def write(records: str, shard: str, photos: pa.Table, facts: Facts) -> None:
-    """Writes the index of a shard, whole or not at all."""
+    """Write the index of a shard atomically."""
     metadata = {_KEY: json.dumps(facts.model_dump(), ensure_ascii=False).encode()}
     table = photos.select(COLUMNS.names).cast(COLUMNS).replace_schema_metadata(metadata)
     files.write_table(path(records, shard), table)
 
 
 def read_facts(records: str, shard: str, schema: Schema | None = None) -> Facts | None:
-    """The facts of a shard; None where it was not finished.
+    """Return the facts of a shard, or None if it was not finished.
 
     Args:
-      schema: the labels of facts made with it are as many as its values.
+      schema: if given and the facts have its fingerprint, their counts must match its sizes.
 
     Raises:
-      InputError: the index is damaged, or a Parquet file of another kind.
+      InputError: if the index is damaged, or is not an index.
     """
     where = path(records, shard)
     if not storage.exists(where):
@@ -92,15 +92,15 @@ def read_facts(records: str, shard: str, schema: Schema | None = None) -> Facts 
     if schema and facts.fingerprint == schema.fingerprint:
         counted = [len(facts.present), len(facts.states)]
         if counted != [schema.num_values, len(schema.names)]:
-            raise InputError(f"{_strange(where)}: it counts other labels than the schema's")
+            raise InputError(f"{_strange(where)}: its label counts do not match the schema")
     return facts
 
 
 def require_facts(records: str, shard: str, schema: Schema | None = None) -> Facts:
-    """The facts of a shard that must be there; see `read_facts`.
+    """Return the facts of a finished shard; see `read_facts`.
 
     Raises:
-      InputError: they are not, cannot be read, or are of another schema than a given one.
+      InputError: if the facts are missing, unreadable, or have another schema than the given one.
     """
     facts, where = read_facts(records, shard, schema), path(records, shard)
     if facts is None:
@@ -111,27 +111,27 @@ def require_facts(records: str, shard: str, schema: Schema | None = None) -> Fac
 
 
 def read(records: str, shards: Iterable[str], columns: list[str] | None = None) -> pa.Table:
-    """The photos of several shards, in the order of their records; all columns by default.
+    """Return the photos of several shards, in the order of their records; by default all columns.
 
     Raises:
-      InputError: an index is missing, damaged, or a Parquet file of another kind.
+      InputError: if an index is missing, damaged, or not an index.
     """
     names = columns or COLUMNS.names
     tables = [COLUMNS.empty_table().select(names)]
     for where in (path(records, shard) for shard in shards):
         table = files.read_table(where, names).replace_schema_metadata()
         if table.schema != tables[0].schema or any(c.null_count for c in table.columns):
-            raise InputError(f"{_strange(where)}: its columns are others, or a cell is empty")
+            raise InputError(f"{_strange(where)}: unexpected columns, or an empty cell")
         tables.append(table)
     return pa.concat_tables(tables).combine_chunks()
 
 
 def _strange(where: str) -> str:
-    return f"{where} is not one that a build has written"
+    return f"{where} is not an index written by a build"
 
 
 def hashes(photos: pa.Table) -> np.ndarray:
-    """uint8 [N, HASH_BYTES]: the perceptual hashes of photos that `read` gave."""
+    """Return uint8 [N, HASH_BYTES], the perceptual hashes of photos from `read`."""
     column = photos["perceptual_hash"].combine_chunks()
     data = np.frombuffer(column.buffers()[1] or b"", np.uint8)
     return data.reshape(-1, HASH_BYTES)[column.offset : column.offset + len(column)]

@@ -1,4 +1,4 @@
-"""manifest.json: what a folder of shards holds; written last, so without it nothing is whole."""
+"""manifest.json: the contents of a records folder; written last, so it marks a finished build."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = "manifest.json"
 class Shard(yaml_files.Model):
     """One TFRecord file."""
 
-    name: str = pydantic.Field(pattern=r"^[a-z0-9-]+\.tfrecord$")  # nothing outside the folder
+    name: str = pydantic.Field(pattern=r"^[a-z0-9-]+\.tfrecord$")  # no path outside the folder
     records: yaml_files.Count
     bytes: yaml_files.Count
 
@@ -33,12 +33,12 @@ class Counts(yaml_files.Model):
 
     present: Dict[str, yaml_files.Count]  # per value
     answered: yaml_files.Count  # at least one value present
-    not_applicable: yaml_files.Count  # known to have none
+    not_applicable: yaml_files.Count  # known not to apply
     missing: yaml_files.Count
 
 
 class Split(yaml_files.Model):
-    """The shards of a split and what is in them."""
+    """The shards of a split and their counts."""
 
     shards: List[Shard]
     products: yaml_files.Count
@@ -47,24 +47,24 @@ class Split(yaml_files.Model):
 
 
 class ImagePolicy(yaml_files.Model):
-    """How photos are stored."""
+    """The size and quality of stored photos."""
 
     short_side: int = pydantic.Field(ge=1, lt=2**16)  # pixels
     jpeg_quality: int
 
 
 class Manifest(yaml_files.Model):
-    """Everything that reading the shards needs, and where they came from."""
+    """Everything needed to read the shards, and how they were built."""
 
     schema_name: str
     fingerprint: str
     schema_yaml: str
     image_policy: Dict[str, Any]
-    build: Dict[str, Any]  # the options that decided splits and sampling
-    additions: yaml_files.Count  # builds that added rows to the first
+    build: Dict[str, Any]  # options of splits and sampling
+    additions: yaml_files.Count  # number of builds that added rows
     rows: Dict[str, yaml_files.Count]  # of the last table: read, written, already there, rejected
     photos: Dict[str, yaml_files.Count]  # written by all builds, rejected
-    # cells of the last table that could not be used, by kind
+    # unusable cells of the last table, by kind
     label_issues: Dict[str, yaml_files.Count]
     near_duplicates: Dict[str, yaml_files.Count]  # by split, photos that resemble a training photo
     splits: Dict[str, Split]
@@ -76,25 +76,26 @@ class Manifest(yaml_files.Model):
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hex digits over what the shards hold: other records, another digest."""
+        """16 hex digits that identify the contents of the shards."""
         held = self.model_dump(
             mode="json", include={"fingerprint", "image_policy", "build", "splits"}
         )
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
     def write(self, records: str | Path) -> None:
-        """Writes the manifest under a temporary name and renames it."""
+        """Write the manifest atomically."""
         files.write_json(storage.join(records, FILE), self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, records: str | Path, schema: Schema | None = None) -> Manifest:
-        """The manifest of a records folder, checked against the files beside it.
+        """Load the manifest of a records folder and check it against the shard files.
 
         Args:
-          schema: where given, the records must have been made with a schema of this meaning.
+          schema: if given, the records must have been built with a schema of the same fingerprint.
 
         Raises:
-          InputError: no finished build there, another schema, a shard missing or cut short.
+          InputError: if there is no finished build, the schema differs, or a shard is missing or
+            truncated.
         """
         manifest, path = cls.load(records), storage.join(records, FILE)
         manifest.require_usable(path)
@@ -107,20 +108,25 @@ class Manifest(yaml_files.Model):
 
     @classmethod
     def load(cls, records: str | Path) -> Manifest:
-        """The manifest alone; raises InputError where there is none that can be read."""
+        """Load the manifest without further checks.
+
+        Raises:
+          InputError: if the manifest is missing or unreadable.
+        """
         path = storage.join(records, FILE)
         if not storage.exists(path):
             raise InputError(
-                f"{records}: no {FILE} there: not a folder of records, or its build did not finish"
+                f"{records}: no {FILE} found: not a folder of records, or its build did not finish"
             )
         content = files.read_json(path, "the manifest of the records")
         return yaml_files.validate(cls, content, path)
 
     def require_usable(self, path: str) -> None:
-        """Check that splits, counts and options are whole and agree with the schema and in sum.
+        """Check that splits, counts and options are complete, consistent and match the schema.
 
         Raises:
-          InputError: naming `path`; check_records.py looks at the shards as well.
+          InputError: if they are not, with `path` in the message; check_records.py also verifies
+            the shards.
         """
         require_same(self.fingerprint, self.schema, path)
         yaml_files.validate(ImagePolicy, self.image_policy, f"{path}: image_policy")
@@ -130,20 +136,24 @@ class Manifest(yaml_files.Model):
         for name, split in self.splits.items():
             where = f"{path}: the split {name!r}"
             if list(split.labels) != self.schema.names:
-                raise InputError(f"{where} counts labels of other attributes than the schema's")
+                raise InputError(f"{where} counts labels of attributes other than the schema's")
             if sum(shard.records for shard in split.shards) != split.photos:
-                raise InputError(f"{where} has {split.photos:,} photos, its shards another number")
+                raise InputError(
+                    f"{where} has {split.photos:,} photos, but its shards have another number"
+                )
             for attribute, counts in split.labels.items():
                 if list(counts.present) != self.schema[attribute].values:
-                    raise InputError(f"{where} counts other values of {attribute} than the schema")
+                    raise InputError(
+                        f"{where} counts values of {attribute} other than the schema's"
+                    )
                 if counts.answered + counts.not_applicable + counts.missing != split.photos:
                     raise InputError(
-                        f"{where} has {split.photos:,} photos, its labels of {attribute} are of "
-                        "another number"
+                        f"{where} has {split.photos:,} photos, but its label counts of "
+                        f"{attribute} have another sum"
                     )
 
     def summary(self, records: str | Path) -> str:
-        """What was written and left out, for the end of a build."""
+        """Return a summary of written and rejected rows, printed at the end of a build."""
         there = self.rows["already there"]
         lines = [
             f"{self.rows['read']:,} rows read = {self.rows['written']:,} written "
@@ -163,37 +173,41 @@ class Manifest(yaml_files.Model):
             kinds = ", ".join(f"{n:,} of {split}" for split, n in self.near_duplicates.items())
             lines.append(f"photos that resemble a training photo: {kinds}")
         lines.append(
-            f"in {records}: report.html (what the table has and lacks), rejects.csv, "
-            "label_issues.csv and near_duplicates.csv (row by row), index/ (photo by photo)"
+            f"in {records}: report.html (coverage), rejects.csv, label_issues.csv and "
+            "near_duplicates.csv (by row), index/ (by photo)"
         )
         return "\n".join(lines)
 
     def split(self, name: str) -> Split:
-        """One split with at least one photo; raises InputError naming those there are."""
+        """Return a split with at least one photo.
+
+        Raises:
+          InputError: if there is no such split, naming the existing ones, or if it is empty.
+        """
         if name not in self.splits:
             raise InputError(
                 f"there is no split {name!r}{did_you_mean(name, self.splits)}; "
-                f"there are {', '.join(self.splits)}"
+                f"the splits are {', '.join(self.splits)}"
             )
         if not self.splits[name].photos:
             raise InputError(f"the split {name!r} of the records is empty")
         return self.splits[name]
 
     def present(self, split: str) -> np.ndarray:
-        """int64[V]: photos of a split that have each value."""
+        """Return int64[V], the photos of a split with each value."""
         labels = self.splits[split].labels
         return np.array([n for name in labels for n in labels[name].present.values()], np.int64)
 
     def most_frequent(self, split: str) -> dict[str, str]:
-        """Of every attribute the value that most photos of a split have."""
+        """Return the most frequent value of every attribute in a split."""
         labels = self.splits[split].labels
         return {name: max(c.present, key=lambda v: c.present[v]) for name, c in labels.items()}
 
     def frequencies(self, split: str) -> np.ndarray:
-        """float64[V]: the share of a split's known labels that are 1.
+        """Return float64[V], the share of a split's known labels that are 1.
 
-        Where unlisted values are missing, a value is known absent only on photos to which the
-        attribute does not apply.
+        If an attribute's unlisted values are missing, a value is known to be absent only on photos
+        to which the attribute does not apply.
         """
         schema = self.schema
         present = self.present(split)
@@ -206,7 +220,7 @@ class Manifest(yaml_files.Model):
 
 
 def count_labels(schema: Schema, present: np.ndarray, states: np.ndarray) -> dict[str, Counts]:
-    """Counts per attribute from totals.
+    """Return the counts per attribute from totals.
 
     Args:
       present: int64[V], photos with each value.
@@ -229,6 +243,6 @@ def _require_whole(path: str, shard: Shard) -> None:
     size = storage.size(path)
     if size != shard.bytes:
         raise InputError(
-            f"{path}: the shard has {size:,} bytes, its manifest says {shard.bytes:,}: "
-            "cut short or changed; build the records again"
+            f"{path}: the shard has {size:,} bytes, but the manifest says {shard.bytes:,}: "
+            "truncated or changed; build the records again"
         )

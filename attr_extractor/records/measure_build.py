@@ -1,7 +1,7 @@
-"""What building records costs: photos per second beside Pillow alone, memory at a million rows.
+"""Benchmark of building records: photos per second relative to Pillow, memory at a million rows.
 
-Made-up photos and tables, so that anyone can repeat it. Work takes turns, round after round, and a
-ratio compares two passes of one round, because machines are noisy.
+Photos and tables are synthetic, so that the benchmark is reproducible. The programs run in turn,
+round after round, and a ratio compares two passes of the same round, because timings are noisy.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from attr_extractor.records.runner import Local, Work
 from attr_extractor.schema import Attribute, Schema
 
 HEIGHT, WIDTH = 1088, 832  # pixels; as JPEG about 200 kB
-DISTINCT_PHOTOS = 300  # the others are links to them
-SHARED_PHOTOS = 1000  # among all rows of a made-up table
+DISTINCT_PHOTOS = 300  # the others are hard links to these
+SHARED_PHOTOS = 1000  # shared by all rows of a synthetic table
 
 
 def measure_photos(count: int, rounds: int = 3, num_workers: int = 2) -> dict[str, float]:
-    """The builder beside one process that decodes, resizes and encodes with Pillow.
+    """Measure the builder against one process that decodes, resizes and encodes with Pillow.
 
-    Pillow's process uses draft mode and `reducing_gap`, as the builder does, and reads each photo
-    once; the builder reads it twice, hashes it, writes shards and index. Its processes have been
-    started before; that took seconds.
+    The Pillow process uses draft mode and `reducing_gap`, as the builder does, and reads each photo
+    once. The builder reads each photo twice, hashes it, and writes shards and index. The start of
+    the worker processes, which takes seconds, is not measured.
 
     Args:
-      count: photos of WIDTH x HEIGHT pixels.
+      count: number of photos of WIDTH x HEIGHT pixels.
 
     Returns:
       Photos per second of both, and the ratio: medians over the rounds.
     """
     schema = Schema(name="b", category="kind", attributes=[Attribute(name="kind", values=["a"])])
-    # as many tasks a worker as a large catalogue has, so that all are busy to the end
+    # many tasks per worker, as in a large catalogue, so that no worker is idle at the end
     options = plan.Options(image_size=256, shards=40 * num_workers)
     with tempfile.TemporaryDirectory() as name, Local(num_workers) as workers:
         folder = Path(name)
@@ -72,10 +72,10 @@ def measure_photos(count: int, rounds: int = 3, num_workers: int = 2) -> dict[st
 
 
 def measure_table(schema: Schema, rows: int) -> dict[str, float]:
-    """A made-up table, read, checked and split, up to the task of each shard.
+    """Measure reading, checking and splitting a synthetic table, up to the task of each shard.
 
     Returns:
-      Seconds, and the peak memory of this process in GiB, TensorFlow included.
+      Seconds, and the peak memory of this process in GiB, including TensorFlow.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -92,7 +92,7 @@ def measure_table(schema: Schema, rows: int) -> dict[str, float]:
 
 
 class _Here:
-    """A runner in this process."""
+    """A runner that works in this process."""
 
     def run(self, work: Work, tasks: Sequence[str], name: str) -> None:
         for task in tqdm(tasks, desc=name):
@@ -110,7 +110,7 @@ def _with_pillow(paths: Sequence[Path], image_size: int) -> None:
 
 
 def _draw(folder: Path, count: int, scale: int = 1) -> Iterator[Path]:
-    """Photos of soft shapes with grain, which compress like real ones."""
+    """Write photos of blurred shapes with grain, which compress like real photos."""
     folder.mkdir()
     size = (WIDTH // scale, HEIGHT // scale)
     for i in tqdm(range(count), desc="drawing photos"):
@@ -125,7 +125,7 @@ def _draw(folder: Path, count: int, scale: int = 1) -> Iterator[Path]:
 
 
 def _rows(schema: Schema, count: int) -> Iterator[list[str]]:
-    """Rows of which 60 % of the cells are filled, one in a thousand with an unknown value."""
+    """Yield rows with 60 % of the cells filled, one in a thousand with an unknown value."""
     draw = np.random.default_rng(0)
     categories = schema[schema.category].values
     values = [

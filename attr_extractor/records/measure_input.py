@@ -1,18 +1,17 @@
-"""What the input costs: the training pipeline beside bare decoding and two usual recipes.
+"""Benchmark of the input pipeline against bare decoding and two common recipes.
 
-All rows are measured in one run and take turns, round after round, because machines are noisy; a
-ratio compares two passes of one round. Photos and shards are in the system's file cache after
-the first round. The rows:
+All pipelines run in turn, round after round, because timings are noisy; a ratio compares two passes
+of the same round. Photos and shards are in the system's file cache after the first round. The rows:
 
-- bare decoding: JPEG bytes held in memory -> step (b), in parallel -> batches. Nothing else; what
-  the cores can reach.
+- bare decoding: JPEG bytes held in memory -> step (b), in parallel -> batches. This is the upper
+  limit of the cores.
 - this pipeline: `training_batches` over the shards, from the middle of an epoch, so that a pass
-  reads the next run of photos as well.
+  also reads the next run of photos.
 - without labels: the same order and batches, but only the photo is parsed.
-- reading alone: the shards' bytes, checksums included, undecoded.
-- plain tf.data: TFRecordDataset -> parse_single_example, tf.io.decode_jpeg and tf.image.resize as
-  they are by default (float32 pixels, not antialiased) -> shuffle -> batch -> prefetch. Its order
-  cannot be continued at a step.
+- reading alone: the bytes of the shards, checksums included, undecoded.
+- plain tf.data: TFRecordDataset -> parse_single_example, tf.io.decode_jpeg and tf.image.resize with
+  default arguments (float32 pixels, not antialiased) -> shuffle -> batch -> prefetch. Its order
+  cannot be resumed at a step.
 - Keras folder: keras.utils.image_dataset_from_directory over the same photos as files; no labels.
 """
 
@@ -42,28 +41,28 @@ BARE, OURS, WITHOUT_LABELS, READING = (
     "this pipeline without labels",
     "reading alone",
 )
-WARMUP = 10  # batches before each pass: what was prefetched is used up
+WARMUP = 10  # batches before each pass, to consume prefetched ones
 PLAIN_SHUFFLE = 1000  # decoded photos: 600 MB at 224 pixels
 ENOUGH = 0.9  # of bare decoding
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """One row of the results table."""
 
     name: str
     images_per_second: float  # median over the rounds
     of_bare: float  # median over the rounds of the ratio to bare decoding in that round
-    cpu_ms: float  # of all threads, per photo; depends less on what else the machine does
+    cpu_ms: float  # of all threads, per photo; less sensitive to other load than wall time
 
 
 def measure(
     records: str | Path, data: Data, steps: int = 200, rounds: int = 7, seed: int = 0
 ) -> list[Row]:
-    """Passes of `steps` batches through every pipeline, in turn; see this module's first lines.
+    """Measure passes of `steps` batches through every pipeline, in turn; see the module docstring.
 
     Raises:
-      InputError: the records cannot be used, or have less than a batch of training photos.
+      InputError: if the records are invalid, or have less than one batch of training photos.
     """
     with tempfile.TemporaryDirectory() as folder:
         batches = pipelines(records, data, steps, seed, Path(folder))
@@ -87,10 +86,10 @@ def measure(
 def pipelines(
     records: str | Path, data: Data, steps: int, seed: int, folder: Path
 ) -> dict[str, tf.data.Dataset]:
-    """Endless batches, by row.
+    """Return endless batches of every pipeline, by row name.
 
     Args:
-      steps: the photos of so many batches are held in memory and written as files, at most all.
+      steps: number of batches whose photos are held in memory and written as files; at most all.
       folder: an empty folder for the files.
     """
     manifest = Manifest.read(records)
@@ -118,7 +117,7 @@ def pipelines(
 
     ordered = dataset.training_examples(records, manifest, data, seed, middle)
     plain = _map(shards.repeat(), read_plainly).shuffle(PLAIN_SHUFFLE, seed=seed)
-    with contextlib.redirect_stdout(io.StringIO()):  # it says how many files it found
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the number of files
         files = keras.utils.image_dataset_from_directory(
             folder, labels=None, image_size=(size, size), batch_size=batch_size, seed=seed
         )
@@ -134,14 +133,14 @@ def pipelines(
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows as text, and what limits the input in the last line."""
+    """Format the rows as text; the last line names the bottleneck."""
     by_name = {row.name: row for row in rows}
     lines = [f"{'':36}{'images/s':>10}{'of bare':>10}{'CPU ms per photo':>18}"]
     for row in by_name.values():
         speed = f"{row.images_per_second:10,.0f}{row.of_bare:10.1%}"
         lines.append(f"{row.name:36}{speed}{row.cpu_ms:18.3f}")
     bare, ours, reading = by_name[BARE], by_name[OURS], by_name[READING]
-    labels = 1 - by_name[WITHOUT_LABELS].cpu_ms / ours.cpu_ms  # too little for a noisy clock
+    labels = 1 - by_name[WITHOUT_LABELS].cpu_ms / ours.cpu_ms  # wall time is too noisy
     costs = (
         f"{OURS} delivers {ours.of_bare:.1%} of bare decoding, labels cost {labels:.1%} CPU time"
     )
@@ -150,8 +149,8 @@ def table(rows: Iterable[Row]) -> str:
     elif ours.of_bare >= ENOUGH:
         bottleneck = "decoding and resizing the photos"
     else:
-        bottleneck = "what this pipeline does besides decoding"
-    other = "the last two rows make other pixels: their resize skips pixels, ours averages them"
+        bottleneck = "overhead of this pipeline beyond decoding"
+    other = "the last two rows give different pixels: their resize is not antialiased"
     return "\n".join([*lines, other, f"bottleneck: {bottleneck}; {costs}"])
 
 
@@ -160,7 +159,7 @@ def _map(examples: tf.data.Dataset, call: Callable) -> tf.data.Dataset:
 
 
 def _time(endless: tf.data.Dataset, steps: int) -> tuple[float, float]:
-    """Seconds of wall clock and CPU for `steps` batches of a fresh iterator, after WARMUP."""
+    """Return the wall clock and CPU seconds of `steps` batches of a new iterator, after WARMUP."""
     batches = iter(endless)
     for _ in range(WARMUP):
         next(batches)

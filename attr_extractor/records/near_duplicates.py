@@ -1,7 +1,7 @@
-"""Held-out photos that resemble a training photo: found by their hashes, kept in a CSV file.
+"""Held-out photos that resemble a training photo, found by perceptual hash, listed as CSV.
 
-Photos that are identical byte for byte share a split already. What is left is the same photo saved
-again, resized or brightened, which a score would count as unseen.
+Byte-identical photos already share a split. The remaining cases are the same photo re-encoded,
+resized or brightened, which an evaluation would count as unseen.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from attr_extractor.errors import InputError
 
 FILE = "near_duplicates.csv"
 
-# 64 bits cannot tell studio
-# photos apart: of 764 held-out ones 92 had another product within 2 bits, other shoes or glasses
-# in the same pose mostly. Of 256 bits, two photos of different clothes on natural backgrounds
-# differ in 64 and more.
+# A hash of 64 bits cannot distinguish studio photos: 92 of 764 held-out photos had another product
+# within 2 bits, mostly other shoes or glasses in the same pose. With 256 bits, two photos of
+# different clothes on natural backgrounds differ in at least 64 bits.
 HASH_SIDE = 16
 HASH_BYTES = HASH_SIDE * HASH_SIDE // 8
 
-# Bits of 256. 900 real photos, saved again at quality 50, at half the size and 5 % darker, all
-# moved by 12 at most; 99.9 % stay within 14 when 5 % brighter, 96 % when 1 % is cropped, but 40 %
-# when 2 % is. In 28 million pairs of studio photos 24 lie within 14, mostly one design in two
-# colours; from 16 on they are other clothes in the same pose: 38 pairs up to 18, 402 up to 26.
+# Bits of 256. For 900 real photos, re-encoding at quality 50, halving the size and darkening by 5 %
+# changed at most 12 bits. At most 14 bits change in 99.9 % of them when brightened by 5 %, in 96 %
+# when 1 % is cropped, but only in 40 % when 2 % is. Of 28 million pairs of studio photos, 24 are
+# within 14 bits, mostly one design in two colours. From 16 bits on, pairs are other clothes in the
+# same pose: 38 pairs up to 18 bits, 402 up to 26.
 MAX_DISTANCE = 14
 
-# faiss' own 32 makes its threads wait for each other after every 32 photos: on cores that others
-# use as well, 100,000 x 20,000 took 11 s instead of 2
+# With the faiss default of 32, threads synchronise after every 32 photos: on shared cores,
+# 100,000 x 20,000 took 11 s instead of 2
 QUERIES_PER_BLOCK = 4096
 
 
 class NearDuplicate(NamedTuple):
-    """A photo of the validation or test split and the training photo nearest to it."""
+    """A validation or test photo and the nearest training photo."""
 
     split: str
     product_id: str
-    image_index: int  # which photo of the product, from 0
+    image_index: int  # index of the photo within the product, from 0
     image: str  # path below the image root
     distance: int  # bits in which the hashes differ
     similar_product_id: str
@@ -52,11 +52,14 @@ class NearDuplicate(NamedTuple):
 
 
 def perceptual_hash(pixels: Image.Image) -> bytes:
-    """HASH_BYTES that change little where a photo does: its pHash, packed row by row."""
-    import imagehash  # imports SciPy, which only the first photo has to wait for
+    """Return the pHash of a photo, HASH_BYTES packed row by row.
 
-    # the library would resize with LANCZOS and without a gap: two bits of difference, as steady
-    # when a photo is saved again, at three times the time
+    Similar photos have similar hashes.
+    """
+    import imagehash  # imports SciPy, which is slow to import
+
+    # imagehash resizes with LANCZOS and without a gap: it differs by two bits, is as stable under
+    # re-encoding, and takes three times as long
     side = 4 * HASH_SIDE
     grey = pixels.convert("L").resize((side, side), Image.Resampling.HAMMING, reducing_gap=2.0)
     return np.packbits(imagehash.phash(grey, hash_size=HASH_SIDE).hash).tobytes()
@@ -65,20 +68,20 @@ def perceptual_hash(pixels: Image.Image) -> bytes:
 def find(
     held_out: np.ndarray, training: np.ndarray, max_distance: int = MAX_DISTANCE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest training photo of every held-out photo, by exact search.
+    """Find the nearest training photo of every held-out photo, by exact search.
 
-    The work grows with M x N; memory does not.
+    Time grows with M x N; memory does not.
 
     Args:
       held_out: uint8 [M, HASH_BYTES].
       training: uint8 [N, HASH_BYTES].
-      max_distance: bits; a photo whose nearest is farther away has none.
+      max_distance: maximum distance of a match, in bits.
 
     Returns:
-      int64 [M], position in `training`, of equally near ones the first; int64 [M], the distance.
-      Both -1 where there is none.
+      int64 [M], position in `training`, the first one of ties; and int64 [M], the distance. Both
+      are -1 if no training photo is within `max_distance`.
     """
-    import faiss  # not needed to train, to evaluate or to serve
+    import faiss  # not needed for training, evaluation or serving
 
     if not len(held_out) or not len(training):
         return np.full(len(held_out), -1, np.int64), np.full(len(held_out), -1, np.int64)
@@ -91,15 +94,15 @@ def find(
 
 
 def write(records: str | Path, rows: Iterable[NearDuplicate]) -> None:
-    """Writes the list into a folder of records, sorted by split, product and photo."""
+    """Write the list into a records folder, sorted by split, product and photo."""
     write_csv(storage.join(records, FILE), NearDuplicate._fields, sorted(rows))
 
 
 def read(records: str | Path) -> list[NearDuplicate] | None:
-    """The list of a folder of records; None where there is none, as older builds left.
+    """Read the list of a records folder; return None if it is missing, as in older builds.
 
     Raises:
-      InputError: the file is not such a list.
+      InputError: if the file is not such a list.
     """
     path = storage.join(records, FILE)
     if not storage.exists(path):
@@ -114,7 +117,7 @@ def read(records: str | Path) -> list[NearDuplicate] | None:
                 NearDuplicate(split, product, int(index), image, int(distance), other, other_image)
                 for split, product, index, image, distance, other, other_image in lines
             ]
-        except (ValueError, csv.Error) as error:  # ValueError: UTF-8, a number, a row cut short
+        except (ValueError, csv.Error) as error:  # ValueError: UTF-8, a number, a truncated row
             raise InputError(
                 f"{path}: line {lines.line_num}: {error}; build the records again"
             ) from error

@@ -1,7 +1,7 @@
-"""Step (b): a stored photo -> the model's pixels, one function for training and serving.
+"""Step (b): convert a stored photo to the model's input pixels, for both training and serving.
 
-decode, make square, antialiased resize, round: uint8 [H, W, 3]. The same ops on the same bytes
-give the same pixels to the bit wherever they run. It runs on the host, photo by photo.
+The steps are decode, make square, antialiased resize, round; the result is uint8 [H, W, 3]. The
+same bytes give bit-identical pixels on every machine. It runs on the host, one photo at a time.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ WHITE = 255
 
 
 def from_stored(encoded: tf.Tensor, image_size: int, square: Square) -> tf.Tensor:
-    """JPEG bytes of a stored photo (string scalar) -> uint8 [image_size, image_size, 3]."""
+    """Convert the JPEG bytes of a photo (string scalar) to uint8 [image_size, image_size, 3]."""
     return to_model_size(decode_jpeg(encoded), image_size, square)
 
 
 def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """JPEG bytes -> uint8 [H, W, 3], with the decoder's slow and exact transform."""
+    """Decode JPEG bytes to uint8 [H, W, 3], with the slow and exact transform of the decoder."""
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _resize(photo: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    # tf.image.resize does not antialias unless told to; Pillow always does
+    # tf.image.resize does not antialias by default; Pillow always does
     resized = tf.image.resize(photo, size, method="bilinear", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
 def to_model_size(photo: tf.Tensor, image_size: int, square: Square) -> tf.Tensor:
-    """uint8 [H, W, 3] -> uint8 [image_size, image_size, 3].
+    """Convert uint8 [H, W, 3] to uint8 [image_size, image_size, 3].
 
     Args:
-      square: `squeeze` changes the aspect ratio (the paper), `pad` adds white beside the photo,
-        `crop` keeps the centre.
+      square: `squeeze` changes the aspect ratio (as in the paper), `pad` adds white margins, `crop`
+        keeps the centre.
     """
     height, width = tf.unstack(tf.shape(photo)[:2])
     size = [image_size, image_size]

@@ -1,7 +1,7 @@
-"""Which split and which shard each product goes to.
+"""Assign every product to a split and a shard.
 
-Everything here depends on the table, the photos' bytes, the options and what earlier builds wrote,
-never on timing or on the order of rows.
+The result depends on the table, the photos' bytes, the options and earlier builds, but not on
+timing or on the order of rows.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from attr_extractor.catalogue import splits
 from attr_extractor.errors import InputError
 
 PHOTOS_PER_SHARD = 1024  # about 15 MiB at a short side of 256 pixels
-NO_SPLIT = -1  # a product that goes nowhere
+NO_SPLIT = -1  # a product that is not in any split
 
 
 _List = pydantic.Strict(False)  # a tuple is a list in JSON
 
 
 class Options(yaml_files.Model):
-    """What decides the content of the records, besides the table and its photos."""
+    """Options that determine the content of the records, in addition to table and photos."""
 
     image_size: int = 256
     shards: int = 0
@@ -50,12 +50,12 @@ class Options(yaml_files.Model):
 _MEANING = {
     "image_size": "Short side of the stored photos, pixels.",
     "shards": f"Training shards of the first build; 0: about {PHOTOS_PER_SHARD:,} photos each.",
-    "split_fractions": "Shares of train, validation, test.",
-    "split_seed": "Seed of the split, the cap and the order.",
-    "group_column": "Rows of one group, such as a seller, share the split.",
-    "split_column": "Column with train, validation or test.",
-    "cap_per_category": "At most so many training products of a category; 0: no cap.",
-    "box_columns": "Left, top, right, bottom of the product, pixels: four columns.",
+    "split_fractions": "Fractions of train, validation, test.",
+    "split_seed": "Seed of the split, the cap and the record order.",
+    "group_column": "Column of groups, such as sellers; rows of one group share a split.",
+    "split_column": "Column with the split: train, validation or test.",
+    "cap_per_category": "Maximum number of training products per category; 0: no cap.",
+    "box_columns": "Four columns with left, top, right, bottom of the product, pixels.",
 }
 FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
     name: (
@@ -67,32 +67,42 @@ FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
 
 
 def from_flags(values: Mapping[str, Any]) -> Options:
-    """The options that flags named as in FLAGS say; raises InputError where one cannot be used."""
+    """Return the options from flag values named as in FLAGS.
+
+    Raises:
+      InputError: if a value is invalid.
+    """
     boxes = tuple(column.strip() for column in values["box_columns"].split(",") if column.strip())
     fractions = splits.parse_fractions(values["split_fractions"])
     return Options(**{**values, "split_fractions": fractions, "box_columns": boxes})
 
 
 def from_manifest(build: dict[str, Any], origin: str) -> Options:
-    """The options in a manifest; raises InputError naming `origin` where they are not such."""
+    """Return the options in a manifest.
+
+    Raises:
+      InputError: if they are invalid, naming `origin`.
+    """
     return yaml_files.validate(Options, build, f"{origin}: build")
 
 
 def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) -> np.ndarray:
-    """The split of every product: where a product linked to it is, else drawn from a hash.
+    """Return the split of every product.
 
-    Products are linked by their group or by an identical photo, also by way of others.
+    A product linked to an already placed product gets the same split. Otherwise the split comes
+    from the split column, if one is given, or from a hash. Products are linked, directly or
+    transitively, by their group or by an identical photo.
 
     Args:
       rows: of the new products: number, group, split.
       photos: of the new products: `owner`, the position of the row; `digest`.
-      placed: of the photos that earlier builds wrote: group, digest, and `split`, its position.
+      placed: photos written by earlier builds: group, digest, and `split`, the position in SPLITS.
 
     Returns:
-      int8 [R], the position in SPLITS; NO_SPLIT for a product linked to two of them.
+      int8 [R], the position in SPLITS; NO_SPLIT for a product linked to two splits.
 
     Raises:
-      InputError: a cell of the split column is not the name of a split.
+      InputError: if a cell of the split column is not the name of a split.
     """
     owner = photos["owner"].to_numpy()
     group_names = pa.chunked_array([*rows["group"].chunks, *placed["group"].chunks], pa.string())
@@ -105,7 +115,7 @@ def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) 
     )
     component = component_of_group[group_of_row]  # [R]
 
-    # the smallest name stands for a component, so that the order of rows does not matter
+    # a component is identified by its smallest name, so that the order of rows does not matter
     by_name = pc.sort_indices(names).to_numpy()
     smallest = np.empty(component_of_group.max(initial=-1) + 1, np.int64)
     smallest[component_of_group[by_name[::-1]]] = by_name[::-1]
@@ -113,12 +123,12 @@ def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) 
     if options.split_column:
         cells = splits.by_name(rows["split"].to_pylist(), rows["number"].to_pylist())
         drawn = np.zeros(len(distinct), np.int8)
-        np.maximum.at(drawn, position, cells)  # linked products: the most held-out of their splits
+        np.maximum.at(drawn, position, cells)  # linked products get their last split in SPLITS
     else:
         keys = names.take(pa.array(smallest[distinct])).to_pylist()
         drawn = splits.by_hash(keys, options.split_fractions, options.split_seed)
 
-    there = np.zeros([len(smallest), len(splits.SPLITS)], bool)  # what earlier builds decided
+    there = np.zeros([len(smallest), len(splits.SPLITS)], bool)  # splits of earlier builds
     there[component_of_group[group_of_placed], placed["split"].to_numpy()] = True
     there = there[distinct]
     drawn = np.where(there.any(axis=1), there.argmax(axis=1), drawn)
@@ -128,11 +138,13 @@ def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) 
 def over_cap(
     products: pa.Array, categories: np.ndarray, split: np.ndarray, options: Options, there: Counter
 ) -> np.ndarray:
-    """bool [R]: training products beyond the cap of their category (the paper's down-sampling).
+    """Return bool [R], the training products beyond the cap of their category.
+
+    This is the down-sampling of the paper.
 
     Args:
-      categories: int64 [R], -1 where not known.
-      there: training products of each category, by position, that earlier builds wrote.
+      categories: int64 [R], -1 if unknown.
+      there: training products written by earlier builds, per position of the category.
     """
     if not options.cap_per_category:
         return np.zeros(len(products), bool)
@@ -149,11 +161,11 @@ def over_cap(
 def shards(
     products: pa.Array, photos: np.ndarray, split: np.ndarray, options: Options, addition: int
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Split name, file name and positions of the products of every shard, photos spread evenly.
+    """Yield split name, file name and product positions of every shard, with photos spread evenly.
 
     Args:
       photos: int64 [R], photos of each product.
-      split: int8 [R], position in SPLITS; others stay out.
+      split: int8 [R], position in SPLITS; products with other values are left out.
       addition: 0 for the first build, then 1, 2, ...: shards of earlier builds keep their names.
     """
     prefix = f"added{addition}-" if addition else ""
@@ -169,20 +181,20 @@ def shards(
             size = max(1, math.ceil(total / count))
         else:
             count = math.ceil(total / size)
-        count = min(count, len(members))  # no shard without a product
+        count = min(count, len(members))  # no empty shards
         if not count:
             continue
-        # cut before the product with which the next shard's share of photos begins
+        # cut before the first product of the next shard's share of photos
         before = np.cumsum(photos[members]) - photos[members]
         k = np.arange(1, count)
         cuts = np.searchsorted(before, k * total / count)
-        cuts = np.maximum.accumulate(np.maximum(cuts, k) - k) + k  # one product at least a shard
+        cuts = np.maximum.accumulate(np.maximum(cuts, k) - k) + k  # at least one product per shard
         cuts = np.minimum(cuts, len(members) - count + k)
         for index, part in enumerate(np.split(members, cuts)):
             yield name, f"{name}-{prefix}{index:05d}-of-{count:05d}.tfrecord", part
 
 
 def _encode(values: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """int64: which of the distinct values each element is; and these values."""
+    """Return int64 codes of the elements among the distinct values, and these values."""
     encoded = values.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary

@@ -1,8 +1,8 @@
-"""New labels for the photos of finished records, from a changed table or schema.
+"""Replace the labels of finished records, from a changed table or schema.
 
-No photo is read or decoded: each shard is copied with other labels, once all of them have been read
-and none is damaged. While that goes on the folder
-has no manifest, so nobody trains on two kinds of labels; the same command goes on where it stopped.
+No photo is read or decoded. All shards are verified first; then each is copied with new labels.
+During the copy the folder has no manifest, so that no training run can mix old and new labels. An
+interrupted relabel is resumed by rerunning the command.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ _KEY = b"attr_extractor"
 
 
 def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: Runner) -> Manifest:
-    """Writes the labels that a table has now under a schema into finished records.
+    """Write the current labels of a table and schema into finished records.
 
-    A product that the table no longer has keeps its labels where the schema still means the same.
+    A product that is no longer in the table keeps its labels if the schema has the same
+    fingerprint.
 
     Raises:
-      InputError: no finished records there, the table cannot be read, or the schema has another
-        meaning and the table lacks products of the records.
+      InputError: if there are no finished records, if the table is unreadable, or if the
+        fingerprint of the schema changed and products of the records are missing from the table.
     """
     records = str(records)
     with ownership.folder(records, "the records"):
@@ -69,7 +70,7 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
 
 
 def require_readable(task_path: str) -> None:
-    """Raises InputError where the shard of a task is damaged: before the records are touched."""
+    """Raise InputError if the shard of a task is damaged, before any records are changed."""
     listed = files.read_table(task_path)
     task = json.loads(listed.schema.metadata[_KEY])
     path = storage.join(task["records"], task["shard"])
@@ -78,10 +79,10 @@ def require_readable(task_path: str) -> None:
 
 
 def write(task_path: str) -> None:
-    """Copies the shard of a task with its new labels, then its index.
+    """Copy the shard of a task with its new labels, then write its index.
 
     Raises:
-      InputError: the shard is damaged or cannot be written.
+      InputError: if the shard is damaged or cannot be written.
     """
     listed = files.read_table(task_path)
     task = json.loads(listed.schema.metadata[_KEY])
@@ -115,7 +116,7 @@ def write(task_path: str) -> None:
 
 
 def _plan(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
-    """Writes the task file of a shard; none where the shard has these labels already."""
+    """Write the task file of a shard; return no task if the shard already has these labels."""
     photos = index.read(records, [name])
     position = pc.index_in(photos["product_id"], value_set=rows.texts["product_id"])
     known = pc.is_valid(position)
@@ -164,7 +165,7 @@ def _require_all(rows: Rows, there: Existing, schema: Schema, records: str) -> N
 
 def _lacks(products: pa.Array, records: str) -> InputError:
     return InputError(
-        f"{records}: the schema has another meaning now, and the table lacks {len(products):,} "
-        f"products of these records, the first {products[0].as_py()!r}: their labels cannot be "
-        "carried over; give a table that has all of them, or build new records"
+        f"{records}: the schema has changed its meaning, and the table lacks {len(products):,} "
+        f"products of these records, first {products[0].as_py()!r}: their labels cannot be "
+        "carried over; use a table with all of them, or build new records"
     )

@@ -1,7 +1,7 @@
-"""report.html of a build: what a data team has, before a GPU hour is spent on it.
+"""report.html of a build: a validation report on the data, to read before training.
 
-One self-contained page. What sellers wrote is shown as text, never read as HTML; there is no date
-in it, so that two builds of one table give the same bytes.
+The report is one self-contained page. Sellers' text is escaped, never interpreted as HTML. The page
+contains no date, so two builds of the same table give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attr_extractor.records.rows import Findings, Reject
 from attr_extractor.schema import Schema
 
 FILE = "report.html"
-EXAMPLES = 5  # of each reason for leaving rows out
+EXAMPLES = 5  # per reject reason
 
 STYLE = """
 .wrong { color: var(--bad) } .narrow { width: auto; min-width: 18rem }
@@ -41,14 +41,14 @@ def render(
     similar: Sequence[NearDuplicate],
     records: str,
 ) -> str:
-    """The whole page as HTML text.
+    """Return the page as HTML text.
 
     Args:
       findings: of the last table.
       listed: the index of each split, in the order of its records.
-      rejects: rows and photos left out.
+      rejects: rejected rows and photos.
       similar: held-out photos that resemble a training photo.
-      records: the folder that holds the shards.
+      records: the folder that contains the shards.
     """
     identical = report_files.identical(listed)
     samples = report_photos.choose(schema, manifest, listed, records)
@@ -70,10 +70,10 @@ def render(
     title = f"{schema.name}: {manifest.photos['written']:,} photos, validation report"
     policy = manifest.image_policy
     body = [
-        f"<h1>{escape(title)}</h1><p class=muted>Fingerprint of the schema {schema.fingerprint}. "
-        f"Photos stored with a short side of {policy['short_side']} pixels at most, JPEG quality "
-        f"{policy['jpeg_quality']}. Rows, coverage and cells are those of the table read last; "
-        "photos and splits are all that these records hold.</p>",
+        f"<h1>{escape(title)}</h1><p class=muted>Schema fingerprint {schema.fingerprint}. Photos "
+        f"are stored with a short side of at most {policy['short_side']} pixels, JPEG quality "
+        f"{policy['jpeg_quality']}. Rows, coverage and cells refer to the last table; photos and "
+        "splits refer to all photos in these records.</p>",
         f"{links}{_headline(schema, manifest)}",
         f"<h3>What to look at first</h3>{_first(schema, manifest, findings, identical, standing)}",
         shown,
@@ -104,7 +104,7 @@ def _first(
     identical: report_files.Identical,
     standing: np.ndarray,
 ) -> Markup:
-    """What is wrong, in one line each, with a link to where it stands."""
+    """List the problems, one line each, with links to their sections."""
     cells = sum(findings.issues.values())
     unknown = findings.issues.get(UNKNOWN_VALUE, 0)
     filled = int(findings.states[..., 0].sum()) + cells
@@ -120,12 +120,12 @@ def _first(
             kinds["never seen"] + kinds["held out only"],
             "few",
             f"{kinds['never seen'] + kinds['held out only']:,} of {schema.num_values:,} values "
-            f"have no training photo, {kinds['held out only']:,} of them have held-out ones",
+            f"have no training photo; {kinds['held out only']:,} of these have held-out photos",
         ),
         (
             kinds[f"fewer than {FEW_PHOTOS}"],
             "few",
-            f"{kinds[f'fewer than {FEW_PHOTOS}']:,} more have fewer than {FEW_PHOTOS}",
+            f"{kinds[f'fewer than {FEW_PHOTOS}']:,} more values have fewer than {FEW_PHOTOS}",
         ),
         (
             cells - unknown,
@@ -136,13 +136,13 @@ def _first(
         (
             unknown,
             "unknown",
-            f"{unknown:,} filled cells ({percent(unknown, filled)}) hold a value that the schema "
-            "does not know: synonyms to paste",
+            f"{unknown:,} filled cells ({percent(unknown, filled)}) contain a value that is not in "
+            "the schema; see the suggested synonyms",
         ),
         (
             identical.differing,
             "duplicates",
-            f"{identical.differing:,} photos stand for products of different labels",
+            f"{identical.differing:,} photos belong to products with different labels",
         ),
     ]
     lines += [
@@ -150,7 +150,7 @@ def _first(
         for s, count in near.items()
     ]
     items = [f"<li><a href='#{where}'>{escape(text)}</a>" for count, where, text in lines if count]
-    return Markup(f"<ul class=todo>{''.join(items)}</ul>" if items else "<p>Nothing was found.</p>")
+    return Markup(f"<ul class=todo>{''.join(items)}</ul>" if items else "<p>No problems found.</p>")
 
 
 def _splits(manifest: Manifest, listed: Mapping[str, pa.Table]) -> Markup:

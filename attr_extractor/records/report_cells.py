@@ -1,7 +1,7 @@
-"""The validation report on cells that could not be used: contradictions and unknown values.
+"""Validation report: unusable cells, which are contradictions and unknown values.
 
-Unknown values near a known one come as a `synonyms` entry to paste into the schema, the others as
-candidates for new values.
+Unknown values close to a known one are shown as a `synonyms` entry to paste into the schema, the
+others as candidates for new values.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from attr_extractor.labels import UNKNOWN_VALUE, Issue
 from attr_extractor.records.rows import CELLS_LISTED, Findings
 from attr_extractor.schema import Attribute, Schema, fold
 
-EXAMPLES = 5  # cells shown of one contradiction
-CANDIDATES = 60  # values shown per attribute: a longer list is free text, not a set of values
+EXAMPLES = 5  # cells shown per contradiction
+CANDIDATES = 60  # values shown per attribute; a longer list is likely free text
 
 
 def unusable(schema: Schema, findings: Findings) -> dict[str, int]:
-    """Cells per attribute that could not be used, of those that were counted one by one."""
+    """Return the number of unusable cells per attribute, among those counted individually."""
     counts = dict.fromkeys(schema.names, 0)
     for issue, count in findings.cells.items():
         counts[issue.attribute] += count
@@ -29,7 +29,7 @@ def unusable(schema: Schema, findings: Findings) -> dict[str, int]:
 
 
 def contradictions(schema: Schema, findings: Findings) -> Markup:
-    """Contradictions by kind and attribute with the most frequent cells."""
+    """Render contradictions by kind and attribute, with the most frequent cells."""
     total = sum(count for kind, count in findings.issues.items() if kind != UNKNOWN_VALUE)
     if not total:
         return Markup("<p>None: no cell contradicts the schema or its row's category.</p>")
@@ -43,10 +43,10 @@ def contradictions(schema: Schema, findings: Findings) -> Markup:
     ]
     rows.sort(key=lambda row: (-row[2], row[:2]))
     text = (
-        f"<p>{total:,} filled cells cannot be right as they stand. Each costs its attribute for "
-        "that row (the label is missing); the rest of the row stands. If sellers are right and the "
-        "schema is not, change its <code>applies_to</code>, <code>values_by_category</code> or "
-        "<code>exclusive</code>. label_issues.csv has every cell with its row and product."
+        f"<p>{total:,} filled cells contradict the schema or their row. The label of such a cell "
+        "is missing; the other labels of the row are used. If the schema is wrong, change its "
+        "<code>applies_to</code>, <code>values_by_category</code> or <code>exclusive</code>. "
+        "label_issues.csv lists every cell with its row and product."
         f"{_not_all(findings)}</p>"
     )
     head = ("Contradiction", "Attribute", "Cells", "Most frequent cells")
@@ -56,18 +56,18 @@ def contradictions(schema: Schema, findings: Findings) -> Markup:
 
 
 def unknown_values(schema: Schema, findings: Findings) -> Markup:
-    """Values that the schema does not know: synonyms to paste, and candidates for new values."""
+    """Render values that are not in the schema: synonyms to paste and candidates for new values."""
     total = findings.issues.get(UNKNOWN_VALUE, 0)
     if not total:
-        return Markup("<p>None: the schema knows every value of the table.</p>")
+        return Markup("<p>None: every value of the table is in the schema.</p>")
     found = unknown(findings.cells)
     parts = [
-        f"<p>{total:,} cells hold a value that the schema does not know; their labels are missing. "
+        f"<p>{total:,} cells contain a value that is not in the schema; their labels are missing. "
         "Per attribute: a <code>synonyms</code> entry for values that resemble a known one, which "
-        "takes the place of the attribute's own (what it had is included), and below it the values "
-        "that resemble none. <b>Read before you paste:</b> what is spelt alike may mean another "
-        "thing; delete such lines. Then <code>build_tfrecords.py --relabel</code> writes the labels"
-        f" without decoding a photo.{_not_all(findings)}</p>"
+        "replaces the attribute's current entry (existing synonyms are included), and then the "
+        "values that resemble none. <b>Review before you paste:</b> similar spellings can have "
+        "different meanings; delete such lines. Then <code>build_tfrecords.py --relabel</code> "
+        f"updates the labels without decoding photos.{_not_all(findings)}</p>"
     ]
     for name in sorted(found, key=lambda n: (-sum(c for c, *_ in found[n]), schema.index[n])):
         attribute, cells = schema[name], found[name]
@@ -94,9 +94,10 @@ def unknown_values(schema: Schema, findings: Findings) -> Markup:
 
 
 def unknown(cells: Counter[Issue]) -> dict[str, list[tuple[int, str, str]]]:
-    """Unknown values per attribute: cells, most frequent spelling, nearest known value or "".
+    """Return unknown values per attribute: cells, main spelling, nearest known value or "".
 
-    Spellings that differ in case, spaces or Unicode form alone are one value; most cells first.
+    Spellings that differ only in case, spaces or Unicode form are one value. Values are sorted by
+    number of cells, descending.
     """
     spellings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     near: dict[tuple[str, str], str] = {}
@@ -113,12 +114,12 @@ def unknown(cells: Counter[Issue]) -> dict[str, list[tuple[int, str, str]]]:
 
 
 def synonyms_block(attribute: Attribute, cells: Iterable[tuple[int, str, str]]) -> str:
-    """YAML of one attribute's `synonyms`: those it has, then unknown values near a known one.
+    """Return an attribute's `synonyms` as YAML: existing ones, then those of unknown values.
 
-    In braces, so that it can be pasted at any indentation.
+    The mapping is in braces, so that it can be pasted at any indentation.
 
     Args:
-      cells: as `unknown` gives them.
+      cells: unknown values, see `unknown`.
     """
     lines = [f"  {_quoted(s)}: {_quoted(value)}," for s, value in attribute.synonyms.items()]
     lines += [
@@ -130,7 +131,7 @@ def synonyms_block(attribute: Attribute, cells: Iterable[tuple[int, str, str]]) 
 
 
 def _quoted(text: str) -> str:
-    """A YAML scalar in double quotes on one line: no text is read as another thing."""
+    """Return a YAML scalar in double quotes on one line, so that it is always read as text."""
     return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=2**31)).strip()
 
 
@@ -147,4 +148,4 @@ def _examples(cells: Counter[str]) -> Markup:
 def _not_all(findings: Findings) -> str:
     if sum(findings.issues.values()) == sum(findings.cells.values()):
         return ""
-    return f" Only the first {CELLS_LISTED:,} different cells are told apart here."
+    return f" Only the first {CELLS_LISTED:,} different cells are listed individually."

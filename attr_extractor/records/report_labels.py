@@ -1,7 +1,7 @@
-"""The validation report on labels: coverage, imbalance at three levels, what is too rare to learn.
+"""Validation report: label coverage, imbalance at three levels, and values too rare to learn.
 
-Coverage counts rows of the table; imbalance and rarity count training photos, because these are
-what the loss of equation 1 sees.
+Coverage counts rows of the table. Imbalance and rarity count training photos, because the loss of
+equation 1 is computed over training photos.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from attr_extractor.records.report_cells import unusable
 from attr_extractor.records.rows import Findings
 from attr_extractor.schema import Schema
 
-# Of a value with fewer training photos the test split (a tenth of the products, the training split
-# eight tenths) has two at most: whether it was learned cannot be told from chance.
+# With fewer training photos of a value, the test split (10 % of the products, the training split
+# has 80 %) has at most two photos: a learned value cannot be distinguished from chance.
 FEW_PHOTOS = 20
-MOST_CATEGORIES = 60  # told one by one; the others are summed up
+MOST_CATEGORIES = 60  # listed individually; the others are summed up
 
 STYLE = """
 .answered { background: var(--bar) !important } .unusable { background: var(--bad) !important }
@@ -40,7 +40,7 @@ STYLE = """
 
 
 def coverage(schema: Schema, findings: Findings) -> Markup:
-    """Per attribute how many rows are answered, missing or need no answer; then by category."""
+    """Render the shares of answered, missing and inapplicable rows, by attribute and category."""
     states, bad = findings.states.sum(axis=0), unusable(schema, findings)
     asked = (findings.states.sum(axis=2) * _applies(schema)).sum(axis=0)  # [T] rows
     rows = []
@@ -58,7 +58,7 @@ def coverage(schema: Schema, findings: Findings) -> Markup:
     head = ("Attribute", "", "Answered", "Does not apply", "Answered rows", "Empty", "Unusable")
     keys = {
         "answered": "answered",
-        "unusable": "filled, could not be used",
+        "unusable": "filled, but unusable",
         "missing": "empty",
         "inapplicable": "does not apply (a known negative)",
     }
@@ -66,8 +66,8 @@ def coverage(schema: Schema, findings: Findings) -> Markup:
         f"<span><i class='key {css}'></i> {text}</span> " for css, text in keys.items()
     )
     return Markup(
-        f"<p>Of {int(states[0].sum()):,} rows of the table with a product and a photo. "
-        "<b>Answered</b> is the share of those to which the attribute applies.</p>"
+        f"<p>Computed over {int(states[0].sum()):,} rows of the table with a product and a photo. "
+        "<b>Answered</b> is computed over applicable rows.</p>"
         f"<p class=legend>{legend}</p>{search('coverage', 'Search attributes')}"
         f"{table(head, rows, numbers='--nnnnn')}"
         f"<h3>By category</h3>{_by_category(schema, findings)}"
@@ -79,7 +79,7 @@ def _by_category(schema: Schema, findings: Findings) -> Markup:
     others = [t for t, name in enumerate(schema.names) if name != schema.category]
     applies = _applies(schema)
     if not others:
-        return Markup("<p>There is no attribute besides the category.</p>")
+        return Markup("<p>The category is the only attribute.</p>")
     of_category = findings.states[:, 0].sum(axis=1)  # [C + 1] rows
     order = [c for c in np.argsort(-of_category, kind="stable") if of_category[c]]
     shown = [(names[c], [c]) for c in order[:MOST_CATEGORIES]]
@@ -95,35 +95,38 @@ def _by_category(schema: Schema, findings: Findings) -> Markup:
                 cells.append("<td class=muted>\N{MIDDLE DOT}")
                 continue
             share = answered[t] / asked[t]
-            # the darkest tint must leave the number readable
+            # the number must be readable on the darkest tint
             tint = f"color-mix(in srgb,var(--bar) {70 * share:.0f}%,var(--faint))"
             cells.append(f"<td style='background:{tint}'>{100 * share:.0f}")
         lines.append(f"<tr><td>{escape(name)} <span class=muted>{count:,}</span>{''.join(cells)}")
     head = "".join(f"<th>{escape(schema.attributes[t].title())}" for t in others)
     return Markup(
-        "<p>Percent of a category's rows that are answered, where the attribute applies; "
-        "\N{MIDDLE DOT} applies to none of them. The number behind a category: its rows.</p>"
+        "<p>Percentage of answered rows per category, over applicable rows; \N{MIDDLE DOT}: the "
+        "attribute does not apply. The number after a category is its number of rows.</p>"
         f"<div class='scroll tall'><table class=heat><thead><tr><th>{head}</thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
 def _applies(schema: Schema) -> np.ndarray:
-    """bool [C + 1, T]: whether an attribute is asked of a category; of no known one all are."""
+    """Return whether an attribute applies to a category, bool [C + 1, T].
+
+    All attributes apply to the last row, an unknown category.
+    """
     starts = [where.start for where in schema.slices.values()]
     applies = np.logical_or.reduceat(schema.allowed, starts, axis=1)
     return np.vstack([applies, np.ones(len(starts), bool)])
 
 
 def effective(counts: Sequence[int] | np.ndarray) -> float:
-    """How many equally frequent classes would be as uncertain: exp(entropy); 0 without a count."""
+    """Return the effective number of classes, exp(entropy); 0 if all counts are 0."""
     counts = np.asarray(counts, np.float64)
     share = counts[counts > 0] / max(1.0, counts.sum())
     return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
 
 
 def imbalance(schema: Schema, manifest: Manifest) -> Markup:
-    """Imbalance of categories, of attributes, and of the values within each attribute."""
+    """Render the imbalance of categories, of attributes, and of the values of each attribute."""
     labels, present = manifest.splits["train"].labels, manifest.present("train")
     category = labels[schema.category].present
     ordered = sorted(category.items(), key=lambda item: (-item[1], item[0]))
@@ -146,14 +149,15 @@ def imbalance(schema: Schema, manifest: Manifest) -> Markup:
     head = ("Attribute", "Values", "Seen", *compared)
     more = len(ordered) - MOST_CATEGORIES
     return Markup(
-        "<p>In training photos. <b>Ratio</b>: largest to smallest count above 0. <b>Effective "
-        "number</b>: as if so many classes were equally frequent (exp of the entropy). "
-        "<b>Evenness</b>: entropy over its maximum, 1 where all are equally frequent.</p>"
+        "<p>Counted in training photos. <b>Ratio</b>: largest to smallest count above 0. "
+        "<b>Effective number</b>: number of equally frequent classes with the same entropy (exp of "
+        "the entropy). <b>Evenness</b>: entropy over its maximum; 1 if all are equally "
+        "frequent.</p>"
         f"<h3>1. Between categories</h3>{_summary(list(category.values()), 'categories')}"
         f"{bars(ordered[:MOST_CATEGORIES])}"
-        + (f"<p class=muted>And {more:,} smaller ones.</p>" if more > 0 else "")
-        + "<h3>2. Between attributes</h3><p>Photos with an answer, by attribute. In equation 1 the "
-        "other photos of a batch add nothing to an attribute whose label is missing.</p>"
+        + (f"<p class=muted>And {more:,} smaller categories.</p>" if more > 0 else "")
+        + "<h3>2. Between attributes</h3><p>Answered photos by attribute. In equation 1, photos "
+        "with a missing label do not contribute to the loss of that attribute.</p>"
         f"{_summary(list(answered.values()), 'attributes')}{bars(by_answers)}"
         f"<h3>3. Between the values of an attribute</h3>{_ranks(present)}"
         f"<div id=within>{search('within', 'Search attributes')}"
@@ -179,14 +183,14 @@ def _ratio(largest: int, smallest: int) -> str:
 
 
 def _ranks(present: np.ndarray) -> str:
-    """All V values by rank, training photos on a logarithmic axis, as SVG."""
+    """Render all V values by rank as SVG, with training photos on a logarithmic axis."""
     seen = np.sort(present[present > 0])[::-1]
     if not len(seen):
         return ""
     top = max(1.0, float(np.ceil(np.log10(seen[0]))))
     y = 150 - 140 * np.log10(seen) / top
     x = 40 + 355 * np.arange(len(seen)) / max(1, len(present) - 1)
-    # every rank of a long list would be megabytes of path and look the same
+    # a path with every rank of a long list would be megabytes large and look the same
     some = np.unique(np.geomspace(1, len(seen), 400).astype(int)) - 1 if len(seen) > 400 else ...
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[some], y[some]))
     grid = "".join(
@@ -206,13 +210,13 @@ def _ranks(present: np.ndarray) -> str:
         "style='stroke:var(--bar)' stroke-width=2 />"
         f"<text x=40 y=168>most frequent of {len(present):,} values</text>"
         "<text x=395 y=168 text-anchor=end>rarest</text></svg>"
-        f"<p class=muted>Training photos of each value, by rank, logarithmic; "
-        f"{int((present == 0).sum()):,} values have none.</p>"
+        f"<p class=muted>Training photos of each value, by rank, on a logarithmic axis; "
+        f"{int((present == 0).sum()):,} values have no training photo.</p>"
     )
 
 
 def standing(schema: Schema, manifest: Manifest) -> np.ndarray:
-    """object [V]: "" for a value that can be learned, else why it cannot well be."""
+    """Return object [V]: "" for a value that can be learned, otherwise the reason."""
     train = manifest.present("train")
     held_out = manifest.present("validation") + manifest.present("test")
     return np.select(
@@ -223,13 +227,13 @@ def standing(schema: Schema, manifest: Manifest) -> np.ndarray:
 
 
 def cannot_learn(schema: Schema, manifest: Manifest) -> list[str]:
-    """Attributes of which fewer than two values have training photos enough."""
+    """Return the attributes with fewer than two values that have enough training photos."""
     enough = standing(schema, manifest) == ""
     return [name for name in schema.names if enough[schema.slices[name]].sum() < 2]
 
 
 def too_few(schema: Schema, manifest: Manifest) -> Markup:
-    """Attributes and values with too few labels to learn, with the thresholds."""
+    """Render attributes and values with too few labels to learn, and the threshold."""
     kinds, labels = standing(schema, manifest), manifest.splits["train"].labels
     hopeless, order = set(cannot_learn(schema, manifest)), ["never seen", "held out only"]
     rows = []
@@ -244,13 +248,13 @@ def too_few(schema: Schema, manifest: Manifest) -> Markup:
         rows.append((attribute.title(), verdict, labels[attribute.name].answered, *counts))
     fine = len(schema.attributes) - len(rows)
     text = (
-        f"<p>A value counts as too rare with fewer than {FEW_PHOTOS} training photos: split 80 to "
-        "10, the test split then has about two of them, so neither a score nor a threshold can "
-        "be told from chance. An attribute cannot be learned with fewer "
-        "than two values above that. <b>Held out only</b>: the model can never answer it and every "
-        "such photo counts against the score. Cures: more photos, joining values as synonyms, or "
-        f"deleting them. {fine:,} of {len(schema.attributes):,} attributes have no such value and "
-        "are not listed; which values they are, the next section says: search for "
+        f"<p>A value counts as too rare with fewer than {FEW_PHOTOS} training photos: with an "
+        "80/10/10 split, the test split then has about two photos, so neither a score nor a "
+        "threshold can be distinguished from chance. An attribute cannot be learned with fewer "
+        "than two values above this limit. <b>Held out only</b>: the model can never predict the "
+        "value, so every such photo lowers the score. Remedies: add photos, merge values as "
+        f"synonyms, or delete values. {fine:,} of {len(schema.attributes):,} attributes have no "
+        "rare value and are not listed. The next section lists the values: search for "
         "<i>never seen</i>, <i>held out only</i> or <i>fewer than</i>.</p>"
     )
     if not rows:
@@ -262,5 +266,5 @@ def too_few(schema: Schema, manifest: Manifest) -> Markup:
 
 
 def percent(part: int, whole: int) -> str:
-    """A share in percent, one decimal; `-` of nothing."""
+    """Format a share in percent with one decimal; `-` if `whole` is 0."""
     return f"{100 * part / whole:.1f} %" if whole else "-"

@@ -1,6 +1,7 @@
-"""The validation report on values: how many photos each has, and a few of them to look at.
+"""Validation report: photos per value, with a few example photos.
 
-One thumbnail serves all the values that its photo shows, so 1,900 values fit into some megabytes.
+One thumbnail is shared by all values that its photo shows, so that 1,900 values fit into a few
+megabytes.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ PHOTOS_PER_VALUE = 3
 SIDE = 72  # pixels of a thumbnail's longer side
 QUALITY = 70  # of its JPEG
 MOST_BYTES = 3_000_000  # of all thumbnails in the page
-# Values that are not among so many photos, training first, are shown without: about 1 GiB of
-# shards, read in a few seconds, where a million photos would be 15 GiB, perhaps from a bucket.
+# Examples are taken from at most this many photos, training first: about 1 GiB of shards, read in
+# a few seconds. A million photos would be 15 GiB, possibly in a bucket.
 MOST_READ = 65_536
-OPEN_UP_TO = 12  # attributes whose values are shown without a click
-_BATCH = 256  # records that TensorFlow hands over at a time
+OPEN_UP_TO = 12  # sections are expanded up to this number of attributes
+_BATCH = 256  # records read per call
 
 STYLE = """
 .values td:first-child { width: 16rem } .values td:nth-child(2) { width: 15rem }
@@ -43,15 +44,15 @@ STYLE = """
 
 @dataclass
 class Samples:
-    """Photos chosen to stand for values."""
+    """Example photos of values."""
 
-    thumbnails: dict[int, str] = field(default_factory=dict)  # data URL by number of the photo
+    thumbnails: dict[int, str] = field(default_factory=dict)  # data URL by photo number
     names: dict[int, str] = field(default_factory=dict)  # product and image
-    of_value: dict[int, list[int]] = field(default_factory=dict)  # numbers of photos by value
-    read: int = 0  # photos that were looked at
+    of_value: dict[int, list[int]] = field(default_factory=dict)  # photo numbers by value
+    read: int = 0  # photos that were read
 
     def style(self) -> str:
-        """CSS that gives each photo's class its picture, so that each is in the page once."""
+        """Return CSS that sets the image of each photo's class, so that each image occurs once."""
         return "\n".join(
             f".p{number}{{background-image:url({url})}}" for number, url in self.thumbnails.items()
         )
@@ -60,7 +61,7 @@ class Samples:
 def choose(
     schema: Schema, manifest: Manifest, listed: Mapping[str, pa.Table], records: str
 ) -> Samples:
-    """Up to PHOTOS_PER_VALUE photos of every value, the rarest values first.
+    """Choose up to PHOTOS_PER_VALUE photos of every value, the rarest values first.
 
     Args:
       listed: the index of each split, in the order of its records.
@@ -68,7 +69,7 @@ def choose(
     samples, wanted = Samples(), _wanted(manifest)
     found: dict[int, list[int]] = {value: [] for value in np.flatnonzero(wanted).tolist()}
     kept: dict[int, str] = {}
-    seen: set[bytes] = set()  # identical photos would show one thing twice
+    seen: set[bytes] = set()  # skip identical photos
     for number, (codes, encoded, row) in enumerate(_photos(manifest, listed, records)):
         samples.read = number + 1
         values = np.flatnonzero((codes == labels.PRESENT) & (wanted > 0)).tolist()
@@ -99,7 +100,7 @@ def choose(
 
 
 def _wanted(manifest: Manifest) -> np.ndarray:
-    """int64 [V]: photos that each value should get."""
+    """Return int64 [V], the number of photos to choose per value."""
     present = sum((manifest.present(split) for split in manifest.splits), np.int64(0))
     return np.minimum(present, PHOTOS_PER_VALUE)
 
@@ -107,7 +108,7 @@ def _wanted(manifest: Manifest) -> np.ndarray:
 def _photos(
     manifest: Manifest, listed: Mapping[str, pa.Table], records: str
 ) -> Iterator[tuple[np.ndarray, bytes, dict[str, Any]]]:
-    """int8 [V], JPEG and index row of the first MOST_READ photos, training first."""
+    """Yield int8 [V], JPEG and index row of the first MOST_READ photos, training first."""
     left = MOST_READ
     for split, held in manifest.splits.items():
         paths = [storage.join(records, shard.name) for shard in held.shards]
@@ -133,7 +134,7 @@ def _parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def thumbnail(encoded: bytes, side: int, quality: int) -> str:
-    """A stored photo, at most `side` pixels a side, as a data URL."""
+    """Return a stored photo as a data URL, with sides of at most `side` pixels."""
     with Image.open(io.BytesIO(encoded)) as image:
         image.draft("RGB", (side, side))
         image.thumbnail((side, side))
@@ -143,20 +144,20 @@ def thumbnail(encoded: bytes, side: int, quality: int) -> str:
 
 
 def values(schema: Schema, manifest: Manifest, standing: np.ndarray, samples: Samples) -> Markup:
-    """Every value of every attribute: photos per split, whether it can be learned, some photos.
+    """Render every value of every attribute: photos per split, whether it can be learned, examples.
 
     Args:
-      standing: object [V], "" or why a value cannot well be learned.
+      standing: object [V], "" or the reason why a value cannot be learned.
     """
     present = {split: manifest.present(split) for split in manifest.splits}
     train = present["train"]
     head = ("Value", "Photos", *(split.capitalize() for split in present), "")
     read = ""
     if samples.read == MOST_READ:
-        read = f" They come from the first {MOST_READ:,} photos; of other values none is shown."
+        read = f" Only the first {MOST_READ:,} photos are searched for examples."
     parts = [
-        f"<p>Photos of each value by split, and up to {PHOTOS_PER_VALUE} of them; a photo's "
-        f"product and file show under the pointer.{read}</p>",
+        f"<p>Number of photos per value and split, and up to {PHOTOS_PER_VALUE} example photos. "
+        f"Hover over a photo to see its product and file.{read}</p>",
         search("values", "Search values, e.g. never seen"),
     ]
     for attribute in schema.attributes:

@@ -1,7 +1,7 @@
-"""The seller's table, read once in chunks and checked: what a build needs to know of every row.
+"""Read and check the seller's table in chunks, in one pass.
 
-Texts are kept as Arrow columns and the labels in a file, int8[V] a row: a million rows of 49
-attributes stay far below a GiB of memory. Every contradiction is known before a photo is read.
+Texts are kept as Arrow columns, and labels in a file with int8[V] per row: a million rows of 49
+attributes need far less than a GiB of memory. All contradictions are known before a photo is read.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ COLUMNS = pa.schema(
     [
         ("number", pa.int64()),  # row of the table, from 1
         ("product_id", pa.string()),
-        ("image", pa.string()),  # the cell: paths parted by |
-        ("box", pa.string()),  # four cells of the product box, joined; or ""
-        ("group", pa.string()),  # rows of one group share the split; the product by default
-        ("split", pa.string()),  # the split column's cell, "" where none was named
-        ("category", pa.int64()),  # position; -1 where not known
+        ("image", pa.string()),  # the cell: paths separated by |
+        ("box", pa.string()),  # four cells of the product box, joined; "" if none
+        ("group", pa.string()),  # rows of one group share a split; by default the product
+        ("split", pa.string()),  # cell of the split column; "" without one
+        ("category", pa.int64()),  # position; -1 if unknown
     ]
 )
 BOX = pa.list_(pa.string())
-CELLS_LISTED = 100_000  # distinct cells with an issue that are counted one by one
+CELLS_LISTED = 100_000  # distinct cells with an issue that are counted individually
 
 
 @dataclass
 class Findings:
-    """What the table's usable rows hold; C categories and, last, rows without a known one."""
+    """Counts over the usable rows, for C categories and last for rows without a known category."""
 
     states: np.ndarray  # int64 [C + 1, T, 3], rows: answered, not applicable, missing
     present: np.ndarray  # int64 [C + 1, V], rows with each value
@@ -52,7 +52,7 @@ class Findings:
 
 @dataclass
 class Rows:
-    """The R usable rows: each has a product of its own and names a photo."""
+    """The R usable rows: each has a unique product and at least one photo."""
 
     texts: pa.Table  # COLUMNS
     labels_file: Path  # int8 [R, V]
@@ -62,8 +62,8 @@ class Rows:
     findings: Findings
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """int8 [n, V]: the labels of the rows at some positions."""
-        # read, not mapped: the pages of a mapped file count as this process' memory
+        """Return int8 [n, V], the labels of the rows at the given positions."""
+        # read instead of memory-mapped, because mapped pages count as memory of this process
         found = np.empty([len(positions), self.num_values], np.int8)
         with open(self.labels_file, "rb", buffering=0) as file:
             for labels_of_row, position in zip(found, positions.tolist()):
@@ -80,10 +80,10 @@ def read(
     split_column: str | None = None,
     box_columns: Sequence[str] = (),
 ) -> Rows:
-    """Reads and checks the whole table; writes labels.int8 and label_issues.csv into `scratch`.
+    """Read and check the whole table; write labels.int8 and label_issues.csv into `scratch`.
 
     Raises:
-      InputError: the table cannot be read, or lacks a column that the schema or a flag names.
+      InputError: if the table is unreadable, or a column named by the schema or a flag is missing.
     """
     encoder = labels.Encoder(schema)
     num_categories, num_attributes = len(schema.allowed), len(schema.attributes)
@@ -131,10 +131,10 @@ def read(
 
 
 def usable(chunk: pd.DataFrame, seen: set[str]) -> tuple[pd.DataFrame, list[Reject]]:
-    """The rows of a chunk with a product of their own and a photo, and the rest with its reasons.
+    """Return the rows of a chunk with a new product and a photo, and the rejected rows.
 
     Args:
-      seen: products of earlier chunks; this chunk's are added.
+      seen: products of earlier chunks; the products of this chunk are added.
     """
     products = chunk[table.PRODUCT_ID].str.strip()
     rejects: list[Reject] = []
@@ -155,14 +155,14 @@ def usable(chunk: pd.DataFrame, seen: set[str]) -> tuple[pd.DataFrame, list[Reje
 
 
 def photos_of(texts: pa.Table) -> pa.Table:
-    """The photos that rows list, in order.
+    """Return the photos of the given rows, in order.
 
     Args:
       texts: COLUMNS, R rows.
 
     Returns:
-      `owner`, the position of the photo's row; `image`, its path; `image_index`, from 0 within
-      the product; `box`, the four cells of this photo's product box, or none.
+      `owner`, the position of the photo's row; `image`, its path; `image_index`, from 0 within the
+      product; `box`, the four cells of the photo's product box, or none.
     """
     cells = texts["image"].combine_chunks()
     listed = pc.split_pattern(cells, SEPARATOR)
@@ -186,14 +186,14 @@ def photos_of(texts: pa.Table) -> pa.Table:
 
 
 def rejects_of(texts: pa.Table, which: np.ndarray, reason: str) -> list[Reject]:
-    """The rows that are left out for one reason; `which` is bool [R]."""
+    """Return rejects with one reason for the rows selected by `which`, bool [R]."""
     left_out = texts.filter(pa.array(which)).select(["number", "product_id", "image"]).to_pylist()
     return [(row["number"], row["product_id"], row["image"], reason) for row in left_out]
 
 
 def category_names(schema: Schema, category: pa.ChunkedArray) -> pa.Array:
-    """The names of categories by position, "" for -1."""
-    names = np.array([*schema[schema.category].values, ""], object)  # -1 is the last
+    """Return the names of categories by position, "" for -1."""
+    names = np.array([*schema[schema.category].values, ""], object)  # -1 selects the last
     return pa.array(names[category.to_numpy()], pa.string())
 
 

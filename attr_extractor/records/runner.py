@@ -1,7 +1,7 @@
-"""Who does the work of a build: processes of this machine, or a cluster by way of Apache Beam.
+"""Runners of build tasks: processes on this machine, or a cluster through Apache Beam.
 
-Both are given the paths of task files. A task's results are files as well, so work that was done
-before a build was interrupted is done.
+Both are given the paths of task files. The results of a task are also files, so finished tasks of
+an interrupted build are not repeated.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from attr_extractor.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
-Work = Callable[[str], None]  # a function of a module, so that other processes can import it
+Work = Callable[[str], None]  # a module-level function, so that other processes can import it
 
 
 class Runner(Protocol):
-    """Does work on each of several task files, in any order."""
+    """A runner that applies a function to each of several task files, in any order."""
 
     def run(self, work: Work, tasks: Sequence[str], name: str) -> None:
-        """Returns when every task is done; `name` is for the progress bar."""
+        """Run `work` on every task and wait for all; `name` is shown in the progress bar."""
 
 
 class Local:
-    """Processes of this machine, started once and used for all the work of a build."""
+    """Processes on this machine, started once and used for all tasks of a build."""
 
     def __init__(self, num_workers: int):
-        # spawned, not forked: a process that has loaded TensorFlow must not be forked
+        # spawn, because a process that has loaded TensorFlow must not be forked
         self._pool = ProcessPoolExecutor(
             max(1, num_workers), get_context("spawn"), initializer=_leave_with_the_parent
         )
@@ -47,8 +47,8 @@ class Local:
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, work: Work, tasks: Sequence[str], name: str) -> None:
-        """See `Runner`; raises InputError where a process was killed."""
-        goes_on = "the same command goes on where this one stopped, "
+        """See `Runner`; raises InputError if a worker process was killed."""
+        goes_on = "rerun the command to resume; "
         done = self.map(work, tasks, name, goes_on)
         for _ in tqdm(done, total=len(tasks), desc=name, unit="task"):
             pass
@@ -56,23 +56,23 @@ class Local:
     def map(
         self, work: Callable[[T], R], tasks: Sequence[T], name: str, advice: str = ""
     ) -> Iterator[R]:
-        """The results of work on each task, in order; raises as `run`, with some advice."""
+        """Yield the results of `work` per task, in order; raises as `run` does, with `advice`."""
         try:
             yield from self._pool.map(work, tasks)
         except BrokenProcessPool as error:
             raise InputError(
-                f"{name}: a process was killed, perhaps for want of memory; {advice}"
+                f"{name}: a worker process was killed, perhaps out of memory; {advice}"
                 "--num_workers=1 needs less memory"
             ) from error
 
 
 def _is_no_bad_input(record: logging.LogRecord) -> bool:
-    """Whether a line of Beam's log is to be written: bad input is raised and needs no traceback."""
+    """Return whether to log a record of Beam; bad input is raised and needs no traceback."""
     return not (record.exc_info and isinstance(record.exc_info[1], InputError))
 
 
 def _leave_with_the_parent() -> None:
-    """Ends this process when the one that started it was killed; it would wait for ever."""
+    """Exit this process if its parent is killed; otherwise it would wait forever."""
 
     def wait() -> None:
         parent = parent_process()
@@ -84,17 +84,17 @@ def _leave_with_the_parent() -> None:
 
 
 class Beam:
-    """Workers that Apache Beam finds: a cluster, or threads of this machine where none is named.
+    """Workers of Apache Beam: a cluster, or by default threads on this machine.
 
-    They need this package and must reach the records folder, the photos and the table's place by
-    the same paths.
+    Workers need this package, and must reach the records folder, the photos and the table by the
+    same paths.
     """
 
     def __init__(self, arguments: Sequence[str] = ()):
-        """Takes Beam's own flags, such as `--runner=FlinkRunner`.
+        """Create a runner from Beam's own flags, such as `--runner=FlinkRunner`.
 
         Raises:
-          InputError: Apache Beam is not installed, or does not know a flag's value.
+          InputError: if Apache Beam is not installed, or a flag is invalid.
         """
         try:
             import apache_beam as beam
@@ -105,19 +105,19 @@ class Beam:
             ) from error
         for argument in arguments:
             if not argument.startswith("--"):
-                raise InputError(f"--beam={argument}: a flag of Beam begins with --, too")
+                raise InputError(f"--beam={argument}: Beam flags must start with --")
         logging.getLogger("apache_beam.runners.common").addFilter(_is_no_bad_input)
         self._options = PipelineOptions(list(arguments))
         try:
             beam.Pipeline(options=self._options)
-        except ValueError as error:  # what the flags say can be run by nobody
+        except ValueError as error:  # no runner for these flags
             raise InputError(f"--beam={' '.join(arguments)}: {error}") from error
 
     def __enter__(self) -> Beam:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """A pipeline of its own does each kind of work; nothing is left to close."""
+        """Do nothing: every call of `run` opens and closes its own pipeline."""
 
     def run(self, work: Work, tasks: Sequence[str], name: str) -> None:
         """See `Runner`."""
@@ -127,5 +127,5 @@ class Beam:
             return
         with beam.Pipeline(options=self._options) as pipeline:
             created = pipeline | "tasks" >> beam.Create(list(tasks))
-            # without a shuffle one worker would do all that it creates
+            # without a reshuffle one worker would run all the tasks that it creates
             _ = created | "spread" >> beam.Reshuffle() | name >> beam.Map(work)

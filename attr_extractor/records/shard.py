@@ -1,4 +1,4 @@
-"""One shard, written whole from its task file: photos in, a TFRecord file and its index out."""
+"""Write one shard atomically from its task file: a TFRecord file of photos and its index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attr_extractor import files, labels, storage
 from attr_extractor.catalogue import photos
 from attr_extractor.records import digests, example, index, near_duplicates, rows
 
-COLUMNS = pa.schema(  # of a task: one row per photo, in the order of the records
+COLUMNS = pa.schema(  # of a task: one row per photo, in record order
     [
         ("product_id", pa.string()),
         ("group", pa.string()),
@@ -33,21 +33,21 @@ _KEY = b"attr_extractor"
 
 @dataclass(frozen=True)
 class Task:
-    """Where a shard goes and how its photos are stored."""
+    """Destination of a shard, and how its photos are stored."""
 
     records: str
     shard: str  # file name
     image_root: str
     image_size: int
     fingerprint: str
-    sizes: List[int]  # values of each attribute
+    sizes: List[int]  # number of values per attribute
 
 
 def plan(path: str, task: Task, listed: pa.Table) -> bool:
-    """Writes the task file of a shard, or returns False where the shard is there already.
+    """Write the task file of a shard, or return False if the shard already exists.
 
     Args:
-      path: of the task file.
+      path: path of the task file.
       listed: the shard's photos, COLUMNS.
     """
     listed = listed.cast(COLUMNS).combine_chunks()
@@ -62,10 +62,10 @@ def plan(path: str, task: Task, listed: pa.Table) -> bool:
 
 
 def write(task_path: str) -> None:
-    """Writes the shard of a task file, then its index.
+    """Write the shard of a task file, then its index.
 
     Raises:
-      InputError: the shard cannot be written, a full disk among the reasons.
+      InputError: if the shard cannot be written, for example because the disk is full.
     """
     listed = files.read_table(task_path)
     content = json.loads(listed.schema.metadata[_KEY])
@@ -110,12 +110,17 @@ def write(task_path: str) -> None:
 
 
 def labels_digest(codes: bytes) -> bytes:
-    """8 bytes that stand for a photo's labels, int8[V] as bytes."""
+    """Return the 8-byte digest of a photo's labels, int8[V] as bytes."""
     return hashlib.blake2b(codes, digest_size=8).digest()
 
 
 def counts(codes: Sequence[bytes], sizes: Sequence[int]) -> dict[str, list]:
-    """`present` and `states` of a shard from the labels of its photos, int8[V] as bytes each."""
+    """Count `present` and `states` of a shard.
+
+    Args:
+      codes: labels of every photo, int8[V] as bytes.
+      sizes: number of values per attribute.
+    """
     table = np.frombuffer(b"".join(codes), np.int8).reshape(len(codes), sum(sizes))
     return {
         "present": (table == labels.PRESENT).sum(axis=0).tolist(),
@@ -124,7 +129,7 @@ def counts(codes: Sequence[bytes], sizes: Sequence[int]) -> dict[str, list]:
 
 
 def _facts(photo: photos.StoredPhoto, data: bytes) -> dict[str, Any]:
-    """What the index says of a photo."""
+    """Return the index columns of a photo."""
     names = ("height", "width", "raw_height", "raw_width", "format")
     return {
         **{name: getattr(photo, name) for name in names},
@@ -134,7 +139,7 @@ def _facts(photo: photos.StoredPhoto, data: bytes) -> dict[str, Any]:
 
 
 def _digest(task: Task, listed: pa.Table) -> str:
-    """What a shard is made of: its photos, their labels and how they are stored."""
+    """Return the digest of a shard's inputs: its photos, their labels and how they are stored."""
     policy = [task.image_size, photos.JPEG_QUALITY, task.fingerprint]
     digest = hashlib.blake2b(json.dumps(policy).encode(), digest_size=16)
     for column in listed.columns:

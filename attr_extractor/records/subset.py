@@ -1,8 +1,8 @@
-"""Records with a part of the training products, for learning curves.
+"""Records with a fraction of the training products, for learning curves.
 
-Whether a product is kept is a hash of its group, so a smaller part lies within a larger one, and
-sellers, where they are the groups, come and go whole. Photos are copied as they are stored, shard
-by shard; validation is whole, and there is no test split: one measures on that of the whole.
+A product is kept according to a hash of its group, so a smaller fraction is a subset of a larger
+one, and all products of a group are kept or dropped together. Stored photos are copied, shard by
+shard. The validation split is complete. There is no test split: use that of the full records.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from attr_extractor.records.manifest import FILE, Manifest
 
 
 def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
-    """Writes the part, or what is not written of it yet.
+    """Write the subset, or resume writing it.
 
     Args:
-      fraction: the share of groups that is kept, above 0 and below 1.
+      fraction: fraction of groups to keep, between 0 and 1, exclusive.
 
     Raises:
-      InputError: no finished records there, a fraction out of range, or an output folder with
-        something else.
+      InputError: if there are no finished records, the fraction is out of range, or the output
+        folder contains something else.
     """
     if not 0 < fraction < 1:
-        raise InputError(f"a fraction of {fraction:g}: it must lie above 0 and below 1")
+        raise InputError(f"fraction {fraction:g}: must be above 0 and below 1")
     records, output = str(records), str(output)
     whole = Manifest.read(records)
     made_of = f"{fraction!r} of {whole.digest}"
@@ -39,7 +39,7 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
         found = Manifest.read(output)
         for held in found.splits["train"].shards:
             if index.require_facts(output, held.name).made_of != made_of:
-                raise InputError(f"{output}: holds other records; name another folder")
+                raise InputError(f"{output}: contains other records; use another folder")
         return found
     storage.make_folder(storage.join(output, index.FOLDER))
     facts: dict[str, dict[str, index.Facts]] = {split: {} for split in SPLITS}
@@ -50,7 +50,7 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
                 facts[split][held.name] = of_shard
     splits = {split: split_of(whole.schema, facts[split]) for split in SPLITS}
     if not splits["train"].photos:
-        raise InputError(f"{records}: a share of {fraction:g} of its training products is none")
+        raise InputError(f"{records}: a fraction of {fraction:g} contains no training product")
     products, photos = (sum(getattr(s, k) for s in splits.values()) for k in ("products", "photos"))
     part = whole.model_copy(
         update={
@@ -62,13 +62,13 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
         }
     )
     part.write(output)
-    return Manifest.read(output)  # a copy would carry the digest of the whole
+    return Manifest.read(output)  # model_copy would keep the cached digest of the full records
 
 
 def _copy(
     whole: Manifest, records: str, output: str, name: str, share: float, made_of: str
 ) -> index.Facts:
-    """Writes what is kept of a shard and its index, unless that was done before."""
+    """Write the kept Examples of a shard and its index, unless that was done before."""
     there = index.read_facts(output, name)
     if there is not None and there.made_of == made_of:
         return there

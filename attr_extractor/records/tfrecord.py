@@ -1,8 +1,8 @@
-"""A TFRecord file read in spite of damage: which record is broken, and those behind it.
+"""A TFRecord reader that tolerates damage: it reports broken records and reads the ones after.
 
-A record is the length of its data (8 bytes, little-endian) and the length's checksum (4), then the
-data and its checksum (4). TensorFlow verifies both, but gives up at the first that is wrong, and
-takes a file that ends within a length for whole.
+A record is the length of its data (8 bytes, little-endian), the checksum of the length (4 bytes),
+the data, and the checksum of the data (4 bytes). TensorFlow verifies both checksums, but stops at
+the first error, and accepts a file that is truncated within a length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from attr_extractor import storage
 
-_BATCH = 64  # records that TensorFlow hands over at a time
+_BATCH = 64  # records read per call
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 
@@ -25,22 +25,22 @@ _CHECKSUM = struct.Struct("<I")
 class Record(NamedTuple):
     """One record of a file."""
 
-    offset: int  # where it begins, bytes
+    offset: int  # start in the file, bytes
     data: bytes
-    broken: str  # why the data cannot be trusted; "" where it can
+    broken: str  # why the data is invalid; "" if valid
 
 
 def read(path: str) -> Iterator[Record]:
-    """The records of a file, both checksums of each verified.
+    """Yield the records of a file, with both checksums verified.
 
-    After a broken length, or where the file ends too early, nothing follows: where the next
-    record begins is not known.
+    Reading ends after a broken length or a truncated record, because the start of the next record
+    is then unknown.
 
     Raises:
-      tf.errors.OpError: the file cannot be read.
+      tf.errors.OpError: if the file cannot be read.
     """
     offset = 0
-    with contextlib.suppress(tf.errors.DataLossError):  # what is left is read by hand
+    with contextlib.suppress(tf.errors.DataLossError):  # the rest is read in Python
         for batch in tf.data.TFRecordDataset(path).batch(_BATCH).as_numpy_iterator():
             for data in batch:
                 yield Record(offset, data, "")
@@ -50,7 +50,7 @@ def read(path: str) -> Iterator[Record]:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum: CRC-32C, rotated right by 15 bits, plus a constant. About 10 MiB a second."""
+    """Return the checksum: CRC-32C, rotated right by 15 bits, plus a constant. About 10 MiB/s."""
     crc, table = 0xFFFFFFFF, _crc_table()
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
@@ -69,7 +69,7 @@ def _read_by_hand(path: str, offset: int) -> Iterator[Record]:
                 return
             length, checksum = _HEADER.unpack(header)
             if checksum != masked_crc32c(header[:8]):
-                wrong = "the checksum of its length is wrong, so what follows cannot be found"
+                wrong = "the checksum of its length is wrong, so later records cannot be found"
                 yield Record(offset, b"", wrong)
                 return
             end = offset + _HEADER.size + length + _CHECKSUM.size
@@ -87,5 +87,5 @@ def _read_by_hand(path: str, offset: int) -> Iterator[Record]:
 def _crc_table() -> list[int]:
     table = list(range(256))
     for _ in range(8):
-        table = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in table]  # Castagnoli's
+        table = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in table]  # Castagnoli
     return table

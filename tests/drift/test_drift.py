@@ -85,7 +85,7 @@ def test_another_mix_of_labels_is_told_with_the_values_that_are_gone(held_agains
     found = held_against(rows, parts=("labels",))
     assert told(found) == {"labels color values": "drifted"}
     line = line_of(found, "color", "values")
-    assert "blue" in line and "100.0 %" in line and "gone: red, green" in line
+    assert "blue" in line and "100.0 %" in line and "absent from the delivery: red, green" in line
     assert found["photos_looked_at"] == 0  # labels alone need no photo
 
 
@@ -246,15 +246,15 @@ def test_a_schema_with_other_column_names_reads_the_delivery(built, tmp_path):
 
 def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
     table, out = write_table(tmp_path / "t.csv", rows_of(built)), tmp_path / "out"
-    with pytest.raises(InputError, match="no manifest.json there"):
+    with pytest.raises(InputError, match="no manifest.json found"):
         drift.drift(table, tmp_path, out)
-    with pytest.raises(InputError, match="--parts=scores: needs the exported model"):
+    with pytest.raises(InputError, match="--parts=scores: requires an exported model"):
         drift.drift(table, built.records, out, options=Options(parts=("scores",)))
     with pytest.raises(InputError, match="there is no split 'tests'; did you mean 'test'"):
         drift.drift(table, built.records, out, options=Options(split="tests"))
     for wrong, words in (
         ({"parts": ("lables",)}, "did you mean 'labels'"),
-        ({"auc": 0.3}, "--auc=0.3: a number above 0.5"),
+        ({"auc": 0.3}, "--auc=0.3: must be above 0.5"),
         ({"psi": float("nan")}, "--psi=nan"),
         ({"sample": 0}, "--sample=0"),
     ):
@@ -272,7 +272,7 @@ def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
         ("{header}\n1,p\n", "line 2: "),
         (
             "{header}\n1,p,no_such,x,unknown value,\n",
-            "line 2: 'no_such' is no attribute",
+            "line 2: 'no_such' is not an attribute",
         ),
         ('{header}\n1,p,"x', "line 2: "),
     ],
@@ -292,7 +292,7 @@ def test_bad_input_is_said_in_one_line(built, tmp_path):
     table = write_table(tmp_path / "t.csv", rows_of(built))
     flags = (f"--records={built.records}", f"--output_dir={tmp_path / 'out'}")
     found = run_tool("drift", f"--catalogue={table}", *flags)  # photos are elsewhere
-    require_bad_input(found, "of 120 photos none could be read; is --image_root right?")
+    require_bad_input(found, "none of 120 photos could be read; check --image_root")
     empty = tmp_path / "empty.csv"
     empty.write_text(table.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
     require_bad_input(run_tool("drift", f"--catalogue={empty}", *flags), "a header and no rows")
@@ -304,7 +304,7 @@ def test_the_exit_code_says_whether_anything_drifted(built, tmp_path):
     same = write_table(tmp_path / "same.csv", rows)
     found = run_tool("drift", f"--catalogue={same}", *flags, f"--output_dir={tmp_path / 'a'}")
     assert found.returncode == 0, found.stderr
-    assert "comparisons 0 drifted" in found.stdout and "a/drift.html" in found.stdout
+    assert "comparisons, 0 drifted" in found.stdout and "a/drift.html" in found.stdout
     jeans = write_table(tmp_path / "jeans.csv", [r for r in rows if r["category"] == "jeans"])
     found = run_tool("drift", f"--catalogue={jeans}", *flags, f"--output_dir={tmp_path / 'b'}")
     assert found.returncode == 1 and "Traceback" not in found.stderr
@@ -378,7 +378,7 @@ def test_the_model_must_be_that_of_the_records(exported, tmp_path):
         described.write_text(json.dumps({**changed, "digest": digest}), encoding="utf-8")
 
     describe(photo_short_side=48)
-    with pytest.raises(InputError, match="short side of 48, the records' have 64"):
+    with pytest.raises(InputError, match="short side of 48, but the records have 64"):
         drift.drift(*arguments)
     describe(fingerprint=other.fingerprint)
     other.write(model / "1" / "assets" / "schema.yaml")

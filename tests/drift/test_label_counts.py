@@ -66,7 +66,7 @@ def test_rows_that_a_build_leaves_out_are_left_out_and_unknown_values_are_named(
 
 def test_a_table_of_which_no_row_can_be_used_is_bad_input(schema, tmp_path):
     path = write_table(tmp_path / "t.csv", [row("a", ""), row("b", "")])
-    with pytest.raises(InputError, match="no row of 2 can be used: no image named"):
+    with pytest.raises(InputError, match="none of 2 rows can be used: no image named"):
         read(path, schema)
 
 

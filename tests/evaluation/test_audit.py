@@ -405,7 +405,7 @@ def test_a_run_without_its_records_is_said_in_one_line_and_leaves_nothing(traine
     origin = origin.replace(str(trained.records.resolve()), str(moved))
     (run / "records.json").write_text(origin, encoding="utf-8")
     result = run_tool("audit_labels", f"--run_dir={run}", f"--output={tmp_path / 'audit.csv'}")
-    require_bad_input(result, f"{moved}: no manifest.json there")
+    require_bad_input(result, f"{moved}: no manifest.json found")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -101,7 +101,9 @@ def test_an_address_below_the_bucket_will_do_and_any_other_is_outside(
 
 def test_a_bucket_of_something_else_is_refused(places, schema: Schema):
     table, _ = tables(places, [row("p", "1_0.jpg")], "table.csv")
-    with pytest.raises(InputError, match=r"shop: the output folder holds '.*', which no build has"):
+    with pytest.raises(
+        InputError, match=r"shop: the output folder contains '.*', which no build has"
+    ):
         builder.build(table, schema, places[1], places[0], OPTIONS, InProcess())
     shutil.rmtree(places[0])
     with pytest.raises(InputError, match="the catalogue does not exist"):

@@ -58,7 +58,7 @@ def test_records_of_another_schema_than_the_manifest_names(copy: Copy, schema: S
 
 def test_a_fingerprint_that_is_not_the_schema_s(copy: Copy, schema: Schema):
     copy.edit(lambda m: m.update(fingerprint="0" * 16))
-    text = "its fingerprint is 0000000000000000, that of its schema"
+    text = "its fingerprint is 0000000000000000, but the fingerprint of its schema is"
     assert copy.found() == [f"manifest.json: {text} {schema.fingerprint}"]
 
 
@@ -72,7 +72,7 @@ COUNTS = {
         lambda m: m["splits"]["train"].update(photos=7),
         [
             r"manifest.json: records: the split train says 7, found \d+",
-            r"manifest.json: photos written: it says 132, found \d+",
+            r"manifest.json: photos written: the manifest says 132, found \d+",
         ],
     ),
     "products": (
@@ -93,11 +93,11 @@ COUNTS = {
     ),
     "rows": (
         lambda m: m["rows"].update(read=121),
-        [r"manifest.json: rows read: it says 121, found 120"],
+        [r"manifest.json: rows read: the manifest says 121, found 120"],
     ),
     "near duplicates": (
         lambda m: m["near_duplicates"].update(test=500),
-        [r"manifest.json: near duplicates of test: it says 500, found \d+"],
+        [r"manifest.json: near duplicates of test: the manifest says 500, found \d+"],
     ),
 }
 
@@ -127,8 +127,8 @@ def test_a_shard_under_another_split_or_named_twice(copy: Copy):
 
     copy.edit(move)
     found = copy.found()
-    assert f"{SHARD}: manifest.json has it under validation" in found
-    assert found[0] == f"manifest.json: it names {SHARD} 2 times"
+    assert f"{SHARD}: manifest.json lists it under validation" in found
+    assert found[0] == f"manifest.json: it lists {SHARD} 2 times"
 
 
 def test_files_that_the_manifest_does_not_name(copy: Copy):
@@ -137,10 +137,10 @@ def test_files_that_the_manifest_does_not_name(copy: Copy):
     (copy.folder / "notes.txt").touch()
     (copy.folder / "work").mkdir()
     assert copy.found() == [
-        "manifest.json.tmp: manifest.json does not name it",
-        "train-00003-of-00004.tfrecord: manifest.json does not name it",
-        "work: an unfinished build; the same command goes on where it stopped",
-        "index/old.parquet: manifest.json does not name it",
+        "manifest.json.tmp: not listed in manifest.json",
+        "train-00003-of-00004.tfrecord: not listed in manifest.json",
+        "work: an unfinished build; rerun the build command to resume it",
+        "index/old.parquet: not listed in manifest.json",
     ]
 
 
@@ -190,7 +190,7 @@ def test_records_in_a_bucket_are_read_where_they_are(copy: Copy):
 
 
 def test_no_finished_records_are_bad_input(copy: Copy, tmp_path: Path):
-    with pytest.raises(InputError, match=r"nowhere: no manifest.json there"):
+    with pytest.raises(InputError, match=r"nowhere: no manifest.json found"):
         check.check(tmp_path / "nowhere")
     (copy.folder / "work").mkdir()
     copy.manifest.rename(copy.folder / "work" / "manifest.json")
@@ -216,4 +216,4 @@ def test_the_program_ends_with_0_where_all_is_whole_and_with_2_where_nothing_is(
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{check.check(built.records)}\n"  # in one process, not in two
     result = run_tool("check_records", f"--records={tmp_path}")
-    require_bad_input(result, str(tmp_path), "no manifest.json there")
+    require_bad_input(result, str(tmp_path), "no manifest.json found")

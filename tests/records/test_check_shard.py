@@ -46,7 +46,7 @@ def test_a_flipped_bit_of_a_length_and_another_broken_shard(copy: Copy, byte: in
     copy.flip(copy.offset(5) + byte)
     copy.flip(30, OTHER)
     assert copy.found() == [
-        f"{first}the checksum of its length is wrong, so what follows cannot be found",
+        f"{first}the checksum of its length is wrong, so later records cannot be found",
         f"{SHARD}: records: manifest.json says {count}, found 6",
         f"{second}{WRONG_DATA}",
     ]
@@ -96,8 +96,8 @@ def test_two_records_that_are_each_in_the_place_of_the_other(copy: Copy):
     examples[2:4] = examples[3], examples[2]
     copy.write(examples)
     assert copy.found() == [
-        f"{copy.at(2)}is {b}, its index has {a} here",
-        f"{copy.at(3)}is {a}, its index has {b} here",
+        f"{copy.at(2)}is {b}, but its index lists {a} here",
+        f"{copy.at(3)}is {a}, but its index lists {b} here",
     ]
 
 
@@ -113,15 +113,15 @@ def test_another_photo_of_the_same_product(copy: Copy):
 CHANGES = {
     "labels": (
         lambda e: {"labels": bytes(b ^ 1 if b < 2 else b for b in e["labels"])},
-        ["its labels are not those of its index"],
+        ["its labels differ from those in its index"],
     ),
     "a label that is none": (
         lambda e: {"labels": e["labels"][:-1] + b"\xfb"},
-        ["has the label -5, not -1, 0 or 1", "its labels are not those of its index"],
+        ["has the label -5, not -1, 0 or 1", "its labels differ from those in its index"],
     ),
     "a label too many": (
         lambda e: {"labels": e["labels"] + b"\0"},
-        ["has 12 labels, the schema has 11 values", "its labels are not those of its index"],
+        ["has 12 labels, the schema has 11 values", "its labels differ from those in its index"],
     ),
     "a height": (
         lambda e: {"image_height": 5},
@@ -134,7 +134,7 @@ CHANGES = {
         lambda e: {"image_encoded": jpeg(9, 8)},
         ["its photo has 8 x 9 pixels, image/height x image/width says {h} x {w}"],
     ),
-    "a PNG": (lambda e: {"image_encoded": jpeg(9, 8, form="PNG")}, ["its photo is no JPEG"]),
+    "a PNG": (lambda e: {"image_encoded": jpeg(9, 8, form="PNG")}, ["its photo is not a JPEG"]),
     "a grey photo": (
         lambda e: {"image_encoded": jpeg(e["image/width"], e["image/height"], "L")},
         ["its photo has 1 channels, not 3"],
@@ -143,7 +143,7 @@ CHANGES = {
         lambda e: {"image_encoded": e["image/encoded"][:-200]},
         ["its photo cannot be decoded: "],
     ),
-    "no photo": (lambda e: {"image_encoded": b""}, ["its photo is no JPEG"]),
+    "no photo": (lambda e: {"image_encoded": b""}, ["its photo is not a JPEG"]),
 }
 
 
@@ -181,11 +181,11 @@ def test_a_record_that_is_not_an_example_of_ours(copy: Copy):
         5: serialize({**e[5], "more": 1}),
     }
     expected = {
-        1: "is no tf.train.Example",
+        1: "is not a tf.train.Example",
         2: "has the features ['image/encoded', 'image/height', 'image/index', 'image/width', "
         "'product_id'], not [",
-        3: "its feature 'image/index' is not one value of int64_list",
-        4: "its feature 'image/index' is not one value of int64_list",
+        3: "its feature 'image/index' is not a single value of int64_list",
+        4: "its feature 'image/index' is not a single value of int64_list",
         5: "has the features ['image/encoded', 'image/height', 'image/index', 'image/width', "
         "'labels', 'more', 'product_id'], not [",
     }
@@ -227,10 +227,10 @@ def test_an_index_that_is_missing_or_none_is_named_and_the_records_are_still_rea
     path.write_bytes(whole[:-9])
     require("not a readable Parquet file")
     pq.write_table(bare, path)
-    require("not one that a build has written")
+    require("not an index written by a build")
     facts = pa.table({"a": [1]}).replace_schema_metadata({"attr_extractor": "{}"})
     pq.write_table(facts, path)
-    require("not one that a build has written")
+    require("not an index written by a build")
 
 
 def test_the_index_of_another_shard(copy: Copy):

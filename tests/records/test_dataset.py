@@ -237,7 +237,10 @@ def test_the_examples_of_a_shard_are_those_of_its_index_or_bad_input(built):
     assert [e.SerializeToString(deterministic=True) for e in found] == raw
     for listed, words in (
         (products[:-1], f"record {len(products) - 1} is not the product"),
-        ([*products, "more"], f"it has {len(products)} records, its index {len(products) + 1}"),
+        (
+            [*products, "more"],
+            f"it has {len(products)} records, but its index has {len(products) + 1}",
+        ),
         ([products[0], "other", *products[2:]], "record 1 is not the product"),
     ):
         with pytest.raises(InputError, match=words):

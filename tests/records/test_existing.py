@@ -36,7 +36,7 @@ def test_a_folder_with_foreign_files_is_refused_and_left_as_it_was(
     path = tmp_path / "records" / foreign
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(InputError, match=f"holds '{foreign.split('/')[0]}', which no build"):
+    with pytest.raises(InputError, match=f"contains '{foreign.split('/')[0]}', which no build"):
         build(tmp_path, small_shop(tmp_path, 3), schema)
     assert contents(tmp_path / "records") == {foreign: b"mine"}
 

@@ -100,9 +100,12 @@ def test_a_manifest_nested_too_deeply_is_one_line(records: Path):
         (lambda m: m["splits"]["train"].update(photos=1_000_000), "has 1,000,000 photos"),
         (lambda m: m["splits"]["train"].update(photos=-1), "greater than or equal to 0"),
         (lambda m: m["splits"]["train"].update(photos=10**30), "splits.train.photos"),
-        (lambda m: m["splits"]["train"]["labels"].clear(), "other attributes"),
-        (lambda m: m["splits"]["test"]["labels"]["color"]["present"].clear(), "other values of co"),
-        (lambda m: m["splits"]["test"]["labels"]["color"].update(missing=9999), "another number"),
+        (lambda m: m["splits"]["train"]["labels"].clear(), "attributes other than the schema's"),
+        (
+            lambda m: m["splits"]["test"]["labels"]["color"]["present"].clear(),
+            "values of color other",
+        ),
+        (lambda m: m["splits"]["test"]["labels"]["color"].update(missing=9999), "another sum"),
         (lambda m: m["splits"].pop("validation"), "its splits are ['train', 'test']"),
         (lambda m: m["splits"].update(extra=m["splits"]["test"]), "its splits are"),
         (lambda m: m["image_policy"].pop("short_side"), "image_policy: short_side: this key"),
@@ -146,7 +149,9 @@ def test_a_manifest_whose_schema_was_edited_is_refused(records: Path):
 
 def test_a_split_is_named_with_those_there_are(records: Path):
     manifest = Manifest.read(records)
-    with pytest.raises(InputError, match=r"'vaildation'; did you mean 'validation'\?; there are"):
+    with pytest.raises(
+        InputError, match=r"'vaildation'; did you mean 'validation'\?; the splits are"
+    ):
         manifest.split("vaildation")
 
     def take_all(content: dict) -> None:

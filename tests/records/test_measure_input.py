@@ -105,7 +105,7 @@ def test_a_ratio_is_the_median_over_rounds(built, monkeypatch):
     ("ours", "reading", "bottleneck"),
     [
         (950, 50_000, "decoding and resizing the photos"),
-        (700, 50_000, "what this pipeline does besides decoding"),
+        (700, 50_000, "overhead of this pipeline beyond decoding"),
         (700, 900, "reading the shards"),
     ],
 )

@@ -147,7 +147,7 @@ def test_any_spelling_can_be_pasted(schema: Schema, spelling: str):
 def test_unknown_values_near_none_are_candidates_with_their_cells(page: Page):
     assert page.cells("unknown", EVIL) == ["2"]
     assert page.cells("unknown", "zzzz") == ["1"]
-    assert "9 cells hold a value" in page.texts["unknown"]
+    assert "9 cells contain a value" in page.texts["unknown"]
 
 
 def test_contradictions_are_told_by_kind_attribute_and_cell(page: Page):
@@ -240,7 +240,7 @@ def test_where_bytes_are_short_the_rarest_values_are_shown(
 def test_a_limit_on_photos_read_is_kept_and_said(given: list, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(report_photos, "MOST_READ", 5)
     assert report_photos.choose(*given[:2], given[3], given[6]).read == 5
-    assert "from the first 5 photos" in report.render(*given)
+    assert "Only the first 5 photos" in report.render(*given)
 
 
 def test_duplicates_count_photos_and_products(page: Page, given: list):

@@ -52,7 +52,7 @@ def test_bad_input_found_by_a_worker_is_bad_input_here(tmp_path: Path):
 def test_a_killed_worker_is_one_line_that_says_what_to_do(tmp_path: Path):
     with runner.Local(1) as local, pytest.raises(InputError) as caught:
         local.run(runpy.run_path, scripts(tmp_path, "pass", DIE, "pass"), "writing shards")
-    for words in ("writing shards: a process was killed", "goes on where", "--num_workers=1"):
+    for words in ("writing shards: a worker process was killed", "to resume", "--num_workers=1"):
         assert words in str(caught.value)
 
 

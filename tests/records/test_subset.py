@@ -85,7 +85,7 @@ def test_a_second_call_writes_nothing_and_an_interrupted_one_goes_on(built, tmp_
     assert subset.write(built.records, 0.5, part) == first
     assert [path.stat().st_mtime_ns for path in files][1:] == before[1:]
     assert subset.write(built.records, 0.5, part) == first
-    with pytest.raises(InputError, match="other records; name another folder"):
+    with pytest.raises(InputError, match="other records; use another folder"):
         subset.write(built.records, 0.25, part)
 
 
@@ -93,5 +93,5 @@ def test_a_share_that_is_none_or_all_is_bad_input(built, tmp_path):
     for fraction in (0.0, 1.0):
         with pytest.raises(InputError, match="above 0 and below 1"):
             subset.write(built.records, fraction, tmp_path / "part")
-    with pytest.raises(InputError, match="is none"):
+    with pytest.raises(InputError, match="contains no training product"):
         subset.write(built.records, 1e-9, tmp_path / "part")
