@@ -73,7 +73,7 @@ def export(
         file.require_same(SCHEMA, schema.fingerprint, "schema")
         job = {"queue": file.facts()[QUEUE], "set_of_outputs": jobs.names(outputs)}
         folder = jobs.folder_of(outputs["--output"])
-        found = jobs.left_or_new(outputs, job, f"{folder}: holds a half-done export")
+        found = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished export")
         if log is not None and found is None:
             jobs.begin(folder, job)
         summary = Summary()
