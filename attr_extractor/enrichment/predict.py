@@ -37,7 +37,7 @@ from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
 
 ROWS_PER_PART = 2048
-BATCHES_FILLED = 8  # 256 rows per call of `fill`, whose cost per call exceeds that per row
+BATCHES_FILLED = 8  # per call of `fill` (256 rows), to reduce its overhead per call
 
 
 @dataclass(frozen=True)

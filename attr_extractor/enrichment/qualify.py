@@ -49,10 +49,11 @@ def qualify(
       escape_formulas: see `csv_rows.write_csv`.
 
     Returns:
-      The content of quality.json: `rows`, `cells`; figures as of `_groups` in `all`, and per name
-      in `attributes`, `categories` and `sellers` (the worst MOST_SELLERS; `sellers_left_out` counts
-      the others); `pairs`, the MOST_PAIRS most frequent pairs of contradicted and proposed value;
-      `thresholds`, see `fill_costs.costs`, None without a run.
+      The content of quality.json: `rows`, `cells`; `all`, the figures of all cells (for the keys
+      see `_groups`), and the same per name in `attributes`, `categories` and `sellers` (the worst
+      MOST_SELLERS; `sellers_left_out` counts the others); `pairs`, the MOST_PAIRS most frequent
+      pairs of contradicted and proposed value; `thresholds`, see `fill_costs.costs`, None without
+      a run.
 
     Raises:
       InputError: if an input cannot be used, or if the folder is not empty.

@@ -30,9 +30,9 @@ def photo_of(image: str, box: str, index: int) -> tuple[str, photos.Box | None]:
 
 
 class Photos:
-    """Photos below an image root; files outside the root raise PhotoError.
+    """Photos below an image root, which may be in a bucket.
 
-    The root may be in a bucket.
+    A photo that is unreadable or outside the root raises PhotoError.
     """
 
     def __init__(self, image_root: str | Path):
