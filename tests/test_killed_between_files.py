@@ -96,7 +96,7 @@ def test_a_half_done_export_is_not_mixed_with_another(schema, tmp_path):
     with pytest.raises(Killed), killed_at(2):
         export(decisions, catalogue, schema, tmp_path / "a.csv", tmp_path / "log.csv")
     with pytest.raises(
-        InputError, match="half-done export of another set of outputs; finish that one"
+        InputError, match="unfinished export that differs in its set of outputs; finish it"
     ):
         export(decisions, catalogue, schema, tmp_path / "a.csv", tmp_path / "other.csv")
     (tmp_path / "notes.csv").write_text("the user's own")

@@ -300,7 +300,7 @@ def test_thresholds_edited_between_kill_and_resume_are_noticed(
     facts = json.loads(whole)
     facts["thresholds"]["attributes"]["category"]["threshold"] = 1.0
     path.write_text(json.dumps(facts), encoding="utf-8")
-    with pytest.raises(InputError, match=r"model.json: .*export|half-done .* another model"):
+    with pytest.raises(InputError, match=r"model.json: .*export|unfinished .* in its model"):
         filled()
     assert sorted((tmp_path / "out.csv.parts").glob("*.counts.json")) == done
     path.write_bytes(whole)
@@ -319,7 +319,7 @@ def test_cells_carry_the_digest_of_their_model(exported, cells_file, schema):
 
 
 def test_cells_of_another_model_are_refused(exported, other, cells_file, schema, tmp_path):
-    line = r"cells of another model .*predict.py --cells"
+    line = r"written by another model .*predict.py --cells"
     with pytest.raises(InputError, match=line):
         qualify.qualify(cells_file, tmp_path / "out", model=other.model)
     assert not (tmp_path / "out").exists()
@@ -339,7 +339,7 @@ def test_a_run_of_other_weights_than_the_cells_model_is_refused(
     exported, other, run, cells_file, tmp_path
 ):
     evaluate.evaluate(run, split="validation")
-    line = "weights .* are not those of the model that wrote .*name the run"
+    line = "weights .* are not those of the model that wrote .*pass the run"
     for more in ({"model": exported.model}, {"schema": exported.schema_file}):
         with pytest.raises(InputError, match=line):
             qualify.qualify(cells_file, tmp_path / "out", run_dir=other.run, **more)
@@ -364,7 +364,7 @@ def test_cells_without_a_digest_are_taken_with_a_warning(exported, tmp_path, cap
     path = write_cells(tmp_path / "cells.parquet", [cell()])
     with caplog.at_level("WARNING", "absl"):
         qualify.qualify(path, tmp_path / "out", model=exported.model)
-    assert "cells.parquet: does not say which model wrote it" in caplog.text
+    assert "cells.parquet: does not record which model wrote it" in caplog.text
 
 
 def test_damaged_metadata_of_cells_is_bad_input(schema, cells_file, tmp_path):

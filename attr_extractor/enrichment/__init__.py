@@ -1,1 +1,1 @@
-"""What the shop gets out of it: a catalogue filled by the served model."""
+"""Filling a catalogue with an exported model, and reports on the catalogue's quality."""

@@ -1,7 +1,7 @@
-"""cells.parquet: what seller and model say of each cell, one row per table row and attribute.
+"""cells.parquet: seller value and model prediction of each cell, one row per row and attribute.
 
-It is what the catalogue report, the review page and a spreadsheet start from. Attributes that do
-not apply to a product's category have no row. The file's metadata says which model answered.
+It is the input of the catalogue report, the review page and a spreadsheet. Attributes that do not
+apply to a product's category have no row. The file's metadata names the model that predicted.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from attr_extractor import yaml_files
 if TYPE_CHECKING:
     from attr_extractor.serving.model_dir import Facts  # TensorFlow
 
-# what the seller wrote, held against the model
+# cells with a seller's value, compared with the model
 AGREED, CONTRADICTED, DOUBTFUL = "agreed", "contradicted", "doubtful"
-# what the seller left empty
+# empty cells
 FILLED, UNANSWERED = "filled", "unanswered"
-UNSEEN = "unseen"  # either, where no photo could be read
+UNSEEN = "unseen"  # either kind, if no photo was readable
 VERDICTS = (AGREED, CONTRADICTED, DOUBTFUL, FILLED, UNANSWERED, UNSEEN)
 BOX = "box"
 
 SCHEMA = pa.schema(
     [
-        ("row", pa.int64()),  # of the table, from 1
+        ("row", pa.int64()),  # row number in the table, from 1
         ("product_id", pa.string()),
         ("seller", pa.string()),  # the cell of --seller_column, "" without that flag
-        ("category", pa.string()),  # the seller's, in the schema's spelling; "" where it is unknown
+        ("category", pa.string()),  # the seller's, in the schema's spelling; "" if unknown
         ("attribute", pa.string()),
-        ("given", pa.string()),  # seller's known values in the schema's spelling, parted by |
-        ("given_score", pa.float32()),  # the lowest of theirs; null where none is known
-        ("answer", pa.string()),  # values above their thresholds, best first, parted by |
+        ("given", pa.string()),  # seller's known values in the schema's spelling, separated by |
+        ("given_score", pa.float32()),  # lowest score of the given values; null if none is known
+        ("answer", pa.string()),  # values above their thresholds, best first, separated by |
         ("proposed", pa.list_(pa.string())),  # the best allowed values, at most MAX_ANSWERS
-        ("proposed_scores", pa.list_(pa.float32())),  # theirs, best first
+        ("proposed_scores", pa.list_(pa.float32())),  # scores of `proposed`, best first
         ("verdict", pa.dictionary(pa.int32(), pa.string())),
-        ("image", pa.string()),  # the table's cell: paths below the image root, parted by |
-        (BOX, pa.string()),  # the row's product boxes, as `boxes.join` has them; "" without
-        ("error", pa.string()),  # why photos of the row could not be read, "" where all were
+        ("image", pa.string()),  # the table's cell: paths below the image root, separated by |
+        (BOX, pa.string()),  # the row's product boxes, see `boxes.join`; "" without
+        ("error", pa.string()),  # why photos of the row are unreadable, "" if all were read
     ]
 )
-METADATA = b"attr_extractor"  # key of the Parquet file's, for a MadeBy as JSON
+METADATA = b"attr_extractor"  # key in the Parquet metadata; the value is a MadeBy as JSON
 
 
 class MadeBy(yaml_files.Model):
-    """The model whose answers and scores a file of cells holds."""
+    """The model that predicted the answers and scores of a cells file."""
 
-    model: str  # its digest
-    weights: str  # digest of its run's; empty in an older export
+    model: str  # digest of the exported model
+    weights: str  # digest of the run's weights; empty in an older export
     fingerprint: str
     temperatures: Dict[str, float]  # by attribute
 
     @classmethod
     def of(cls, facts: Facts) -> MadeBy:
-        """What a model's description says of it."""
+        """Return the MadeBy of a described model."""
         attributes = facts.thresholds.attributes
         return cls(
             model=facts.digest,
@@ -65,5 +65,5 @@ class MadeBy(yaml_files.Model):
 
     @classmethod
     def metadata(cls, facts: Facts) -> dict[bytes, bytes]:
-        """The metadata of a file; none where an older version exported the model."""
+        """Return the metadata of a cells file; empty if an older version exported the model."""
         return {METADATA: cls.of(facts).model_dump_json().encode()} if facts.digest else {}

@@ -1,7 +1,7 @@
-"""The cells that the model contradicts: the surest of them, and the most frequent pairs of values.
+"""Cells that the model contradicts: the surest cells, and the most frequent pairs of values.
 
-Of a catalogue of any size at most about twice as many cells as are wanted are held, and of pairs no
-more than the schema has.
+Memory is bounded for a catalogue of any size: at most about twice `most` cells are kept, and at
+most as many pairs as the schema has.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import pyarrow.compute as pc
 from attr_extractor.enrichment import cells
 from attr_extractor.schema import SEPARATOR
 
-EXAMPLES = 3  # products of a pair
+EXAMPLES = 3  # example products per pair
 COLUMNS = (
     "row",
     "product_id",
     "seller",
     "category",
     "attribute",
-    "given",  # the seller's values, parted by |
-    "given_score",  # the lowest of theirs
-    "proposed",  # the model's best value that is none of them
+    "given",  # the seller's values, separated by |
+    "given_score",  # lowest score of the given values
+    "proposed",  # the model's best value that the seller did not give
     "proposed_score",
     "image",
 )
@@ -33,7 +33,7 @@ _READ = [name for name in COLUMNS if name != "proposed_score"] + ["answer", "pro
 
 
 class Pair(NamedTuple):
-    """A value that sellers gave and the one that the model sees instead."""
+    """A seller's value and the value that the model predicts instead."""
 
     attribute: str
     given: str
@@ -41,10 +41,10 @@ class Pair(NamedTuple):
 
 
 class Contradictions:
-    """Gathers from batches that `CellsFile` checked.
+    """Contradicted cells, collected from batches that `CellsFile` has checked.
 
     Args:
-      most: how many cells are kept, the surest: of the highest proposed_score - given_score.
+      most: maximum number of cells kept; those with the highest proposed_score - given_score.
     """
 
     def __init__(self, most: int):
@@ -55,7 +55,7 @@ class Contradictions:
         self._held, self._limit = 0, -np.inf
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes the contradicted cells of a batch."""
+        """Add the contradicted cells of a batch."""
         contradicted = pc.equal(batch.column("verdict"), cells.CONTRADICTED)
         table = pa.Table.from_batches([batch]).select(_READ).filter(contradicted)
         rows = table.to_pylist()
@@ -65,24 +65,24 @@ class Contradictions:
         self._keep([row for row in rows if row["sureness"] >= self._limit])
 
     def table(self) -> pa.Table:
-        """The kept cells, the surest first, of equal ones the first of the table: COLUMNS."""
+        """Return the kept cells, columns COLUMNS, the surest first; ties in order of the table."""
         self._prune()
         return self._kept[0].select(COLUMNS) if self._kept else pa.table({n: [] for n in COLUMNS})
 
     def examples(self, pair: Pair) -> list[str]:
-        """Product ids of a pair, the surest first."""
+        """Return example product ids of a pair, the surest first."""
         return [product for _, _, product in self._examples[pair]]
 
     def _judge(self, row: dict[str, Any]) -> None:
-        """Adds proposed, its score and sureness to a cell, and counts its pairs."""
+        """Add `proposed`, `proposed_score` and `sureness` to a cell, and count its pairs."""
         given, answer = row["given"].split(SEPARATOR), row.pop("answer").split(SEPARATOR)
         proposals = zip(row["proposed"], row.pop("proposed_scores"))
-        # none: the seller has listed all that the model proposes
+        # none is left if the seller has listed every value that the model proposes
         best = next((p for p in proposals if p[0] not in given), ("", 0.0))
         row["proposed"], row["proposed_score"] = best
         row["sureness"] = best[1] - (row["given_score"] or 0.0)
         for value in given:
-            if value in answer:  # of several values not every one is contradicted
+            if value in answer:  # one of several values may agree with the model
                 continue
             pair = Pair(row["attribute"], value, best[0])
             self.pairs[pair] += 1
@@ -99,7 +99,7 @@ class Contradictions:
             self._prune()
 
     def _prune(self) -> None:
-        """Orders what is held, and lets go of what is beyond the wanted number."""
+        """Sort the kept cells and drop all but the `most` surest."""
         if not self._kept:
             return
         held = pa.concat_tables(self._kept)

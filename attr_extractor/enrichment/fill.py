@@ -1,7 +1,7 @@
-"""Rows of a table and their scores -> the rows filled, and what seller and model say of each cell.
+"""Fill rows of a table from their scores, and build the table of cells.
 
-What the seller wrote stays as it is. Per attribute `<name>_confidence` and `<name>_source` are
-added, and `error`: why a row's photos could not be read.
+Seller's cells are never changed. Columns `<name>_confidence` and `<name>_source` are added per
+attribute, and `error`: why photos of a row could not be read.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not 
 
 @dataclass(frozen=True)
 class Filled:
-    """A run of rows."""
+    """Filled rows: consecutive rows of the table."""
 
-    columns: dict[str, list[str]]  # by our name, in the order of the header
-    cells: pa.Table  # of the form cells.SCHEMA; empty unless asked for
-    sources: Counter[str]  # cells by source
+    columns: dict[str, list[str]]  # by internal name, in the order of the header
+    cells: pa.Table  # schema cells.SCHEMA; empty without `with_cells`
+    sources: Counter[str]  # number of cells by source
     rows_with_error: int
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What R sellers wrote of an attribute with V_t values."""
+    """The seller's values of one attribute with V_t values, in R rows."""
 
     filled: np.ndarray  # bool [R]
-    values: np.ndarray  # bool [R, V_t], the known ones
+    values: np.ndarray  # bool [R, V_t], the known values
     words: np.ndarray  # str [R], the known values in the schema's spelling
-    score: np.ndarray  # float32 [R], the lowest of theirs, NaN where none is known
+    score: np.ndarray  # float32 [R], lowest score of the known values, NaN if none is known
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a model answers of an attribute, whether it was asked or not."""
+    """The model's answers to one attribute, including cells that the seller filled."""
 
     index: np.ndarray  # int32 [R, K], the answered values, best first
-    kept: np.ndarray  # bool [R, K], which of these there are
+    kept: np.ndarray  # bool [R, K], mask of the valid entries of `index`
     words: np.ndarray  # str [R], "" without an answer
-    score: np.ndarray  # float32 [R], the lowest of theirs, NaN without an answer
+    score: np.ndarray  # float32 [R], lowest score of the answered values, NaN without an answer
 
 
 def header(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, str]:
-    """Our name of every output column -> the name it is written under.
+    """Return the written name of every output column, by internal name.
 
     Args:
-      columns: of the table as it was read with the schema.
+      columns: columns of the table as read with the schema.
 
     Raises:
-      InputError: the table has a column of a name that is added.
+      InputError: if the table already has a column that would be added.
     """
     names = [*columns, *(name for name in schema.names if name not in columns)]
     added = [f"{name}_{what}" for name in schema.names for what in ("confidence", "source")]
@@ -71,13 +71,13 @@ def header(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, 
     for name in [*added, ERROR]:
         if name in written or name in names:
             raise InputError(
-                f"{catalogue}: the column {name!r} is one that the filled table adds; rename it"
+                f"{catalogue}: the column {name!r} clashes with an added output column; rename it"
             )
     return dict(zip(names, written)) | {n: n for n in [*added, ERROR]}
 
 
 class Filler:
-    """Fills rows by one model's post-processing."""
+    """Fills rows with the post-processed answers of one model."""
 
     def __init__(
         self,
@@ -88,15 +88,16 @@ class Filler:
         box: Sequence[str] = (),
         with_cells: bool = True,
     ):
-        """Settings.
+        """Create a filler.
 
         Args:
-          always: answer the best allowed value where none is above its threshold.
-          sure: the score from which on the model contradicts a seller, whose own value has then
-            at most 1 - sure.
-          seller: column whose cells become `seller` in the table of cells.
+          answers: post-processing of the model, with its schema and thresholds.
+          always: answer the best allowed value if none is above its threshold.
+          sure: the model contradicts a seller if another value scores at least `sure` and the
+            seller's value at most 1 - sure.
+          seller: column that becomes `seller` in the table of cells.
           box: the four columns of product boxes, or none.
-          with_cells: whether that table is made, which is not free.
+          with_cells: whether to build the table of cells, which takes time.
         """
         self._answers, self._schema = answers, answers.schema
         self._always, self._sure, self._seller, self._box = always, sure, seller, box
@@ -106,12 +107,12 @@ class Filler:
     def fill(
         self, rows: Mapping[str, list[str]], first: int, scores: np.ndarray, errors: list[str]
     ) -> Filled:
-        """The rows filled.
+        """Return the filled rows.
 
         Args:
-          rows: cells by column, the table's columns.
+          rows: cells by column of the table.
           first: number of the first row in the table, from 1.
-          scores: float32 [R, V], NaN where no photo could be read.
+          scores: float32 [R, V], NaN if no photo of the row was readable.
           errors: why photos could not be read, by row.
         """
         schema, blank = self._schema, [""] * len(errors)
@@ -149,7 +150,7 @@ class Filler:
         return Filled(columns, made, sources, sum(map(bool, errors)))
 
     def _parse(self, name: str, cell: str) -> tuple[int, ...] | None:
-        """Positions of the values that a cell lists, () where one is unknown; None: missing."""
+        """Return positions of a cell's values; () if one is unknown, None if it is missing."""
         if self._schema.is_missing(cell):
             return None
         return tuple(labels.parse(self._schema[name], cell, self._schema)[0])
@@ -174,7 +175,7 @@ class Filler:
         scores: np.ndarray,
         allowed: np.ndarray,
     ) -> np.ndarray:
-        """str [R]: what the model says of each cell, "" where the attribute does not apply."""
+        """Return the verdict of each cell, str [R]; "" if the attribute does not apply."""
         listed = given.values.sum(axis=1)
         answered = np.take_along_axis(given.values, answer.index, axis=1) & answer.kept
         agrees = answered.sum(axis=1) == listed
@@ -195,7 +196,7 @@ class Filler:
     def _about_rows(
         self, rows: Mapping[str, list[str]], first: int, category: np.ndarray, errors: list[str]
     ) -> dict[str, pa.Array]:
-        """The columns of cells.SCHEMA that say the same of all cells of a row."""
+        """Return the columns of cells.SCHEMA that are the same for all cells of a row."""
         categories = pa.array([*self._schema[self._schema.category].values, ""])
         blank = [""] * len(errors)
         seller = rows[self._seller] if self._seller else blank
@@ -223,25 +224,28 @@ def _answer(attribute: Attribute, chosen: np.ndarray, scores: np.ndarray) -> _An
 
 
 def _source(given: _Given, answer: _Answer, allowed: np.ndarray) -> np.ndarray:
-    """str [R]: SELLER, MODEL, NO_ANSWER or NOT_APPLICABLE, by who says what stands there."""
+    """Return the source of each cell, str [R]: SELLER, MODEL, NO_ANSWER or NOT_APPLICABLE."""
     cases = [given.filled, ~allowed.any(axis=1), answer.kept[:, 0]]
     return np.select(cases, [SELLER, NOT_APPLICABLE, MODEL], NO_ANSWER)
 
 
 def _best(scores: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best `size` values, the first of equal ones first: int32 and float32 [R, <= size]."""
+    """Return indices and scores of the best `size` values, int32 and float32 [R, <= size].
+
+    Ties are in order of the index.
+    """
     best, index = tf.math.top_k(scores, min(size, scores.shape[1]))
     return index.numpy(), best.numpy()
 
 
 def _lowest(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """float32 [R]: the lowest score of some of a row's values, NaN where there are none."""
+    """Return each row's lowest score among the masked values, float32 [R]; NaN if none is."""
     lowest = np.where(among, scores, np.inf).min(axis=1)
     return np.where(np.isfinite(lowest), lowest, np.nan)
 
 
 def _words(texts: Sequence[str]) -> np.ndarray:
-    return np.array(texts, object)  # not NumPy's own strings: as wide as the longest of them
+    return np.array(texts, object)  # NumPy strings would all be as wide as the longest one
 
 
 def _table(
@@ -253,10 +257,11 @@ def _table(
     proposed: np.ndarray,
     proposed_scores: np.ndarray,
 ) -> pa.Table:
-    """One attribute's part of the table of cells; those that do not apply are left out.
+    """Return one attribute's rows of the table of cells, without cells that do not apply.
 
     Args:
-      proposed, proposed_scores: the best allowed values [R, K]; below 0 where there is none.
+      proposed: indices of the best allowed values [R, K].
+      proposed_scores: scores of `proposed` [R, K]; below 0 if there is no such value.
     """
     keep = np.flatnonzero(verdict != "")
     kept = proposed_scores[keep] >= 0

@@ -1,8 +1,8 @@
-"""What a threshold would cost: empty cells filled, and how many of the fills would be wrong.
+"""Costs of a threshold: how many empty cells it fills, and the expected share of wrong fills.
 
-How many would be filled is counted in the catalogue. How many of them are wrong is what the run's
-own validation says of the same attribute above the same score: nothing is assumed about it, but
-that empty cells are no harder than those that sellers filled.
+The number of fills is counted in the catalogue. The share of wrong fills is the error rate of the
+run's validation split for the same attribute above the same score. The only assumption is that
+empty cells are no harder than cells that sellers filled.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ SHOWN = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # of CUT_OFFS
 
 @dataclass(frozen=True)
 class Validation:
-    """What the run's validation split says of the best value above each of CUT_OFFS."""
+    """Counts of the run's validation split per attribute, above each of CUT_OFFS."""
 
     photos: int
-    answered: np.ndarray  # float64 [T, K], photos whose best value's score is above
-    wrong: np.ndarray  # float64 [T, K], those of them whose best value is wrong
+    answered: np.ndarray  # float64 [T, K], photos whose best value scores above the cut-off
+    wrong: np.ndarray  # float64 [T, K], answered photos whose best value is wrong
 
 
 def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> Validation:
-    """Reads what evaluate.py --split=validation wrote into a run.
+    """Read the metrics that evaluate.py --split=validation wrote to a run.
 
     Args:
-      made_by: the model of the cells, whose temperatures have to be the run's.
+      made_by: the model of the cells; its temperatures must equal the run's.
 
     Raises:
-      InputError: no run of this schema, one that was not measured on validation since it was
-        trained and its thresholds were chosen, or one that scores otherwise than the model.
+      InputError: if it is not a run of this schema, if it was not measured on validation after it
+        was trained and calibrated, or if its temperatures differ from the model's.
     """
     folder = require_folder(run_dir, "the run directory")
     chosen = Thresholds.read(folder / "thresholds.json", schema)
@@ -56,7 +56,7 @@ def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> 
     run_files.require_attributes(measured.attributes, schema, f"{metrics}: {SPLIT}")
     weights = made_from.run_weights_digest(folder)
     chosen.require_weights(weights, folder)
-    if section.get("weights_digest") != weights:  # an older version did not note it
+    if section.get("weights_digest") != weights:  # older versions did not record it
         raise InputError(f"{folder}: trained since it was measured on {SPLIT}: run {todo}")
     if measured.thresholds != chosen.digest:
         raise InputError(f"{folder}: calibrated since it was measured on {SPLIT}: run {todo}")
@@ -64,8 +64,8 @@ def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> 
         require_same(made_by.fingerprint, schema, str(folder))
         if made_by.temperatures != {n: a.temperature for n, a in chosen.attributes.items()}:
             raise InputError(
-                f"{folder}: its temperatures are not the exported model's, so its scores mean "
-                "something else: name the run that the model was exported from"
+                f"{folder}: its temperatures differ from the exported model's, so the scores are "
+                "not comparable: pass the run that the model was exported from"
             )
     path = folder / measured.details
     content = files.read_json(path, "the details of the run's metrics")
@@ -84,17 +84,18 @@ def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> 
 
 
 def costs(schema: Schema, scores: np.ndarray, empty: np.ndarray, found: Validation) -> list[dict]:
-    """Per threshold of SHOWN what it would fill, and what share of that would be wrong.
+    """Return the number of fills and the expected share of wrong fills per threshold of SHOWN.
 
     Args:
       scores: int64 [T, K + 1], empty cells by how many of CUT_OFFS their best score is above.
-      empty: int64 [T], all empty cells, those without a readable photo among them.
+      empty: int64 [T], all empty cells, including those without a readable photo.
 
     Returns:
-      Dicts of `threshold`; `filled` cells and `share` of the empty ones; `wrong`, the expected
-      share of wrong ones among those of attributes with a photo of validation above the threshold,
-      `interval` (95 %, as wide as if attributes erred together) and `not_measured`, the cells
-      of the others; `attributes` with the same of each. Figures that nothing is known of are None.
+      One dict per threshold: `threshold`; `filled`, the number of filled cells; `share`, their
+      share of the empty cells; `wrong`, the expected share of wrong fills, over attributes that
+      have a validation photo above the threshold; `interval`, its 95 % interval, as wide as if
+      the errors of attributes were fully correlated; `not_measured`, the number of fills of the
+      other attributes; `attributes`, the same per attribute. Unknown figures are None.
     """
     above = scores[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [T, K]
     rows = []

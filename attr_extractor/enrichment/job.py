@@ -1,7 +1,8 @@
-"""What a program does part by part, in a file: one that was killed goes on with the same only.
+"""Job files: an interrupted program resumes only the job that it started.
 
-The folder of parts stands beside the output, `<output>.parts`. It is there until all outputs are:
-an output that is found beside the job that makes it is the killed program's, and is made anew.
+The folder of parts is `<output>.parts`, in the folder of the output. It exists until all outputs
+are written. An output that exists together with its job file was written by the interrupted
+program and is written again.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ FILE = "job.json"
 
 
 def folder_of(output: Path) -> Path:
-    """The folder of parts of an output file."""
+    """Return the folder of parts of an output file."""
     return output.with_name(output.name + ".parts")
 
 
 @contextmanager
 def owned(outputs: Mapping[str, Path]) -> Iterator[None]:
-    """Own several output files, named by flag; errors as of `ownership.file`."""
+    """Lock several output files, named by flag; for errors see `ownership.file`."""
     seen: dict[str, str] = {}
     with ExitStack() as stack:
         for flag, path in outputs.items():
@@ -39,7 +40,7 @@ def owned(outputs: Mapping[str, Path]) -> Iterator[None]:
 
 
 def names(outputs: Mapping[str, Path]) -> dict[str, str]:
-    """Output files as a job names them: as they lie to the first one, which may move with it."""
+    """Return the output files as paths relative to the first one's folder, which may be moved."""
     start = next(iter(outputs.values())).parent
     return {flag: os.path.relpath(path, start) for flag, path in outputs.items()}
 
@@ -47,10 +48,10 @@ def names(outputs: Mapping[str, Path]) -> dict[str, str]:
 def left_or_new(
     outputs: Mapping[str, Path], job: Mapping[str, Any], what: str
 ) -> dict[str, Any] | None:
-    """See `left`, of the parts of the first output; where none are left, no output may be there.
+    """Return the interrupted job of the first output, see `left`; without one, check the outputs.
 
     Raises:
-      InputError: as `left`; or there is an output, and no job that makes it.
+      InputError: see `left`; or if an output exists without a job that writes it.
     """
     found = left(folder_of(next(iter(outputs.values()))), job, what)
     if found is None:
@@ -60,14 +61,14 @@ def left_or_new(
 
 
 def left(folder: Path, job: Mapping[str, Any], what: str) -> dict[str, Any] | None:
-    """The job that a killed program left in a folder; None where there is none.
+    """Return the job that an interrupted program left in a folder, or None.
 
     Args:
-      job: what this program is about to do, of what JSON knows.
-      what: it, in words, and where ("out.csv.parts: holds a half-done prediction").
+      job: settings of this program, in types that JSON has.
+      what: start of the error message ("out.csv.parts: contains an unfinished prediction").
 
     Raises:
-      InputError: what was left is another job; names the first part of it that differs.
+      InputError: if the folder contains another job; names the first setting that differs.
     """
     if not (folder / FILE).is_file():
         return None
@@ -75,17 +76,17 @@ def left(folder: Path, job: Mapping[str, Any], what: str) -> dict[str, Any] | No
     differ = [name for name, value in job.items() if found.get(name) != value]
     if differ:
         other = differ[0].replace("_", " ")
-        raise InputError(f"{what} of another {other}; finish that one, or remove the folder")
+        raise InputError(f"{what} that differs in its {other}; finish it or remove the folder")
     return dict(found)
 
 
 def begin(folder: Path, job: Mapping[str, Any]) -> None:
-    """Writes a job; InputError where that cannot be."""
+    """Write a job file; raise InputError if that fails."""
     storage.make_folder(folder)
     storage.write(folder / FILE, json.dumps(job).encode())
 
 
 def remove(folder: Path) -> None:
-    """Removes a job and its parts, the job first: without its parts it would not be the same."""
+    """Remove a job file and its parts; the file first, as a job without parts is not valid."""
     os.remove(folder / FILE)
     shutil.rmtree(folder)

@@ -1,7 +1,8 @@
-"""What `predict.py` costs beside the model alone: rows per second, and batches of ready pixels.
+"""Benchmark of `predict.py` against the model alone: table rows and decoded photos per second.
 
-The model is one of the config, untrained and exported. A row has one photo, as records store it,
-and its known labels as cells; `predict` runs as `predict.py --cells` does. The two take turns.
+The model is built from the config and exported untrained. A row has one photo, as records store
+it, and its known labels as cells; `predict` runs as in `predict.py --cells`. The two measurements
+alternate.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ _ROUNDS = 3
 
 
 def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
-    """Photos per second of both, the median of some rounds, and of the ratio in each round.
+    """Return the throughput of the model, that of predict.py and their ratio, each a median.
 
     Args:
-      rows: of the table, to be rounded up to whole batches; their photos are the first of the
-        training split, over and over.
+      config: experiment config.
+      records: folder of records.
+      rows: number of rows of the table, rounded up to whole batches; the photos are the first of
+        the training split, repeated.
 
     Raises:
-      InputError: the records cannot be used.
+      InputError: if the records cannot be used.
     """
     manifest = Manifest.read(records)
     rows = -(-rows // scoring.BATCH) * scoring.BATCH
@@ -49,7 +52,7 @@ def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
         model = export.export(run.path, folder / "model")
         _write_table(folder, records, manifest, rows)
         bare = model_dir.load(model).network
-        for turn in range(_ROUNDS + 1):  # the first loads the model and does not count
+        for turn in range(_ROUNDS + 1):  # the first round loads the model and is not counted
             table, number = ("table.csv", rows) if turn else ("first.csv", scoring.BATCH)
             alone = _bare(bare, config.data.image_size, number)
             rates.append([alone, _filled(folder, table, number)])
@@ -62,7 +65,7 @@ def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
 
 
 def _write_table(folder: Path, records: str | Path, manifest: Manifest, rows: int) -> None:
-    """table.csv with so many rows, first.csv with a batch of them, and their photos."""
+    """Write table.csv with `rows` rows, first.csv with one batch of rows, and the photos."""
     schema: Schema = manifest.schema
     shards = [storage.join(records, shard.name) for shard in manifest.split("train").shards]
     lines: list[list[str]] = []
@@ -77,7 +80,7 @@ def _write_table(folder: Path, records: str | Path, manifest: Manifest, rows: in
 
 
 def _bare(function, side: int, photos: int) -> float:
-    """Photos per second in batches, pixels to scores."""
+    """Return photos per second from decoded pixels to scores, in batches."""
     pixels = np.random.default_rng(0).integers(0, 256, [scoring.BATCH, side, side, 3], np.uint8)
     start = time.perf_counter()
     for _ in range(photos // scoring.BATCH):
@@ -86,7 +89,7 @@ def _bare(function, side: int, photos: int) -> float:
 
 
 def _filled(folder: Path, table: str, rows: int) -> float:
-    """Rows per second, from opening the table to the finished files."""
+    """Return rows per second, from opening the table to the written files."""
     catalogue = folder / table
     outputs = folder / "filled.csv", folder / "cells.parquet"
     start = time.perf_counter()

@@ -1,9 +1,9 @@
-"""A table filled by an exported model, part by part: what was done before a kill is done.
+"""Fill a table with an exported model, part by part; an interrupted run keeps its finished parts.
 
 <output>                    the filled table, in the order of the input
-<cells>                     on demand: what seller and model say of each cell (cells.py)
-<output>.parts/job.json     while it is worked on: what is predicted, and by what
-<output>.parts/NNNNNN.*     of each part: its rows, then its rows filled, its cells, its counts
+<cells>                     optional: seller value and model prediction of each cell (cells.py)
+<output>.parts/job.json     during the run: the settings and inputs of the prediction
+<output>.parts/NNNNNN.*     of each part: its rows, then its filled rows, its cells, its counts
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
 
 ROWS_PER_PART = 2048
-BATCHES_FILLED = 8  # at once, 256 rows: filling costs more by the call than by the row
+BATCHES_FILLED = 8  # per call of `fill` (256 rows), to reduce its overhead per call
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is answered, and how sure the model must be to contradict a seller."""
+    """Settings of a prediction."""
 
-    answer: str = "threshold"  # or best: always the best value
+    answer: str = "threshold"  # or "best": always the best value
     box_columns: tuple[str, ...] = ()
     seller_column: str = ""
-    sure: float = 0.9
+    sure: float = 0.9  # score from which the model contradicts a seller
     server: str = ""  # grpc://HOST:PORT/MODEL, instead of the model in memory
     escape_formulas: bool = False  # see `csv_rows.write_csv`
 
     def __post_init__(self) -> None:
         if not 0.5 < self.sure <= 1:
-            raise InputError(f"--sure={self.sure}: a score above 0.5, at most 1")
+            raise InputError(f"--sure={self.sure}: must be above 0.5 and at most 1")
 
 
 @dataclass
 class Summary:
-    """What came of a table."""
+    """Counts of a filled table."""
 
     rows: int = 0
     rows_with_error: int = 0
     cells: Counter[str] = field(default_factory=Counter)  # by source
 
     def add(self, counts: dict[str, Any]) -> None:
-        """Adds a part's counts."""
+        """Add the counts of a part."""
         self.rows += counts["rows"]
         self.rows_with_error += counts["rows_with_error"]
         self.cells.update(counts["sources"])
@@ -80,16 +80,20 @@ def predict(
     cells_output: str | Path | None = None,
     runner: Runner | None = None,
 ) -> Summary:
-    """Writes the filled table. The same call goes on where a killed one stopped.
+    """Write the filled table. The same call resumes an interrupted run.
 
     Args:
-      model: a version folder, or a folder of them.
-      cells_output: a Parquet file for what seller and model say of each cell.
-      runner: who does the parts; by default this process, one after the other.
+      model: a version folder, or a folder of versions.
+      catalogue: the table.
+      output: the filled table, a new CSV file.
+      image_root: folder of the image paths; by default the table's folder.
+      options: settings.
+      cells_output: Parquet file for the seller value and model prediction of each cell.
+      runner: runs the parts; by default they run in this process, one after the other.
 
     Raises:
-      InputError: the model, the table or an output cannot be used, or another prediction was left
-        half done in the place of this one.
+      InputError: if the model, the table or an output cannot be used, or if the folder of parts
+        contains another unfinished prediction.
     """
     options = options or Options()
     outputs = {"--output": Path(output)}
@@ -107,7 +111,7 @@ def _predict(
     options: Options,
     runner: Runner | None,
 ) -> Summary:
-    """As `predict`, of outputs that are owned, by flag."""
+    """Run `predict` on locked outputs, given by flag."""
     output, cells_output = outputs["--output"], outputs.get("--cells")
     described = model_dir.describe(model)
     if not storage.is_remote(catalogue):
@@ -123,7 +127,7 @@ def _predict(
         "image_root": root,
         "with_cells": cells_output is not None,
         "set_of_outputs": jobs.names(outputs),
-        "cells": cells.SCHEMA.names,  # parts of another release may have others
+        "cells": cells.SCHEMA.names,  # parts of another release may have other columns
         "options": {**asdict(options), "box_columns": list(options.box_columns)},
     }
     names, rows = _prepare(outputs, job, catalogue, described, options)
@@ -141,7 +145,7 @@ def _predict(
 
 
 def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
-    """Fills one part's rows and writes its files; the counts, which come last, say it is done."""
+    """Fill the rows of a part and write its files; the counts are last and mark it as finished."""
     folder = Path(part).parent
     job = files.read_json(folder / jobs.FILE, "the prediction's job")
     options = Options(**{**job["options"], "box_columns": tuple(job["options"]["box_columns"])})
@@ -150,7 +154,7 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     always, with_cells = options.answer == "best", job["with_cells"]
     asked = (always, options.sure, job["seller"], job["box"], with_cells)
     filler = Filler(described.answers, *asked)
-    # columns by position: a table may have two without a name, or none of Parquet's liking
+    # columns by position: two may have no name, or a name may be invalid in Parquet
     *arrays, numbers = files.read_table(part).columns
     columns = dict(zip(job["columns"], (array.to_pylist() for array in arrays)))
     first = numbers[0].as_py()
@@ -160,7 +164,7 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     sources: Counter[str] = Counter()
     failed = 0
     scored = scoring.pooled(rows, reader, score, described.schema.num_values)
-    with ThreadPoolExecutor(1) as pool:  # the model does not wait until cells are filled
+    with ThreadPoolExecutor(1) as pool:  # filling overlaps with the model
 
         def fill(start: int, scores: np.ndarray, errors: list[str]) -> Future[Filled]:
             batch = {name: column[start : start + len(errors)] for name, column in columns.items()}
@@ -183,7 +187,7 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
 def _groups(
     scored: Iterator[tuple[np.ndarray, list[str]]], progress: Callable[[int], Any]
 ) -> Iterator[tuple[int, np.ndarray, list[str]]]:
-    """Some batches of `scoring.pooled` as one, behind the number of their first row from 0."""
+    """Yield groups of batches of `scoring.pooled`: (first row from 0, scores, errors)."""
 
     def seen() -> Iterator[tuple[np.ndarray, list[str]]]:
         for scores, errors in scored:
@@ -198,13 +202,13 @@ def _groups(
         start += len(group)
 
 
-@functools.lru_cache(maxsize=1)  # once in each process that works
+@functools.lru_cache(maxsize=1)  # load the model once per worker process
 def _scorer(
     model: str, description: str, server: str
 ) -> tuple[model_dir.Description, scoring.Scorer]:
     described = model_dir.describe(model) if server else model_dir.load(model)
     if described.description_digest() != description:
-        raise InputError(f"{model}: exported anew while it fills a table; begin that one again")
+        raise InputError(f"{model}: exported again during the prediction; restart the prediction")
     if isinstance(described, model_dir.ExportedModel):
         return described, scoring.local(described)
     return described, scoring.remote(server, described)
@@ -217,12 +221,12 @@ def _prepare(
     described: model_dir.Description,
     options: Options,
 ) -> tuple[list[str], int]:
-    """Cuts the table into parts, unless that was done; the output's header and number of rows."""
+    """Split the table into parts if needed; return the output's header and number of rows."""
     folder = jobs.folder_of(outputs["--output"])
-    found = jobs.left_or_new(outputs, job, f"{folder}: holds a half-done prediction")
+    found = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished prediction")
     if found is not None:
         return list(found["written"]), found["rows"]
-    shutil.rmtree(folder, ignore_errors=True)  # cut short before its job was written
+    shutil.rmtree(folder, ignore_errors=True)  # interrupted before its job file was written
     storage.make_folder(folder)
     try:
         written = _cut(folder, catalogue, described, options)
@@ -236,7 +240,7 @@ def _prepare(
 def _cut(
     folder: Path, catalogue: str | Path, described: model_dir.Description, options: Options
 ) -> dict[str, Any]:
-    """Writes the rows of every part; what the job says of the table's columns."""
+    """Write the rows of every part; return the job's entries on the table."""
     schema = described.schema
     rows, names, columns, box, seller = 0, {}, [], [], ""
     for number, chunk in enumerate(table.chunks(catalogue, schema, False, ROWS_PER_PART)):
@@ -259,7 +263,7 @@ def _cut(
 
 
 def _write_rows(path: Path, chunk: pd.DataFrame) -> None:
-    """The cells and, last, the row numbers."""
+    """Write the cells and, as the last column, the row numbers."""
     arrays = [pa.array(chunk.iloc[:, i], pa.string()) for i in range(chunk.shape[1])]
     arrays.append(pa.array(chunk.index, pa.int64()))
     with storage.whole(path) as temporary:
@@ -275,7 +279,7 @@ def _join(
     folder: Path,
     escape_formulas: bool,
 ) -> Summary:
-    """The parts in one file each, the filled table last: once it is there, all is done."""
+    """Join the parts to one file per output, the filled table last: it marks the run as done."""
     summary = Summary()
     for part in parts:
         summary.add(files.read_json(_beside(part, "counts.json"), "a part's counts"))

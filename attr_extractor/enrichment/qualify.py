@@ -1,7 +1,7 @@
-"""A folder about a catalogue's quality, from what predict.py --cells wrote.
+"""Write a folder of reports on a catalogue's quality, from the cells file of predict.py --cells.
 
-catalogue_report.html   a page for people
-quality.json            its figures
+catalogue_report.html   the report as a page
+quality.json            the figures of the report
 contradictions.csv      cells that the model contradicts, the surest first
 """
 
@@ -37,22 +37,26 @@ def qualify(
     most: int = 100_000,
     escape_formulas: bool = False,
 ) -> dict[str, Any]:
-    """Counts a cells file and writes the folder.
+    """Count the cells of a file and write the folder.
 
     Args:
-      schema: YAML; or `model`, an exported one, whose assets hold the schema.
-      run_dir: the model's run, measured on validation, for what thresholds would cost.
-      most: rows of contradictions.csv.
+      cells: the cells file.
+      output_dir: a new folder.
+      schema: YAML file; or pass `model`.
+      model: an exported model, whose assets contain the schema.
+      run_dir: the model's run, measured on validation, for the costs of thresholds.
+      most: maximum number of rows of contradictions.csv.
       escape_formulas: see `csv_rows.write_csv`.
 
     Returns:
-      What quality.json holds: `rows`, `cells`; `all`, and per name in `attributes`, `categories`
-      and `sellers` (the worst MOST_SELLERS, `sellers_left_out` more), what `_group` says;
-      `pairs`, the most frequent MOST_PAIRS of contradicted and proposed value; `thresholds` of
-      `fill_costs.costs`, None without a run.
+      The content of quality.json: `rows`, `cells`; `all`, the figures of all cells (for the keys
+      see `_groups`), and the same per name in `attributes`, `categories` and `sellers` (the worst
+      MOST_SELLERS; `sellers_left_out` counts the others); `pairs`, the MOST_PAIRS most frequent
+      pairs of contradicted and proposed value; `thresholds`, see `fill_costs.costs`, None without
+      a run.
 
     Raises:
-      InputError: something given cannot be used, or the folder holds something.
+      InputError: if an input cannot be used, or if the folder is not empty.
     """
     used, described = schema_of(schema, model)
     source = CellsFile(cells, used, described)
@@ -92,7 +96,7 @@ def _qualify(
 
 
 def summary(found: dict[str, Any]) -> str:
-    """For a terminal, one line."""
+    """Return a one-line summary for the terminal."""
     line = f"{found['rows']:,} products, {found['cells']:,} cells"
     if found["all"] is None:
         return line
@@ -103,9 +107,9 @@ def summary(found: dict[str, Any]) -> str:
 
 
 def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
-    """The figures that need no run, as `qualify` returns them."""
+    """Return the figures that do not need a run; for the keys see `qualify`."""
     sellers = _groups(list(counted.sellers), counted.of_seller, MOST_SELLERS)
-    if list(counted.sellers) == [""]:  # predict.py was not told who the sellers are
+    if list(counted.sellers) == [""]:  # predict.py ran without --seller_column
         sellers = {}
     pairs = sorted(contradicted.pairs.items(), key=lambda item: (-item[1], item[0]))
     total = counted.of_attribute.sum(axis=0, keepdims=True)
@@ -130,19 +134,20 @@ def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
 def _groups(
     names: list[str], counts: np.ndarray, most: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Figures of the groups that have cells, the surest bad ones first.
+    """Return figures of the groups that have cells, in descending order of `low`.
 
     Args:
+      names: names of the G groups.
       counts: int64 [G, KINDS].
-      most: how many groups, by default all.
+      most: maximum number of groups, by default all.
 
     Returns:
-      Per name the counts of KINDS; `given` and `empty` cells; `complete`, the given ones' share,
-      and `complete_after`, that with the filled ones; `filled_share` of the empty ones; `judged`
-      cells, those given ones that the model could be asked about, and the `agreed_share`,
-      `contradicted_share` and `doubtful_share` of them, unlisted ones doubtful; `rate`,
-      the contradicted share as `rates.shrunk` has it, and its `low` and `high`, of which `low`
-      decides the order.
+      A dict per name: the counts of KINDS; `given` and `empty`, cells with and without a seller's
+      value; `complete`, the share of given cells; `complete_after`, that of given and filled
+      cells; `filled_share`, the share of empty cells that are filled; `judged`, given cells with a
+      readable photo; `agreed_share`, `contradicted_share` and `doubtful_share` of the judged cells
+      (unlisted values are doubtful); `rate`, `low` and `high`, the contradicted share and its
+      interval, see `rates.shrunk`.
     """
     judged = counts[:, : quality.UNJUDGED].sum(axis=1)
     rate, low, high = rates.shrunk(counts[:, quality.CONTRADICTED], judged)

@@ -1,6 +1,6 @@
-"""What the cells of a catalogue amount to, counted in one pass: per attribute, category, seller.
+"""Counts of a catalogue's cells in one pass: per attribute, category and seller.
 
-What is held are counts: of each attribute, category and seller, and of the scores of empty cells.
+Only counts are kept in memory: per attribute, category and seller, and of empty cells' scores.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from attr_extractor.enrichment.read_cells import first_of_lists
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from attr_extractor.schema import Schema
 
-# kinds of cells; of those the seller filled
+# kinds of cells: with a seller's value
 AGREED, CONTRADICTED, DOUBTFUL, UNLISTED, UNJUDGED = range(5)
-# of those the seller left empty; those without a readable photo stay empty
+# empty cells; UNSEEN: without a readable photo
 FILLED, UNANSWERED, UNSEEN = range(5, 8)
 KINDS = (
     "agreed",
     "contradicted",
     "doubtful",
-    "unlisted",  # doubtful, too: the schema does not know what the seller wrote
-    "unjudged",  # no photo could be read
+    "unlisted",  # doubtful: the seller's value is not in the schema
+    "unjudged",  # no photo was readable
     "filled",
     "unanswered",
     "unseen",
@@ -31,15 +31,15 @@ KINDS = (
 
 
 class Quality:
-    """Counts the cells of batches that `CellsFile` checked."""
+    """Counts of the cells of batches that `CellsFile` has checked."""
 
     def __init__(self, schema: Schema):
         self.schema = schema
-        self.rows = 0  # of the table, those with a cell; their cells stand together
-        self.categories = [*schema[schema.category].values, ""]  # last: an unknown one
+        self.rows = 0  # rows of the table with a cell; the cells of a row are consecutive
+        self.categories = [*schema[schema.category].values, ""]  # last: unknown category
         self.of_attribute = np.zeros([len(schema.names), len(KINDS)], np.int64)
         self.of_category = np.zeros([len(self.categories), len(KINDS)], np.int64)
-        self.sellers: dict[str, int] = {}  # their places
+        self.sellers: dict[str, int] = {}  # index of each seller in `of_seller`
         self._of_seller = np.zeros([64, len(KINDS)], np.int64)
         # empty cells with a readable photo by how many of CUT_OFFS their best score is above
         self.scores = np.zeros([len(schema.names), 1 + len(CUT_OFFS)], np.int64)
@@ -47,11 +47,11 @@ class Quality:
 
     @property
     def of_seller(self) -> np.ndarray:
-        """int64 [sellers, KINDS]."""
+        """Counts per seller, int64 [sellers, KINDS]."""
         return self._of_seller[: len(self.sellers)]
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Counts a batch."""
+        """Count the cells of a batch."""
         if not len(batch):
             return
         rows = batch.column("row").to_numpy()
@@ -79,11 +79,11 @@ class Quality:
             self._of_seller = np.concatenate([self._of_seller, np.zeros_like(self._of_seller)])
         counts = np.zeros([len(names), len(KINDS)], np.int64)
         _count(counts, found.indices.to_numpy(), kind)
-        self._of_seller[places] += counts  # a seller stands once among the names
+        self._of_seller[places] += counts  # each seller occurs once among the names
 
 
 def _kinds(batch: pa.RecordBatch) -> np.ndarray:
-    """int64 [C], positions in KINDS."""
+    """Return the kind of each cell, int64 [C], as positions in KINDS."""
     verdict = _places(batch.column("verdict"), cells.VERDICTS)
     empty = pc.equal(batch.column("given"), "").to_numpy(False)
     kinds = {
@@ -102,6 +102,6 @@ def _places(texts: pa.Array, known: list[str] | tuple[str, ...]) -> np.ndarray:
 
 
 def _count(counts: np.ndarray, group: np.ndarray, kind: np.ndarray) -> None:
-    """Adds one to counts[group, kind] for each cell."""
+    """Add one to counts[group, kind] for each cell."""
     width = counts.shape[1]
     counts += np.bincount(group * width + kind, minlength=counts.size).reshape(counts.shape)

@@ -1,4 +1,4 @@
-"""catalogue_report.html: what a catalogue holds, what the model adds, what it doubts."""
+"""catalogue_report.html: completeness before and after the model, and contradicted values."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ section > p.muted { font-size: .84rem } .legend { white-space: nowrap }
 
 
 def render(schema: Schema, found: dict[str, Any]) -> str:
-    """The whole page as HTML text.
+    """Return the whole page as HTML.
 
     Args:
-      found: what `qualify.qualify` returns.
+      found: the figures that `qualify.qualify` returns.
     """
     sections = [
         ("complete", "Before and after", _complete(schema, found)),
-        ("judged", "What sellers wrote", _judged(schema, found)),
+        ("judged", "Sellers' values", _judged(schema, found)),
         ("thresholds", "Thresholds", _thresholds(schema, found)),
         ("pairs", "Contradictions", _pairs(schema, found)),
         ("categories", "Categories", _categories(found)),
@@ -52,8 +52,8 @@ def render(schema: Schema, found: dict[str, Any]) -> str:
     title = f"{schema.name}: the catalogue, {found['rows']:,} products"
     body = [
         f"<h1>{escape(title)}</h1><p class=muted>{found['cells']:,} cells of "
-        f"{len(schema.attributes)} attributes, those that apply to a product's category; schema "
-        f"{escape(schema.name)}, fingerprint {schema.fingerprint}</p>{links}",
+        f"{len(schema.attributes)} attributes, only those that apply to a product's category; "
+        f"schema {escape(schema.name)}, fingerprint {schema.fingerprint}</p>{links}",
         _headline(found["all"]),
         shown,
     ]
@@ -62,7 +62,7 @@ def render(schema: Schema, found: dict[str, Any]) -> str:
 
 def _headline(a: dict[str, Any] | None) -> Markup:
     if a is None:
-        return Markup("<p>The file has no cell.</p>")
+        return Markup("<p>The file has no cells.</p>")
     shown = [
         (_percent(a["complete"]), "of cells were filled by sellers"),
         (_percent(a["complete_after"]), "are filled after the model"),
@@ -109,13 +109,13 @@ def _judged(schema: Schema, found: dict[str, Any]) -> Markup:
     head = (*_verdicts_head("Attribute"), "Not in the schema")
     listed = table(head, rows, "sortable bars", numbers="--nnnnnn")
     return Markup(
-        "<p>What the model says of the cells that sellers filled, where a photo could be read: "
+        "<p>The model's verdict on cells that sellers filled, if a photo is readable: "
         f"{_key('bad', 'contradicted')} {_key('half', 'doubtful')} {_key('good', 'agreed')}. "
-        "Contradicted: the model is sure of another value and gives the seller's next to nothing. "
-        "Values that the schema does not know are doubtful. No verdict proves a seller wrong.</p>"
-        "<p class=muted>90 % interval: that of the contradicted share, groups of few cells drawn "
-        "towards the share of all; whose lower end is highest comes first, here and below.</p>"
-        + searched("judged-rows", "Search attributes", listed)
+        "Contradicted: the model is sure of another value and scores the seller's value near 0. "
+        "Values that are not in the schema are doubtful. A verdict does not prove a seller "
+        "wrong.</p><p class=muted>90 % interval: interval of the contradicted share; small groups "
+        "are shrunk towards the overall share. Here and below, rows are sorted by its lower end, "
+        "the highest first.</p>" + searched("judged-rows", "Search attributes", listed)
     )
 
 
@@ -129,13 +129,13 @@ def _categories(found: dict[str, Any]) -> Markup:
 def _sellers(found: dict[str, Any]) -> Markup:
     if not found["sellers"]:
         return Markup(
-            "<p>The file does not say who the sellers are: predict.py --cells --seller_column=NAME "
-            "takes them from a column of the table.</p>"
+            "<p>The file does not name the sellers: run predict.py --cells --seller_column=NAME to "
+            "take them from a column of the table.</p>"
         )
     named = [(name or "no seller named", a) for name, a in found["sellers"].items()]
     listed = _groups("Seller", named)
     text = searched("sellers-rows", "Search sellers", listed)
-    return text + _left_out(found["sellers_left_out"], "sellers, all of them better,")
+    return text + _left_out(found["sellers_left_out"], "sellers, all ranked better,")
 
 
 def _groups(what: str, named: Iterable[tuple[str, dict[str, Any]]]) -> Markup:
@@ -183,8 +183,8 @@ def _pairs(schema: Schema, found: dict[str, Any]) -> Markup:
     ]
     head = ("Attribute", "Seller's value", "Model's value", "Cells", "Products, the surest first")
     text = Markup(
-        "<p>Which value is contradicted by which, the most frequent first. The cells themselves "
-        "are in <code>contradictions.csv</code>, the surest first.</p>"
+        "<p>Seller's values and the model's values that contradict them, the most frequent pairs "
+        "first. The cells are in <code>contradictions.csv</code>, the surest first.</p>"
     )
     text += searched("pairs-rows", "Search values", table(head, rows, numbers="---n-"))
     return text + _left_out(found["pairs_left_out"], "pairs")
@@ -194,8 +194,8 @@ def _thresholds(schema: Schema, found: dict[str, Any]) -> Markup:
     costs = found["thresholds"]
     if costs is None:
         return Markup(
-            "<p>Left out: how many fills would be wrong is known of a run's validation split only; "
-            "name the run with --run_dir.</p>"
+            "<p>Not computed: the share of wrong fills is estimated on a run's validation split; "
+            "pass the run with --run_dir.</p>"
         )
     if not found["all"] or not found["all"]["empty"]:
         return Markup("<p>No cell is empty: there is nothing to fill.</p>")
@@ -220,19 +220,19 @@ def _thresholds(schema: Schema, found: dict[str, Any]) -> Markup:
     ]
     each_head = ("Attribute", *(f"above {cost['threshold']:g}" for cost in costs))
     return Markup(
-        "<p>If the best value filled an empty cell wherever its score is above a threshold: how "
-        "many of the empty cells that would fill, counted in this catalogue, and what share of "
-        "the fills would be wrong, as the run's own "
-        f"{found['validation_photos']:,} photos of validation say of the same attribute above the "
-        "same score. Cells that sellers left empty may be harder than those they filled, and the "
-        "run's temperatures were chosen on validation: take the share as the least to expect.</p>"
+        "<p>The effect of filling each empty cell with its best value if the score is above a "
+        "threshold. The number of fills is counted in this catalogue. The expected share of wrong "
+        f"fills is measured on the run's {found['validation_photos']:,} validation photos, for the "
+        "same attribute above the same score. Cells that sellers left empty may be harder than "
+        "those they filled, and the run's temperatures were chosen on validation: the share is a "
+        "lower bound.</p>"
         + table(head, rows, numbers="nnnnnnn")
         + _chart(costs)
-        + "<p class=muted>Wrong among the fills over the share of empty cells filled, a dot per "
-        "threshold. Not measured: fills of attributes without a photo of validation above the "
-        "threshold; they are left out of the share. The interval is that of attributes that err "
-        "together.</p><h3>Attributes</h3><p>The share of empty cells filled, and the expected "
-        "share of wrong fills.</p>"
+        + "<p class=muted>Share of wrong fills over the share of empty cells filled, one dot per "
+        "threshold. Not measured: fills of attributes without a validation photo above the "
+        "threshold; the share excludes them. The interval assumes that the errors of attributes "
+        "are fully correlated.</p><h3>Attributes</h3><p>The share of empty cells filled, and the "
+        "expected share of wrong fills.</p>"
         + searched("cost-rows", "Search attributes", table(each_head, each, numbers="-" + "n" * 9))
     )
 
@@ -254,7 +254,7 @@ def _cost(cost: dict[str, Any]) -> Markup:
 
 
 def _key(colour: str, text: str) -> str:
-    """A colour of the bars and what it stands for."""
+    """Return a legend entry: a colour of the bars and its meaning."""
     swatch = f"<i class=key style='background:var(--{colour})'></i>"
     return f"<span class=legend>{swatch}{escape(text)}</span>"
 

@@ -1,8 +1,8 @@
-"""Rates of groups of very different sizes, so that two cells do not top a list of thousands.
+"""Shrunk rates of groups of very different sizes, so that two cells do not top a ranking.
 
-Empirical Bayes: a group's rate is drawn from a beta distribution common to all groups, whose mean
-is the rate of all cells together and whose strength comes from how much the groups differ (Kleinman
-1973, "Proportions with extraneous variance"). A small group stays near the common rate.
+Empirical Bayes: the rates of all groups have a common beta prior. Its mean is the overall rate; its
+strength is estimated from the variance between groups (Kleinman 1973, "Proportions with extraneous
+variance"). A small group stays near the overall rate.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-CELLS_OF_PRIOR = (10.0, 1000.0)  # what the common rate weighs, at least and at most
-SURELY = 0.05  # chance that a rate is below its `low`, and that it is above its `high`
+CELLS_OF_PRIOR = (10.0, 1000.0)  # minimum and maximum weight of the prior
+SURELY = 0.05  # probability that a rate is below its `low`; the same above its `high`
 
 
 def strength(hits: np.ndarray, cells: np.ndarray) -> float:
-    """How many cells the common rate weighs: 1 / rho - 1, rho the correlation within groups.
+    """Return the weight of the prior in cells: 1 / rho - 1, rho the correlation within groups.
 
     Args:
-      hits: int [G]; as `cells`, of which they are a part.
+      hits: int [G], hits among the cells of each group.
+      cells: int [G], cells of each group.
     """
     least, most = CELLS_OF_PRIOR
     hits, cells = hits[cells > 0], cells[cells > 0]
@@ -34,7 +35,7 @@ def strength(hits: np.ndarray, cells: np.ndarray) -> float:
 
 
 def shrunk(hits: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rate, low and high float64 [G] of each group: mean and quantiles of its beta distribution."""
+    """Return rate, low and high of each group, float64 [G]: mean and quantiles of its posterior."""
     hits, cells = hits.astype(np.float64), cells.astype(np.float64)
     weight = strength(hits, cells)
     rate = hits.sum() / max(cells.sum(), 1)
@@ -45,7 +46,7 @@ def shrunk(hits: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 
 def wilson(hits: float, cells: float, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a rate by itself (Wilson 1927); 0 to 1 where there is no cell."""
+    """Return the 95 % Wilson interval of a single rate (Wilson 1927); (0, 1) without cells."""
     if not cells:
         return 0.0, 1.0
     share, scale = hits / cells, 1 + z * z / cells

@@ -1,4 +1,4 @@
-"""cells.parquet read in pieces, each checked against its form and against the schema."""
+"""Read cells.parquet in batches and check each against `cells.SCHEMA` and the attribute schema."""
 
 from __future__ import annotations
 
@@ -22,52 +22,56 @@ if TYPE_CHECKING:
 
 CELLS_PER_BATCH = 65_536
 _NOT_NULL = ("row", "product_id", "seller", "category", "attribute", "given", "answer", "verdict")
-_JOINT = "\x1f"  # parts attribute and value; a value that holds it is looked at all the same
+_JOINT = "\x1f"  # separates attribute and value; a value that contains it is still checked
 
 
 def schema_of(schema: str | Path | None, model: str | Path | None) -> tuple[Schema, Facts | None]:
-    """The schema of a cells file, and the description of the model that answered, where given.
+    """Return the schema of a cells file and, if `model` is given, the model's description.
 
     Args:
-      schema: YAML; or `model`, an exported one, whose assets hold both.
+      schema: YAML file; or pass `model`.
+      model: an exported model, whose assets contain schema and description.
 
     Raises:
-      InputError: both are given or none, or it cannot be read.
+      InputError: if both or neither are given, or if the given one cannot be read.
     """
     if (schema is None) == (model is None):
-        raise InputError("give either --schema or --model, whose assets hold the schema")
+        raise InputError("pass either --schema or --model, whose assets contain the schema")
     if model is None:
         return Schema.read(str(schema)), None
-    from attr_extractor.serving.model_dir import describe  # TensorFlow, only where it is needed
+    from attr_extractor.serving.model_dir import describe  # imports TensorFlow
 
     described = describe(model)
     return described.schema, described.facts
 
 
 class CellsFile:
-    """A cells file whose columns are those of `cells.SCHEMA`; their content is checked as read."""
+    """A cells file with the columns of `cells.SCHEMA`; batches are checked while they are read."""
 
     def __init__(self, path: str | Path, schema: Schema, model: Facts | None = None):
-        """Opens a file.
+        """Open a file.
 
         Args:
-          model: the one that must have answered; cells that do not tell theirs, of an older
-            version or written anew, are taken with a warning.
+          path: the cells file.
+          schema: schema of its attributes.
+          model: the model that must have written the cells. A file that does not record its model
+            (written by an older version, or rewritten) is accepted with a warning.
 
         Raises:
-          InputError: there is no such file, it is not of that form, or of another schema or model.
+          InputError: if the file is missing, is not a cells file, or belongs to another schema or
+            model.
         """
         self.path = require_file(path, "the cells file")
         self.schema = schema
         try:
-            # newer releases would fetch the whole file ahead
+            # newer releases of PyArrow would prefetch the whole file
             self._file = pq.ParquetFile(self.path, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise self._refusal(f"not a readable Parquet file: {error}") from error
         found = self._file.schema_arrow
         for field in cells.SCHEMA:
             if field.name == cells.BOX and field.name not in found.names:
-                continue  # of a file from before there were boxes
+                continue  # older versions did not write boxes
             if field.name not in found.names:
                 raise self._refusal(f"the column {field.name!r} is missing")
             kind = found.field(field.name).type
@@ -83,15 +87,15 @@ class CellsFile:
         return int(self._file.metadata.num_rows)
 
     def require_run(self, run_dir: str | Path) -> None:
-        """Raises InputError where a run's weights are not those of the model that answered."""
+        """Raise InputError if the run's weights are not those of the model that wrote the cells."""
         if self.made_by is None:
             return
         found = made_from.run_weights_digest(run_dir)
         if found != self.made_by.weights:
             raise InputError(
                 f"{run_dir}: its weights (digest {found}) are not those of the model that wrote "
-                f"{self.path} (digest {self.made_by.weights}): name the run that it was exported "
-                "from"
+                f"{self.path} (digest {self.made_by.weights}): pass the run that the model was "
+                "exported from"
             )
 
     def _made_by(self) -> cells.MadeBy | None:
@@ -107,19 +111,19 @@ class CellsFile:
     def _require_model(self, model: Facts) -> None:
         if self.made_by is None:
             logging.warning(
-                "%s: does not say which model wrote it, as those of older versions and copies do "
-                "not; whether it is the one of --model is not known",
+                "%s: does not record which model wrote it (written by an older version, or a "
+                "copy); cannot verify that it was --model",
                 self.path,
             )
         elif self.made_by.model != model.digest:
             raise InputError(
-                f"{self.path}: cells of another model (digest {self.made_by.model}) than that of "
-                f"--model (digest {model.digest or 'not told: an older export'}): name the one "
-                "that wrote them, or write them anew with predict.py --cells"
+                f"{self.path}: written by another model (digest {self.made_by.model}) than "
+                f"--model (digest {model.digest or 'unknown: an older export'}): pass the model "
+                "that wrote it, or write it again with predict.py --cells"
             )
 
     def fingerprint(self) -> str:
-        """32 hex digits over all bytes of the file; a second per gigabyte or so."""
+        """Return a digest of all bytes of the file, 32 hex digits; about a second per gigabyte."""
         digest = hashlib.blake2b(digest_size=16)
         with open(self.path, "rb") as file:
             while block := file.read(1 << 20):
@@ -127,10 +131,10 @@ class CellsFile:
         return digest.hexdigest()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """All cells in the order of the file, at most CELLS_PER_BATCH at a time.
+        """Yield all cells in the order of the file, at most CELLS_PER_BATCH at a time.
 
         Raises:
-          InputError: the file is damaged, or a cell is none of the schema's.
+          InputError: if the file is damaged, or if a cell is not of the schema.
         """
         names = cells.SCHEMA.names
         there = [name for name in names if name in self._file.schema_arrow.names]
@@ -154,11 +158,11 @@ class CellsFile:
         for name in pc.unique(attribute).to_pylist():
             if name not in self.schema.index:
                 known = did_you_mean(name, self.schema.names)
-                raise self._other_schema(f"{name!r} is no attribute of it{known}")
+                raise self._other_schema(f"{name!r} is not one of its attributes{known}")
         for verdict in pc.unique(batch.column("verdict")).to_pylist():
             if verdict not in cells.VERDICTS:
                 known = ", ".join(cells.VERDICTS)
-                raise self._refusal(f"the verdict {verdict!r} is none of {known}")
+                raise self._refusal(f"the verdict {verdict!r} is not one of {known}")
         category = pa.array([self.schema.category] * len(batch), pa.string())
         self._require_known(category, batch.column("category"))
         for name in ("given", "answer"):
@@ -169,18 +173,18 @@ class CellsFile:
                 raise self._refusal(f"the column {name!r} has a cell without a value")
             lengths.append(pc.list_value_length(batch.column(name)).to_numpy())
         if (lengths[0] != lengths[1]).any():
-            raise self._refusal("a cell has not as many proposed_scores as proposed values")
+            raise self._refusal("a cell's proposed and proposed_scores differ in length")
         self._require_known(
             attribute.take(pc.list_parent_indices(batch.column("proposed"))),
             batch.column("proposed").flatten(),
         )
         for scores in (batch.column("proposed_scores").flatten(), batch.column("given_score")):
             numbers = pc.drop_null(scores).to_numpy()
-            if not ((numbers >= 0) & (numbers <= 1)).all():  # a NaN is neither
+            if not ((numbers >= 0) & (numbers <= 1)).all():  # also false for NaN
                 raise self._refusal("a score is not between 0 and 1")
 
     def _require_known(self, attribute: pa.Array, texts: pa.Array) -> None:
-        """Raises InputError where a text lists a value that its attribute does not have."""
+        """Raise InputError if a text lists a value that its attribute does not have."""
         for pair in pc.unique(pc.binary_join_element_wise(attribute, texts, _JOINT)).to_pylist():
             if pair in self._seen:
                 continue
@@ -188,11 +192,11 @@ class CellsFile:
             for value in text.split(SEPARATOR):
                 if value and value not in self.schema[name].values:
                     known = did_you_mean(value, self.schema[name].values)
-                    raise self._other_schema(f"{value!r} is no value of {name}{known}")
+                    raise self._other_schema(f"{value!r} is not a value of {name}{known}")
             self._seen.add(pair)
 
     def _refusal(self, why: str) -> InputError:
-        return InputError(f"{self.path}: not a cells file as predict.py --cells writes it: {why}")
+        return InputError(f"{self.path}: not a cells file of predict.py --cells: {why}")
 
     def _other_schema(self, why: str) -> InputError:
         return InputError(
@@ -201,5 +205,5 @@ class CellsFile:
 
 
 def first_of_lists(lists: pa.ListArray) -> pa.Array:
-    """The first entry of each list, none of which is empty."""
+    """Return the first entry of each list; no list may be empty."""
     return lists.values.take(lists.offsets[:-1])

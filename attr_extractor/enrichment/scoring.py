@@ -1,7 +1,7 @@
-"""The photos of a table's rows -> pooled scores, by a model in memory or by a server.
+"""Pooled scores of the photos of a table's rows, from a model in memory or from a server.
 
-Photos are read and stored as records store them, ahead of the model and in threads: Pillow lets
-go of the interpreter while it decodes.
+Threads read photos ahead of the model and re-encode them as records store them: Pillow releases
+the GIL while it decodes.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from attr_extractor.catalogue import boxes, photos, table
 from attr_extractor.errors import InputError, extra
 from attr_extractor.serving.model_dir import Description, ExportedModel
 
-BATCH = 32  # photos the model sees at once, rows that are read at once
-MOST_SAID = 10_000  # characters of why a row's photos could not be read; a row may list any number
+BATCH = 32  # photos per call of the model, rows read per task
+MOST_SAID = 10_000  # maximum characters of a row's error, as a row may list any number of photos
 READ_AHEAD = max(3, os.cpu_count() or 1)  # batches of rows
-SCORED_AT_ONCE = 2  # batches: while one is in the network, the next one's photos are decoded
+SCORED_AT_ONCE = 2  # batches: while one is in the network, the photos of the next are decoded
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# stored photos -> scores float32 [N, V], and why each could not be read, "" where it was
+# stored photos -> scores float32 [N, V], and an error per photo, "" if it was readable
 Scorer = Callable[[Sequence[bytes]], "tuple[np.ndarray, list[str]]"]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How the photos of a row are read."""
+    """Reader of the photos of table rows."""
 
     root: str
-    short_side: int  # pixels of a stored photo
-    box: tuple[str, ...] = ()  # columns
+    short_side: int  # short side of a stored photo, in pixels
+    box: tuple[str, ...] = ()  # columns of product boxes
 
     def read(self, rows: Sequence[dict[str, str]]) -> list[tuple[int, bytes, str]]:
-        """(row, stored photo, "") or (row, b"", reason) of every photo that the rows list."""
+        """Return (row, stored photo, "") or (row, b"", reason) for each photo of the rows."""
         found = []
         for i, row in enumerate(rows):
             paths = table.image_paths(row[table.IMAGE])
@@ -61,7 +61,7 @@ class Reader:
 
 
 def local(model: ExportedModel) -> Scorer:
-    """The `scores` signature of a loaded model."""
+    """Return a scorer that calls the `scores` signature of a loaded model."""
     signature = model.signatures["scores"]
 
     def score(stored: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
@@ -72,15 +72,15 @@ def local(model: ExportedModel) -> Scorer:
 
 
 def remote(address: str, model: Description) -> Scorer:
-    """The `scores` signature of a server.
+    """Return a scorer that calls the `scores` signature of a server.
 
     Args:
       address: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.
-      model: the one that the server must serve; an older export tells its values alone.
+      model: the model that the server must serve; of an older export only the values are compared.
 
     Raises:
-      InputError: not such an address. Its calls raise InputError, too, where the server's model
-        is another one, and as `Client.predict` does.
+      InputError: if the address is invalid. The scorer raises InputError if the server serves
+        another model, and like `Client.predict`.
     """
     with extra("serving"):
         from attr_extractor.serving.client import Client
@@ -91,21 +91,21 @@ def remote(address: str, model: Description) -> Scorer:
     digest, schema = model.facts.digest, model.schema
     if not digest:
         logging.warning(
-            "%s: exported by an older version, so that only the values of %s's model can be "
-            "compared with it; export the run again and serve that",
+            "%s: exported by an older version, so only the values can be compared with the model "
+            "of %s; export the run again and serve the new export",
             *(model.path, address),
         )
 
     def score(stored: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
         outputs = client.photos(stored, "scores")
         if list(outputs["names"][0]) != schema.value_names:
-            raise InputError(f"{address}: serves a model of another schema than {model.path}")
+            raise InputError(f"{address}: serves a model with another schema than {model.path}")
         told = set(outputs["model"].tolist()) if "model" in outputs else {""}
         if told != {digest}:
-            other = ", ".join(sorted(told)) or "not told: an older export"
+            other = ", ".join(sorted(told)) or "unknown: an older export"
             raise InputError(
                 f"{address}: serves another model (digest {other}) than --model={model.path} "
-                f"(digest {digest or 'not told: an older export'}): name the served one with "
+                f"(digest {digest or 'unknown: an older export'}): pass the served model as "
                 "--model, or serve this one"
             )
         return outputs["scores"], list(outputs["error"])
@@ -116,9 +116,9 @@ def remote(address: str, model: Description) -> Scorer:
 def read_ahead(
     rows: Sequence[dict[str, str]], reader: Reader
 ) -> Iterator[list[tuple[int, bytes, str]]]:
-    """What `Reader.read` gives of BATCH rows at a time, in order; row numbers start in the batch.
+    """Yield `Reader.read` of BATCH rows at a time, in order; row numbers count from the batch.
 
-    The next batches are read in threads while this one is used.
+    Threads read the next batches while the current one is used.
     """
     starts = range(0, len(rows), BATCH)
     return _ahead(lambda start: reader.read(rows[start : start + BATCH]), starts, READ_AHEAD)
@@ -127,8 +127,11 @@ def read_ahead(
 def pooled(
     rows: Sequence[dict[str, str]], reader: Reader, score: Scorer, num_values: int
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Batches of rows in order: mean scores float32 [rows, V] over a row's photos, NaN where none
-    could be read, and what was wrong with its photos. `score` is called from several threads."""
+    """Yield batches of rows in order: scores float32 [rows, V] and an error per row.
+
+    Scores are means over a row's photos, NaN if none was readable. `score` is called from several
+    threads.
+    """
 
     def score_batch(
         batch: tuple[int, list[tuple[int, bytes, str]]],
@@ -140,9 +143,9 @@ def pooled(
 
 
 def _ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """The results in order; so many calls are made ahead, each in a thread.
+    """Yield the results in order; at most `threads` calls run ahead, each in a thread.
 
-    Not pool.map: it would make all of them, and keep their results in memory.
+    Executor.map would submit all calls at once and keep their results in memory.
     """
     left = iter(items)
     with ThreadPoolExecutor(threads) as pool:
@@ -178,5 +181,5 @@ def _pool(
 
 
 def _bounded(reason: str) -> str:
-    """Why photos of a row could not be read, as a cell that any table may hold."""
+    """Return the error of a row, shortened to a length that a cell can contain."""
     return reason if len(reason) <= MOST_SAID else f"{reason[:MOST_SAID]} ..."

@@ -1,5 +1,5 @@
-"""The review page: people look at what seller and model disagree on, and decide.
+"""The review page: reviewers decide cells on which seller and model disagree.
 
-cells.parquet -> a queue in SQLite, the most worth a look first -> decisions -> a corrected table.
-May import every room before it; TensorFlow only where heat maps or an exported model are asked for.
+cells.parquet -> a queue in SQLite, most useful cells first -> decisions -> a corrected table.
+TensorFlow is imported only for heat maps and for an exported model.
 """

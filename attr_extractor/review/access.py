@@ -1,10 +1,9 @@
-"""Who may ask the review page what: a token, the same origin, and what the page itself may load.
+"""Access control of the review page: token, same-origin checks and content security policy.
 
-Without a token the page listens on this machine only, and a request must name this machine as its
-host: a web page elsewhere cannot borrow a name for it. With one, whoever opens the address with
-`?token=` once gets a cookie that no script reads, no other site sends, and no other start of the
-server takes; wrong tokens are limited. What changes something must come as JSON from the page's own
-origin.
+Without a token the page listens on this machine only, and the Host header must name this machine,
+which prevents DNS rebinding. With a token, a client that opens `?token=` once gets a cookie. The
+cookie is HttpOnly and SameSite=Strict, and it is valid until the server restarts. The number of
+wrong tokens is limited. Requests that change data must be JSON from the page's own origin.
 """
 
 from __future__ import annotations
@@ -22,45 +21,45 @@ from attr_extractor.serving.hosts import asked_by_loopback_name, is_loopback
 from attr_extractor.serving.http_server import Handler
 
 COOKIE = "review"
-# the page loads its own script, style and photos, and nothing from anywhere else
+# the page loads only its own script, style and photos
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # an address may hold the token
+    "Referrer-Policy": "no-referrer",  # a URL may contain the token
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_NO_TOKEN = "open the page with the address that ends in ?token=, as you were given it"
-_WRONG = 10  # tokens of one address in a period
-_ALL_WRONG = 100  # of all addresses
+_NO_TOKEN = "open the page with the address that ends in ?token="
+_WRONG = 10  # wrong tokens per address and period
+_ALL_WRONG = 100  # wrong tokens of all addresses per period
 _PERIOD = 60.0  # seconds
 
 
 def require_safe(host: str, token: str) -> None:
-    """Raises InputError where other machines would be let in and nobody asked for a token."""
+    """Raise InputError if other machines can reach `host` and there is no token."""
     if not token and not is_loopback(host):
         raise InputError(
-            f"--host={host} lets other machines in: give a --token_file, "
-            "or leave the page to this machine with --host=127.0.0.1"
+            f"--host={host} is open to other machines: pass --token_file, "
+            "or use --host=127.0.0.1"
         )
 
 
 def read_token(path: str | Path) -> str:
-    """The token in a file, its first line; raises InputError where there is none."""
+    """Return the token, the first line of a file; raise InputError if there is none."""
     try:
-        lines = require_file(path, "the token's file").read_text(encoding="utf-8").splitlines()
+        lines = require_file(path, "the token file").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the token's file cannot be read: {error}") from error
+        raise InputError(f"{path}: the token file cannot be read: {error}") from error
     if not lines or not lines[0].strip():
-        raise InputError(f"{path}: the token's file is empty")
+        raise InputError(f"{path}: the token file is empty")
     return lines[0].strip()
 
 
 class Access:
-    """The rules as a middleware of aiohttp; refusals are raised as HTTP errors."""
+    """The access rules as aiohttp middleware; a rejected request raises an HTTP error."""
 
     def __init__(self, token: str):
         self._key = secrets.token_bytes(32)
@@ -69,7 +68,7 @@ class Access:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Lets a request through, or raises why not; sets the cookie where the token came."""
+        """Handle a permitted request or raise an HTTP error; set the cookie after a token."""
         token = request.query.get("token") if self._cookie else None
         if token is not None:
             self._wrong.require_few(request.remote or "")
@@ -80,7 +79,7 @@ class Access:
             if not self._is_right(request.cookies.get(COOKIE, "")):
                 raise web.HTTPUnauthorized(reason=_NO_TOKEN)
         elif not asked_by_loopback_name(request.host):
-            raise web.HTTPForbidden(reason="ask for this page by the name localhost or 127.0.0.1")
+            raise web.HTTPForbidden(reason="open this page as localhost or 127.0.0.1")
         if request.method not in ("GET", "HEAD"):
             _require_same_origin(request)
         response = await handler(request)
@@ -91,7 +90,7 @@ class Access:
         return response
 
     def _signed(self, token: str) -> str:
-        """What the cookie holds: safe in a header, and nothing to guess the token by."""
+        """Return the cookie's value: safe in a header, and does not reveal the token."""
         return hmac.new(self._key, _bytes(token), "sha256").hexdigest()
 
     def _is_right(self, cookie: str) -> bool:
@@ -99,7 +98,7 @@ class Access:
 
 
 class _WrongTokens:
-    """Counts them, by address and all together."""
+    """Counts of wrong tokens, per address and in total."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -109,7 +108,7 @@ class _WrongTokens:
         self._counts[address] = self._counts.get(address, 0) + 1
 
     def require_few(self, address: str) -> None:
-        """Raises HTTPTooManyRequests where a token is not even looked at any more."""
+        """Raise HTTPTooManyRequests if the limit of wrong tokens is reached."""
         if time.monotonic() - self._since > _PERIOD:
             self._since, self._counts = time.monotonic(), {}
         if self._counts.get(address, 0) >= _WRONG or sum(self._counts.values()) >= _ALL_WRONG:
@@ -118,13 +117,13 @@ class _WrongTokens:
 
 def _require_same_origin(request: web.Request) -> None:
     if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(reason="a body of type application/json is needed")
+        raise web.HTTPUnsupportedMediaType(reason="the body must be of type application/json")
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
-        raise web.HTTPForbidden(reason="asked for from another origin")
+        raise web.HTTPForbidden(reason="request from another origin")
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise web.HTTPForbidden(reason="asked for from another site")
+        raise web.HTTPForbidden(reason="request from another site")
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # a header may hold any byte
+    return text.encode("utf-8", "surrogatepass")  # a header may contain any byte

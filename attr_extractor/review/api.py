@@ -1,13 +1,14 @@
-"""What the page asks for and sends, as JSON over HTTP.
+"""HTTP API of the review page.
 
-  GET  /                                  the page; /review.css and /review.js beside it
-  GET  /api/facts                         attributes, their values, and what can be filtered by
-  POST /api/next, decide, skip, undo      one step each; the answer holds the progress
+  GET  /                                  the page; also /review.css and /review.js
+  GET  /api/facts                         attributes, their values, and options of the filters
+  POST /api/next, decide, skip, undo      one step each; the response contains the progress
   GET  /photo/{item}/{index}              a JPEG
-  GET  /heat/{item}/{index}?value=        a JPEG: the photo with the heat of a value
+  GET  /heat/{item}/{index}?value=        a JPEG: the photo with the heat map of a value
 
-A refusal is {"error": why}: 400 for what means nothing, 404 for what is not there, 409 for what
-somebody else decided, with their decision, 503 where the decisions file cannot be written.
+An error is returned as {"error": message}: 400 for an invalid request, 404 if something does not
+exist, 409 with the existing decision if the item is already decided, 503 if the decisions file
+cannot be written.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _Body(pydantic.BaseModel):
     def _is_a_name(cls, name: str) -> str:
         name = " ".join(name.split())
         if not name or not name.isprintable():
-            raise ValueError("a name of printable characters is needed")
+            raise ValueError("the name must consist of printable characters")
         return name
 
     @property
@@ -87,11 +88,14 @@ B = TypeVar("B", bound=_Body)
 
 
 class Api:
-    """The handlers, around a queue and its photos.
+    """Request handlers for a queue and its photos.
 
     Args:
-      queue_id: tells this queue from any other; a page that was opened on another is refused.
-      heat: None where there is no run to explain.
+      queue: the queue.
+      queue_id: unique id of the queue; requests of a page with another id are rejected.
+      schema: the schema of the cells.
+      photos: photos of the items.
+      heat: heat maps, None without a run.
     """
 
     def __init__(
@@ -103,13 +107,13 @@ class Api:
         self._photos = photos
         self._heat = heat
         self.http = HttpServer(HttpLimits())
-        # SQLite's connection and TensorFlow are used by one thread each
+        # the SQLite connection and TensorFlow are each used by a single thread
         self._steps = ThreadPoolExecutor(1)
         self._explaining = ThreadPoolExecutor(1)
         self._reading = ThreadPoolExecutor(_PHOTO_THREADS)
 
     def application(self, token: str) -> web.Application:
-        """Routes, rules and limits."""
+        """Return the application with routes, access rules and limits."""
         rules = [self._answer, self.http.middleware, Access(token).middleware]
         app = web.Application(middlewares=rules)
         for path, content, kind in (
@@ -129,13 +133,13 @@ class Api:
         return app
 
     def close(self) -> None:
-        """Ends the threads; a step under way is finished and committed first."""
+        """Stop the threads; a running step is finished and committed first."""
         for pool in (self._steps, self._explaining, self._reading):
             pool.shutdown(wait=True, cancel_futures=True)
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turns refusals into JSON, and gives every answer the page's headers."""
+        """Convert errors to JSON and add the page's headers to every response."""
         try:
             response = await handler(request)
         except ReviewError as refusal:
@@ -146,12 +150,12 @@ class Api:
         except InputError as error:
             response = as_json({"error": str(error)}, 503)
         except web.HTTPException as error:
-            if request.path == "/":  # somebody reads it
+            if request.path == "/":  # shown by the browser
                 response = web.Response(text=f"{error.reason}\n", status=error.status)
             else:
                 response = as_json({"error": error.reason}, error.status)
         response.headers.update(HEADERS)
-        # an item's number means another one in another queue
+        # another queue uses the same item numbers for other items
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -192,7 +196,7 @@ class Api:
         return as_json({"item": item and self._shown(item), "progress": progress})
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item as the page gets it: how many photos, not where they are; what is allowed."""
+        """Return an item for the page: number of photos instead of paths, and allowed values."""
         shown = {name: item[name] for name in item if name not in ("image", "box", "decided")}
         shown["photos"] = len(image_paths(item["image"]))
         where = self._schema.slices[item["attribute"]]
@@ -220,7 +224,7 @@ class Api:
         asked = (item["image"], item["box"], index, item["attribute"], value)
         picture = await self._run(self._explaining, self._heat.drawn, *asked)
         if picture is None:
-            raise ReviewError(404, f"no place in the photo speaks for {value!r}")
+            raise ReviewError(404, f"no region of the photo is evidence for {value!r}")
         return jpeg(picture)
 
     async def _item(self, request: web.Request) -> tuple[Any, int]:
@@ -229,13 +233,13 @@ class Api:
         return item, int(request.match_info["index"])
 
     async def _read(self, request: web.Request, kind: type[B]) -> B:
-        """The body of a POST; raises ReviewError where it is not what this page sends."""
+        """Return the body of a POST; raise ReviewError if it is invalid."""
         try:
             body = await responses.read_body(self.http, request, kind, MAX_BODY)
         except ValueError as error:
             raise ReviewError(400, str(error)) from error
         if body.queue != self._queue_id:
-            raise ReviewError(409, "the server has another queue by now: load the page again")
+            raise ReviewError(409, "the server now has another queue: reload the page")
         return body
 
     async def _run(self, pool: ThreadPoolExecutor, step: Callable[..., T], *arguments: Any) -> T:

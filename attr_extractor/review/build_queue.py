@@ -1,4 +1,4 @@
-"""From a cells file to the queue in the decisions file: once, later starts find it there."""
+"""Build the queue in the decisions file from a cells file; later starts reuse it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INSERT = (
 )
 _CELLS_AT_ONCE = 4096
 CELLS, SCHEMA = "cells", "schema"  # facts: fingerprints
-QUEUE = "queue"  # fact: what tells this queue from any other
+QUEUE = "queue"  # fact: unique id of the queue
 
 
 def open_queue(
@@ -40,17 +40,20 @@ def open_queue(
     thresholds: np.ndarray,
     most: int,
 ) -> tuple[DecisionsFile, str]:
-    """The decisions file of a cells file, its queue built where there is none yet.
+    """Open the decisions file of a cells file; build the queue if there is none.
 
     Args:
-      thresholds: float32 [V], above which a value is answered.
-      most: how many cells the queue holds, at most.
+      decisions: the decisions file.
+      cells: the cells file.
+      schema: the schema of the cells.
+      thresholds: float32 [V], thresholds of the values.
+      most: maximum number of cells in the queue.
 
     Returns:
-      The file, and a line about the queue.
+      The file, and a summary line of the queue.
 
     Raises:
-      InputError: a file cannot be used, or belongs to another cells file or schema.
+      InputError: if a file cannot be used, or belongs to another cells file or schema.
     """
     source = cells if isinstance(cells, CellsFile) else CellsFile(cells, schema)
     fingerprint = source.fingerprint()
@@ -76,7 +79,7 @@ def _candidates(source: CellsFile, thresholds: np.ndarray, most: int) -> Candida
 
 
 def _fill(file: DecisionsFile, found: Candidates, source: CellsFile, fingerprint: str) -> None:
-    """Writes the queue, all of it or nothing; leaves one that another program wrote meanwhile."""
+    """Write the queue atomically, unless another program has written one in the meantime."""
     table = found.table()
     worth = sum(found.verdicts.values()) - found.verdicts[AGREED] - found.unread
     parts = ", ".join(f"{count:,} {verdict}" for verdict, count in found.verdicts.most_common())
@@ -92,7 +95,7 @@ def _fill(file: DecisionsFile, found: Candidates, source: CellsFile, fingerprint
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """The parameters of _INSERT for each cell, numbered from 1."""
+    """Yield the parameters of _INSERT for each cell, numbered from 1."""
     numbers = itertools.count(1)
     for batch in table.to_batches(max_chunksize=_CELLS_AT_ONCE):
         for cell in batch.to_pylist():

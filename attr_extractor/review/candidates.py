@@ -1,11 +1,12 @@
-"""Which cells are worth a look, and in which order: the best of a catalogue in one pass.
+"""Select and order the cells to review, in one pass over a catalogue.
 
-Contradictions come first, the surest ahead; then doubts; then cells without a seller's value whose
-score is near its threshold. Within a tenth of worth the values take turns, and within a value the
-categories do: nobody looks at a hundred times the same question before seeing another.
+Contradicted cells come first, the surest at the top; then doubtful cells; then cells without a
+seller's value whose score is near the threshold. `worth` in 0 .. 1 is divided into BANDS. Within a
+band the values alternate, and within a value the categories, so that a reviewer does not get the
+same question a hundred times in a row.
 
-No more than about twice as many cells as are wanted are ever held. What is dropped on the way
-could not have come back: cells read later only move a cell further back.
+At most about twice `most` cells are in memory. Dropped cells could not have returned to the queue:
+later cells can only move a cell further back.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from attr_extractor.enrichment.cells import AGREED, CONTRADICTED, DOUBTFUL
 from attr_extractor.enrichment.read_cells import CELLS_PER_BATCH, first_of_lists
 from attr_extractor.schema import Schema
 
-BANDS = 10  # of worth in 0 .. 1, within which values take turns
-_SEED = 0  # of the order in which values take turns
+BANDS = 10  # bands of worth in 0 .. 1, within which values alternate
+_SEED = 0  # seed of the order in which values alternate
 
 
 @dataclass(frozen=True)
 class _Keys:
-    """What the order of C cells is decided by, an array [C] each."""
+    """Sort keys of C cells, an array [C] each."""
 
-    section: np.ndarray  # int32: kind of cell and tenth of worth, the first to be looked at lowest
-    value: np.ndarray  # int32, the value asked about, among the V
-    category: np.ndarray  # int32, -1 where it is unknown
+    section: np.ndarray  # int32: kind of cell and band of worth, the lowest is reviewed first
+    value: np.ndarray  # int32, index of the proposed value among the V
+    category: np.ndarray  # int32, -1 if unknown
     worth: np.ndarray  # float32
     row: np.ndarray  # int64
 
@@ -43,10 +44,10 @@ class _Keys:
         return _Keys(*map(np.concatenate, pairs))
 
     def order(self, turns: np.ndarray) -> np.ndarray:
-        """int64 [C]: the places of the cells, the first to be looked at first.
+        """Return the indices of the cells in review order, int64 [C].
 
         Args:
-          turns: int [V], each value's place where values take turns.
+          turns: int [V], position of each value when values alternate.
         """
         within_category = _ranks((self.row, -self.worth), (self.category, self.value, self.section))
         within_value = _ranks(
@@ -56,7 +57,7 @@ class _Keys:
 
 
 def _ranks(order: tuple[np.ndarray, ...], groups: tuple[np.ndarray, ...]) -> np.ndarray:
-    """int64 [C]: each cell's rank from 0 within its group; keys as of np.lexsort, last first."""
+    """Return each cell's rank in its group, int64 [C] from 0; keys as in np.lexsort, last first."""
     places = np.lexsort((*order, *groups))
     starts = np.zeros(len(places), bool)
     starts[:1] = True
@@ -70,11 +71,12 @@ def _ranks(order: tuple[np.ndarray, ...], groups: tuple[np.ndarray, ...]) -> np.
 
 
 class Candidates:
-    """Gathers the cells most worth a look from batches of all of them.
+    """The cells most useful to review, collected from batches of all cells.
 
     Args:
-      thresholds: float32 [V], above which a value is answered.
-      most: how many cells are kept.
+      schema: the schema of the cells.
+      thresholds: float32 [V], thresholds of the values.
+      most: maximum number of cells kept.
     """
 
     def __init__(self, schema: Schema, thresholds: np.ndarray, most: int):
@@ -83,16 +85,16 @@ class Candidates:
         self._most = most
         self._turns = np.random.default_rng(_SEED).permutation(schema.num_values)
         names = [f"{a.name}\x1f{value}" for a in schema.attributes for value in a.values]
-        self._places = pa.array(names)  # of the V values
+        self._places = pa.array(names)  # the V values
         self._categories = pa.array(schema[schema.category].values)
         self._kept: list[pa.RecordBatch] = []
         self._keys: _Keys | None = None
-        self._last_section: int | None = None  # of the worst kept, once as many as wanted are
+        self._last_section: int | None = None  # of the last kept cell, once `most` are kept
         self.verdicts: Counter[str] = Counter()  # of all cells
-        self.unread = 0  # cells not agreed upon, of products without a readable photo
+        self.unread = 0  # cells not agreed, of products without a readable photo
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes what is worth a look of a batch that `CellsFile` checked."""
+        """Add the cells to review of a batch that `CellsFile` has checked."""
         for each in pc.value_counts(batch.column("verdict")).to_pylist():
             self.verdicts[each["values"]] += each["counts"]
         doubted = pc.not_equal(batch.column("verdict"), AGREED)
@@ -111,7 +113,7 @@ class Candidates:
             self._prune()
 
     def table(self) -> pa.Table:
-        """The cells in the order in which they are to be looked at."""
+        """Return the cells in review order."""
         if self._keys is None:
             return pa.table({})
         self._prune()
@@ -139,7 +141,7 @@ class Candidates:
         )
 
     def _prune(self) -> None:
-        """Orders what is held, and lets go of what is beyond the wanted number."""
+        """Sort the kept cells and drop all but the first `most`."""
         assert self._keys is not None
         order = self._keys.order(self._turns)[: self._most]
         self._keys = self._keys.take(order)

@@ -1,7 +1,7 @@
-"""The SQLite file of a review: the queue, who looks at what, every decision and every step to it.
+"""The SQLite file of a review: the queue, the leases, the decisions and a log of all actions.
 
-It belongs to one cells file and one schema. Several programs may use it at once (WAL); what is
-committed survives a power cut (synchronous=FULL).
+It belongs to one cells file and one schema. Several programs may use it concurrently (WAL);
+committed transactions survive a power failure (synchronous=FULL).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from attr_extractor.errors import InputError, require_file
 
-_APPLICATION = 0x41547276  # PRAGMA application_id: a file of ours
+_APPLICATION = 0x41547276  # PRAGMA application_id of a decisions file
 _VERSION = 2
 _FROM_1 = "ALTER TABLE items ADD COLUMN box TEXT NOT NULL DEFAULT ''"
-BUSY_SECONDS = 5.0  # waited for another program's transaction
+BUSY_SECONDS = 5.0  # maximum wait for another program's transaction
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
--- a cell to be looked at; `id` from 1 is its place in the queue
+-- a cell to review; `id` is its position in the queue, from 1
 CREATE TABLE items (
   id INTEGER PRIMARY KEY, decided INTEGER NOT NULL DEFAULT 0,
   attribute TEXT NOT NULL, category TEXT NOT NULL, verdict TEXT NOT NULL, seller TEXT NOT NULL,
@@ -28,18 +28,18 @@ CREATE TABLE items (
   box TEXT NOT NULL DEFAULT '');
 CREATE INDEX open_items ON items (id) WHERE decided = 0;
 CREATE INDEX items_by_row ON items (row);
--- the standing decision of an item: at most one
+-- the current decision of an item: at most one
 CREATE TABLE decisions (
   item INTEGER PRIMARY KEY REFERENCES items, reviewer TEXT NOT NULL, kind TEXT NOT NULL,
   value TEXT NOT NULL, at REAL NOT NULL);
 CREATE INDEX decisions_by_reviewer ON decisions (reviewer);
--- who looks at an item until when; a holder is one window of a browser
+-- reviewer of an item and end of the lease; a holder is one browser window
 CREATE TABLE leases (item INTEGER PRIMARY KEY REFERENCES items, holder TEXT NOT NULL,
   reviewer TEXT NOT NULL, until REAL NOT NULL);
 CREATE INDEX leases_by_holder ON leases (holder);
 CREATE TABLE skips (item INTEGER NOT NULL REFERENCES items, reviewer TEXT NOT NULL,
   action INTEGER NOT NULL, PRIMARY KEY (item, reviewer)) WITHOUT ROWID;
--- all that was ever done, in order
+-- log of all actions, in order
 CREATE TABLE actions (
   id INTEGER PRIMARY KEY, item INTEGER NOT NULL REFERENCES items, reviewer TEXT NOT NULL,
   action TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, at REAL NOT NULL,
@@ -49,19 +49,19 @@ CREATE INDEX actions_by_reviewer ON actions (reviewer, id) WHERE undone = 0;
 
 
 class DecisionsFile:
-    """An open decisions file; to be used by one thread at a time."""
+    """An open decisions file; not thread-safe."""
 
     def __init__(self, path: str | Path, new: bool = True):
-        """Opens a file, or makes one unless `new` is false.
+        """Open a file; create it if it does not exist, unless `new` is false.
 
         Raises:
-          InputError: it is no such file, damaged or locked, or cannot be made.
+          InputError: if it is not a decisions file, is damaged or locked, or cannot be created.
         """
         self.path = Path(path)
         if not new:
             require_file(path, "the decisions file")
         elif self.path.is_dir():
-            raise InputError(f"{path}: the decisions file is a folder, a file is needed")
+            raise InputError(f"{path}: the decisions file is a folder; pass a file")
         elif not self.path.parent.is_dir():
             raise InputError(f"{self.path.parent}: the folder of --decisions does not exist")
         with self._told():
@@ -95,16 +95,16 @@ class DecisionsFile:
             elif version == 1:
                 db.execute(_FROM_1)
             elif version != _VERSION:
-                raise InputError(f"{self.path}: of version {version} of this form, not {_VERSION}")
+                raise InputError(f"{self.path}: has format version {version}, not {_VERSION}")
             if version != _VERSION:
                 db.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other may write beside; committed at the end, or nothing of it.
+        """Run a write transaction exclusively; commit it at the end, roll it back on an error.
 
         Raises:
-          InputError: the file is locked or damaged, or the disk is full.
+          InputError: if the file is locked or damaged, or the disk is full.
         """
         with self._told():
             self._db.execute("BEGIN IMMEDIATE")
@@ -118,17 +118,17 @@ class DecisionsFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, to read what is committed; raises InputError as `transaction` does."""
+        """Yield the connection for reading; raise InputError like `transaction`."""
         with self._told():
             yield self._db
 
     def facts(self) -> dict[str, str]:
-        """What the queue was made of; empty before it is."""
+        """Return facts on the queue, such as fingerprints of its sources; empty without a queue."""
         with self.reading() as db:
             return dict(db.execute("SELECT name, value FROM facts").fetchall())
 
     def require_same(self, fact: str, expected: str, what: str) -> None:
-        """Raises InputError where the queue was made of something else; `what` names it."""
+        """Raise InputError if a fact of the queue differs; `what` is its name in the message."""
         found = self.facts().get(fact, "")
         if found != expected:
             raise InputError(
@@ -137,12 +137,12 @@ class DecisionsFile:
             )
 
     def close(self) -> None:
-        """Ends the connection; what is committed stays."""
+        """Close the connection; committed data is kept."""
         self._db.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Tells in one line what SQLite cannot do."""
+        """Convert errors of SQLite to an InputError with a one-line message."""
         try:
             yield
         except sqlite3.DatabaseError as error:

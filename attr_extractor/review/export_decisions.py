@@ -1,6 +1,6 @@
-"""The seller's table with what was decided: decided cells replace the seller's, the rest stays.
+"""Export the seller's table with the decisions: decided cells replace the seller's values.
 
-`build_tfrecords.py --relabel` takes it as it takes the seller's own.
+`build_tfrecords.py --relabel` accepts the exported table like the seller's table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LOG = (
 
 @dataclass
 class Summary:
-    """What came of a table."""
+    """Counts of an exported table."""
 
     rows: int = 0
     decisions: Counter[str] = field(default_factory=Counter)  # by kind
@@ -53,27 +53,31 @@ def export(
     output: str | Path,
     log: str | Path | None = None,
 ) -> Summary:
-    """Writes the table as CSV, all its columns under its own names and in order.
+    """Write the table as CSV, with all its columns in order and under their original names.
 
-    A column that the table lacks and a decision fills is added at the end.
+    If a decision fills an attribute without a column, the column is added at the end.
 
     Args:
-      log: a CSV of the standing decisions, who took them and when, in order of time.
+      decisions: the decisions file.
+      catalogue: the seller's table.
+      schema: the schema of the decisions.
+      output: the corrected table, a new CSV file.
+      log: a new CSV file of the current decisions with reviewer and time, in order of time.
 
     Raises:
-      InputError: a file cannot be used or is there already, the decisions are of another schema,
-        or the table's rows are not those that the decisions are about.
+      InputError: if a file cannot be used or already exists, if the decisions are of another
+        schema, or if the table's rows differ from those of the decisions.
     """
     outputs = {"--output": Path(output)}
     if log is not None:
         outputs["--log"] = Path(log)
     with jobs.owned(outputs), closing(DecisionsFile(decisions, new=False)) as file:
         if not file.facts():
-            raise InputError(f"{decisions}: holds no queue; review.py makes it")
+            raise InputError(f"{decisions}: contains no queue; create it with review.py")
         file.require_same(SCHEMA, schema.fingerprint, "schema")
         job = {"queue": file.facts()[QUEUE], "set_of_outputs": jobs.names(outputs)}
         folder = jobs.folder_of(outputs["--output"])
-        found = jobs.left_or_new(outputs, job, f"{folder}: holds a half-done export")
+        found = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished export")
         if log is not None and found is None:
             jobs.begin(folder, job)
         summary = Summary()
@@ -90,7 +94,7 @@ def export(
 
 
 def write_table(path: str | Path, chunks: Iterator[pd.DataFrame], schema: Schema) -> None:
-    """Writes chunks with the schema's names as CSV under the table's own; whole or not at all."""
+    """Write chunks as CSV atomically, schema names renamed to the table's column names."""
     first = next(chunks)  # `table.chunks` yields one or raises
     header = [schema.column(name) for name in first.columns]
     rows = (
@@ -104,7 +108,7 @@ def write_table(path: str | Path, chunks: Iterator[pd.DataFrame], schema: Schema
 def _corrected(
     file: DecisionsFile, catalogue: str | Path, schema: Schema, summary: Summary
 ) -> Iterator[pd.DataFrame]:
-    """The table's chunks under the schema's names, with the decided cells."""
+    """Yield the table's chunks with schema names as columns and the decided cells."""
     with file.reading() as db:
         (last,) = db.execute("SELECT max(row) FROM items").fetchone()
         decided = "SELECT DISTINCT attribute FROM items WHERE decided = 1"
@@ -118,15 +122,15 @@ def _corrected(
         yield chunk
     if summary.rows < (last or 0):
         raise InputError(
-            f"{catalogue}: has {summary.rows:,} rows, and the decisions are about a table of "
-            f"{last:,} or more; give the table that was predicted"
+            f"{catalogue}: has {summary.rows:,} rows, but the decisions are about a table of at "
+            f"least {last:,}; pass the table that was predicted"
         )
 
 
 def _correct(
     file: DecisionsFile, chunk: pd.DataFrame, catalogue: str | Path, summary: Summary
 ) -> None:
-    """Writes the decisions about a chunk's rows into it."""
+    """Write the decisions on a chunk's rows into the chunk."""
     first, last = int(chunk.index[0]), int(chunk.index[-1])
     products = chunk[table.PRODUCT_ID].tolist()
     new: dict[str, dict[int, str]] = defaultdict(dict)
@@ -134,8 +138,8 @@ def _correct(
         for row, product, attribute, kind, value in db.execute(_ROWS, (first, last)):
             if products[row - first].strip() != product.strip():
                 raise InputError(
-                    f"{catalogue}, row {row}: is product {products[row - first]!r}, and the "
-                    f"decisions are about {product!r} there; give the table that was predicted"
+                    f"{catalogue}, row {row}: is product {products[row - first]!r}, but the "
+                    f"decisions are about {product!r}; pass the table that was predicted"
                 )
             if kind is None:
                 continue

@@ -1,11 +1,11 @@
-"""Which items of the queue are asked for, and how far the review of them is."""
+"""Filters on items of the queue, and the progress of the filtered items."""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import asdict, dataclass
 
-_MOST_SELLERS = 500  # proposed; any other can be typed
+_MOST_SELLERS = 500  # offered as choices; others can be typed
 _DECIDED_BY = (
     "SELECT count(*) FROM decisions JOIN items ON items.id = decisions.item"
     " WHERE {filter} AND reviewer = :reviewer"
@@ -18,16 +18,16 @@ _WITH_OTHERS = (
 
 @dataclass(frozen=True)
 class Filter:
-    """Which items are asked for; an empty text asks for all."""
+    """A filter on items; an empty string matches all."""
 
     attribute: str = ""
     category: str = ""
     verdict: str = ""
     seller: str = ""
-    product: str = ""  # a part of the product id, in upper or lower case
+    product: str = ""  # substring of the product id, case-insensitive
 
     def sql(self) -> str:
-        """A condition on `items`, for the parameters of `asdict`."""
+        """Return an SQL condition on `items` whose parameters are those of `asdict`."""
         names = ("attribute", "category", "verdict", "seller")
         conditions = [f"items.{name} = :{name}" for name in names if getattr(self, name)]
         if self.product:
@@ -36,7 +36,7 @@ class Filter:
 
 
 def progress(db: sqlite3.Connection, which: Filter, reviewer: str, now: float) -> dict[str, int]:
-    """How many items of a filter are done, left, done by a reviewer, and with others now."""
+    """Count a filter's items: done, left, done by the reviewer, and leased to others."""
     asked = {**asdict(which), "reviewer": reviewer, "now": now}
     whole = f"SELECT count(*), total(decided) FROM items WHERE {which.sql()}"
     total, done = db.execute(whole, asked).fetchone()
@@ -49,7 +49,7 @@ def progress(db: sqlite3.Connection, which: Filter, reviewer: str, now: float) -
 
 
 def choices(db: sqlite3.Connection) -> dict[str, list[str]]:
-    """What the filters can be set to: of each column its values in the queue, sorted."""
+    """Return the options of the filters: sorted values of each column of the queue."""
     found = {}
     for column in ("attribute", "category", "verdict", "seller"):
         distinct = f"SELECT DISTINCT {column} FROM items WHERE {column} <> '' ORDER BY 1"

@@ -1,4 +1,4 @@
-"""Where in a photo a value's evidence is, over the photo as the page shows it, by a trained run."""
+"""Heat maps of a trained run, drawn over the photo as the page shows it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _KEPT = 64  # pictures in memory
 
 
 class Heat:
-    """Heat maps of a run, each computed when it is first asked for; by one thread at a time."""
+    """Heat maps of a run, computed on first use; not thread-safe."""
 
     def __init__(self, run_dir: str | Path, schema: Schema, image_root: str | Path):
-        """Raises InputError where the run is not trained or of another schema."""
+        """Read a run; raise InputError if it is not trained or is of another schema."""
         run = RunDir.read(run_dir)
         require_same(run.schema.fingerprint, schema, f"{run.path}: the run directory")
         self._short_side = run.origin.photo_short_side
@@ -34,17 +34,17 @@ class Heat:
         self._drawn = functools.lru_cache(_KEPT)(self._draw)
 
     def drawn(self, image: str, box: str, index: int, attribute: str, value: str) -> bytes | None:
-        """A JPEG of the product with the heat of a value; None where no place speaks for it.
+        """Return a JPEG of the product with the heat map of a value; None without evidence.
 
         Raises:
-          PhotoError: the photo cannot be read.
-          InputError: no such attribute or value.
+          PhotoError: if the photo cannot be read.
+          InputError: if there is no such attribute or value.
         """
         return self._drawn(*photo_of(image, box, index), attribute, value)
 
     def _draw(self, path: str, box: photos.Box | None, attribute: str, value: str) -> bytes | None:
         raw = photos.read_raw(self._image_root, path)
-        stored = photos.store(raw, self._short_side, box)  # what the network was trained on
+        stored = photos.store(raw, self._short_side, box)  # as in the training records
         photo = pixels.decode_jpeg(tf.constant(stored.encoded)).numpy()
         heat = self._explainer.heat(photo, attribute, value)  # [H, W]
         if not heat.any():

@@ -1,6 +1,6 @@
-"""The page's HTML and style: one page for all items, filled by its script.
+"""HTML and style of the review page: one page for all items, filled by its script.
 
-It loads nothing from elsewhere and holds no text of a seller: the script sets that as text.
+It loads nothing from other servers and contains no seller's text; the script inserts that as text.
 """
 
 from __future__ import annotations
@@ -108,11 +108,11 @@ _BODY = """
 <div><button id=clear type=button>Clear filters</button></div>
 </form></details>
 <div id=message role=alert hidden><p id=message-text></p>
-<button id=go-on type=button>Go on</button></div>
+<button id=go-on type=button>Continue</button></div>
 <p id=status role=status aria-live=polite></p>
 <main>
 <div id=empty hidden><h2 id=empty-title tabindex=-1></h2><p id=empty-text></p>
-<p><button id=again type=button>Look again</button></p></div>
+<p><button id=again type=button>Check again</button></p></div>
 <div id=work hidden>
 <section id=photos aria-label=Photos>
 <img id=photo alt=""><p id=photo-note aria-live=polite></p>
@@ -140,7 +140,7 @@ _BODY = """
 </section></div></main>
 <dialog id=name-dialog aria-labelledby=name-title><form id=name-form method=dialog>
 <h2 id=name-title>Who is reviewing?</h2>
-<label for=name>Your name, as it stands beside your decisions</label>
+<label for=name>Your name, stored with your decisions</label>
 <input id=name maxlength=60 required autocomplete=name>
 <button type=submit>Start</button></form></dialog>
 <noscript><p>This page needs JavaScript.</p></noscript>
@@ -149,7 +149,7 @@ _BODY = """
 
 
 def html() -> str:
-    """The whole page, the same for every item and reviewer."""
+    """Return the whole page, the same for every item and reviewer."""
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'

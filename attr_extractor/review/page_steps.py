@@ -1,6 +1,6 @@
-"""The page's script, second half: steps, keys, filters, and who is there.
+"""Second half of the page's script: steps, keys, filters and the reviewer's name.
 
-A step waits for the answer of the last one, so a key pressed twice decides nothing unseen.
+A step waits for the response to the previous one, so a repeated key cannot decide an unseen item.
 """
 
 SCRIPT = """
@@ -10,7 +10,7 @@ function random() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join('');
 }
-// a window keeps its item when it is loaded again; another window gets another item
+// a window keeps its item on reload; another window gets another item
 const holder = sessionStorage.holder ??= random();
 let reviewer = localStorage.reviewer ?? '';
 const which = () => Object.fromEntries(new FormData($('filter-form')));
@@ -30,7 +30,7 @@ async function post(step, content = {}) {
   return found;
 }
 
-// one step at a time; what goes wrong is said and the item stays
+// one step at a time; an error is shown and the item stays
 async function step(action) {
   if (busy || refused || !reviewer) return;
   busy = true;
@@ -60,7 +60,7 @@ function refuse({status, error, decision}) {
 
 function goOn() {
   refused = false;
-  step(() => next('That one was decided already.'));
+  step(() => next('That item was already decided.'));
 }
 
 async function next(done = '') {
@@ -86,7 +86,7 @@ function decide(kind, values = []) {
   });
 }
 
-// of an attribute with one value a choice is the decision, of another it waits for Save
+// for an exclusive attribute a choice is the decision; otherwise it waits for Save
 function choose(value) {
   if (busy || refused) return;
   if (attribute().exclusive) return decide('values', [value]);
@@ -196,7 +196,7 @@ function onName() {
 }
 
 async function start() {
-  if (location.search) history.replaceState(null, '', '/');  // a token stays in no history
+  if (location.search) history.replaceState(null, '', '/');  // keep the token out of the history
   document.addEventListener('keydown', onKey);
   for (const [id, action] of Object.entries({'go-on': goOn, save, skip, undo, heat: toggleHeat,
     none: () => decide('none'), again: () => step(() => next()), who: askName}))
@@ -218,7 +218,7 @@ async function start() {
     state.facts = await answer.json();
     if (!answer.ok) throw state.facts;
   } catch (problem) {
-    return refuse({error: problem.error ?? 'The server does not answer; load the page again.'});
+    return refuse({error: problem.error ?? 'The server does not answer; reload the page.'});
   }
   fillFilters();
   if (!reviewer) return askName();

@@ -1,6 +1,6 @@
-"""The page's script, first half: an item and the progress shown.
+"""First half of the page's script: display of an item and of the progress.
 
-Texts are set as text and never read as HTML.
+Texts are inserted as text, never as HTML.
 """
 
 SCRIPT = """
@@ -62,7 +62,7 @@ function showItem(item) {
 function showSeller() {
   const {given_score} = state.item;
   if (!given().length) {
-    $('given').replaceChildren(element('p', 'none that the schema knows', 'muted'));
+    $('given').replaceChildren(element('p', 'none in the schema', 'muted'));
     return;
   }
   const button = answerButton('s', given().join(', '), given_score);
@@ -123,9 +123,9 @@ function showPhoto() {
   image.alt = `Photo${number} of product ${product_id}` + (heat ? `, heat of ${value}` : '');
   image.hidden = !photos;
   const unread = error && `The model could not read: ${error}`;
-  if (!photos) return note('No photo is named', true);
+  if (!photos) return note('The row lists no photo', true);
   note(heat ? 'Heat map is being computed \\u2026' : unread);
-  image.onload = () => note(heat ? `Red: where the evidence for ${value} is` : unread);
+  image.onload = () => note(heat ? `Red: evidence for ${value}` : unread);
   image.onerror = async () => {
     const why = await reason(source);
     if (state.item?.id !== id) return;
@@ -145,7 +145,7 @@ function note(text, bad = false) {
 async function reason(source) {
   try {
     const answer = await fetch(source);
-    return answer.ok ? 'the file is no picture' : (await answer.json()).error;
+    return answer.ok ? 'the file is not an image' : (await answer.json()).error;
   } catch {
     return 'the server does not answer';
   }
@@ -159,18 +159,18 @@ function showProgress({done, left, mine, with_others}) {
   $('bar').max = Math.max(1, done + left);
   $('bar').value = done;
   if (!state.item) {
-    $('empty-title').textContent = left ? 'Nothing free just now' : 'Nothing left to review here';
-    $('empty-text').textContent = left ? 'Other reviewers are at what is left.'
+    $('empty-title').textContent = left ? 'No item is free now' : 'Nothing left to review here';
+    $('empty-text').textContent = left ? 'Other reviewers have the remaining items.'
       : 'Clear the filters, or close the page: every decision is stored.';
   }
 }
 
-// a choice among all values of the attribute
+// search among all values of the attribute
 function showSearch() {
   const asked = $('search').value.trim().toLowerCase().split(/\\s+/);
   state.found = attribute().values.filter(value =>
     asked.every(word => value.toLowerCase().includes(word)));
-  // of several values Enter saves, unless one was asked for
+  // Enter picks the active value if there is a search text; otherwise it saves
   state.active = state.found.length && $('search').value ? 0 : -1;
   $('values').replaceChildren(...state.found.map((value, i) => {
     const line = element('li', value);

@@ -1,4 +1,4 @@
-"""The photos of an item as the page shows them: always a JPEG that was made here, upright."""
+"""Photos of an item as the page shows them: always re-encoded as JPEG, upright."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 from attr_extractor.catalogue import boxes, photos, raw_files
 from attr_extractor.catalogue.table import image_paths
 
-SHORT_SIDE = 720  # pixels of a photo on the page, at most
+SHORT_SIDE = 720  # maximum short side of a photo on the page, in pixels
 _KEPT = 64  # pictures in memory
 
 
 def photo_of(image: str, box: str, index: int) -> tuple[str, photos.Box | None]:
-    """The path of one of the photos that an image cell lists, and where the product is on it.
+    """Return path and product box of one photo of an image cell.
 
     Args:
-      box: the row's product boxes, as `boxes.join` has them.
+      image: the image cell: paths separated by |.
+      box: the row's product boxes, see `boxes.join`.
+      index: index of the photo in the cell, from 0.
 
     Raises:
-      PhotoError: no such photo, or its box is none.
+      PhotoError: if there is no such photo, or if its box is invalid.
     """
     paths = image_paths(image)
     if not 0 <= index < len(paths):
@@ -28,20 +30,23 @@ def photo_of(image: str, box: str, index: int) -> tuple[str, photos.Box | None]:
 
 
 class Photos:
-    """Photos below an image root, and of nothing else; PhotoError where one cannot be shown.
+    """Photos below an image root, which may be in a bucket.
 
-    The root may be in a bucket.
+    A photo that is unreadable or outside the root raises PhotoError.
     """
 
     def __init__(self, image_root: str | Path):
-        """Raises InputError where the root is no folder."""
+        """Set the root; raise InputError if it is not a folder."""
         self.root = raw_files.require_root(image_root)
         self._shown = functools.lru_cache(_KEPT)(self._show)
 
     def shown(self, image: str, box: str, index: int) -> bytes:
-        """A JPEG of the product on a photo, upright, its short side at most SHORT_SIDE pixels.
+        """Return a JPEG of the product, upright, its short side at most SHORT_SIDE pixels.
 
-        Args: as of `photo_of`.
+        For the arguments see `photo_of`.
+
+        Raises:
+          PhotoError: if the photo cannot be read.
         """
         return self._shown(*photo_of(image, box, index))
 

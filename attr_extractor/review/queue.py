@@ -1,8 +1,8 @@
-"""Who looks at which item, and what they decide: each step is one transaction.
+"""Steps of a review: lease, decide, skip and undo items, each in one transaction.
 
-An item is leased to one window of a browser for some minutes, so two people do not look at the
-same. A lease that ran out costs nobody a decision: the first decision of an item counts, and a
-later one is refused and told the first.
+An item is leased to one browser window for some minutes, so that two reviewers do not work on the
+same item. A decision after the end of the lease is still accepted if it is the first; a later
+decision is rejected, and the error contains the first.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ _NOT_SKIPPED = (
     " AND NOT EXISTS (SELECT 1 FROM skips WHERE skips.item = items.id AND reviewer = :reviewer)"
     " ORDER BY id LIMIT 1"
 )
-_SKIPPED = (  # the one skipped longest ago
+_SKIPPED = (  # the item skipped longest ago
     "SELECT items.* FROM skips JOIN ({open}) AS items ON skips.item = items.id"
     " WHERE reviewer = :reviewer ORDER BY action LIMIT 1"
 )
 
 
 class ReviewError(Exception):
-    """A step that cannot be taken: why, and what stands instead."""
+    """A rejected step: the reason, and the existing decision if there is one."""
 
     def __init__(self, status: int, message: str, decision: dict[str, Any] | None = None):
         super().__init__(message)
-        self.status = status  # of HTTP
-        self.decision = decision  # of somebody else
+        self.status = status  # HTTP status
+        self.decision = decision  # the existing decision
 
 
 @dataclass(frozen=True)
 class Window:
-    """One window of a browser and who sits before it."""
+    """A browser window and its reviewer."""
 
     reviewer: str
     holder: str
 
 
 class Queue:
-    """The steps of a review, on an open decisions file whose queue is built."""
+    """Steps of a review on an open decisions file that contains a queue."""
 
     def __init__(
         self,
@@ -73,9 +73,10 @@ class Queue:
         self._clock = clock
 
     def next(self, window: Window, which: Filter) -> dict[str, Any] | None:
-        """Leases the first open item that nobody else holds; the window's own one while it fits.
+        """Lease and return the first open item that is not leased to another window.
 
-        Items that this reviewer skipped come after all others. None where nothing is left.
+        The window's current item is kept while it matches the filter. Items that this reviewer
+        skipped come last. Return None if no item is left.
         """
         asked = {**asdict(which), **asdict(window), "now": self._clock()}
         own, query = (text.format(filter=which.sql()) for text in (_OWN, _OPEN))
@@ -90,14 +91,16 @@ class Queue:
         return self._item(found) if found else None
 
     def decide(self, window: Window, item: int, kind: str, values: Sequence[str]) -> None:
-        """Stores a decision; the same one again changes nothing.
+        """Store a decision; storing the same decision again has no effect.
 
         Args:
+          window: the window that decides.
+          item: number of the item.
           kind: SELLER keeps the seller's cell, VALUES replaces it, NONE empties it.
-          values: with VALUES, in the schema's spelling.
+          values: for VALUES: the values in the schema's spelling.
 
         Raises:
-          ReviewError: no such item or value, or the item is decided already.
+          ReviewError: if there is no such item or value, or if the item is already decided.
         """
         with self._file.transaction() as db:
             found = _require_item(db, item)
@@ -119,10 +122,10 @@ class Queue:
             self._log(db, window, item, _DECIDE, kind, value)
 
     def skip(self, window: Window, item: int) -> None:
-        """Puts an item behind all others for this reviewer, and gives it back.
+        """Move an item behind all others for this reviewer and end its lease.
 
         Raises:
-          ReviewError: no such item.
+          ReviewError: if there is no such item.
         """
         with self._file.transaction() as db:
             _require_item(db, item)
@@ -133,10 +136,11 @@ class Queue:
             db.execute("DELETE FROM leases WHERE item = ? AND holder = ?", (item, window.holder))
 
     def undo(self, window: Window) -> dict[str, Any]:
-        """Takes back the reviewer's own last decision or skip, and leases its item again.
+        """Undo the reviewer's last decision or skip, and lease its item again.
 
         Raises:
-          ReviewError: there is none, or the skipped item is with somebody else by now.
+          ReviewError: if there is nothing to undo, or if the skipped item is leased to another
+            window or decided.
         """
         with self._file.transaction() as db:
             last = db.execute(
@@ -145,7 +149,7 @@ class Queue:
                 (window.reviewer,),
             ).fetchone()
             if last is None:
-                raise ReviewError(409, "there is nothing of yours to undo")
+                raise ReviewError(409, "you have nothing to undo")
             item = last["item"]
             db.execute("UPDATE actions SET undone = 1 WHERE id = ?", (last["id"],))
             self._log(db, window, item, _UNDO)
@@ -161,30 +165,30 @@ class Queue:
                 db.execute("DELETE FROM leases WHERE holder = ?", (window.holder,))
                 self._lease(db, item, window)
             found = _require_item(db, item)
-        if gone is not None:  # after the commit: the skip is taken back all the same
+        if gone is not None:  # after the commit, as the skip is undone in any case
             raise gone
         return self._item(found)
 
     def item(self, item: int) -> sqlite3.Row:
-        """A row of `items`; raises ReviewError where there is none."""
+        """Return a row of `items`; raise ReviewError if there is none."""
         with self._file.reading() as db:
             return _require_item(db, item)
 
     def progress(self, reviewer: str, which: Filter) -> dict[str, int]:
-        """How many items of a filter are done, left, done by this reviewer, and with others."""
+        """Count a filter's items: done, left, done by this reviewer, and leased to others."""
         with self._file.reading() as db:
             return filters.progress(db, which, reviewer, self._clock())
 
     def choices(self) -> dict[str, list[str]]:
-        """What the filters can be set to: of each column of the queue its values, sorted."""
+        """Return the options of the filters: sorted values of each column of the queue."""
         with self._file.reading() as db:
             return filters.choices(db)
 
     def _value(self, item: sqlite3.Row, kind: str, values: Sequence[str]) -> str:
-        """The text of a decision; raises ReviewError where it means nothing."""
+        """Return the stored text of a decision; raise ReviewError if it is invalid."""
         attribute = self._schema[item["attribute"]]
         if kind == SELLER and not item["given"]:
-            raise ReviewError(400, "the seller gave no value that the schema knows")
+            raise ReviewError(400, "the seller gave no value of the schema")
         if kind != VALUES:
             if values:
                 raise ReviewError(400, f"a decision of kind {kind!r} takes no values")
@@ -200,16 +204,16 @@ class Queue:
         return {**dict(row), "proposed": json.loads(row["proposed"])}
 
     def _not_free(self, db: sqlite3.Connection, item: int, window: Window) -> ReviewError | None:
-        """Why a window cannot have an item now: it is decided, or somebody else has it."""
+        """Return an error if an item is decided or leased to another window, else None."""
         standing = _decision(db, item)
         if standing is not None:
-            return ReviewError(409, f"the skipped one: {_decided_by(standing, window)}")
+            return ReviewError(409, f"the skipped item: {_decided_by(standing, window)}")
         lease = db.execute(
             "SELECT reviewer FROM leases WHERE item = ? AND until > ? AND holder <> ?",
             (item, self._clock(), window.holder),
         ).fetchone()
         return lease and ReviewError(
-            409, f"the skipped one: {lease['reviewer']} is looking at it now"
+            409, f"the skipped item: {lease['reviewer']} is reviewing it now"
         )
 
     def _lease(self, db: sqlite3.Connection, item: int, window: Window) -> None:
@@ -228,7 +232,7 @@ class Queue:
         kind: str = "",
         value: str = "",
     ) -> int:
-        """Adds a step to the log; its number."""
+        """Add a step to the log and return its number."""
         added = db.execute(
             "INSERT INTO actions (item, reviewer, action, kind, value, at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -252,4 +256,4 @@ def _decision(db: sqlite3.Connection, item: int) -> dict[str, Any] | None:
 def _decided_by(decision: dict[str, Any], window: Window) -> str:
     mine = decision["reviewer"] == window.reviewer
     who = "you" if mine else decision["reviewer"]
-    return f"{who} decided this one meanwhile" + ("; undo that first" if mine else "")
+    return f"{who} already decided this item" + ("; undo that first" if mine else "")

@@ -1,4 +1,4 @@
-"""What a page's server takes and gives, whatever page it is: JSON bodies, files, pictures."""
+"""Request bodies and responses shared by the servers of web pages: JSON, static text, JPEG."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ B = TypeVar("B", bound=pydantic.BaseModel)
 
 
 async def read_body(server: HttpServer, request: web.Request, kind: type[B], most_bytes: int) -> B:
-    """The JSON body of a POST.
+    """Return the JSON body of a POST as a model of type `kind`.
 
     Raises:
-      ValueError: it is not of its kind; the message says why.
-      aiohttp.web.HTTPException: it is too large, too slow, or compressed, as no page sends it.
+      ValueError: if the body is invalid; the message contains the reason.
+      aiohttp.web.HTTPException: if the body is too large, too slow or compressed.
     """
     if "Content-Encoding" in request.headers:
-        raise web.HTTPUnsupportedMediaType(reason="a body without Content-Encoding is needed")
+        raise web.HTTPUnsupportedMediaType(reason="the body must not have a Content-Encoding")
     content = await server.body(request, most_bytes)
     try:
-        return kind.model_validate_json(content)  # which takes no half surrogate pairs
+        return kind.model_validate_json(content)  # rejects lone surrogates
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -33,7 +33,7 @@ async def read_body(server: HttpServer, request: web.Request, kind: type[B], mos
 
 
 def static(content: str, kind: str) -> Handler:
-    """Answers every request with the same text."""
+    """Return a handler that answers every request with the same text."""
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text=content, content_type=kind, charset="utf-8")
@@ -42,15 +42,15 @@ def static(content: str, kind: str) -> Handler:
 
 
 async def nothing(_request: web.Request) -> web.Response:
-    """An answer without content."""
+    """Return a response without content."""
     return web.Response(status=204)
 
 
 def as_json(content: Any, status: int = 200) -> web.Response:
-    """Content as JSON."""
+    """Return a JSON response."""
     return web.json_response(content, status=status)
 
 
 def jpeg(picture: bytes) -> web.Response:
-    """The bytes of a JPEG."""
+    """Return a response with the bytes of a JPEG."""
     return web.Response(body=picture, content_type="image/jpeg")

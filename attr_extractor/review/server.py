@@ -1,6 +1,6 @@
-"""The review page as a program: what it is made of, where it listens, how it ends.
+"""Server of the review page.
 
-SIGTERM and SIGINT end it: no new connection is taken, what was accepted is answered.
+On SIGTERM or SIGINT it finishes accepted requests, accepts no new connections and stops.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from attr_extractor.review.queue import LEASE_SECONDS, Queue
 from attr_extractor.serving.stop import stop_asked
 
 MOST = 100_000  # cells in the queue
-_DRAIN_SECONDS = 10.0  # at most, for the requests under way at the end
+_DRAIN_SECONDS = 10.0  # maximum time for running requests at the end
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is reviewed, and where the page is."""
+    """Settings of the review server."""
 
     cells: str | Path
     decisions: str | Path
     image_root: str | Path
     schema: str | Path | None = None  # or `model`
-    model: str | Path | None = None  # an exported one, whose schema and thresholds count
+    model: str | Path | None = None  # exported model, whose schema and thresholds are used
     run_dir: str | Path | None = None  # for heat maps
     host: str = "127.0.0.1"
-    port: int = 8600  # 0: any that is free
+    port: int = 8600  # 0: any free port
     token: str = ""
     most: int = MOST
     lease_seconds: float = LEASE_SECONDS
 
 
 class Server:
-    """A page that can be started and stopped within one event loop."""
+    """A review server that starts and stops within one event loop."""
 
     def __init__(self, options: Options):
-        """Builds the queue or finds it built; raises InputError where something given is wrong."""
+        """Build the queue or open an existing one; raise InputError if an option is invalid."""
         access.require_safe(options.host, options.token)
         self.options = options
         self.port = 0
@@ -58,7 +58,7 @@ class Server:
         photos = Photos(options.image_root)
         heat = None
         if options.run_dir is not None:
-            from attr_extractor.review.heat import Heat  # TensorFlow, only where it is needed
+            from attr_extractor.review.heat import Heat  # imports TensorFlow
 
             heat = Heat(options.run_dir, schema, options.image_root)
         self._file, self.summary = open_queue(
@@ -69,7 +69,7 @@ class Server:
         self._api = Api(queue, self.queue_id, schema, photos, heat)
 
     async def start(self) -> None:
-        """Listens; raises InputError where the port is taken."""
+        """Start listening; raise InputError if the port is in use."""
         application = self._api.application(self.options.token)
         place = (self.options.host, self.options.port)
         try:
@@ -79,27 +79,27 @@ class Server:
             raise InputError(f"cannot listen on {self.options.host}: {error}") from error
 
     async def stop(self) -> None:
-        """Answers what was accepted, takes nothing new, and closes the decisions file."""
+        """Finish accepted requests, accept no new ones, and close the decisions file."""
         await self._api.http.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._api.close)
         self._file.close()
 
     @property
     def address(self) -> str:
-        """Where the page is, without the token."""
+        """URL of the page, without the token."""
         host = self.options.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
 
-_say = partial(print, flush=True)  # a pipe would keep the lines until the end
+_say = partial(print, flush=True)  # a pipe would buffer the lines
 
 
 def run(options: Options, say: Callable[[str], None] = _say) -> None:
-    """Serves until SIGTERM or SIGINT; `say` is told the address once requests are taken.
+    """Serve until SIGTERM or SIGINT; `say` prints the address when requests are accepted.
 
     Raises:
-      InputError: something given cannot be used, or the port is taken.
-      TemporaryError: another review.py is at work on the decisions file.
+      InputError: if an option is invalid, or if the port is in use.
+      TemporaryError: if another review.py uses the decisions file.
     """
     with ownership.file(options.decisions, "--decisions"):
         server = Server(options)
@@ -110,15 +110,15 @@ def run(options: Options, say: Callable[[str], None] = _say) -> None:
 async def _run(server: Server, say: Callable[[str], None]) -> None:
     stopped = stop_asked()
     await server.start()
-    once = "?token=... (the token that was given)" if server.options.token else ""
+    once = "?token=... (the token of --token_file)" if server.options.token else ""
     say(f"review page: {server.address}{once}")
     await stopped.wait()
     await server.stop()
-    say("ended; every decision is in the decisions file")
+    say("stopped; all decisions are in the decisions file")
 
 
 def _cells(options: Options) -> tuple[CellsFile, np.ndarray]:
-    """The cells, and above which score each value is answered: float32 [V]."""
+    """Return the cells file and the thresholds of the values, float32 [V]."""
     schema, model = schema_of(options.schema, options.model)
     source = CellsFile(options.cells, schema, model)
     if options.run_dir is not None:

@@ -1,12 +1,12 @@
-"""What a round of review is worth: labels are spoiled, some are put right, and training goes on.
+"""Simulate a round of review: corrupt labels, correct some of them, and continue training.
 
-Only training products are spoiled: validation and test keep what the seller wrote, and the reviewer
-of the simulation knows what stood in a spoiled cell before. Four ways to go on:
+Only labels of training products are corrupted; validation and test keep the seller's labels. The
+simulated reviewer knows the original label of each cell. Training continues in four ways:
 
-nothing     with the spoiled labels
-random      cells with labels, drawn by a hash, are looked at and put right
-queue       the cells that review.py shows first are, through its decisions and export_decisions
-everything  all spoiled cells are: what review could reach at most
+nothing     with the corrupted labels
+random      after a review of cells with labels, sampled by a hash
+queue       after a review of the cells that review.py shows first, with export_decisions
+everything  after the correction of all corrupted cells: the upper bound of a review
 """
 
 from __future__ import annotations
@@ -43,18 +43,20 @@ from attr_extractor.training.run_dir import RunDir
 BEFORE, NOTHING, RANDOM, QUEUE, EVERYTHING = "before", "nothing", "random", "queue", "everything"
 Cell = tuple[int, str]  # row of the table, attribute
 _REVIEWER = Window("simulation", "simulation")
-_QUEUED = 10  # times as many cells as are looked at: those of other products are skipped
+_QUEUED = 10  # size of the queue in multiples of `looks`: cells of other products are skipped
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much is spoiled and put right, and how training goes on.
+    """Settings of a simulation.
 
     Attributes:
-      spoiled: share of the training products' labels that get another value.
-      looks: cells that a reviewer looks at.
-      epochs: of the training that goes on, at a quarter of the learning rate.
-      image_root, box_columns: as the records were built with.
+      spoiled: share of the training products' labels that are corrupted.
+      looks: number of cells that the reviewer looks at.
+      epochs: epochs of the continued training, at a quarter of the learning rate.
+      seed: seed of the corruption and of the random sample.
+      image_root: image root of the table.
+      box_columns: box columns that the records were built with.
     """
 
     spoiled: float = 0.2
@@ -66,7 +68,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 < self.spoiled < 1:
-            raise InputError(f"--spoiled={self.spoiled:g}: a share above 0 and below 1")
+            raise InputError(f"--spoiled={self.spoiled:g}: must be above 0 and below 1")
 
 
 def simulate(
@@ -78,20 +80,26 @@ def simulate(
     runner: Runner,
     options: Options,
 ) -> dict[str, dict[str, Any]]:
-    """One round of each way.
+    """Run one round of review for each way and return its metrics.
 
     Args:
-      records: of this table and schema; they are copied once, and the copy gets the labels of one
-        way after the other.
+      catalogue: the table.
+      schema: its schema.
+      records: records of this table and schema; they are copied once, and the copy is relabelled
+        for each way in turn.
+      config: config of the training.
       output_dir: a new folder for tables, records, runs and the model.
+      runner: runs the relabelling.
+      options: settings.
 
     Returns:
-      By way, `before` first: `score` and `accuracy` (best value always answered) on the test
-      photos. Of the others as well the `difference` of the score to `nothing` with its 95 %
-      `interval`, the cells that were looked at, `looks`, and how many of those were `wrong`.
+      A dict per way, `before` first: `score` and `accuracy` (the best value is always answered) on
+      the test photos. The ways after `before` also have `looks`, the number of reviewed cells, and
+      `wrong`, how many of those were corrupted. The ways after `nothing` also have `difference`,
+      the score minus that of `nothing`, and its 95 % `interval`.
 
     Raises:
-      InputError: an input cannot be used, or `output_dir` holds something.
+      InputError: if an input cannot be used, or if `output_dir` is not empty.
     """
     catalogue, records = Path(catalogue), Path(records)
     truth = _Truth(catalogue, schema, records, options)
@@ -121,7 +129,7 @@ def simulate(
 
 
 def _scores(run: Path, records: Path, control: Path | None) -> dict[str, Any]:
-    """On the test photos, and beside another run, where there is one."""
+    """Return metrics on the test photos, compared with the run `control` if there is one."""
     measured = evaluate.evaluate(run, records=records, other_dir=control)
     found = {key: measured["mean"][key] for key in ("score", "accuracy")}
     if control is not None:
@@ -132,8 +140,8 @@ def _scores(run: Path, records: Path, control: Path | None) -> dict[str, Any]:
 
 
 def as_text(found: dict[str, dict[str, Any]]) -> str:
-    """A line for each way."""
-    lines = [f"{'':12}{'looked at':>10}{'wrong':>8}{'score':>8}{'accuracy':>10}  difference"]
+    """Return a text table, one line per way."""
+    lines = [f"{'':12}{'reviewed':>10}{'wrong':>8}{'score':>8}{'accuracy':>10}  difference"]
     for way, each in found.items():
         line = f"{way:12}{each.get('looks', 0):10,}{each.get('wrong', 0):8,}"
         line += f"{each['score']:8.3f}{each['accuracy']:10.3f}"
@@ -141,12 +149,12 @@ def as_text(found: dict[str, dict[str, Any]]) -> str:
             low, high = each["interval"]
             line += f"  {each['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
         lines.append(line)
-    lines.append("accuracy: best value always answered; difference: of scores, to nothing")
+    lines.append("accuracy: best value always answered; difference: score minus that of 'nothing'")
     return "\n".join(lines)
 
 
 class _Truth:
-    """What the seller wrote, and which of it is spoiled: a hash decides, at every pass anew."""
+    """The seller's labels and the corrupted ones; a hash selects the same cells in each pass."""
 
     def __init__(self, catalogue: Path, schema: Schema, records: Path, options: Options):
         self.catalogue, self.schema, self.options = catalogue, schema, options
@@ -156,9 +164,9 @@ class _Truth:
         self._training = set(index.read(str(records), shards)["product_id"].to_pylist())
 
     def cells(self, chunk: pd.DataFrame) -> Iterator[tuple[Cell, list[str], str]]:
-        """The training products' cells with labels: their values, and a value that is wrong.
+        """Yield labelled cells of training products: (cell, seller's values, corrupted value).
 
-        The second is "" where the cell is left as it is.
+        The corrupted value is "" if the cell is not corrupted.
         """
         columns = {name: chunk[name].tolist() for name in self.schema.names}
         products = [text.strip() for text in chunk[table.PRODUCT_ID]]
@@ -179,27 +187,27 @@ class _Truth:
                 yield (row, name), [attribute.values[v] for v in given], wrong
 
     def spoiled(self) -> Iterator[Cell]:
-        """The cells that are spoiled."""
+        """Yield the corrupted cells."""
         return (cell for chunk in self._chunks() for cell, _, wrong in self.cells(chunk) if wrong)
 
     def random(self) -> set[Cell]:
-        """As many cells with labels as are looked at."""
+        """Return a random sample of `looks` labelled cells."""
         cells = (cell for chunk in self._chunks() for cell, _, _ in self.cells(chunk))
         keys = ((uniform("look", self.options.seed, *cell), cell) for cell in cells)
         return {cell for _, cell in heapq.nsmallest(self.options.looks, keys)}
 
     def values(self, wanted: Container[Cell]) -> dict[Cell, list[str]]:
-        """What the seller wrote in some cells, those of training products with labels."""
+        """Return the seller's values of the labelled cells of training products in `wanted`."""
         cells = (each for chunk in self._chunks() for each in self.cells(chunk))
         return {cell: values for cell, values, _ in cells if cell in wanted}
 
     def write(self, path: Path, right: Container[Cell]) -> Path:
-        """Writes the spoiled table, with some cells put right."""
+        """Write the corrupted table, with the cells of `right` corrected."""
         export_decisions.write_table(path, self._spoiled_chunks(right), self.schema)
         return path
 
     def _allowed(self, attribute: Attribute, category: int | None) -> Iterable[int]:
-        """Positions of an attribute's values that a category may have; all where it is unknown."""
+        """Return positions of the values allowed in a category; all if it is unknown."""
         if category is None:
             return range(len(attribute.values))
         return np.flatnonzero(self.schema.allowed[category, self.schema.slices[attribute.name]])
@@ -216,7 +224,7 @@ class _Truth:
 
 
 def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[set[Cell], Path]:
-    """The cells that the queue shows first, and the table with what was decided about them."""
+    """Return the cells that the queue shows first, and the table with the decisions on them."""
     model = export.export(run, folder / "model")
     names = ("cells.parquet", "decisions.sqlite", "queue.csv")
     cells, decisions, corrected = (folder / name for name in names)
@@ -237,7 +245,7 @@ def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[se
 
 
 def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]:
-    """Answers what the queue asks, as far as it is known, with what the seller wrote."""
+    """Decide items of the queue with the seller's values and return the decided cells."""
     decided: set[Cell] = set()
     skipped: set[int] = set()
     while len(decided) < looks:
@@ -257,7 +265,7 @@ def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]
 
 
 def _then(config: Config, before: Path, options: Options) -> Config:
-    """The training that goes on from a finished run."""
+    """Return the config of the training that continues from a finished run."""
     train = config.train.model_copy(
         update={
             "init_from": str(before),

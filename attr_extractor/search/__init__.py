@@ -1,1 +1,1 @@
-"""Photo in, products that look like it out: an index of embeddings, its build, search and page."""
+"""Search for similar products by photo: an index of embeddings, its build, queries and web page."""

@@ -1,6 +1,7 @@
-"""A table's photos -> an index of their embeddings, part by part: a kill loses one of them.
+"""Build an index of the embeddings of a table's photos, part by part.
 
-While it is built, parts/ holds job.json and of each part its photos and, last, their embeddings.
+An interrupted build loses at most one part. During the build, parts/ contains job.json and, for
+each part, its photos and then their embeddings.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ _ERROR = "error"
 
 @dataclass(frozen=True)
 class _Part:
-    """The photos of a run of rows."""
+    """The photos of consecutive rows."""
 
-    photos: pa.Table  # of folder.photos_schema and `error`, those that could not be read as well
-    embeddings: np.ndarray  # float32 [P, D] of those that could
+    photos: pa.Table  # folder.photos_schema and `error`, including unreadable photos
+    embeddings: np.ndarray  # float32 [P, D] of the readable photos
 
 
 def build(
@@ -48,16 +49,18 @@ def build(
     image_root: str | Path | None = None,
     box_columns: Sequence[str] = (),
 ) -> folder.Facts:
-    """Writes an index folder. The same call goes on where a killed one stopped.
+    """Write an index folder. The same call resumes an interrupted build.
 
     Args:
-      model: a version folder, or a folder of them.
-      image_root: where image paths start; None: the table's folder.
+      model: a version folder, or a folder of versions.
+      catalogue: the table.
+      output_dir: folder of the index.
+      image_root: folder of the image paths; by default the table's folder.
       box_columns: four columns of the product box, if the records were built with one.
 
     Raises:
-      InputError: the model, the table or the folder cannot be used, no photo could be read, or
-        another index was left half built there.
+      InputError: if the model, the table or the folder cannot be used, if no photo could be read,
+        or if the folder contains another unfinished index.
     """
     described = model_dir.describe(model)
     if not storage.is_remote(catalogue):
@@ -82,9 +85,9 @@ def build(
 
 
 def _prepare(output: Path, job: dict[str, Any]) -> Path:
-    """The folder of parts, new or left by the same build."""
+    """Return the folder of parts, new or left by an interrupted run of the same build."""
     parts = output / folder.PARTS
-    if jobs.left(parts, job, f"{output}: holds a half-built index") is not None:
+    if jobs.left(parts, job, f"{output}: contains an unfinished index") is not None:
         return parts
     if set(storage.names(output)) - {folder.PARTS, ownership.LOCK}:
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
@@ -99,7 +102,7 @@ def _embed(
     box_columns: Sequence[str],
     parts: Path,
 ) -> int:
-    """Writes the parts that are not there yet; the number of rows of the table."""
+    """Write the missing parts; return the number of rows of the table."""
     schema, rows, box = described.schema, 0, []
     embedder = functools.lru_cache(None)(lambda: embed.Embedder(described.path))
     with tqdm(unit="row", desc="embedding") as bar:
@@ -122,9 +125,9 @@ def _embed(
 def _work(
     chunk: pd.DataFrame, reader: scoring.Reader, embedder: embed.Embedder, schema: Schema
 ) -> _Part:
-    """Reads and embeds the photos of a run of rows."""
+    """Read and embed the photos of consecutive rows."""
     rows, first = table.cells_of(chunk), int(chunk.index[0])
-    listed: list[tuple[int, str, int]] = []  # row within the part, path, which photo of the row
+    listed: list[tuple[int, str, int]] = []  # row within the part, path, photo index
     errors: list[str] = []
     waiting: list[tuple[int, bytes]] = []
     embeddings: list[np.ndarray] = []
@@ -167,7 +170,7 @@ def _work(
 
 
 def _seller_cells(chunk: pd.DataFrame, schema: Schema) -> dict[str, list[str]]:
-    """Of every attribute the seller's known values by row, in the schema's spelling."""
+    """Return each attribute's column of the seller's known values, in the schema's spelling."""
     result = {}
     for attribute in schema.attributes:
         cells = chunk[attribute.name] if attribute.name in chunk else [""] * len(chunk)
@@ -180,15 +183,15 @@ def _seller_cells(chunk: pd.DataFrame, schema: Schema) -> dict[str, list[str]]:
 
 
 def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Schema) -> None:
-    """The parts' photos in one table, their embeddings in one index, the description last."""
+    """Join the parts: photos to one table, embeddings to one index; write the description last."""
     names = sorted(path.with_suffix("") for path in parts.glob("*.npy"))
     sizes = [len(np.load(f"{name}.npy", mmap_mode="r")) for name in names]
     count = sum(sizes)
     if not count:
         reason = _first_reason(names)
-        shutil.rmtree(parts)  # nothing to go on with: the root may be another one next time
+        shutil.rmtree(parts)  # nothing to resume, and the next run may have another image root
         raise InputError(
-            f"{output}: of {rows:,} rows no photo could be read; is --image_root right? "
+            f"{output}: no photo could be read ({rows:,} rows); check --image_root. "
             f"The first: {reason}"
         )
     width = next(
@@ -228,7 +231,7 @@ def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Sch
 
 
 def _join_tables(output: Path, names: Sequence[Path], schema: Schema) -> tuple[int, int]:
-    """Writes photos.parquet and rejects.csv; rows with a photo, and photos without."""
+    """Write photos.parquet and rejects.csv; return the numbers of rows with a photo and rejects."""
     with_photo = rejects = 0
     form = folder.photos_schema(schema)
     with (

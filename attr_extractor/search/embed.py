@@ -1,4 +1,4 @@
-"""Photos -> embeddings, by the `embedding` signature of an exported model."""
+"""Embeddings of photos, from the `embedding` signature of an exported model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from attr_extractor.serving import model_dir
 
 
 class Embedder:
-    """A loaded model, asked for embeddings only."""
+    """A loaded model that computes embeddings."""
 
     def __init__(self, model: str | Path):
-        """Raises InputError where there is no exported model, or an older one without them."""
+        """Load a model; raise InputError if it is missing or an older export without embeddings."""
         self.model = model_dir.load(model)
         if "embedding" not in self.model.signatures:
-            raise InputError(f"{self.model.path}: an older export; export the run again")
+            raise InputError(
+                f"{self.model.path}: an older export without embeddings; export the run again"
+            )
         self._signature = self.model.signatures["embedding"]
 
     def stored(self, encoded: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
-        """Embeddings of stored photos: float32 [N, D] of length 1, and why one could not be read.
+        """Return embeddings of stored photos, float32 [N, D] of unit length, and an error each.
+
+        The error is "" for a readable photo.
 
         Raises:
-          InputError: the model gave a number that is none.
+          InputError: if the model returns an embedding that is not finite.
         """
         outputs = self._signature(image_bytes=tf.constant(encoded))
         embedding = outputs["embedding"].numpy()
@@ -36,7 +40,7 @@ class Embedder:
         return embedding, [error.decode() for error in outputs["error"].numpy()]
 
     def raw(self, data: bytes) -> np.ndarray:
-        """The embedding float32 [D] of a raw file; raises PhotoError where it cannot be read."""
+        """Return the embedding float32 [D] of a raw file; raise PhotoError if it is unreadable."""
         photo = photos.store(data, self.model.facts.photo_short_side)
         embedding, (error,) = self.stored([photo.encoded])
         if error:
@@ -44,7 +48,7 @@ class Embedder:
         return embedding[0]
 
     def file(self, path: str | Path) -> np.ndarray:
-        """The embedding float32 [D] of a photo on disk; raises InputError with the reason."""
+        """Return the embedding float32 [D] of a photo on disk; raise InputError if unreadable."""
         path = Path(path)
         try:
             return self.raw(photos.read_raw(path.parent, path.name))

@@ -1,7 +1,7 @@
-"""Filters by what the seller wrote: `print=floral`, `neck_type!=v-neck`, `color=red|blue`.
+"""Filters on seller's values: `print=floral`, `neck_type!=v-neck`, `color=red|blue`.
 
-`=` asks that one of the values listed is among the seller's, `!=` that none is; an empty cell holds
-no value, so `!=` lets it through. Of several filters all must hold.
+`=` matches if at least one of the listed values is among the seller's, `!=` if none is. An empty
+cell has no value and therefore matches `!=`. Several filters are combined with AND.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Filter:
 
     attribute: str
     values: frozenset[str]  # in the schema's spelling
-    wanted: bool  # False: none of them
+    wanted: bool  # True for `=`, False for `!=`
 
     def lets(self, cell: str | None) -> bool:
-        """Whether a cell of photos.parquet, its values parted by |, fulfils it."""
+        """Return whether a cell of photos.parquet, its values separated by |, matches."""
         return self.values.isdisjoint((cell or "").split(SEPARATOR)) != self.wanted
 
 
 def parse(text: str, schema: Schema) -> Filter:
-    """A filter as it is written; raises InputError for an unknown attribute or value."""
+    """Parse a filter; raise InputError for an unknown attribute or value."""
     match = _FORM.fullmatch(text)
     if match is None:
         raise InputError(f"--filter={text}: write attribute=value or attribute!=value")
@@ -52,5 +52,5 @@ def parse(text: str, schema: Schema) -> Filter:
 
 
 def parse_all(texts: Sequence[str], schema: Schema) -> list[Filter]:
-    """Several filters; see `parse`."""
+    """Parse several filters; see `parse`."""
     return [parse(text, schema) for text in texts]

@@ -1,4 +1,4 @@
-"""One photo in, the nearest products out, as lines for people."""
+"""Find the products nearest to a photo and format them for the terminal."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ def find(
     count: int = 10,
     conditions: Sequence[str] = (),
 ) -> str:
-    """The products nearest to a photo, as a table.
+    """Return the products nearest to a photo, as a table in text form.
 
     Args:
-      conditions: filters as `filters.parse` reads them; the table shows their attributes.
+      index: folder of the index.
+      model: the exported model that the index was built with.
+      photo: the photo file.
+      count: maximum number of products.
+      conditions: filters, see `filters.parse`; the table shows their attributes.
 
     Raises:
-      InputError: the index, the model, the photo or a filter cannot be used.
+      InputError: if the index, the model, the photo or a filter cannot be used.
     """
     require_file(photo, "the photo")
     opened = Index(index, model_dir.describe(model))
@@ -34,9 +38,9 @@ def find(
 
 
 def lines(found: Sequence[Found], attributes: Sequence[str]) -> str:
-    """A table parted by tabs: rank, product, similarity, photo and some attributes."""
+    """Return a tab-separated table: rank, product, similarity, photo and the attributes."""
     if not found:
-        return "no product fulfils the filters"
+        return "no product matches the filters"
     head = ["rank", "product_id", "similarity", "image", *attributes]
     rows = [
         [str(rank), each.product_id, f"{each.similarity:.4f}", each.image]
@@ -47,9 +51,9 @@ def lines(found: Sequence[Found], attributes: Sequence[str]) -> str:
 
 
 def require_one(photo: str | None, port: int | None, measure: bool) -> None:
-    """Raises InputError unless exactly one of the program's three uses is asked for."""
+    """Raise InputError unless exactly one of the three flags is set."""
     if (photo is not None) + (port is not None) + measure != 1:
-        raise InputError("give one of --photo, --port and --measure")
+        raise InputError("pass exactly one of --photo, --port and --measure")
 
 
 def _one_line(cell: str) -> str:

@@ -1,11 +1,11 @@
-"""What an index folder holds, and its description.
+"""Files of an index folder, and its description.
 
 index.faiss     the vectors, numbered from 0
-photos.parquet  a row per vector: the table's row, product_id, image, image_index, and of every
-                attribute `seller.<name>`: the seller's values in the schema's spelling, parted by |
-rejects.csv     photos that could not be read: row, product_id, image, reason
-index.json      which model, schema and kind; written last: where it is, all is there
-parts/          while it is built
+photos.parquet  one row per vector: row of the table, product_id, image, image_index, and per
+                attribute `seller.<name>`: seller's values in the schema's spelling, separated by |
+rejects.csv     unreadable photos: row, product_id, image, reason
+index.json      model, schema and kind of the index; written last, it marks a finished index
+parts/          only during the build
 """
 
 from __future__ import annotations
@@ -26,52 +26,53 @@ ROW, PRODUCT, IMAGE, IMAGE_INDEX = "row", "product_id", "image", "image_index"
 
 
 class Facts(yaml_files.Model):
-    """index.json."""
+    """Content of index.json."""
 
     model: str  # Description.digest of the model
-    fingerprint: str  # of its schema
+    fingerprint: str  # fingerprint of the model's schema
     kind: str  # vectors.EXACT or vectors.CELLS
     width: int  # D
     rows: int
     photos: int
-    rows_with_photo: int  # with a photo that could be read
+    rows_with_photo: int  # with a readable photo
     rejects: int
     image_root: str
-    bytes: int  # of index.faiss
+    bytes: int  # size of index.faiss
 
 
 def read_facts(path: str | Path) -> Facts:
-    """The description of a finished index; raises InputError where it is not one."""
+    """Read the description of a finished index; raise InputError if it is not one."""
     folder = require_folder(path, "the index")
     if not (folder / FACTS).is_file():
         if (folder / PARTS).is_dir():
             raise InputError(
-                f"{folder}: half built: no {FACTS} there; the same build_index.py command goes on"
+                f"{folder}: unfinished: {FACTS} is missing; rerun the build_index.py command to "
+                "resume"
             )
-        raise InputError(f"{folder}: not an index: no {FACTS} there; make it with build_index.py")
+        raise InputError(f"{folder}: not an index: {FACTS} is missing; run build_index.py")
     content = files.read_json(folder / FACTS, "the index's description")
     facts = yaml_files.validate(Facts, content, str(folder / FACTS))
     vectors = folder / VECTORS
     size = vectors.stat().st_size if vectors.is_file() else 0
     if size != facts.bytes:
         raise InputError(
-            f"{vectors}: has {size:,} bytes, {FACTS} says {facts.bytes:,}: a half copy; "
+            f"{vectors}: has {size:,} bytes, {FACTS} records {facts.bytes:,}: incomplete; "
             "copy or build it again"
         )
     return facts
 
 
 def seller_column(attribute: str) -> str:
-    """Where photos.parquet holds the seller's values of an attribute."""
+    """Return the column of photos.parquet with the seller's values of an attribute."""
     return f"seller.{attribute}"
 
 
 def photos_schema(schema: Schema) -> pa.Schema:
-    """The columns of photos.parquet."""
+    """Return the schema of photos.parquet."""
     fields = [
-        (ROW, pa.int64()),  # of the table, from 1
+        (ROW, pa.int64()),  # row number in the table, from 1
         (PRODUCT, pa.string()),
         (IMAGE, pa.string()),  # path below the image root
-        (IMAGE_INDEX, pa.int32()),  # which photo of the row, from 0
+        (IMAGE_INDEX, pa.int32()),  # index of the photo in its row, from 0
     ]
     return pa.schema([*fields, *((seller_column(name), pa.string()) for name in schema.names)])

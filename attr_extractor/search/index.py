@@ -1,4 +1,4 @@
-"""An index opened for search: a vector in, products out, each by the nearest of its photos."""
+"""Nearest-neighbour search in an index: each product is ranked by its nearest photo."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from attr_extractor.serving.model_dir import Description
 
 @dataclass(frozen=True)
 class Found:
-    """A product and the photo of it that is nearest."""
+    """A product and its nearest photo."""
 
-    photo: int  # number in the index
+    photo: int  # number of the photo in the index
     product_id: str
     image: str  # path below the image root
     similarity: float  # cosine of the two embeddings
@@ -31,13 +31,17 @@ class Found:
 
 
 class Index:
-    """Vectors, what photos they are of, and search in them."""
+    """An index opened for search: vectors and the table of their photos."""
 
     def __init__(self, path: str | Path, model: Description):
-        """Opens a folder.
+        """Open an index folder.
+
+        Args:
+          path: the folder.
+          model: the model that queries are embedded with.
 
         Raises:
-          InputError: it is not a finished index, or one of another model or schema.
+          InputError: if it is not a finished index, or was built with another model or schema.
         """
         path = Path(path)
         self.facts = folder.read_facts(path)
@@ -45,8 +49,8 @@ class Index:
         require_same(self.facts.fingerprint, model.schema, str(path))
         if self.facts.model != model.digest():
             raise InputError(
-                f"{path}: built with another model than {model.path}: its embeddings mean "
-                "something else; search with that model, or build the index again"
+                f"{path}: built with another model than {model.path}: the embeddings are not "
+                "comparable; search with that model, or build the index again"
             )
         self.vectors = vectors.read(path / folder.VECTORS)
         self._photos_file = path / folder.PHOTOS
@@ -56,8 +60,8 @@ class Index:
         if not len(self._photos) == self.vectors.ntotal == self.facts.photos:
             raise InputError(
                 f"{path}: {folder.PHOTOS} has {len(self._photos):,} rows, {folder.VECTORS} "
-                f"{self.vectors.ntotal:,} vectors, {folder.FACTS} says {self.facts.photos:,}: "
-                "parts of different builds; build it again"
+                f"{self.vectors.ntotal:,} vectors, {folder.FACTS} records {self.facts.photos:,}: "
+                "files of different builds; build the index again"
             )
         self._seller = functools.lru_cache(None)(self._read_seller)
 
@@ -65,7 +69,10 @@ class Index:
         return len(self._photos)
 
     def mask(self, filters: Sequence[Filter], without: str | None = None) -> np.ndarray | None:
-        """bool [N]: which photos fulfil all filters and are of no product `without`; None: all."""
+        """Return a mask bool [N] of photos that match all filters; None: all photos match.
+
+        Photos of the product `without` are excluded.
+        """
         mask = None if without is None and not filters else np.ones(len(self), bool)
         if mask is not None and without is not None:
             mask &= ~pc.equal(self._photos[folder.PRODUCT], without).to_numpy()
@@ -82,13 +89,15 @@ class Index:
         filters: Sequence[Filter] = (),
         without: str | None = None,
     ) -> list[Found]:
-        """The nearest products, best first: `count` of them, or all that the filters leave.
+        """Return the `count` nearest products that match the filters, best first.
 
-        Where up to vectors.EXACT_UP_TO photos are left, every one is compared.
+        The search is exact if at most vectors.EXACT_UP_TO photos match.
 
         Args:
-          query: float32 [D] of length 1.
-          without: a product id that is not wanted, such as the one that was asked with.
+          query: float32 [D] of unit length.
+          count: maximum number of products.
+          filters: conditions that a photo must match.
+          without: product id to exclude, such as that of the query.
         """
         mask = self.mask(filters, without)
         left = len(self) if mask is None else int(mask.sum())
@@ -103,7 +112,7 @@ class Index:
             firsts: dict[str, int] = {}
             for i, product in enumerate(products):
                 firsts.setdefault(product, i)
-            short = len(numbers) < depth  # the cells that were looked into hold no more
+            short = len(numbers) < depth  # the probed cells contain no more
             if len(firsts) >= count or len(numbers) == left or (short and probes == cells):
                 break
             if short:
@@ -114,7 +123,7 @@ class Index:
         return [self.found(int(numbers[i]), float(similar[i])) for i in best]
 
     def found(self, number: int, similarity: float = 1.0) -> Found:
-        """What is known of a photo by its number."""
+        """Return product, path and seller's values of a photo by its number."""
         return Found(
             number,
             self._photos[folder.PRODUCT][number].as_py(),
@@ -124,12 +133,12 @@ class Index:
         )
 
     def photo_of(self, product_id: str) -> int | None:
-        """The number of a product's first photo; None where there is no such product."""
+        """Return the number of a product's first photo, or None if the product is unknown."""
         number = pc.index(self._photos[folder.PRODUCT], product_id).as_py()
         return None if number < 0 else number
 
     def vector(self, number: int) -> np.ndarray:
-        """The embedding float32 [D] of a photo by its number."""
+        """Return the embedding float32 [D] of a photo by its number."""
         return self.vectors.reconstruct(number)
 
     def _read_seller(self, attribute: str) -> pa.DictionaryArray:

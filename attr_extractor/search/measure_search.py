@@ -1,4 +1,4 @@
-"""How fast an index answers, and how many of the true ten nearest photos its cells find."""
+"""Benchmark of an index: queries per second, and recall of the ten nearest photos."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ QUERIES = 500
 NEAREST = 10
 ALL_PROBES = (8, 32, vectors.PROBES, 512)
 _BLOCK = 4096
-_WIDTH, _DIRECTIONS = 1280, 32  # of made-up vectors: EfficientNet-B0's, and how many are free
+_WIDTH, _DIRECTIONS = 1280, 32  # synthetic vectors: width of EfficientNet-B0, rank of the data
 
 
 def report(index: str | Path, model: str | Path) -> str:
-    """`measure` of a folder's own vectors; raises InputError where it cannot be opened."""
+    """Return the `measure` report of an index folder; raise InputError if it cannot be opened."""
     opened = Index(index, model_dir.describe(model))
     return measure(len(opened), opened.facts.width, opened.vectors.reconstruct_n)
 
 
 def made_up(count: int) -> str:
-    """`measure` of vectors that nobody had photos for: gaussian in a few directions of many."""
+    """Return the `measure` report of synthetic vectors: Gaussian in a low-dimensional subspace."""
     random = np.random.default_rng(0)
     free = random.standard_normal([count, _DIRECTIONS], np.float32)
     directions = random.standard_normal([_DIRECTIONS, _WIDTH], np.float32)
@@ -40,12 +40,14 @@ def made_up(count: int) -> str:
 
 
 def measure(count: int, width: int, block: Callable[[int, int], np.ndarray]) -> str:
-    """Exact and approximate search side by side, one query at a time.
+    """Return a report that compares exact and approximate search, one query at a time.
 
-    The queries are vectors of the index, moved a little: by a tenth of their length.
+    The queries are vectors of the index plus noise of a tenth of their length.
 
     Args:
-      block: gives float32 [n, D] from a first number and n.
+      count: number of vectors.
+      width: D.
+      block: function of a first number and n; returns the vectors float32 [n, D].
     """
     starts = range(0, count, _BLOCK)
 
@@ -73,8 +75,8 @@ def measure(count: int, width: int, block: Callable[[int, int], np.ndarray]) -> 
         recall = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(numbers, truth)])
         lines.append(f"{f'{probes} cells':12}  {recall:9.3f}  {rate:9.0f}")
     lines.append(
-        f"{cells.nlist:,} cells, built in {took:.1f} s; search.py looks into "
-        f"{vectors.PROBES} where more than {vectors.EXACT_UP_TO:,} photos are left"
+        f"{cells.nlist:,} cells, built in {took:.1f} s; search.py probes {vectors.PROBES} cells "
+        f"if more than {vectors.EXACT_UP_TO:,} photos match the filters"
     )
     return "\n".join(lines)
 

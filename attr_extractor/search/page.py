@@ -1,7 +1,7 @@
-"""The search page's HTML, style and script; it loads nothing from elsewhere.
+"""HTML, style and script of the search page; it loads nothing from other servers.
 
-Sellers' texts are set as text by the script, never as HTML. The photo that was chosen is drawn on
-a canvas: the page may load pictures from its own server only.
+The script inserts sellers' texts as text, never as HTML. The chosen photo is drawn on a canvas,
+as the page may load images only from its own server.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ function show(found, attributes) {
     return item;
   }));
   say(found.length ? `${found.length} products, the nearest first.`
-    : 'No product fulfils the filters.');
+    : 'No product matches the filters.');
 }
 
 async function byPhoto(file) {

@@ -1,13 +1,13 @@
-"""The search page over HTTP, for this machine only.
+"""HTTP server of the search page, for this machine only.
 
-  GET  /                 the page; /search.css and /search.js beside it
-  GET  /api/facts        attributes and their values, how many photos
+  GET  /                 the page; also /search.css and /search.js
+  GET  /api/facts        attributes and their values, number of photos
   POST /api/search       {photo: base64 | product: id, filters: [text]} -> {found: [...]}
-  GET  /photo/{number}   a JPEG of a photo of the index, by its number there
+  GET  /photo/{number}   a JPEG of a photo, by its number in the index
   GET  /product?id=      a JPEG of a product's first photo
 
-A refusal is {"error": why}. A photo is read below the image root only, and asked for by number or
-product: no path comes from outside. What is sent is not kept.
+An error is returned as {"error": message}. Photos are read only below the image root and are
+requested by number or product; a client cannot pass a path. Uploaded photos are not stored.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from attr_extractor.serving.http_server import Handler, HttpLimits, HttpServer
 from attr_extractor.serving.stop import stop_asked
 
 HOST = "127.0.0.1"
-MOST_BYTES = 20 * 2**20  # of a photo that is sent
+MOST_BYTES = 20 * 2**20  # of an uploaded photo
 COUNT = 48  # products on the page
-_MAX_BODY = MOST_BYTES * 4 // 3 + 65_536  # base64, and the filters
+_MAX_BODY = MOST_BYTES * 4 // 3 + 65_536  # base64, plus the filters
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is searched, and where the page is."""
+    """Settings of the search server."""
 
     index: str | Path
     model: str | Path
-    image_root: str | Path | None = None  # None: where it was when the index was built
-    port: int = 8700  # 0: any that is free
+    image_root: str | Path | None = None  # None: the image root of the index build
+    port: int = 8700  # 0: any free port
 
 
 class _Search(pydantic.BaseModel):
@@ -61,10 +61,10 @@ class _Search(pydantic.BaseModel):
 
 
 class Server:
-    """A page that can be started and stopped within one event loop."""
+    """A search server that starts and stops within one event loop."""
 
     def __init__(self, options: Options):
-        """Opens index and model; raises InputError where something given is wrong."""
+        """Open the index and the model; raise InputError if an option is invalid."""
         self._embedder = embed.Embedder(options.model)
         self._index = Index(options.index, self._embedder.model)
         self._photos = Photos(options.image_root or self._index.facts.image_root)
@@ -73,7 +73,7 @@ class Server:
         self._reading = ThreadPoolExecutor(2)
 
     async def start(self) -> None:
-        """Listens; raises InputError where the port is taken."""
+        """Start listening; raise InputError if the port is in use."""
         self._http = HttpServer(HttpLimits())
         rules = [self._answer, self._http.middleware, Access("").middleware]
         app = web.Application(middlewares=rules)
@@ -95,19 +95,19 @@ class Server:
             raise InputError(f"cannot listen on {HOST}: {error}") from error
 
     async def stop(self) -> None:
-        """Answers what was accepted and takes nothing new."""
+        """Finish accepted requests and accept no new ones."""
         await self._http.stop()
         for pool in (self._searching, self._reading):
             pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def address(self) -> str:
-        """Where the page is."""
+        """URL of the page."""
         return f"http://{HOST}:{self.port}/"
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turns refusals into JSON, and gives every answer the page's headers."""
+        """Convert errors to JSON and add the page's headers to every response."""
         try:
             response = await handler(request)
         except PhotoError as error:
@@ -140,7 +140,7 @@ class Server:
         try:
             photo = base64.b64decode(body.photo, validate=True)
         except ValueError as error:
-            raise InputError(f"not a body of this page: {error}") from error
+            raise InputError(f"invalid request body: {error}") from error
         if bool(photo) == bool(body.product):
             raise InputError("send either a photo or a product id")
         if len(photo) > MOST_BYTES:
@@ -179,11 +179,11 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)
 
 
-_say = partial(print, flush=True)  # a pipe would keep the lines until the end
+_say = partial(print, flush=True)  # a pipe would buffer the lines
 
 
 def run(options: Options, say: Callable[[str], None] = _say) -> None:
-    """Serves until SIGTERM or SIGINT; raises InputError where something cannot be used."""
+    """Serve until SIGTERM or SIGINT; raise InputError if an option is invalid."""
     asyncio.run(_run(Server(options), say))
 
 

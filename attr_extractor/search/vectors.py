@@ -1,9 +1,10 @@
-"""Vectors of length 1 and their nearest by inner product, in a faiss index.
+"""Faiss index of unit vectors, searched by inner product.
 
-Up to EXACT_UP_TO vectors are all compared. More are put into cells around centres that k-means
-found in a sample (IVF), as 16-bit numbers, and those in the cells nearest the query are compared.
-A graph (HNSW) answers faster, but takes hours to build for a million vectors on few cores, depends
-on the threads' order, and loses its way where a filter leaves few of them.
+Search is exact for up to EXACT_UP_TO vectors. A larger index is an inverted file (IVF): k-means on
+a sample finds the centres of the cells, vectors are stored as float16, and a query is compared with
+the vectors of the nearest cells. A graph index (HNSW) is faster to query, but takes hours to build
+for a million vectors on few cores, depends on the order of threads, and loses recall if a filter
+leaves few vectors.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from attr_extractor.errors import InputError
 
 EXACT_UP_TO = 100_000
 EXACT, CELLS = "exact", "cells"
-SAMPLE_PER_CELL = 64  # vectors that k-means is given
-PROBES = 128  # cells that are compared with a query
+SAMPLE_PER_CELL = 64  # training vectors of k-means per cell
+PROBES = 128  # cells that are searched per query
 _SEED = 1234
 
 
 def kind_for(count: int) -> str:
-    """Which kind of index so many vectors get."""
+    """Return the kind of index for `count` vectors."""
     return EXACT if count <= EXACT_UP_TO else CELLS
 
 
 def num_cells(count: int) -> int:
-    """Cells for so many vectors: a query then compares as many centres as vectors, or so."""
+    """Return the number of cells for `count` vectors.
+
+    A query is then compared with about as many centres as vectors.
+    """
     return max(1, min(4 * round(math.sqrt(count)), count // SAMPLE_PER_CELL))
 
 
@@ -42,12 +46,14 @@ def build(
     parts: Iterable[np.ndarray],
     sample: Callable[[np.ndarray], np.ndarray],
 ) -> faiss.Index:
-    """An index of all vectors, numbered from 0 in their order.
+    """Build an index of all vectors, numbered from 0 in their order.
 
     Args:
-      count, width: N and D.
-      parts: float32 [n, D], N rows in all; one is in memory at a time.
-      sample: gives the vectors float32 [n, D] of rising numbers int64 [n].
+      kind: EXACT or CELLS.
+      count: N, the number of vectors.
+      width: D.
+      parts: float32 [n, D], N rows in total; one part is in memory at a time.
+      sample: function of ascending numbers int64 [n]; returns their vectors float32 [n, D].
     """
     if kind == EXACT:
         index = faiss.IndexFlatIP(width)
@@ -57,7 +63,7 @@ def build(
             *(faiss.IndexFlatIP(width), width, cells),
             *(faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT),
         )
-        # residuals of a vector to its centre would need a table for every query
+        # residuals to the centres would need a lookup table per query
         index.by_residual = False
         index.cp.spherical, index.cp.seed = True, _SEED
         index.cp.min_points_per_centroid = 1
@@ -77,17 +83,18 @@ def search(
     mask: np.ndarray | None = None,
     probes: int = PROBES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest vectors, best first; of equally near ones the first.
+    """Return the nearest vectors, best first; ties in ascending order of number.
 
     Args:
+      index: the index.
       query: float32 [D].
-      count: at most so many.
-      mask: bool [N], which may be found; None: all.
-      probes: cells to look into; an exact index has none.
+      count: maximum number of vectors.
+      mask: bool [N], vectors that may be returned; None: all.
+      probes: number of cells to search; ignored by an exact index.
 
     Returns:
-      int64 [n] numbers and float32 [n] inner products. n is below `count` where the cells that
-      were looked into hold no more.
+      Numbers int64 [n] and inner products float32 [n]. n is below `count` if the searched cells
+      contain fewer vectors.
     """
     selector = None
     if mask is not None:
@@ -105,7 +112,7 @@ def search(
 
 
 def write(index: faiss.Index, path: Path) -> None:
-    """Writes an index, whole or not at all; raises InputError where it cannot be written."""
+    """Write an index atomically; raise InputError if it cannot be written."""
     with storage.whole(path) as temporary:
         try:
             faiss.write_index(index, temporary)
@@ -114,13 +121,13 @@ def write(index: faiss.Index, path: Path) -> None:
 
 
 def read(path: Path) -> faiss.Index:
-    """Reads an index; raises InputError where the file is damaged or missing."""
+    """Read an index; raise InputError if the file is damaged or missing."""
     try:
         index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: not a readable index: {_last_line(error)}") from error
     if isinstance(index, faiss.IndexIVF):
-        index.make_direct_map()  # for a vector by its number
+        index.make_direct_map()  # required by `reconstruct`
     return index
 
 

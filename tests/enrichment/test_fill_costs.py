@@ -93,7 +93,7 @@ def test_runs_that_say_nothing_of_the_scores_are_refused(schema, tmp_path):
     content = chosen.model_dump()
     content["attributes"]["color"]["temperature"] = 1.5
     other = Thresholds(**content)
-    with pytest.raises(InputError, match="temperatures are not the exported model's"):
+    with pytest.raises(InputError, match="temperatures differ from the exported model's"):
         fill_costs.read(run, schema, MadeBy(**fields, temperatures={**temperatures, "color": 1.5}))
     files.write_json(run / "thresholds.json", other.model_dump())
     with pytest.raises(InputError, match="calibrated since .*evaluate.py .*--split=validation"):

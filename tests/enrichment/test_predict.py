@@ -132,7 +132,7 @@ def test_a_half_done_prediction_of_something_else_is_not_gone_on_with(
         write_table(catalogue, table_of(exported, 61))
     if what == "image_root":
         root = exported.path
-    with pytest.raises(InputError, match=f"another {what.replace('_', ' ')}"):
+    with pytest.raises(InputError, match=f"differs in its {what.replace('_', ' ')}"):
         predict.predict(exported.model, catalogue, tmp_path / "out.csv", root, **more)
     assert sorted((tmp_path / "out.csv.parts").iterdir()) == before
 

@@ -52,7 +52,7 @@ def test_without_run_and_sellers_the_page_says_what_is_left_out(schema_file, tmp
     path = write_cells(tmp_path / "cells.parquet", [cell(1), color(2)])
     found = qualify.qualify(path, tmp_path / "out", schema_file)
     text = (tmp_path / "out" / "catalogue_report.html").read_text(encoding="utf-8")
-    assert found["thresholds"] is None and "name the run with --run_dir" in text
+    assert found["thresholds"] is None and "pass the run with --run_dir" in text
     assert found["sellers"] == {} and "--seller_column=NAME" in text
 
 

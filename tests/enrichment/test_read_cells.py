@@ -38,12 +38,15 @@ def test_the_fingerprint_is_of_all_bytes(schema, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"attribute": "nek_type"}, "'nek_type' is no attribute of it; did you mean 'neck_type'"),
-        ({"category": "gown"}, "'gown' is no value of category"),
-        ({"given": "v-nek"}, "'v-nek' is no value of neck_type; did you mean 'v-neck'"),
-        ({"given": "V-Neck"}, "'V-Neck' is no value of neck_type"),
-        ({"answer": "round neck|turtle"}, "'turtle' is no value"),
-        ({"proposed": ["round neck", "red", "v-neck"]}, "'red' is no value of neck_type"),
+        (
+            {"attribute": "nek_type"},
+            "'nek_type' is not one of its attributes; did you mean 'neck_type'",
+        ),
+        ({"category": "gown"}, "'gown' is not a value of category"),
+        ({"given": "v-nek"}, "'v-nek' is not a value of neck_type; did you mean 'v-neck'"),
+        ({"given": "V-Neck"}, "'V-Neck' is not a value of neck_type"),
+        ({"answer": "round neck|turtle"}, "'turtle' is not a value"),
+        ({"proposed": ["round neck", "red", "v-neck"]}, "'red' is not a value of neck_type"),
     ],
 )
 def test_a_cell_of_another_schema_is_named(schema, tmp_path, change, words):
@@ -56,8 +59,8 @@ def test_a_cell_of_another_schema_is_named(schema, tmp_path, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"verdict": "maybe"}, "the verdict 'maybe' is none of agreed, contradicted"),
-        ({"proposed_scores": [0.9]}, "not as many proposed_scores as proposed values"),
+        ({"verdict": "maybe"}, "the verdict 'maybe' is not one of agreed, contradicted"),
+        ({"proposed_scores": [0.9]}, "proposed and proposed_scores differ in length"),
         ({"proposed_scores": [0.9, 0.2, float("nan")]}, "a score is not between 0 and 1"),
         ({"given_score": 1.5}, "a score is not between 0 and 1"),
         ({"given": None}, "the column 'given' has a cell without a value"),
@@ -67,9 +70,7 @@ def test_a_cell_of_another_schema_is_named(schema, tmp_path, change, words):
 )
 def test_a_cell_that_means_nothing_is_refused(schema, tmp_path, change, words):
     path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2, **change)])
-    with pytest.raises(
-        InputError, match="not a cells file as predict.py --cells writes it"
-    ) as told:
+    with pytest.raises(InputError, match="not a cells file of predict.py --cells") as told:
         read(path, schema)
     assert words in str(told.value)
 

@@ -71,7 +71,7 @@ def test_no_candidates_are_a_queue_too(schema, tmp_path):
 
 def test_a_queue_that_cannot_be_built_leaves_no_half_of_it(schema, tmp_path):
     rows = [cell(i) for i in range(1, 50)] + [cell(50, given="turtle")]
-    with pytest.raises(InputError, match="'turtle' is no value of neck_type"):
+    with pytest.raises(InputError, match="'turtle' is not a value of neck_type"):
         opened(schema, tmp_path, rows)
     file, said = opened(schema, tmp_path)
     assert said.startswith("queue: 3 of 3")

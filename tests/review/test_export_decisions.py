@@ -131,10 +131,10 @@ def test_a_table_of_other_rows_is_refused_and_nothing_written(schema, decisions,
     swapped = rows()
     swapped[1], swapped[2] = swapped[2], swapped[1]
     for changed, words in (
-        (other, "row 8: is product 'p999', and the decisions are about 'p007' there"),
-        (swapped, "row 2: is product 'p002', and the decisions are about 'p001' there"),
+        (other, "row 8: is product 'p999', but the decisions are about 'p007'; pass"),
+        (swapped, "row 2: is product 'p002', but the decisions are about 'p001'; pass"),
         (rows()[1:], "row 1: is product 'p001'"),
-        (rows()[:9], "has 9 rows, and the decisions are about a table of 10 or more"),
+        (rows()[:9], "has 9 rows, but the decisions are about a table of at least 10;"),
     ):
         catalogue = write_rows(tmp_path / "table.csv", HEADER, changed)
         with pytest.raises(InputError) as told:
@@ -157,7 +157,7 @@ def test_what_cannot_be_exported_is_refused(schema, decisions, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         export(tmp_path / "no.sqlite", catalogue, schema, tmp_path / "out.csv")
     sqlite3.connect(tmp_path / "empty.sqlite").close()
-    with pytest.raises(InputError, match="holds no queue; review.py makes it"):
+    with pytest.raises(InputError, match="contains no queue; create it with review.py"):
         export(tmp_path / "empty.sqlite", catalogue, schema, tmp_path / "out.csv")
 
 

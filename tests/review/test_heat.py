@@ -84,7 +84,7 @@ def test_no_heat_anywhere_is_said(trained, tmp_path, monkeypatch):
         cold = heat.Explainer.heat
         monkeypatch.setattr(heat.Explainer, "heat", lambda *a: 0 * cold(*a))
         status, body, _ = ask(f"{served.address}heat/1/0?value=no%20neck")
-        assert status == 404 and b"no place in the photo speaks for 'no neck'" in body
+        assert status == 404 and b"no region of the photo is evidence for 'no neck'" in body
 
 
 def test_the_page_shows_the_heat_of_the_value_asked_about(trained, tmp_path):
@@ -93,11 +93,11 @@ def test_the_page_shows_the_heat_of_the_value_asked_about(trained, tmp_path):
         page.open(served.address)
         source = page.find("#photo").get_attribute("src")
         page.keys("h")
-        page.wait_for("Red: where the evidence for round neck is", "#photo-note")
+        page.wait_for("Red: evidence for round neck", "#photo-note")
         assert page.find("#photo").get_attribute("src").endswith("/heat/1/0?value=round%20neck")
         assert page.find("#heat").get_attribute("aria-pressed") == "true"
         page.find("#heat-value").send_keys("v-neck")
-        page.wait_for("Red: where the evidence for v-neck is", "#photo-note")
+        page.wait_for("Red: evidence for v-neck", "#photo-note")
         page.click("#heat")
         page.wait(lambda: page.find("#photo").get_attribute("src") == source)
         assert page.errors() == []

@@ -148,7 +148,7 @@ def test_undo_by_key_and_by_click_brings_the_last_item_back(page, serve, stored)
     page.wait_for("Undone. Now: neck_type of product p000")
     assert stored() == {}
     page.keys("u")
-    page.wait_for("There is nothing of yours to undo", "#message")
+    page.wait_for("You have nothing to undo", "#message")
     assert page.product() == "p000"
     page.keys("s")
     page.wait_for("Stored for product p000: the seller\u2019s value stays.")
@@ -191,7 +191,7 @@ def test_two_reviewers_never_have_the_same_and_a_late_decision_is_refused(
         other.wait_for("Stored for product p001")
         assert other.product() == "p002"
         other.keys("n")
-        other.wait_for("Nothing free just now", "#empty")
+        other.wait_for("No item is free now", "#empty")
         # her lease runs out while she looks; he is given her item and is quicker
         with sqlite3.connect(tmp_path / "decisions.sqlite") as db:
             db.execute("UPDATE leases SET until = 0 WHERE reviewer = 'Ada'")
@@ -201,7 +201,7 @@ def test_two_reviewers_never_have_the_same_and_a_late_decision_is_refused(
         other.keys("2")
         other.wait_for("Stored for product p000: no neck.")
         page.keys("1")
-        page.wait_for("Ben decided this one meanwhile", "#message")
+        page.wait_for("Ben already decided this item", "#message")
         told = page.text("#message")
         assert "no neck" in told and "Your answer was not stored." in told
         assert page.find("#message").get_attribute("role") == "alert"
@@ -332,7 +332,7 @@ def test_the_focus_goes_from_the_question_through_the_answers(page, serve):
         seen.append(page.script("return document.activeElement.id || 'proposal'"))
     assert seen == ["seller", *["proposal"] * 3, "search", "none", "skip", "undo"]
     page.keys(" ")  # on the button Undo: it is pressed, nothing is skipped
-    page.wait_for("There is nothing of yours to undo", "#message")
+    page.wait_for("You have nothing to undo", "#message")
     assert page.find("#status").get_attribute("aria-live") == "polite"
 
 

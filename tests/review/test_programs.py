@@ -81,7 +81,7 @@ def test_a_signal_ends_it_cleanly(shop, tmp_path, number):
         process.send_signal(number)
         out, error = process.communicate(timeout=30)
         assert process.returncode == 0
-        assert out == "ended; every decision is in the decisions file\n"
+        assert out == "stopped; all decisions are in the decisions file\n"
         assert "Traceback" not in error
     assert decided(tmp_path) == {1}
     assert not list(tmp_path.glob("*.sqlite-*"))  # the log is in the file, which can be moved
@@ -115,8 +115,8 @@ def test_no_decision_that_was_answered_is_lost(shop, tmp_path, number):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"host": "0.0.0.0"}, ["--host=0.0.0.0 lets other machines in", "give a --token"]),
-        ({"schema": None}, ["give either --schema or --model"]),
+        ({"host": "0.0.0.0"}, ["--host=0.0.0.0 is open to other machines", "pass --token"]),
+        ({"schema": None}, ["pass either --schema or --model"]),
         ({"image_root": "nowhere"}, ["nowhere: the image root is not a folder"]),
         ({"cells": "nowhere.parquet"}, ["nowhere.parquet: the cells file does not exist"]),
         ({"run_dir": "nowhere"}, ["nowhere"]),

@@ -102,7 +102,7 @@ def test_the_first_decision_counts_and_the_later_one_is_told_it(queue, tmp_path,
     clock.now += 100
     assert product(queue.next(BEN, ALL)) == "p1"  # her lease ran out, she decides all the same
     queue.decide(ADA, 1, "values", ["no neck"])
-    with pytest.raises(ReviewError, match="Ada decided this one meanwhile") as told:
+    with pytest.raises(ReviewError, match="Ada already decided this item") as told:
         queue.decide(BEN, 1, "seller", [])
     assert told.value.status == 409
     assert told.value.decision["value"] == "no neck" and told.value.decision["reviewer"] == "Ada"
@@ -113,7 +113,7 @@ def test_the_same_decision_sent_twice_is_one(queue, tmp_path):
     for _ in range(2):
         queue.decide(ADA, 1, "none", [])
     assert outside(tmp_path, "SELECT count(*) FROM actions") == [(1,)]
-    with pytest.raises(ReviewError, match="you decided this one meanwhile; undo that first"):
+    with pytest.raises(ReviewError, match="you already decided this item; undo that first"):
         queue.decide(ADA, 1, "seller", [])
 
 
@@ -179,7 +179,7 @@ def test_undo_takes_back_ones_own_steps_one_by_one(queue, tmp_path):
     queue.next(ADA, ALL)
     assert [product(queue.undo(ADA)) for _ in range(2)] == ["p2", "p1"]
     assert outside(tmp_path, "SELECT item, reviewer FROM decisions") == [(4, "Ben")]
-    with pytest.raises(ReviewError, match="there is nothing of yours to undo"):
+    with pytest.raises(ReviewError, match="you have nothing to undo"):
         queue.undo(ADA)
     assert product(queue.next(BEN, ALL)) == "p2"  # p1 is hers again
     log = outside(tmp_path, "SELECT item, reviewer, action FROM actions ORDER BY id")
@@ -195,9 +195,9 @@ def test_undoing_a_skip_of_what_somebody_else_has_is_refused(queue):
         queue.skip(ADA, item)
     queue.decide(BEN, 1, "none", [])
     assert product(queue.next(BEN, ALL)) == "p2"
-    with pytest.raises(ReviewError, match="the skipped one: Ben is looking at it now"):
+    with pytest.raises(ReviewError, match="the skipped item: Ben is reviewing it now"):
         queue.undo(ADA)
-    with pytest.raises(ReviewError, match="the skipped one: Ben decided this one meanwhile"):
+    with pytest.raises(ReviewError, match="the skipped item: Ben already decided this item"):
         queue.undo(ADA)
 
 

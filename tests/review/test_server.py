@@ -277,7 +277,7 @@ def test_a_token_is_read_of_a_file(tmp_path):
     assert access.read_token(file) == "a secret"
     for content, why in ((b"", "is empty"), (b"\n", "is empty"), (b"\xff", "cannot be read")):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=f"the token's file {why}"):
+        with pytest.raises(InputError, match=f"the token file {why}"):
             access.read_token(file)
 
 
@@ -299,7 +299,7 @@ def test_a_body_that_no_page_sends_is_refused_with_a_reason(server, body, header
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example", ""])
 def test_other_machines_are_let_in_with_a_token_only(shop, tmp_path, host):
     of = options(shop, tmp_path, [cell()], host=host)
-    with pytest.raises(InputError, match=f"--host={host} lets other machines in: give a --token"):
+    with pytest.raises(InputError, match=f"--host={host} is open to other machines: pass --token"):
         Server(of)
     assert not (tmp_path / "decisions.sqlite").exists()
 
@@ -317,7 +317,7 @@ def test_a_late_decision_gets_409_and_the_first_one(shop, tmp_path):
         assert step(served, "decide", "Ada", item=1, kind="values", values=["no neck"])[0] == 200
         status, content = step(served, "decide", "Ben", item=1, kind="seller")
         assert status == 409
-        assert content["error"] == "Ada decided this one meanwhile"
+        assert content["error"] == "Ada already decided this item"
         decision = content["decision"]
         assert (decision["kind"], decision["value"]) == ("values", "no neck")
         again = step(served, "next", "Ben")[1]
@@ -334,7 +334,7 @@ def test_a_page_of_another_queue_is_refused(shop, tmp_path):
             steps = {"item": 1} if name in ("skip", "decide") else {}
             steps.update({"kind": "none"} if name == "decide" else {})
             status, content = step(served, name, queue="0" * 32, **steps)
-            assert status == 409 and "load the page again" in content["error"]
+            assert status == 409 and "reload the page" in content["error"]
         assert ask(f"{served.address}photo/1/0")[2]["Cache-Control"] == "no-store"
         assert step(served, "next")[1]["progress"]["done"] == 0
 
@@ -366,7 +366,7 @@ def test_a_locked_file_is_503_and_the_step_can_be_tried_again(shop, tmp_path, mo
 def test_schema_or_model_is_needed_and_not_both(shop, tmp_path):
     of = options(shop, tmp_path, [cell()])
     for changes in ({"schema": None}, {"model": "model"}):
-        with pytest.raises(InputError, match="give either --schema or --model"):
+        with pytest.raises(InputError, match="pass either --schema or --model"):
             Server(dataclasses.replace(of, **changes))
     with pytest.raises(InputError, match="the image root is not a folder"):
         Server(dataclasses.replace(of, image_root=tmp_path / "nowhere"))

@@ -96,7 +96,7 @@ def test_every_way_is_measured_on_labels_that_nobody_spoiled(done, built):
 
 
 def test_what_cannot_be_is_said_in_one_line(built, tmp_path):
-    with pytest.raises(InputError, match="--spoiled=1: a share above 0 and below 1"):
+    with pytest.raises(InputError, match="--spoiled=1: must be above 0 and below 1"):
         simulate.Options(spoiled=1)
     flags = [f"--catalogue={built.catalogue}", f"--schema={built.schema_file}"]
     flags += [f"--records={built.records}", f"--config={built.config}"]

@@ -88,9 +88,9 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tm
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in parts.glob("*.npy")}
     assert 2 <= len(done) < 38 and not (tmp_path / "killed" / folder.FACTS).exists()
-    with pytest.raises(InputError, match="half built"):
+    with pytest.raises(InputError, match="unfinished: index.json is missing"):
         folder.read_facts(tmp_path / "killed")
-    with pytest.raises(InputError, match="half-built index of another"):
+    with pytest.raises(InputError, match="unfinished index that differs in its"):
         build.build(exported.model, table, tmp_path / "killed", exported.path)  # other parts
     again = subprocess.Popen(run, stderr=subprocess.DEVNULL)
     kept: dict[Path, int] = {}

@@ -111,7 +111,7 @@ def test_bad_input_is_said_in_one_line(exported, indexed, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no photo")
     bad = search(exported, indexed, f"--photo={tmp_path / 'a.jpg'}")
     require_bad_input(bad, f"{tmp_path / 'a.jpg'}: the photo cannot be read: not an image")
-    require_bad_input(search(exported, indexed), "give one of --photo")
+    require_bad_input(search(exported, indexed), "pass exactly one of --photo")
 
 
 def copied(indexed, tmp_path, **changes):
@@ -138,7 +138,11 @@ def test_an_index_of_another_model_is_refused(exported, indexed, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [(folder.VECTORS, "half copy"), (folder.FACTS, "no index.json there"), (folder.PHOTOS, "Parq")],
+    [
+        (folder.VECTORS, "incomplete"),
+        (folder.FACTS, "index.json is missing"),
+        (folder.PHOTOS, "Parq"),
+    ],
 )
 def test_half_an_index_is_refused(exported, indexed, tmp_path, name, words):
     path = copied(indexed, tmp_path)

@@ -54,7 +54,7 @@ def test_a_photo_and_a_product_id_find_what_the_index_finds(served, exported, in
     ("body", "status", "words"),
     [
         ({}, 400, "either a photo or a product id"),
-        ({"photo": "????"}, 400, "not a body of this page"),
+        ({"photo": "????"}, 400, "invalid request body"),
         ({"photo": "aGVsbG8="}, 404, "the photo cannot be read: not an image"),
         ({"product": "\ud800"}, 400, "not a JSON body"),
         ({"product": "nobody"}, 400, "the index has no product 'nobody'"),
