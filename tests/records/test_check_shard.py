@@ -105,7 +105,9 @@ def test_another_photo_of_the_same_product(copy: Copy):
     before = copy.examples()[6]["image/index"]
     copy.change(6, image_index=before + 3)
     product = copy.examples()[6]["product_id"].decode()
-    expected = f"is photo {before + 3} of product {product!r}, its index has photo {before} of"
+    expected = (
+        f"is photo {before + 3} of product {product!r}, but its index lists photo {before} of"
+    )
     (line,) = copy.found()
     assert line.startswith(copy.at(6) + expected)
 

@@ -157,15 +157,19 @@ def test_a_grpc_message_that_takes_too_long_is_refused(folder):
         for name, value in fields.items()
     )
     headers, message, settings = frame(1, 4, 1, literals), b"\0" + struct.pack(">I", 1000), 4
-    with running(folder, http=HttpLimits(body_seconds=0.3)) as server:
-        with socket.create_connection(("127.0.0.1", server.grpc_port), timeout=60) as connection:
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, 0, 0, b""))
-            connection.sendall(headers + frame(0, 0, 1, message + b"{"))
-            received = b""
-            while b"the message took more than 0.3 seconds" not in received:
-                piece = connection.recv(10_000)
-                assert piece
-                received += piece
+    with (
+        running(folder, http=HttpLimits(body_seconds=0.3)) as server,
+        socket.socket() as connection,
+    ):
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", server.grpc_port))
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, 0, 0, b""))
+        connection.sendall(headers + frame(0, 0, 1, message + b"{"))
+        received = b""
+        while b"the message took more than 0.3 seconds" not in received:
+            piece = connection.recv(10_000)
+            assert piece
+            received += piece
 
 
 def test_a_body_that_breaks_off_is_refused_and_no_bug(server, caplog):
