@@ -154,7 +154,7 @@ def test_evaluate_names_the_split_that_was_meant(trained):
 
 def test_calibrate_says_which_goals_there_are(trained):
     result = run_tool("calibrate", f"--run_dir={trained.run}", "--goal=precison:0.9")
-    require_bad_input(result, "none of f1, equation_2, precision:0.95", "mean 'precision'?")
+    require_bad_input(result, "not one of f1, equation_2, precision:0.95", "mean 'precision'?")
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""What a trained run is worth: metrics over a split and the report."""
+"""Evaluation of a trained run: metrics on a split and the report."""

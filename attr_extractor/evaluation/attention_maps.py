@@ -1,7 +1,7 @@
-"""What the heads of the transformer block look at: a second view beside Grad-CAM.
+"""Attention maps of the transformer block's heads, a complement to Grad-CAM.
 
-It is of a photo, not of a value: the block comes before the branches. Where the photo's evidence
-lies is said by Grad-CAM; this shows which positions the others take their evidence from.
+A map belongs to a photo, not to a value, because the block precedes the branches. Grad-CAM shows
+where the evidence for a value is; an attention map shows which positions the others attend to.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from attr_extractor.model.network import FEATURE_MAP, Network
 
 
 class AttentionMaps:
-    """How much each head attends to each position of a photo.
+    """Attention of each head to each position of a photo.
 
     Raises:
-      ValueError: the network has no transformer block; see `is_possible`.
+      ValueError: if the network has no transformer block; see `is_possible`.
     """
 
     def __init__(self, network: Network):
@@ -30,17 +30,17 @@ class AttentionMaps:
 
     @staticmethod
     def is_possible(network: Network) -> bool:
-        """Whether the network has a transformer block."""
+        """Return whether the network has a transformer block."""
         return any(isinstance(each, TransformerBlock) for each in network.logits.layers)
 
     def _attended(self, pixels: tf.Tensor) -> tf.Tensor:
-        """The mean over all positions that look, of what they attend to.
+        """Return the attention weights averaged over all query positions.
 
         Args:
-          pixels: uint8 [B, H, W, 3], the model's.
+          pixels: uint8 [B, H, W, 3], the model's input.
 
         Returns:
-          float32 [B, heads, h, w]; each head's sums to 1.
+          float32 [B, heads, h, w]; the weights of each head sum to 1.
         """
         positions = self._before(pixels, training=False)  # [B, N, D]
         mean = tf.reduce_mean(self._block.attention(positions), axis=2)  # [B, heads, N]

@@ -1,9 +1,9 @@
-"""Label audit: audit.csv, the catalogue's cells that deserve a second look, the surest first.
+"""Label audit: audit.csv, the suspicious cells of the catalogue, most confident findings first.
 
-Linear heads are refitted on the run's frozen features, fold by fold, and judge the products that
-they were not trained on. The trunk has seen the training split's labels, wrong ones too; what that
-costs is in BUILD_NOTES. cleanlab is not used: it wants all labels and all predictions in memory,
-and attributes of several values known for every product.
+Linear heads are refitted on the run's frozen features by cross-validation, and judge the products
+that they were not trained on. The trunk was trained on the training split's labels, including
+wrong ones; BUILD_NOTES gives the cost. cleanlab is not used: it requires all labels and all
+predictions in memory, and multi-label attributes that are labelled for every product.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ WRONG, FILL = "probably wrong", "could be filled"
 COLUMNS = (
     "product_id",
     "attribute",
-    "seller",  # its values in the records, parted by |; empty where they have none
-    "proposed",  # parted by |; empty: none of the attribute's values
-    "score",  # 0 .. 1: of a wrong cell 1 - probability of the seller's value / what is usual for
-    # it; of an empty one the probability of the proposed value
-    "kind",  # WRONG, all of them first, or FILL
+    "seller",  # values in the records, separated by |; empty if there are none
+    "proposed",  # separated by |; empty: none of the attribute's values
+    "score",  # 0 .. 1. Wrong cell: 1 - probability of the seller's value / its threshold. Empty
+    # cell: probability of the proposed value
+    "kind",  # WRONG (listed first) or FILL
     "split",
-    "image",  # paths of the product's photos, parted by |
+    "image",  # paths of the product's photos, separated by |
     "image_index",
 )
-NUMBERS = 2**22  # logits that are looked at together
+NUMBERS = 2**22  # logits per block
 
 
 @dataclass
 class Summary:
-    """What came of an audit."""
+    """Counts of an audit."""
 
     products: int
-    cells: int  # filled ones that were judged
-    found: dict[str, int]  # by kind, also those beyond `most`
+    cells: int  # filled cells that were judged
+    found: dict[str, int]  # by kind, including findings beyond `most`
     listed: int  # rows of audit.csv
-    skipped: list[str]  # attributes of which fewer than two values are known
+    skipped: list[str]  # attributes with fewer than two known values
 
 
 class Top:
-    """The best rows of one kind, at most `most` of them in memory (twice that for a moment)."""
+    """The best rows of one kind; keeps `most` rows, at most twice that before pruning."""
 
     def __init__(self, most: int):
         self.most, self.found, self._limit = most, 0, -1.0
         self._rows: list[tuple[float, int, int, str, str]] = []
 
     def add(self, scores: np.ndarray, rows: np.ndarray, t: int, texts: Iterator) -> None:
-        """Takes cells of attribute t: float32 [n], int64 [n] and (seller, proposed) of each."""
+        """Add cells of attribute t: float32 [n], int64 [n] and (seller, proposed) of each."""
         self.found += len(scores)
         self._rows += [
             (-score, row, t, *text)
@@ -71,7 +71,7 @@ class Top:
             self._limit = -self._rows[-1][0]
 
     def best(self) -> list[tuple[float, int, int, str, str]]:
-        """(-score, product, attribute, seller, proposed), highest score first."""
+        """Return (-score, product, attribute, seller, proposed), highest score first."""
         return sorted(self._rows)[: self.most]
 
 
@@ -84,17 +84,17 @@ def audit(
     seed: int = 0,
     escape_formulas: bool = False,
 ) -> Summary:
-    """Writes audit.csv for the products of all splits.
+    """Write audit.csv for the products of all splits.
 
     Args:
-      records: records of the same schema instead of the run's own.
-      folds: parts that the products are cut into; each is judged by heads of the others.
-      most: rows of either kind that are listed.
+      records: records to use instead of the run's own; must have the same schema.
+      folds: number of folds; each fold is judged by heads trained on the others.
+      most: maximum number of listed rows of each kind.
       escape_formulas: see `csv_rows.write_csv`.
 
     Raises:
-      InputError: no trained run or no records there, folds that cannot be, an output that exists
-        or cannot be written.
+      InputError: if the trained run or the records are missing, `folds` is invalid, or the output
+        exists or cannot be written.
     """
     with ownership.new_file(output, "--output"):
         run = RunDir.read(run_dir)
@@ -113,7 +113,7 @@ def audit(
 def _list(
     products: Products, heads: audit_heads.Heads, schema: Schema, most: int
 ) -> tuple[Summary, list[tuple]]:
-    """Two passes over the heads' answers: thresholds, then findings; and the CSV's rows."""
+    """Return the summary and the CSV rows, from two passes: thresholds, then findings."""
     thresholds = audit_findings.Thresholds(schema)
     for _, chances, codes in _blocks(products, heads, schema):
         thresholds.add(chances, codes)
@@ -143,7 +143,7 @@ def _list(
 def _blocks(
     products: Products, heads: audit_heads.Heads, schema: Schema
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(first product, probabilities float32 [R, V], labels int8 [R, V]) of all products."""
+    """Yield (first product, probabilities float32 [R, V], labels int8 [R, V]) per block."""
     rows = max(1, NUMBERS // schema.num_values)
     for start in range(0, len(products.labels), rows):
         codes = np.array(products.labels[start : start + rows])

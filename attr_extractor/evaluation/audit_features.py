@@ -1,7 +1,7 @@
-"""What an audit looks at, on disk: pooled features and labels of every product of the records.
+"""Inputs of an audit, on disk: pooled features and labels of every product in the records.
 
-A product is one row: the mean of its photos' pooled features, since its cells are said once for
-all its photos. The files are mapped, so a million products take disk, not memory.
+A product is one row: the mean of its photos' pooled features, because its labels apply to all its
+photos. The files are memory-mapped, so a million products need disk space, not memory.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from attr_extractor.training.run_dir import RunDir
 
 @dataclass(frozen=True)
 class Products:
-    """P products: features and labels mapped from disk, and where each comes from."""
+    """P products: memory-mapped features and labels, and the source of each product."""
 
     features: np.ndarray  # float16 [P, D]
     labels: np.ndarray  # int8 [P, V]
-    facts: pa.Table  # P rows: product_id, split, image, image_index; several photos parted by |
+    facts: pa.Table  # P rows: product_id, split, image, image_index; photos separated by |
 
 
 def collect(run: RunDir, records: str | Path, manifest: Manifest, scratch: Path) -> Products:
-    """One pass of the run's network over all splits, as far as the pooled features.
+    """Compute pooled features in one pass of the run's network over all splits.
 
     Args:
-      scratch: a folder for the files, 2 D + V bytes a product.
+      scratch: a folder for the files, 2 D + V bytes per product.
 
     Raises:
-      InputError: a shard or an index is damaged, or the disk has too little room.
+      InputError: if a shard or an index is damaged, or the disk has too little free space.
     """
     photos = _index(records, manifest)
     encoded = photos["product_id"].combine_chunks().dictionary_encode()
-    owner = encoded.indices.to_numpy()  # int32 [photos]: in the order of the records
+    owner = encoded.indices.to_numpy()  # int32 [photos], in record order
     size = len(encoded.dictionary)
     share = 1.0 / np.bincount(owner, minlength=size)  # of each photo in its product's mean
     logits = run.load_network().logits
@@ -65,11 +65,11 @@ def collect(run: RunDir, records: str | Path, manifest: Manifest, scratch: Path)
                 rows = owner[start : start + len(found)]
                 if found != names.slice(start, len(found)).to_pylist():
                     raise InputError(
-                        f"{records}: the shards of {split} hold other products than their index "
-                        "names; build the records again"
+                        f"{records}: the shards of {split} contain other products than their "
+                        "index; build the records again"
                     )
                 values = forward(batch["pixels"]).numpy() * share[rows, np.newaxis]  # [B, D]
-                largest = np.finfo(np.float16).max  # no infinity, whatever the trunk
+                largest = np.finfo(np.float16).max  # clipped: float16 must not overflow
                 np.add.at(features, rows, np.clip(values, -largest, largest).astype(np.float16))
                 labels[rows] = batch["labels"].numpy()
                 start += len(found)
@@ -82,7 +82,7 @@ def _splits(manifest: Manifest) -> list[str]:
 
 
 def _index(records: str | Path, manifest: Manifest) -> pa.Table:
-    """product_id, image, image_index and split of every photo, in the order of the records."""
+    """Return product_id, image, image_index and split of every photo, in record order."""
     tables = []
     for name in _splits(manifest):
         shards = [shard.name for shard in manifest.split(name).shards]
@@ -92,8 +92,8 @@ def _index(records: str | Path, manifest: Manifest) -> pa.Table:
 
 
 def _facts(photos: pa.Table, owner: np.ndarray) -> pa.Table:
-    """One row per product, in the order of `owner`, int32 [photos], the row of each photo."""
-    order = np.argsort(owner, kind="stable")  # a product's photos side by side
+    """Return one row per product; `owner`, int32 [photos], is the row of each photo."""
+    order = np.argsort(owner, kind="stable")  # groups the photos of a product
     offsets = np.searchsorted(owner[order], np.arange(owner.max() + 2)).astype(np.int32)
     sorted_photos = photos.take(order).combine_chunks()
 
@@ -113,8 +113,8 @@ def _facts(photos: pa.Table, owner: np.ndarray) -> pa.Table:
 
 def _require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    if needed > free:  # a mapped file that cannot grow would kill the process
+    if needed > free:  # writing to a memory-mapped file on a full disk kills the process
         raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free there and the features need "
-            f"{needed / 2**30:.1f}; name a larger folder in TMPDIR"
+            f"{folder}: {free / 2**30:.1f} GiB free, but the features need "
+            f"{needed / 2**30:.1f}; set TMPDIR to a larger folder"
         )

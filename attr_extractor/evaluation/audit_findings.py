@@ -1,13 +1,13 @@
-"""Which cells are probably wrong and which empty ones could be filled, from out-of-fold logits.
+"""Cells that are probably wrong and empty cells that could be filled, from out-of-fold logits.
 
 Confident learning (Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in
-Dataset Labels", 2021): a class's threshold is the mean probability that it gets among the products
-labelled with it, so a class that heads are seldom sure of is held to its own standard. A cell
-is judged by how its value's probability compares with that value's threshold. Their further
-condition, that the other class reaches its own threshold, decides about empty cells only.
+Dataset Labels", 2021): a class's threshold is its mean probability among the products labelled
+with it, so a class that the heads predict with low confidence has a lower threshold. A cell is
+judged by the ratio of its value's probability to that value's threshold. The paper's further
+condition, that the other class reaches its own threshold, is applied to empty cells only.
 
-An exclusive attribute is one choice between classes, its values. Of any other attribute each value
-is a choice of its own between present and absent. Missing labels count nowhere.
+An exclusive attribute is a choice among its values, the classes. For any other attribute, each
+value is a separate choice between present and absent. Missing labels are ignored.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from attr_extractor.labels import ABSENT, MISSING, PRESENT
 from attr_extractor.schema import Attribute, Schema
 
-SEEN = 5  # products that a value must have, for its threshold to mean something
-TINY = 1e-12  # a threshold that heads give nothing at all
-LOW = 0.5  # share of its threshold below which a value is doubted
-LIKELY = 0.5  # least probability of a value that fills an empty cell
+SEEN = 5  # minimum products with a value, for its threshold to be meaningful
+TINY = 1e-12  # minimum threshold, against division by 0
+LOW = 0.5  # share of its threshold below which a value is suspicious
+LIKELY = 0.5  # minimum probability of a value that fills an empty cell
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Findings:
     """Cells of one attribute in a block of products."""
 
     attribute: Attribute
-    empty: bool  # cells that could be filled; else probably wrong ones
+    empty: bool  # True: empty cells that could be filled; False: probably wrong cells
     rows: np.ndarray  # int64 [n], positions in the block
     scores: np.ndarray  # float32 [n]
     proposed: np.ndarray  # bool [n, V_t]
 
 
 class Thresholds:
-    """Mean probabilities of each value among the products that have it, and that lack it."""
+    """Mean probability of each value's label among the products that have or lack the value."""
 
     def __init__(self, schema: Schema):
         self.schema = schema
@@ -46,31 +46,34 @@ class Thresholds:
         self.counts = np.zeros([2, schema.num_values], np.int64)  # products: absent, present
 
     def add(self, chances: np.ndarray, codes: np.ndarray) -> None:
-        """Counts a block: `probabilities` float32 [R, V] and labels int8 [R, V]."""
+        """Add a block: `probabilities` float32 [R, V] and labels int8 [R, V]."""
         for where in self.schema.slices.values():
-            rows = (codes[:, where] == PRESENT).any(axis=1)  # cells that do not apply say nothing
+            rows = (codes[:, where] == PRESENT).any(axis=1)  # only cells that apply
             own, known = chances[rows, where], codes[rows, where]
             for state, chance in ((ABSENT, 1 - own), (PRESENT, own)):
                 self._sums[state, where] += np.where(known == state, chance, 0).sum(axis=0)
                 self.counts[state, where] += (known == state).sum(axis=0)
 
     def means(self) -> np.ndarray:
-        """float32 [2, V]: of the label's own side, absent and present; 1 where never seen."""
+        """Return the mean probability of each label, absent and present, float32 [2, V].
+
+        The mean is 1 if the label was never seen.
+        """
         means = np.ones_like(self._sums)
         np.divide(self._sums, self.counts, out=means, where=self.counts > 0)
         return means.astype(np.float32)
 
     def skipped(self) -> list[str]:
-        """Attributes of which fewer than two values are known: there is nothing to compare."""
+        """Return the attributes with fewer than two known values: nothing can be compared."""
         seen = self.counts[PRESENT] > 0
         return [name for name, where in self.schema.slices.items() if seen[where].sum() < 2]
 
 
 def probabilities(schema: Schema, logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """float32 [R, V] from logits: softmax over an exclusive attribute's values, else sigmoids.
+    """Return probabilities float32 [R, V]: softmax for exclusive attributes, else sigmoid.
 
-    What the product's category does not allow gets 0. Where the category is missing, the heads'
-    own best one stands for it, for empty cells alone.
+    Values that the product's category does not allow get 0. If the category is missing, the
+    heads' best category is used instead, for empty cells only.
     """
     where = schema.slices[schema.category]
     given = codes[:, where] == PRESENT  # [R, C]
@@ -91,17 +94,17 @@ def probabilities(schema: Schema, logits: np.ndarray, codes: np.ndarray) -> np.n
 
 
 def find(thresholds: Thresholds, chances: np.ndarray, codes: np.ndarray) -> Iterator[Findings]:
-    """What is to be looked at in a block of products, attribute by attribute.
+    """Yield the findings in a block of products, attribute by attribute.
 
-    A filled cell is probably wrong where the heads find another answer more probable and give the
-    seller's less than LOW of its threshold. Its score is 1 - probability / threshold of the
-    seller's answer, of the worst value where there are several. An empty cell could be filled
-    where a value reaches its threshold and is LIKELY. Its score is the probability of the proposed
-    value, of the least sure one where there are several. Only values that SEEN products have are
-    proposed.
+    A filled cell is probably wrong if the heads find another answer more probable and the
+    probability of the seller's answer is below LOW times its threshold. Its score is
+    1 - probability / threshold of the seller's answer (of the worst value if there are several).
+    An empty cell could be filled if a value reaches its threshold and LIKELY. Its score is the
+    probability of the proposed value (the lowest if there are several). Only values of at least
+    SEEN products are proposed.
 
     Args:
-      chances: float32 [R, V], of `probabilities`.
+      chances: float32 [R, V], see `probabilities`.
       codes: int8 [R, V], labels.
     """
     means, skipped = thresholds.means(), thresholds.skipped()
@@ -126,8 +129,12 @@ def find(thresholds: Thresholds, chances: np.ndarray, codes: np.ndarray) -> Iter
 def _one_choice(
     p: np.ndarray, y: np.ndarray, mean: np.ndarray, usual: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [R], the seller's probability / its threshold, 1 where the heads agree with it; and
-    bool [R, V_t], the other value to propose."""
+    """Judge the cells of an exclusive attribute.
+
+    Returns:
+      float32 [R], the seller's probability / its threshold, 1 if the heads agree with the seller;
+      and bool [R, V_t], the other value to propose.
+    """
     present = y == PRESENT
     own = np.where(present, p, 0).max(axis=1)  # [R]
     share = own / np.where(present, mean[PRESENT], 0).max(axis=1, initial=TINY)
@@ -138,7 +145,7 @@ def _one_choice(
 def _choices(
     p: np.ndarray, y: np.ndarray, mean: np.ndarray, usual: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same of an attribute of several values: its worst one; and all values to propose."""
+    """Judge the cells of any other attribute: the worst value's ratio; all values to propose."""
     present = y == PRESENT
     own = np.where(present, p, 1 - p)
     share = own / np.maximum(np.where(present, mean[PRESENT], mean[ABSENT]), TINY)  # [R, V_t]
@@ -147,7 +154,7 @@ def _choices(
 
 
 def _is_best(scores: np.ndarray) -> np.ndarray:
-    """bool [R, V_t]: the highest of each row, the first of equal ones."""
+    """Return bool [R, V_t]: the highest score of each row, the first of ties."""
     best = np.zeros(scores.shape, bool)
     best[np.arange(len(scores)), scores.argmax(axis=1)] = True
     return best

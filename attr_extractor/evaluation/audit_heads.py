@@ -1,8 +1,8 @@
-"""Linear heads on frozen features, one set per fold, so that no product judges its own label.
+"""Linear heads on frozen features, one per fold, so that every product is judged out of fold.
 
-A head is what answers all attributes: softmax over an exclusive attribute's values, a sigmoid for
-each value of the others, trained by equation 1 with missing labels masked. Convex, so it
-starts at 0 and needs no luck.
+A head predicts all attributes: softmax over an exclusive attribute's values, a sigmoid for each
+value of the others, trained with equation 1 and missing labels masked. The loss is convex, so
+training starts at 0 and does not depend on the initialisation.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.schema import Schema
 
 BATCH = 512  # products
-STEPS = 600  # at least: 600 of 512 are 50 passes over 6,000 products
-PASSES = 2  # at least
+STEPS = 600  # minimum; 600 batches of 512 are 50 passes over 6,000 products
+PASSES = 2  # minimum
 RATE = 1e-2
-L2 = 1e-2  # of the features at unit variance
+L2 = 1e-2  # for features at unit variance
 
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of K folds, and which fold each of the P products is in."""
+    """Heads of K folds, and the fold of each of the P products."""
 
     kernels: np.ndarray  # float32 [K, D, V]
     biases: np.ndarray  # float32 [K, V]
     fold: np.ndarray  # int8 [P]
 
     def logits(self, features: np.ndarray, start: int) -> np.ndarray:
-        """Out-of-fold logits of a run of products that begins at `start`.
+        """Return out-of-fold logits of consecutive products, the first one at `start`.
 
         Args:
           features: float16 [R, D].
@@ -51,14 +51,14 @@ class Heads:
 
 
 def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
-    """int8 [P]: folds of equal size, give or take one product.
+    """Return the fold of each product, int8 [P]; the fold sizes differ by at most one.
 
     Raises:
-      InputError: fewer than two folds, or more than there are products.
+      InputError: if `folds` is less than 2, more than 127 or more than `products`.
     """
     if not 2 <= folds <= min(products, 127):
         raise InputError(
-            f"--folds={folds}: at least 2, at most 127 and not more than the {products:,} products"
+            f"--folds={folds}: at least 2, at most 127 and no more than the {products:,} products"
         )
     return np.random.default_rng(seed).permutation(np.arange(products) % folds).astype(np.int8)
 
@@ -66,11 +66,11 @@ def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
 def fit(
     features: np.ndarray, labels: np.ndarray, schema: Schema, fold: np.ndarray, seed: int = 0
 ) -> Heads:
-    """Trains the heads of all folds, each on the products outside its fold.
+    """Train the heads of all folds, each on the products outside its fold.
 
     Args:
-      features: float16 [P, D], labels: int8 [P, V]; both may be mapped files.
-      fold: int8 [P], of `assign_folds`.
+      features: float16 [P, D], labels: int8 [P, V]; both may be memory-mapped files.
+      fold: int8 [P], see `assign_folds`.
     """
     mean, scale = _moments(features)
     exclusive = np.repeat([a.exclusive for a in schema.attributes], schema.sizes)
@@ -103,17 +103,17 @@ def fit(
         for _ in range(steps):
             while len(order) < min(BATCH, len(rows)):
                 order = np.concatenate([order, generator.permutation(rows)])
-            chosen, order = np.sort(order[:BATCH]), order[BATCH:]  # sorted: files are read forwards
+            chosen, order = np.sort(order[:BATCH]), order[BATCH:]  # sorted: sequential reads
             step(tf.constant(features[chosen]), tf.constant(labels[chosen]))
         kernel, bias = (np.array(v) for v in head.get_weights())
-        # the standardisation goes into the weights
+        # the standardisation is folded into the weights
         kernels[k] = kernel * scale[:, np.newaxis]
         biases[k] = bias - mean @ kernels[k]
     return Heads(kernels, biases, fold)
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [D] each: mean and 1 / standard deviation of the features, read in blocks."""
+    """Return mean and 1 / standard deviation of the features, float32 [D], read in blocks."""
     total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     for start in range(0, len(features), BATCH):
         block = features[start : start + BATCH].astype(np.float64)

@@ -1,7 +1,7 @@
-"""Wrong labels planted into finished records, to see whether an audit finds them.
+"""Wrong labels planted into finished records, to measure whether an audit finds them.
 
-Records are copied and relabelled from a table that is written from their own labels, some cells
-of exclusive attributes swapped. No photo is read.
+The records are copied and relabelled from a table of their own labels, in which some cells of
+exclusive attributes are swapped. No photo is read.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ Cell = Tuple[str, str]  # product, attribute
 def plant(
     records: str | Path, spoiled: Path, share: float, runner: Runner, seed: int = 0
 ) -> Dict[Cell, str]:
-    """Copies records to `spoiled` and swaps a share of the filled cells of exclusive attributes.
+    """Copy records to `spoiled` and swap a share of the filled cells of exclusive attributes.
 
-    Each wrong value is drawn from the values' frequencies over all splits, the seller's own and
-    those that the product's category does not allow left out. The category itself stays where
-    other attributes hang on it: a swapped one would contradict them, which the records list
-    anyway.
+    Each wrong value is drawn by its frequency over all splits, excluding the seller's value and
+    values that the product's category does not allow. The category itself is not swapped if other
+    attributes depend on it: a swapped category would contradict them, and the records list
+    contradictions anyway.
 
     Returns:
-      What the seller had written in each planted cell.
+      The seller's value of each planted cell.
 
     Raises:
-      InputError: there are no records, or nothing in them can be swapped.
+      InputError: if the records are missing or contain no cell that can be swapped.
     """
     manifest = Manifest.read(records)
     schema = manifest.schema
@@ -68,7 +68,7 @@ def plant(
 def swap(
     schema: Schema, codes: np.ndarray, share: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """int8 [P, V]: labels in which a share of the filled cells has another value; see `plant`."""
+    """Return labels int8 [P, V] with a share of the filled cells swapped; see `plant`."""
     swapped = codes.copy()
     allowed = schema.allowed
     own = codes[:, schema.slices[schema.category]]  # [P, C]
@@ -92,7 +92,7 @@ def swap(
 
 
 def read_labels(records: str | Path, manifest: Manifest) -> Dict[str, np.ndarray]:
-    """int8 [V] of every product of all splits, in the order of the records; decodes no photo."""
+    """Return the labels of every product, int8 [V], in record order; decodes no photo."""
     names = ["product_id", "labels"]
     found: Dict[str, np.ndarray] = {}
     shards = [shard.name for split in manifest.splits.values() for shard in split.shards]

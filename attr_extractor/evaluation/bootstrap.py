@@ -1,7 +1,7 @@
 """Confidence intervals by a Poisson bootstrap over products, in one pass and constant memory.
 
-Every product draws one Poisson(1) weight per replicate, from its own identifier: photos of one
-product move together, and the result does not depend on the order or the size of batches
+Every product draws one Poisson(1) weight per replicate, seeded by its identifier. All photos of a
+product share these weights, and the result does not depend on the order or size of batches
 (Chamandy et al., "Estimating Uncertainty for Massive Data Streams", 2012).
 """
 
@@ -17,7 +17,7 @@ PERCENTILES = (2.5, 97.5)
 
 
 def weights(product_ids: Sequence[bytes], seed: int = 0) -> np.ndarray:
-    """float64 [R, B]: the weight of each sample's product in each replicate."""
+    """Return the weight of each sample's product in each replicate, float64 [R, B]."""
     columns = {}
     for product in set(product_ids):
         digest = hashlib.blake2b(product, digest_size=8).digest()
@@ -27,7 +27,7 @@ def weights(product_ids: Sequence[bytes], seed: int = 0) -> np.ndarray:
 
 
 def interval(replicates: np.ndarray) -> list[float] | None:
-    """The 95 % percentile interval of float [R]; replicates that drew no sample are left out."""
+    """Return the 95 % percentile interval of float [R]; ignore replicates without a sample."""
     finite = replicates[np.isfinite(replicates)]
     if not len(finite):
         return None
@@ -35,6 +35,6 @@ def interval(replicates: np.ndarray) -> list[float] | None:
 
 
 def interval_of_mean(replicates: np.ndarray) -> list[float] | None:
-    """The interval of the mean over attributes of float [R, T]; None where T is 0."""
+    """Return the interval of the mean over attributes of float [R, T]; None if T is 0."""
     drew_some = replicates[np.isfinite(replicates).any(axis=1)]
     return interval(np.nanmean(drew_some, axis=1))

@@ -1,4 +1,4 @@
-"""Equation 2 by category: where the model is weak, in memory of C x T numbers."""
+"""Equation 2 by category, to find where the model is weak; needs memory for C x T numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from attr_extractor.evaluation.totals import number
 from attr_extractor.schema import Schema
 
-MIN_PHOTOS = 20  # of a category that is called one of the worst
+MIN_PHOTOS = 20  # minimum photos of a category listed among the worst
 SHOWN = 20
 
 
@@ -23,17 +23,23 @@ class ByCategory:
         self.sums, self.counts = np.zeros(size), np.zeros(size, np.int64)  # [C, T]
 
     def add(self, category: np.ndarray, score: np.ndarray, applies: np.ndarray) -> None:
-        """Adds int64 [B], -1 where not known; [B, T]: equation 2 where it applies, and where."""
+        """Add a batch.
+
+        Args:
+          category: int64 [B], -1 if unknown.
+          score: [B, T], equation 2; 0 if the attribute does not apply.
+          applies: [B, T], whether the attribute applies.
+        """
         known = category >= 0
         np.add.at(self.photos, category[known], 1)
         np.add.at(self.sums, category[known], score[known])
         np.add.at(self.counts, category[known], applies[known].astype(np.int64))
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Per category with photos, worst first: `photos`, `score`, and both of each attribute.
+        """Return `photos` and `score` of each category that has photos, worst first.
 
-        A category's score is the mean over all known labels of its photos, so that an attribute
-        with few of them weighs little.
+        Each category also has `photos` and `score` of its attributes. A category's score is the
+        mean over all known labels of its photos, so an attribute with few labels has little weight.
         """
         found: dict[str, dict[str, Any]] = {}
         for c, category in enumerate(self.schema[self.schema.category].values):
@@ -55,7 +61,7 @@ class ByCategory:
 
 
 def worst(scores: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The SHOWN categories of the lowest score among those with MIN_PHOTOS photos or more."""
+    """Return the SHOWN lowest-scoring categories among those with at least MIN_PHOTOS photos."""
     enough = [(name, c) for name, c in scores.items() if c["photos"] >= MIN_PHOTOS]
     return [
         {"category": name, "score": c["score"], "photos": c["photos"]} for name, c in enough[:SHOWN]

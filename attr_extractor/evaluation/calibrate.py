@@ -1,7 +1,7 @@
 """Temperatures and thresholds of a run, chosen on its validation split: thresholds.json.
 
-Three passes over validation: temperatures, thresholds, and what came of them; one over test, which
-is only looked at. What came of them goes into metrics.json, section `calibration`.
+Makes three passes over validation (temperatures, thresholds, results) and one over test (results
+only). The results are written to metrics.json, section `calibration`.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ CHOSEN_ON = "validation"
 def calibrate(
     run_dir: str | Path, goals: Sequence[str] = (), per_value: bool = False
 ) -> dict[str, Any]:
-    """Fits temperatures, chooses thresholds, and writes both into the run in place of the last.
+    """Fit temperatures, choose thresholds, and write both into the run, replacing earlier ones.
 
     Args:
       goals: `f1`, `equation_2` or `precision:0.95` for all attributes, by default `f1`; and
-        `name=goal` for single ones.
-      per_value: thresholds of their own for values with enough labels.
+        `name=goal` for single attributes.
+      per_value: also choose a threshold for each value with enough labels.
 
     Returns:
-      Section `calibration` of metrics.json: `weights_digest`; `thresholds`, what thresholds.json
-      holds; per split what `measure` found.
+      Section `calibration` of metrics.json: `weights_digest`; `thresholds`, the content of
+      thresholds.json; per split the result of `measure`.
 
     Raises:
-      InputError: no trained run there, no photo for validation, or a goal that cannot be.
+      InputError: if there is no trained run, the validation split is empty, or a goal is invalid.
     """
     run = RunDir.read(run_dir)
     with ownership.folder(run.path, "the run directory"):
@@ -114,13 +114,13 @@ def _count(
 def measure(
     before: Network, after: Network, batches: Iterable[dict[str, tf.Tensor]], answers: Answers
 ) -> dict[str, Any]:
-    """Calibration errors before and after, and what the answers are worth, missing labels left out.
+    """Measure calibration errors before and after, and the answers; missing labels are ignored.
 
     Returns:
       `photos`; `mean` over attributes; `attributes`: per attribute `before` and `after`, each with
-      `ece` of the score of the best value, `ece_all_values` of all scores, and the best value's
+      `ece` of the best value's score, `ece_all_values` of all scores, and the best value's
       `reliability` diagram; `precision` of the answered values, `recall`, `f1`, `equation_2` over
-      all samples with a known label, and `coverage`, the share of those with an answer.
+      all samples with a known label, and `coverage`, the share of those samples with an answer.
     """
     schema = after.schema
     networks = {"before": before, "after": after}
@@ -192,7 +192,7 @@ def measure(
 
 
 def table(section: dict[str, Any]) -> str:
-    """For a terminal: an attribute a line, the mean last; figures of validation and of test."""
+    """Format for a terminal: one line per attribute, the mean last, for validation and test."""
     splits = [split for split in (CHOSEN_ON, "test") if split in section]
     chosen = section["thresholds"]["attributes"]
     width = max(len("mean over attributes"), *(len(name) for name in chosen))
@@ -226,15 +226,15 @@ def _notes(chosen: dict[str, Any], found: dict[str, Any]) -> str:
     if found["present"] < goal.min_present:
         notes.append(f"too few labels: {found['present']}, {goal.min_present} are needed")
     if chosen["threshold"] == choosing.NO_ANSWERS:
-        notes.append("not reached: no answers")
+        notes.append("goal not reached: no answers")
     if chosen["values"]:
         silent = sum(v == choosing.NO_ANSWERS for v in chosen["values"].values())
-        own = f"{len(chosen['values'])} values have their own"
-        notes.append(own + (f", {silent} of them no answers" if silent else ""))
+        own = f"{len(chosen['values'])} values have their own threshold"
+        notes.append(own + (f", {silent} of them give no answers" if silent else ""))
     return "".join(f"  ({note})" for note in notes)
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """The mean over attributes that were measured."""
+    """Return the mean over the measured attributes."""
     seen = values[np.isfinite(values)]
     return number(seen.mean()) if len(seen) else None

@@ -1,10 +1,10 @@
-"""Temperatures, and how far scores are from the shares they promise.
+"""Temperature scaling, and expected calibration errors.
 
-A temperature per attribute divides its logits (Guo et al., "On Calibration of Modern Neural
-Networks", 2017). It minimises the negative log likelihood of the known labels: binary over the
-values of a sigmoid attribute, multinomial over the samples that have a value for a softmax one.
-In b = 1 / temperature the likelihood is convex, and its derivative is one expression for both:
-the sum over known values of logit * (score(b) - label).
+The logits of each attribute are divided by its temperature (Guo et al., "On Calibration of Modern
+Neural Networks", 2017). The temperature minimises the negative log likelihood of the known labels:
+binary over the values of a sigmoid attribute, multinomial over the samples that have a value for a
+softmax attribute. The negative log likelihood is convex in b = 1 / temperature, and its derivative
+is the same expression in both cases: the sum over known values of logit * (score(b) - label).
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from attr_extractor.model.network import Network
 from attr_extractor.model.per_attribute import any_value, sum_values
 from attr_extractor.schema import Schema
 
-# One pass sums the derivative at these; a cubic spline through it then gives the minimum to within
-# 1e-4 of the temperature (tests/evaluation/test_calibration.py). A minimum outside, such as that of
-# an attribute without a mistake, which is at 0, becomes the end.
+# One pass sums the derivative at these temperatures; a cubic spline through the sums then gives the
+# minimum to within 1e-4 of the temperature (tests/evaluation/test_calibration.py). A minimum
+# outside the range is clipped to its end, such as the minimum at 0 of an attribute without errors.
 TEMPERATURES = np.geomspace(0.25, 8.0, 49)
-BINS = 15  # of a reliability diagram, as in Guo et al.
+BINS = 15  # bins of a reliability diagram, as in Guo et al.
 
 
 def fit(
     network: Network, batches: Iterable[dict[str, tf.Tensor]], min_present: int
 ) -> tuple[np.ndarray, int]:
-    """The temperature of every attribute, in one pass.
+    """Fit the temperature of every attribute, in one pass.
 
     Args:
-      network: with temperature 1.
-      min_present: labels that an attribute needs, or its temperature stays 1.
+      network: a network with temperature 1.
+      min_present: minimum number of present labels; an attribute with fewer keeps temperature 1.
 
     Returns:
-      float64 [T], and the number of photos.
+      The temperatures, float64 [T], and the number of photos.
     """
     schema = network.schema
 
@@ -47,7 +47,7 @@ def fit(
         logits = network.logits(pixels, training=False)  # [B, V]
         present, counted = labels == PRESENT, labels != MISSING  # [B, V]
         has_value = tf.gather(any_value(present, schema), schema.attribute_of_value, axis=1)
-        counted &= has_value | ~network.softmax  # a softmax has no "none of them"
+        counted &= has_value | ~network.softmax  # a softmax cannot express "no value"
 
         def at(scale: tf.Tensor) -> tf.Tensor:
             error = network.scores_of(logits * scale) - tf.cast(present, tf.float32)  # [B, V]
@@ -71,8 +71,8 @@ def fit(
 
 
 def _root(slopes: np.ndarray) -> float:
-    """The temperature at which the derivative, float [M] at TEMPERATURES, is 0."""
-    if slopes[0] <= 0:  # the derivative falls as the temperature rises: 0 is not among them
+    """Return the temperature at which the derivative, float [M] at TEMPERATURES, is 0."""
+    if slopes[0] <= 0:  # the derivative falls as the temperature rises: no root in the range
         return float(TEMPERATURES[0])
     if slopes[-1] >= 0:
         return float(TEMPERATURES[-1])
@@ -81,7 +81,7 @@ def _root(slopes: np.ndarray) -> float:
 
 
 class Reliability:
-    """Per attribute and bin of the score: how many scores, their sum, and how many were right."""
+    """Per attribute and bin of the score: count of scores, their sum, and count of right ones."""
 
     def __init__(self, schema: Schema):
         self.schema = schema
@@ -89,12 +89,12 @@ class Reliability:
         self.count, self.score, self.right = (np.zeros(size) for _ in range(3))
 
     def add(self, scores: np.ndarray, labels: np.ndarray, marked: np.ndarray) -> None:
-        """Adds one batch.
+        """Add one batch.
 
         Args:
           scores: float32 [B, V] in 0 .. 1.
-          labels: int8 [B, V]; missing ones are left out.
-          marked: bool [B, V], the scores that count.
+          labels: int8 [B, V]; missing labels are ignored.
+          marked: bool [B, V], the scores to count.
         """
         where = marked & (labels != MISSING)
         owner = np.broadcast_to(self.schema.attribute_of_value, scores.shape)[where]
@@ -104,16 +104,17 @@ class Reliability:
             total += np.bincount(place, weight, total.size).reshape(total.shape)
 
     def expected_error(self) -> np.ndarray:
-        """float64 [T], expected calibration error: mean over scores of |share right - mean score|.
+        """Return the expected calibration error of each attribute, float64 [T].
 
-        NaN where an attribute has no known label.
+        It is the mean over scores of |share right - mean score| of their bin; NaN if the attribute
+        has no known label.
         """
         gaps = np.abs(self.right - self.score).sum(axis=1)
         count = self.count.sum(axis=1)
         return np.divide(gaps, count, out=np.full(len(gaps), np.nan), where=count > 0)
 
     def diagram(self, name: str) -> dict[str, list[Any]]:
-        """One attribute's filled bins: `score` (mean), `right` (share) and `count`."""
+        """Return one attribute's non-empty bins: `score` (mean), `right` (share) and `count`."""
         t = self.schema.index[name]
         filled = self.count[t] > 0
         count = self.count[t][filled]

@@ -1,4 +1,4 @@
-"""Two runs side by side on the same photos, for the paper's figure 5 and for gates."""
+"""Comparison of two runs on the same photos, for the paper's figure 5 and for gates."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ COMPARED = ("score", "accuracy")
 
 
 def read(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
-    """The run to compare another one with.
+    """Read the second run of a comparison.
+
+    Args:
+      path: the second run's directory.
+      run: the first run.
+      on_own_records: whether the split belongs to the first run's own records.
 
     Raises:
-      InputError: no run there, one of another schema, or, where the split is one of the first
-        run's own records, one that was trained on other records.
+      InputError: if `path` is not a run directory, its schema differs, or `on_own_records` is
+        true and the second run was trained on other records.
     """
     other = RunDir.read(path)
     require_same(other.schema.fingerprint, run.schema, f"{path}: the run to compare with")
     if on_own_records and other.origin.digest != run.origin.digest:
         raise InputError(
             f"{path}: trained on other records ({other.records}) than {run.path}, so photos of "
-            "this split may have been in its training; name records that neither was trained on "
-            "with --records"
+            "this split may have been in its training split; pass --records with records that "
+            "neither run was trained on"
         )
     return other
 
@@ -42,7 +47,7 @@ def read(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
 def batches(
     records: str | Path, manifest: Manifest, ours: Data, theirs: Data, split: str
 ) -> tuple[tf.data.Dataset, str]:
-    """Batches with each run's own pixels, and the key of theirs."""
+    """Return batches with the pixels of each run, and the key of the second run's pixels."""
     first = dataset.evaluation_batches(records, manifest, ours, split)
     if (ours.image_size, ours.square) == (theirs.image_size, theirs.square):
         return first, "pixels"
@@ -53,10 +58,12 @@ def batches(
 
 
 def differences(schema: Schema, ours: Totals, theirs: Totals) -> dict[str, Any]:
-    """What the other run has, and ours minus theirs, with the intervals of pairs.
+    """Return the second run's figures and the differences, first run minus second run.
+
+    The intervals of differences are paired.
 
     Returns:
-      `mean` and `attributes`; in each `score`, `interval` and `accuracy` of the other run, then
+      `mean` and `attributes`; each has `score`, `interval` and `accuracy` of the second run, then
       `difference`, `difference_interval`, `accuracy_difference`, `accuracy_difference_interval`.
     """
     once = [totals.figures(t.once) for t in (ours, theirs)]

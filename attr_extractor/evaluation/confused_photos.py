@@ -1,7 +1,7 @@
-"""A few photos of every frequent confusion, kept in the very pass that counts confusions.
+"""Example photos of every frequent confusion, kept in the same pass that counts confusions.
 
-Of at most MAX_PAIRS pairs, some 40 MB: were there more, those seen least so far lose their photos,
-and start anew should they come again.
+Photos of at most MAX_PAIRS pairs are kept, about 40 MB. Above that, the least frequent pairs lose
+their photos and counts, and start again from zero if they recur.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from attr_extractor.schema import Schema
 
 PHOTOS_PER_PAIR = 3
 MAX_PAIRS = 4096
-SIDE, QUALITY = 96, 75  # pixels of a photo's longer side; of its JPEG
+SIDE, QUALITY = 96, 75  # longer side of a photo, in pixels; JPEG quality
 
 
 class Photo(NamedTuple):
-    """One photo, small."""
+    """A small copy of one photo."""
 
     product_id: str
     jpeg: bytes
@@ -37,7 +37,7 @@ class ConfusedPhotos:
         self._photos: dict[int, list[Photo]] = {}
 
     def add(self, batch: dict[str, tf.Tensor], labels: np.ndarray, chosen: np.ndarray) -> None:
-        """Adds a batch with `pixels` uint8 [B, H, W, 3] and `product_id`.
+        """Add a batch with `pixels` uint8 [B, H, W, 3] and `product_id`.
 
         Args:
           labels: int8 [B, V].
@@ -55,7 +55,7 @@ class ConfusedPhotos:
                 del self._counts[pair], self._photos[pair]
 
     def of(self, attribute: str, true: str, answered: str) -> list[Photo]:
-        """The photos of one confusion; none where it was not seen, or too seldom to be kept."""
+        """Return the photos of one confusion; empty if it was not seen or too rare to be kept."""
         start, values = self.schema.slices[attribute].start, self.schema[attribute].values
         places = [start + values.index(value) for value in (true, answered)]
         return self._photos.get(places[0] * self.schema.num_values + places[1], [])

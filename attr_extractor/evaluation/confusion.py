@@ -1,8 +1,8 @@
-"""Which values of exclusive attributes are taken for which: sparse, so 20,000 values are no matter.
+"""Confusions between values of exclusive attributes: sparse, so 20,000 values fit in memory.
 
-At most MAX_PAIRS pairs are kept. Were there more, the rarest go and the others lose as many as
-those had (Agarwal et al., "Mergeable Summaries", 2012): a count may then be too low, by `missed` at
-most, and never too high.
+At most MAX_PAIRS pairs are kept. Above that, the rarest pairs are dropped and their count is
+subtracted from the others (Agarwal et al., "Mergeable Summaries", 2012). A count may then be too
+low by at most `missed`, and is never too high.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from attr_extractor.labels import PRESENT
 from attr_extractor.schema import Schema
 
 MAX_PAIRS = 200_000
-SHOWN = 20  # pairs of an attribute
+SHOWN = 20  # pairs per attribute
 
 
 class Confusions:
-    """Counts of (true value, answered value), where they differ; abstentions are none of them."""
+    """Counts of (true value, answered value) that differ; abstentions are not counted."""
 
     def __init__(self, schema: Schema):
         self.schema = schema
@@ -29,7 +29,7 @@ class Confusions:
         self._exclusive = np.repeat(exclusive, schema.sizes)  # bool [V]
 
     def add(self, labels: np.ndarray, chosen: np.ndarray) -> None:
-        """Adds int8 [B, V] labels and bool [B, V] answered values."""
+        """Add int8 [B, V] labels and bool [B, V] answered values."""
         keys, counts = np.unique(self.pairs(labels, chosen)[1], return_counts=True)
         self.counts.update(dict(zip(keys.tolist(), counts.tolist())))
         if len(self.counts) > MAX_PAIRS:
@@ -38,14 +38,14 @@ class Confusions:
             self.missed += rarest
 
     def pairs(self, labels: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [P] twice, of every confusion in a batch: its row, and true x V + answered."""
+        """Return row and true x V + answered of every confusion in a batch, int64 [P] each."""
         true = self._value_of_attribute(labels == PRESENT)
         answered = self._value_of_attribute(chosen)
         wrong = (true >= 0) & (answered >= 0) & (true != answered)
         return np.nonzero(wrong)[0], true[wrong] * self.schema.num_values + answered[wrong]
 
     def most_confused(self) -> dict[str, list[dict[str, str | int]]]:
-        """Per attribute the SHOWN most frequent pairs: `true`, `answered` and `count`."""
+        """Return the SHOWN most frequent pairs per attribute: `true`, `answered` and `count`."""
         schema = self.schema
         values = [value for attribute in schema.attributes for value in attribute.values]
         pairs: dict[str, list[dict[str, str | int]]] = {name: [] for name in schema.names}
@@ -57,7 +57,10 @@ class Confusions:
         return pairs
 
     def _value_of_attribute(self, marked: np.ndarray) -> np.ndarray:
-        """int64 [B, T]: the marked value of each exclusive attribute among the V, -1 for none."""
+        """Return the index among V of each exclusive attribute's marked value, int64 [B, T].
+
+        The index is -1 if no value is marked.
+        """
         row, value = np.nonzero(marked & self._exclusive)
         found = np.full([len(marked), len(self.schema.sizes)], -1, np.int64)
         found[row, self.schema.attribute_of_value[value]] = value

@@ -1,4 +1,4 @@
-"""A trained run on a split: metrics.json and its details, report.html, the model card."""
+"""Evaluation of a trained run on a split: metrics.json, its details, report.html, model card."""
 
 from __future__ import annotations
 
@@ -38,25 +38,24 @@ def evaluate(
     other_dir: str | Path | None = None,
     require: str = "",
 ) -> dict[str, Any]:
-    """Measures a run on a split; writes metrics, a report and the model card into the run.
+    """Evaluate a run on a split; write metrics, a report and the model card into the run.
 
     The report on the run's own test split is `report.html`, others are `report_SPLIT.html`.
 
     `metrics.json` gets the figures; `metrics_SPLIT_details.json` the long tables by value and
-    category (`scores.measure` says what is in each).
-    Where the records list the photos that resemble a training photo, the score without them
-    stands beside the score.
+    category (see `scores.measure` for the contents of each). If the records list the photos that
+    resemble a training photo, the score without them is reported as well.
 
     Args:
-      records: records of the same schema instead of the run's own; figures and report then carry
-        their folder's name, beside the run's own.
+      records: records to use instead of the run's own; must have the same schema. The names of the
+        figures and the report then include the folder's name; those of the run's own are kept.
       other_dir: a run to compare with, on the same photos.
-      require: requirements as `gates` explains them; `failed_requirements` has a line for each
-        figure that does not meet its own.
+      require: requirements, see `gates`; `failed_requirements` has a line for each figure that
+        does not meet its requirement.
 
     Raises:
-      InputError: no trained run there, records of another schema, an empty split, a run that
-        cannot be compared with, or a requirement that is not one.
+      InputError: if there is no trained run, the records have another schema, the split is empty,
+        the other run cannot be compared, or a requirement is invalid.
     """
     run = RunDir.read(run_dir)
     with ownership.folder(run.path, "the run directory"):
@@ -129,7 +128,7 @@ def _draw_heat(explainer: Explainer) -> DrawHeat:
 
 
 def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
-    """What calibrate.py found, on this split where it looked at it; None before it has run."""
+    """Return the results of calibrate.py, on this split if measured; None if not calibrated."""
     section = run.metrics_of(run.weights_digest).get("calibration")
     if section is None:
         return None
@@ -141,7 +140,7 @@ def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
 def _similar(
     run: RunDir, folder: Path, manifest: Manifest, split: str
 ) -> set[tuple[str, int]] | None:
-    """Photos of a split that resemble one that the run was trained on; None where not known."""
+    """Return the photos of a split that resemble a training photo of the run; None if unknown."""
     if split == "train" or manifest.digest != run.origin.digest:
         return None  # the list compares held-out photos with the training photos of its own build
     rows = near_duplicates.read(folder)
@@ -153,7 +152,7 @@ def _similar(
 def _given_category(
     run: RunDir, folder: Path, manifest: Manifest, usual: MostFrequent
 ) -> MostFrequent:
-    """Counted in the training photos of the run; as it is where they are no longer there."""
+    """Add counts by category from the run's training photos; return `usual` if they are missing."""
     if manifest.digest != run.origin.digest:
         folder = run.records
         if not storage.exists(storage.join(folder, manifests.FILE)):

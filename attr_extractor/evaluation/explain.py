@@ -1,6 +1,6 @@
-"""A trained run's answers for photos, explained: heat of every asked value, and attention maps.
+"""Explanations of a trained run's answers: heat maps of the requested values, and attention maps.
 
-The network is the one that `RunDir.load_network` gives the exporter.
+The network comes from `RunDir.load_network`, as in the exporter.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 
-PAIRS_PER_CALL = 32  # of a photo and a value
+PAIRS_PER_CALL = 32  # pairs of a photo and a value
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a value has its score in one photo."""
+    """The score of a value in one photo, and the heat map that explains it."""
 
     attribute: str
     value: str
     score: float
-    heat: np.ndarray  # float32 [H, W] of the photo, 0 .. 1
+    heat: np.ndarray  # float32 [H, W], the photo's size, in 0 .. 1
 
 
 class Explainer:
-    """Explains any value of any photo by a run's network, loaded here unless it is given."""
+    """Explainer of any value in any photo by a run's network, which is loaded unless given."""
 
     def __init__(self, run: RunDir, network: Network | None = None):
         self.run = run
@@ -47,34 +47,35 @@ class Explainer:
 
     @property
     def schema(self) -> Schema:
-        """The schema the run answers in."""
+        """The schema of the run."""
         return self.run.schema
 
     @property
     def has_attention(self) -> bool:
-        """Whether the network has a transformer block, so `attended` can be asked."""
+        """Whether the network has a transformer block, which `attended` requires."""
         return self._attention is not None
 
     def heat(self, photo: np.ndarray, attribute: str, value: str) -> np.ndarray:
-        """Heat float32 [H, W] in 0 .. 1 of one value in one photo, uint8 [H, W, 3].
+        """Return the heat, float32 [H, W] in 0 .. 1, of one value in one photo, uint8 [H, W, 3].
 
         Raises:
-          InputError: no such attribute or value.
+          InputError: if the attribute or value is unknown.
         """
         return self.explain([photo], attribute, value)[0][0].heat
 
     def explain(
         self, batch: Sequence[np.ndarray], attribute: str | None = None, value: str | None = None
     ) -> list[list[Explanation]]:
-        """Explanations of each photo, in the schema's order.
+        """Return the explanations of each photo, in the schema's order.
 
         Args:
           batch: stored photos, uint8 [H, W, 3], of any sizes.
-          attribute: without it, every attribute's answered values.
-          value: without it, the attribute's answered values, or its best one where none is.
+          attribute: if None, explain the answered values of every attribute.
+          value: if None, explain the attribute's answered values, or its best value if none is
+            answered.
 
         Raises:
-          InputError: no such attribute or value.
+          InputError: if the attribute or value is unknown.
         """
         asked = find_value(self.schema, attribute, value)
         prepared = self._pixels(batch)
@@ -89,10 +90,10 @@ class Explainer:
         return found
 
     def attended(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Of each photo float32 [heads, H, W] in 0 .. 1: how much each head looks at a place.
+        """Return each photo's attention maps, float32 [heads, H, W] in 0 .. 1.
 
         Raises:
-          InputError: the run's network has no attention.
+          InputError: if the run's network has no attention.
         """
         if self._attention is None:
             raise InputError(f"{self.run.path}: its network has no attention (model.attention)")
@@ -110,7 +111,7 @@ class Explainer:
         return tf.stack([pixels.to_model_size(p, data.image_size, data.square) for p in batch])
 
     def _pairs(self, scores: tf.Tensor, attribute: str | None, asked: int | None) -> np.ndarray:
-        """int32 [P, 2]: the photos and values to explain, each attribute's best value first."""
+        """Return int32 [P, 2], photos and values to explain, each attribute's best value first."""
         if asked is not None:
             return np.array([[row, asked] for row in range(len(scores))], np.int32)
         chosen = self._answers.chosen(scores, always=attribute is not None).numpy()
@@ -131,14 +132,14 @@ class Explainer:
 
 
 def find_value(schema: Schema, attribute: str | None, value: str | None) -> int | None:
-    """A value's place among the V; None where no value is asked for.
+    """Return a value's index among the V; None if no value is given.
 
     Raises:
-      InputError: no such attribute or value, or a value without its attribute.
+      InputError: if the attribute or value is unknown, or a value is given without its attribute.
     """
     if attribute is None:
         if value is not None:
-            raise InputError(f"the value {value!r} needs its attribute: name it with --attribute")
+            raise InputError(f"the value {value!r} requires its attribute: set --attribute")
         return None
     if attribute not in schema.names:
         hint = did_you_mean(attribute, schema.names)

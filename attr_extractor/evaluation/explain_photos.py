@@ -1,4 +1,4 @@
-"""Photos from files, explained: a picture per value, one of the attention heads, and a page of all.
+"""Explanations of photo files: a picture per value, one of the attention heads, and a page.
 
 A photo is read as in serving: step (a) by catalogue.photos, step (b) by records.pixels.
 """
@@ -42,23 +42,25 @@ def explain_photos(
     value: str | None = None,
     output_dir: str | Path | None = None,
 ) -> tuple[Path, int]:
-    """Writes pictures and `index.html`, over those of an earlier call.
+    """Write pictures and `index.html`, replacing those of an earlier call.
 
     Args:
-      images: photo files as a seller would send them.
-      attribute: as `value`, what `Explainer.explain` takes.
+      images: raw photo files, as sellers provide them.
+      attribute: see `Explainer.explain`.
+      value: see `Explainer.explain`.
       output_dir: by default `explain` in the run directory.
 
     Returns:
-      The page and the number of pictures of values.
+      The path of the page and the number of pictures of values.
 
     Raises:
-      InputError: no trained run, no such attribute or value, or a photo that cannot be read.
+      InputError: if there is no trained run, the attribute or value is unknown, or a photo is
+        unreadable.
     """
     run = RunDir.read(run_dir)
     find_value(run.schema, attribute, value)  # before the network is built
     if not images:
-        raise InputError("no photo is named")
+        raise InputError("no photo given")
     explainer = Explainer(run)
     folder = Path(output_dir or run.path / "explain")
     with ownership.folder(folder, "the folder of the pictures"):
@@ -81,15 +83,15 @@ def explain_photos(
                 for heads in attended[i : i + 1]:
                     page = _heads(photo, heads)
                     _write(folder / f"{prefix}.attention.jpg", page)
-                    text = f"Attention: how much each of {len(heads)} heads looks at a place"
+                    text = f"Attention maps of {len(heads)} heads"
                     figures.append(_figure(_jpeg(page), text, " class=wide"))
                 body = Markup("".join(figures))
                 sections.append(f"<h2>{escape(name)}</h2><div class=photos>{body}</div>")
                 count += len(explained[i])
         title = f"{run.config.name}: where the answers come from"
         legend = (
-            "<p>Red is where a value's evidence is, blue little of it, the bare photo none "
-            "(Grad-CAM of the value's logit; each picture has a scale of its own).</p>"
+            "<p>Red marks strong evidence for a value, blue weak evidence, no colour none "
+            "(Grad-CAM of the value's logit; each picture is scaled separately).</p>"
         )
         text = f"<h1>{escape(title)}</h1>{legend}{''.join(sections)}"
         storage.write(folder / "index.html", html_page.page(title, text, STYLE).encode())
@@ -97,10 +99,10 @@ def explain_photos(
 
 
 def read_photo(path: str, short_side: int) -> np.ndarray:
-    """The stored photo of a raw file, uint8 [H, W, 3].
+    """Read a raw file and return the stored photo, uint8 [H, W, 3].
 
     Raises:
-      InputError: the file cannot be read as a photo.
+      InputError: if the file is not a readable photo.
     """
     full = path if storage.is_remote(path) or "://" in path else os.path.realpath(path)
     try:
@@ -117,7 +119,7 @@ def _picture(explainer: Explainer, photo: np.ndarray, each: Explanation) -> Imag
 
 
 def _remark(each: Explanation) -> str:
-    return "" if each.heat.any() else " (no place speaks for it)"
+    return "" if each.heat.any() else " (no evidence)"
 
 
 def _heads(photo: np.ndarray, heads: np.ndarray) -> Image.Image:

@@ -1,13 +1,13 @@
 """Requirements for pipelines: `mean_average_accuracy>=0.7,attribute.neck_type>=0.6`.
 
-A name is `mean.FIGURE`, `attribute.NAME.FIGURE` or `without_near_duplicates.FIGURE`, with the
-figures of metrics.json; `.low` and `.high` behind it are the ends of its interval. `attribute.NAME`
-is that attribute's score, `attribute.*` stands for every attribute that was measured, and
+A name is `mean.FIGURE`, `attribute.NAME.FIGURE` or `without_near_duplicates.FIGURE`, where FIGURE
+is a figure of metrics.json; the suffixes `.low` and `.high` are the ends of its interval.
+`attribute.NAME` is that attribute's score, `attribute.*` stands for every measured attribute, and
 `mean_average_accuracy` is the mean over attributes of equation 2, `mean.score`.
 
-Where two runs are compared, `difference` is this one's score minus the other's, and `regression`
-what has surely been lost: the difference's interval lies that far below 0. Alone it means that of
-every attribute.
+If two runs are compared, `difference` is this run's score minus the other's. `regression` is the
+significant loss: how far the difference's interval lies below 0. Without a prefix, `regression`
+means that of every attribute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from attr_extractor.errors import InputError, did_you_mean
 
-Figures = Mapping[str, Optional[float]]  # by name; None where there was nothing to measure
+Figures = Mapping[str, Optional[float]]  # by name; None if not measured
 
 _FORM = re.compile(r"([^<>=\s]+)\s*(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)")
 _SHORT = {"mean_average_accuracy": "mean.score", "regression": "attribute.*.regression"}
@@ -29,13 +29,13 @@ _SHORT = {"mean_average_accuracy": "mean.score", "regression": "attribute.*.regr
 class Requirement:
     """A bound on a figure, or on the same figure of every attribute."""
 
-    given: str  # as it was written
-    name: str  # in full
-    at_least: bool  # else at most
+    given: str  # the name as written
+    name: str  # the full name
+    at_least: bool  # False: at most
     bound: float
 
     def failures(self, figures: Figures) -> list[str]:
-        """A line for each figure that does not meet it."""
+        """Return a line for each figure that does not meet the requirement."""
         measured = {n: v for n, v in figures.items() if v is not None}
         found = {n: v for n, v in measured.items() if self.name in (n, _every(n))}
         required = f"at {'least' if self.at_least else 'most'} {self.bound:g} is required"
@@ -52,13 +52,13 @@ class Requirement:
 
 
 def parse(text: str, figures: Figures) -> list[Requirement]:
-    """The requirements in a text, parted by commas.
+    """Parse requirements separated by commas.
 
     Args:
-      figures: with every name that there will be; values do not matter.
+      figures: contains every known name; the values are ignored.
 
     Raises:
-      InputError: a requirement of another form or of an unknown name; says the nearest known one.
+      InputError: if a requirement is malformed or its name is unknown; gives the nearest name.
     """
     known = {*figures, *map(_every, figures)}
     short = {*_SHORT, *(n[: -len(".score")] for n in known if n.endswith(".score"))} - {"mean"}
@@ -71,15 +71,15 @@ def parse(text: str, figures: Figures) -> list[Requirement]:
         name = _SHORT.get(given) or (f"{given}.score" if given in short else given)
         if name not in known:
             if _of_two_runs(given) and "mean.regression" not in known:
-                raise InputError(f"--require: {part!r}: needs another run, name one with --compare")
+                raise InputError(f"--require: {part!r}: requires another run, set --compare")
             guess = did_you_mean(given, known | short)
-            raise InputError(f"--require: there is no figure {given!r}{guess}")
+            raise InputError(f"--require: unknown figure {given!r}{guess}")
         requirements.append(Requirement(given, name, sign == ">=", float(bound)))
     return requirements
 
 
 def figures(measured: Mapping[str, Any]) -> dict[str, float | None]:
-    """All figures of a measured split under the names of requirements."""
+    """Return all figures of a measured split by their names in requirements."""
     blocks = {"mean": measured["mean"], **_named(measured["attributes"])}
     if "without_near_duplicates" in measured:
         blocks["without_near_duplicates"] = measured["without_near_duplicates"]["mean"]
@@ -112,7 +112,7 @@ def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _every(name: str) -> str:
-    """The name of the same figure of every attribute."""
+    """Return the name of the same figure of every attribute."""
     return re.sub(r"^attribute\.\w+", "attribute.*", name)
 
 

@@ -1,4 +1,4 @@
-"""Heat as a picture: laid where it belongs on the photo, and drawn over it."""
+"""Heat maps as pictures: mapped back to the photo, and drawn over it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from PIL import Image, ImageDraw, ImageFont
 
 from attr_extractor.config import Square
 
-# blue, cyan, yellow, red, as figure 6 of the paper has it; a cold place shows the bare photo
+# blue, cyan, yellow, red, as in figure 6 of the paper; the photo is unchanged where heat is 0
 _KNOTS = (0.0, 1 / 3, 2 / 3, 1.0)
 _COLORS = np.array([[40, 60, 200], [30, 200, 220], [250, 220, 40], [220, 30, 20]], np.float32)
-_OPACITY = 0.65  # of a place at least half as hot as the hottest
-WIDTH = 240  # least width of a captioned picture, in pixels; narrower ones are enlarged
+_OPACITY = 0.65  # at half of the maximum heat and above
+WIDTH = 240  # minimum width of a captioned picture, in pixels; narrower pictures are enlarged
 FONT_SIZE, LINE, MARGIN = 13, 17, 4  # pixels
 
 
 def on_photo(heat: np.ndarray, shape: Sequence[int], square: Square) -> np.ndarray:
-    """Heat of the model's square pixels -> of the photo they were made from.
+    """Map heat of the model's square pixels back to the original photo.
 
     Args:
-      heat: float [h, w], 0 or more.
+      heat: float [h, w], at least 0.
       shape: the photo's height and width.
-      square: how `pixels.to_model_size` made the photo square; what it cropped away has no heat.
+      square: how `pixels.to_model_size` made the photo square; cropped parts have no heat.
 
     Returns:
-      float32 of that shape in 0 .. 1: 1 is the photo's hottest place; all 0 where nothing is hot.
+      float32 of that shape in 0 .. 1: 1 at the photo's maximum; all 0 if there is no heat.
     """
     height, width = shape
     if square == "squeeze":
@@ -50,14 +50,14 @@ def _resize(heat: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A photo uint8 [H, W, 3] with heat [H, W] in 0 .. 1 over it: uint8 [H, W, 3]."""
+    """Return a photo uint8 [H, W, 3] with heat [H, W] in 0 .. 1 drawn over it, uint8 [H, W, 3]."""
     color = np.stack([np.interp(heat, _KNOTS, channel) for channel in _COLORS.T], -1)  # [H, W, 3]
     opacity = _OPACITY * np.minimum(2 * heat, 1)[..., np.newaxis]  # [H, W, 1]
     return np.rint((1 - opacity) * photo + opacity * color).astype(np.uint8)
 
 
 def with_caption(picture: np.ndarray, lines: Sequence[str]) -> Image.Image:
-    """A picture uint8 [H, W, 3] with lines of text below, cut where they are too long."""
+    """Return a picture uint8 [H, W, 3] with lines of text below; long lines are cut off."""
     shown = Image.fromarray(picture)
     if shown.width < WIDTH:
         size = (WIDTH, round(WIDTH * shown.height / shown.width))
@@ -73,7 +73,7 @@ def with_caption(picture: np.ndarray, lines: Sequence[str]) -> Image.Image:
 
 
 def side_by_side(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Pictures of one size in rows of `columns`."""
+    """Arrange pictures of one size in rows of `columns`."""
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
     page = Image.new("RGB", (width * min(columns, len(pictures)), height * rows), "white")

@@ -1,12 +1,12 @@
-"""What more labels would buy: one recipe trained on nested parts of the training products.
+"""Learning curve: the gain from more labels, from training on nested parts of the products.
 
-The error of an attribute, 1 minus its headline score, is taken to fall as a power of the number of
-its labels (Hestness et al., "Deep Learning Scaling is Predictable, Empirically", 2017): a straight
-line in logarithms. Its slope has the wider of two intervals: Student's t from how the points
-scatter around it, which four points may do little by luck, and what the number of photos leaves
-open, as if each point had been measured on photos of its own. A floor that the error cannot pass is
-not fitted, four points would not show it; so nothing is said beyond twice the labels. A part has
-fewer steps as well, so what longer training alone would buy counts too.
+The error of an attribute, 1 minus its headline score, is modelled as a power law of its number of
+labels (Hestness et al., "Deep Learning Scaling is Predictable, Empirically", 2017): a straight line
+in log-log coordinates. Its slope gets the wider of two intervals: Student's t from the scatter of
+the points, which can be too narrow by chance with four points, and the sampling error of the scores
+from the number of photos, as if each point were measured on separate photos. An irreducible error
+is not fitted, because four points would not show it; therefore no gain is predicted beyond twice
+the labels. A part also trains for fewer steps, so the gain includes that of longer training.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ THOUSAND = 1000  # labels
 def measure(
     run_dir: str | Path, fractions: Sequence[float], output_dir: str | Path | None = None
 ) -> dict[str, Any]:
-    """Trains on parts and writes learning_curve.json into the run, for the report to show.
+    """Train on parts and write learning_curve.json into the run; the report shows it.
 
-    Interrupted, it goes on where it was: parts, runs and checkpoints are kept.
+    An interrupted call is resumed by the next one: parts, runs and checkpoints are kept.
 
     Args:
-      fractions: shares of the training products; the run itself is the whole.
+      fractions: shares of the training products; the run itself is the point at 1.
       output_dir: for parts and their runs, by default `learning_curve` in the run directory.
 
     Returns:
       `points`: `fraction`, `photos` and `run` of each, smallest first; `mean` and `attributes`:
-      `labels` and `score` of each point and the `fit` (see `power_law`), None where there is none.
-      The labels of the mean are photos.
+      `labels` and `score` of each point and the `fit` (see `power_law`), None if it is not defined.
+      The labels of the mean are numbers of photos.
 
     Raises:
-      InputError: no trained run there, fractions that cannot be, or a part too small for a batch.
+      InputError: if there is no trained run, the fractions are invalid, or a part is too small for
+        a batch.
     """
     run = RunDir.read(run_dir)
     manifest = run.manifest()
@@ -59,7 +60,7 @@ def measure(
     require_file(run.path / "weights.npz", "the run's weights (is it trained?)")
     fractions = sorted(set(fractions))
     if len(fractions) < 2 or not 0 < fractions[0] <= fractions[-1] < 1:
-        raise InputError("the fractions: two or more between 0 and 1 make a curve with the whole")
+        raise InputError("--fractions: two or more values between 0 and 1 are required")
     folder = Path(output_dir or run.path / "learning_curve")
     with (
         ownership.folder(run.path, "the run directory"),
@@ -88,22 +89,22 @@ def measure(
 
 
 def read(run: RunDir) -> dict[str, Any] | None:
-    """learning_curve.json of a run; None where it has none, or one of other weights.
+    """Return learning_curve.json of a run; None if it is missing or belongs to other weights.
 
     Raises:
-      InputError: it is no such curve.
+      InputError: if the file is not a valid learning curve.
     """
     path = run.path / FILE
     if not path.is_file():
         return None
     content = files.read_json(path, "the run's learning curve")
     curve = yaml_files.validate(run_files.Curve, content, str(path))
-    # a curve that an older version wrote does not say
+    # a curve written by an older version has no digest
     return dict(content) if curve.weights_digest in (None, run.weights_digest) else None
 
 
 def _score(part: RunDir, run: RunDir, manifest: Manifest) -> dict[str, Any]:
-    """Scores of a run on the test split of the whole, with the schema's thresholds."""
+    """Return the scores of `part` on the test split of `run`, with the schema's thresholds."""
     plain = Thresholds.of_schema(run.schema)
     contender = Contender(part.load_network(plain).flat_scores, part.answers(plain))
     usual = MostFrequent.of(run.schema, part.origin.most_frequent)
@@ -121,7 +122,7 @@ def _score(part: RunDir, run: RunDir, manifest: Manifest) -> dict[str, Any]:
 
 
 def _curve(points: Sequence[tuple[int, float | None, int]]) -> dict[str, Any]:
-    """From labels, score and measured photos of each point."""
+    """Build a curve from labels, score and number of measured photos of each point."""
     labels, found, photos = zip(*points)
     return {"labels": list(labels), "score": list(found), "fit": power_law(labels, found, photos)}
 
@@ -129,17 +130,19 @@ def _curve(points: Sequence[tuple[int, float | None, int]]) -> dict[str, Any]:
 def power_law(
     labels: Sequence[int], found: Sequence[float | None], photos: Sequence[int]
 ) -> dict[str, Any] | None:
-    """Fits error = constant x labels ** -exponent.
+    """Fit error = constant x labels ** -exponent.
 
     Args:
-      labels: of each training set, the largest last; as `found`, their scores.
-      photos: that each score was measured on; an error below half a photo counts as that.
+      labels: number of labels of each training set, the largest last.
+      found: score of each training set.
+      photos: number of photos that each score was measured on; an error is at least 0.5 / photos.
 
     Returns:
-      `exponent` with its `interval`, the fitted `error` at the last point, and `gains`: of `twice`
-      as many labels and of a `thousand` more the `labels` that they are and what they add to the
-      score, `gain` with its `interval`; None beyond twice the labels.
-      None without three different numbers of labels, or where nothing was measured.
+      `exponent` with its `interval`, the fitted `error` at the last point, and `gains` from `twice`
+      the labels and from a `thousand` more. A gain has the number of added `labels` and the `gain`
+      in score with its `interval`; it is None beyond twice the labels.
+      None if there are fewer than three different numbers of labels, or a point lacks labels or a
+      score.
     """
     if None in found or 0 in labels or len(set(labels)) < 3:
         return None
@@ -149,7 +152,7 @@ def power_law(
     slope = float((x_around * y).sum() / (x_around**2).sum())
     residuals = y - y.mean() - slope * x_around
     scatter = (residuals**2).sum() / (len(x) - 2) / (x_around**2).sum()
-    # of a logarithm; a score in 0 .. 1 varies no more than one that is 0 or 1
+    # variance of the log error; a score in 0 .. 1 varies at most as much as one that is 0 or 1
     of_points = (1 - errors) / (errors * np.array(photos))
     sampling = (x_around**2 * of_points).sum() / (x_around**2).sum() ** 2
     upper = (1 + CONFIDENCE) / 2
@@ -159,7 +162,7 @@ def power_law(
 
     def gain(more: int, exponent: float) -> float:
         gained = error * (1 - (1 + more / labels[-1]) ** -exponent)
-        return round(max(gained, error - 1), 5)  # no score is below 0
+        return round(max(gained, error - 1), 5)  # a score is at least 0
 
     def gains(more: int) -> dict[str, Any] | None:
         if more > labels[-1]:
@@ -176,11 +179,11 @@ def power_law(
 
 
 def table(curve: dict[str, Any]) -> str:
-    """For a terminal: an attribute a line, where twice the labels buy most first."""
+    """Format for a terminal: one line per attribute, the largest gain first."""
     fitted = {n: a for n, a in curve["attributes"].items() if a["fit"] is not None}
     names = sorted(fitted, key=lambda name: -fitted[name]["fit"]["gains"]["twice"]["gain"])
     width = max(map(len, [*curve["attributes"], "mean over attributes"]))
-    lines = [f"{'attribute':{width}}  labels   score  twice as many labels would buy"]
+    lines = [f"{'attribute':{width}}  labels   score  gain from twice as many labels"]
     rows = [(name, fitted[name]) for name in names]
     if curve["mean"]["fit"] is not None:
         rows.append(("mean over attributes", curve["mean"]))

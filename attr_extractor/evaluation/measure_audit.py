@@ -1,7 +1,7 @@
-"""How many planted wrong labels an audit finds, beside other ways to rank the same cells.
+"""Share of planted wrong labels that an audit finds, compared with other rankings of the cells.
 
 A run is trained on records with wrong labels planted into all splits, then audited. The sellers'
-own labels hold errors as well, which count as false alarms here: precision is a lower bound.
+own labels contain errors too, which count as false positives here: precision is a lower bound.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AUDIT, LOSS, RANDOM = "audit: refitted out of fold", "loss of the run itself", "
 
 
 def measure(config: Config, records: str | Path) -> str:
-    """Plants, trains, audits, and tells the result as a table."""
+    """Plant wrong labels, train, audit, and return the result as a table."""
     with tempfile.TemporaryDirectory() as folder, Local(1) as runner:
         spoiled, run_dir = Path(folder, "records"), Path(folder, "run")
         planted = audit_planted.plant(records, spoiled, SHARE, runner)
@@ -39,7 +39,7 @@ def measure(config: Config, records: str | Path) -> str:
 
 
 def compare(run: RunDir, planted: Dict[Cell, str], output: Path) -> str:
-    """Audits a run that was trained on planted labels; the table."""
+    """Audit a run that was trained on planted labels; return the table."""
     audit.audit(run.path, output, most=10 * len(planted))
     with open(output, newline="", encoding="utf-8") as file:
         listed = [row for row in csv.DictReader(file) if row["kind"] == audit.WRONG]
@@ -51,7 +51,7 @@ def compare(run: RunDir, planted: Dict[Cell, str], output: Path) -> str:
     for name, wanted in {
         "all products": filled,
         "training split: the trunk saw the labels": trained_on,
-        "held-out splits: it did not": filled - trained_on,
+        "held-out splits: the trunk did not": filled - trained_on,
     }.items():
         lines.append(name)
         truth = wanted & planted.keys()
@@ -70,7 +70,7 @@ def compare(run: RunDir, planted: Dict[Cell, str], output: Path) -> str:
 
 
 def hits(ranked: Sequence[Cell], planted: Collection[Cell]) -> Tuple[float, float]:
-    """Shares of planted cells among the first n and n/2 ranked ones, n as many as are planted."""
+    """Return the shares of planted cells among the first n and n/2 of `ranked`; n are planted."""
     found = np.zeros(len(planted))
     for i, cell in enumerate(ranked[: len(planted)]):
         found[i] = cell in planted
@@ -78,9 +78,12 @@ def hits(ranked: Sequence[Cell], planted: Collection[Cell]) -> Tuple[float, floa
 
 
 def by_loss(run: RunDir) -> Tuple[List[Cell], set[Cell]]:
-    """All filled cells by the run's own loss, highest first; and those of the training split.
+    """Rank all filled cells by the run's own loss, highest first.
 
-    A product's loss is the mean of its photos'.
+    A product's loss is the mean over its photos.
+
+    Returns:
+      The ranked cells, and those of the training split.
     """
     schema, manifest, network = run.schema, run.manifest(), run.load_network()
     equation_1 = MaskedLoss(schema, run.config.loss, network.softmax)

@@ -1,8 +1,8 @@
-"""Whether heat lies where it should: on drawn garments, whose necks and arms are known.
+"""Localisation of heat on drawn garments, whose neck and sleeve regions are known.
 
-The heat of the best value is asked of photos that the run cannot have seen, beside chance, the
-region's share of the photo, and beside the heat of the other attribute in the same photo, which
-would lie in the region as often if heat only followed the garment.
+The heat of the best value is measured on photos that the run cannot have seen. It is compared with
+chance, the region's share of the photo, and with the heat of the other attribute in the same photo,
+which would lie in the region as often if heat only followed the garment.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 
 ATTRIBUTES = ("neck_type", "sleeve_length")
-SEED = 10**6  # of the drawn photos; a demo catalogue's own is small
+SEED = 10**6  # of the drawn photos; demo catalogues have small seeds
 BATCH = 25
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawn photo uint8 [H, W, 3] and where its attributes are, bool [H, W] each."""
+    """A drawn photo uint8 [H, W, 3] and the region of each attribute, bool [H, W]."""
 
     photo: np.ndarray
     regions: dict[str, np.ndarray]
 
 
 def report(run_dir: str | Path, count: int) -> str:
-    """Places of the heat as it is, and of other ways to make it, as a table.
+    """Return a table of the localisation of heat, for Grad-CAM as shipped and for its variants.
 
     Raises:
-      InputError: no trained run there, or its schema is not the demo's.
+      InputError: if there is no trained run, or its schema is not the demo's.
     """
     run = RunDir.read(run_dir)
     products.require_drawable(run.schema)
     for name in ATTRIBUTES:
         if name not in run.schema.names:
-            raise InputError(f"{run_dir}: its schema has no {name}, whose place would be known")
+            raise InputError(f"{run_dir}: its schema has no attribute {name}, which is required")
     network = run.load_network()
     photos = list(draw(run.schema, count))
     lines = [
-        f"{count} drawn photos of seed {SEED}; hottest: share of photos whose hottest place is in "
-        "the region; heat: share of the heat there;",
-        "chance: the region's share of the photo; other: hottest place of the other attribute's "
-        "heat in this region",
+        f"{count} drawn photos of seed {SEED}; hottest: share of photos whose maximum heat is in "
+        "the region; heat: share of the heat in the region;",
+        "chance: the region's share of the photo; other: share of photos whose maximum heat of the "
+        "other attribute is in this region",
         f"{'':50} {'attribute':14} hottest   heat  chance  other",
     ]
     for name, grad_cam in _ways(network).items():
@@ -73,7 +73,7 @@ def report(run_dir: str | Path, count: int) -> str:
 
 
 def draw(schema: Schema, count: int) -> Iterator[Drawn]:
-    """The first drawn products of SEED that have a neckline and sleeves."""
+    """Yield the first `count` drawn products of SEED that have a neckline and sleeves."""
     index = 0
     while count:
         product = products.draw_product(schema, SEED, index)
@@ -88,7 +88,7 @@ def draw(schema: Schema, count: int) -> Iterator[Drawn]:
 def measure(
     run: RunDir, network: Network, grad_cam: GradCam, photos: list[Drawn]
 ) -> dict[str, dict[str, float]]:
-    """Of each attribute the means over photos of `hottest`, `heat`, `chance` and `other`."""
+    """Return the means over photos of `hottest`, `heat`, `chance` and `other` per attribute."""
     rows: dict[str, list[list[float]]] = {name: [] for name in ATTRIBUTES}
     for start in range(0, len(photos), BATCH):
         batch = photos[start : start + BATCH]
@@ -111,7 +111,7 @@ def measure(
 def _heats(
     run: RunDir, network: Network, grad_cam: GradCam, batch: list[Drawn], attribute: str
 ) -> list[np.ndarray]:
-    """Heat [H, W] of the attribute's best value in each photo."""
+    """Return the heat [H, W] of the attribute's best value in each photo."""
     data, where = run.config.data, run.schema.slices[attribute]
     prepared = [pixels.to_model_size(d.photo, data.image_size, data.square) for d in batch]
     best = tf.argmax(network.flat_scores(tf.stack(prepared))[:, where], 1, tf.int32) + where.start
@@ -127,11 +127,11 @@ def _hottest_in(region: np.ndarray, heat: np.ndarray) -> float:
 
 
 def _ways(network: Network) -> dict[str, GradCam]:
-    """Ways to heat maps, by what they are called; the last one where the block alone is pooled."""
+    """Return the variants of Grad-CAM by name; the last one only if the block alone is pooled."""
     last = network.maps[-1]
     ways = {
         "as shipped": GradCam(network),
-        "mean gradients, as in the paper of Grad-CAM": GradCam(network, mean_weights=True),
+        "mean gradients, as in the Grad-CAM paper": GradCam(network, mean_weights=True),
         "last map": GradCam(network, [last]),
         "last map, mean gradients": GradCam(network, [last], mean_weights=True),
     }
@@ -143,9 +143,9 @@ def _ways(network: Network) -> dict[str, GradCam]:
 
 
 def _with_positions_after_the_block(network: Network) -> tuple[Network, Any]:
-    """The network, its `logits` with the mean apart from the block, and the block's [B, N, D].
+    """Split the mean from the block; return the network and the block's positions [B, N, D].
 
-    What else the network holds stays: of the graph that it was built as.
+    Only `logits` is replaced; the network's other fields belong to the original graph.
     """
     model: Any = network.logits
     fused = model.get_layer(ATTENTION)

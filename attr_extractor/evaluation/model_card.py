@@ -1,8 +1,8 @@
 """The model card of a run: model_card.json for programs, model_card.md for people.
 
-Made of what the run directory and its records say, so evaluate.py and calibrate.py write it anew.
-What only a person knows stands in model_card.md between two marks and is taken over each time, into
-model_card.json as well. There is no date in it: the same run gives the same card.
+The card is generated from the run directory and its records, so evaluate.py and calibrate.py
+rewrite it. Entries written by a person are between markers in model_card.md; they are kept and
+copied into model_card.json. The card contains no date: the same run gives the same card.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from attr_extractor.training.run_dir import RunDir
 
 CARD = "model_card.json"
 PAGE = "model_card.md"
-ENTRIES = {  # what a person fills in, and what is asked
-    "licence_of_photos": "Under which licence or agreement the photos were used",
-    "licence_of_labels": "The same for the catalogue's table",
-    "licence_of_model": "Under which licence the weights may be used, and by whom",
+ENTRIES = {  # entries that a person fills in, and their headings
+    "licence_of_photos": "Licence or agreement under which the photos were used",
+    "licence_of_labels": "Licence or agreement under which the catalogue's table was used",
+    "licence_of_model": "Licence of the weights, and who may use them",
     "licence_of_pretrained_weights": "Licence of pretrained trunk weights, if any were used",
-    "intended_use": "What answers of this model are used for, besides what is said below",
-    "out_of_scope": "What they must not be used for",
-    "contact": "Who answers questions",
+    "intended_use": "Intended use, in addition to the description below",
+    "out_of_scope": "Uses that are out of scope",
+    "contact": "Contact for questions",
 }
 FIGURES = ("score", "interval", "accuracy", "coverage", "answered_accuracy", "most_frequent")
 MORE = ("most_frequent_given_category", "macro_f1")
@@ -37,10 +37,10 @@ _ENTRY = re.compile(r"<!-- entry: (\w+) -->\n(.*?)\n?<!-- end -->", re.DOTALL)
 
 
 def write(run: RunDir) -> dict[str, Any]:
-    """Writes both files into the run, or anew with the entries that stand there; returns the card.
+    """Write both files into the run, keeping the entries in model_card.md; return the card.
 
     Raises:
-      InputError: the marks of an entry in model_card.md are damaged: text would be lost.
+      InputError: if an entry's markers in model_card.md are damaged, because text would be lost.
     """
     card, page = make(run)
     files.write_json(run.path / CARD, card)
@@ -49,9 +49,9 @@ def write(run: RunDir) -> dict[str, Any]:
 
 
 def make(run: RunDir) -> tuple[dict[str, Any], str]:
-    """The card and its page, with the entries of those in the run; raises as `write` does.
+    """Return the card and its page, with the entries of the run's card; raises as `write` does.
 
-    Figures measured on other weights than the run's present ones stay out.
+    Figures measured with other weights than the run's current ones are left out.
     """
     path = run.path / CARD
     before = files.read_json(path, "the model card") if path.is_file() else {}
@@ -81,7 +81,7 @@ def make(run: RunDir) -> tuple[dict[str, Any], str]:
 
 
 def _metrics(run: RunDir) -> dict[str, Any]:
-    """The sections of metrics.json about the run's present weights, checked."""
+    """Return the validated sections of metrics.json that belong to the run's current weights."""
     metrics, path = run.metrics_of(run.weights_digest), run.path / run_files.FILE
     for name, section in metrics.items():
         if name == "training":
@@ -94,7 +94,7 @@ def _metrics(run: RunDir) -> dict[str, Any]:
 
 
 def _data(run: RunDir) -> dict[str, Any] | None:
-    """Splits with their counts; None where the records are gone or others by now."""
+    """Return the splits with their counts; None if the records are missing or have changed."""
     if not storage.exists(storage.join(run.records, FILE)):
         return None
     manifest = Manifest.load(run.records)
@@ -119,7 +119,7 @@ def _data(run: RunDir) -> dict[str, Any] | None:
 
 
 def _scores(run: RunDir, section: dict[str, Any]) -> dict[str, Any]:
-    """What a card says of one evaluation."""
+    """Return the card's section about one evaluation."""
     keys = (*FIGURES, *MORE)
     mean = {key: section["mean"].get(key) for key in keys}
     found = {
@@ -143,7 +143,7 @@ def _scores(run: RunDir, section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _worst(run: RunDir, section: dict[str, Any]) -> list[dict[str, Any]]:
-    """The worst categories with their weakest attributes."""
+    """Return the worst categories with their weakest attributes."""
     worst = section.get("worst_categories", [])[:WORST_CATEGORIES]
     path = run.path / (section.get("details") or "")
     if not worst or not path.is_file():
@@ -159,7 +159,7 @@ def _worst(run: RunDir, section: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _calibration(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """Expected calibration errors before and after, per split."""
+    """Return expected calibration errors before and after, per split."""
     section = metrics.get("calibration")
     if section is None:
         return None
@@ -167,7 +167,7 @@ def _calibration(metrics: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _entries(page: Path, before: dict[str, str]) -> dict[str, str]:
-    """What a person wrote: in the page, else where it is missing what the card had."""
+    """Return the entries of the page, or those of the card if the page is missing."""
     if not page.is_file():
         return {name: before.get(name, "") for name in ENTRIES}
     with parsing(f"{page}: cannot be read as UTF-8 text"):
@@ -176,7 +176,7 @@ def _entries(page: Path, before: dict[str, str]) -> dict[str, str]:
     unreadable = text.count("<!-- entry:") != len(found) or text.count("<!-- end -->") != len(found)
     if unreadable or found.keys() != ENTRIES.keys():
         raise InputError(
-            f"{page}: the marks <!-- entry: NAME --> and <!-- end --> around the entries are "
+            f"{page}: the markers <!-- entry: NAME --> and <!-- end --> around the entries are "
             f"damaged; there must be one pair for each of {', '.join(ENTRIES)}"
         )
     return {

@@ -1,4 +1,4 @@
-"""A model card as Markdown: what is known by itself, and marked places for what a person knows."""
+"""A model card as Markdown: generated facts, and marked entries that a person fills in."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ EMPTY = "_to fill in_"
 
 
 def render(card: Mapping[str, Any], entries: Mapping[str, str], schema: Schema) -> str:
-    """The page.
+    """Render the page.
 
     Args:
       card: the content of model_card.json.
-      entries: names of what a person fills in, and what is asked.
+      entries: names and headings of the entries that a person fills in.
     """
     training, shape = card["training"], card["schema"]
     parts = [
         f"# Model card: {card['name']}",
-        "Written by evaluate.py and calibrate.py from the run. What stands between the marks "
-        "`entry` and `end` is yours: write there, it is kept. The same as data: model_card.json.",
+        "Generated from the run by evaluate.py and calibrate.py. Edit only the text between the "
+        "markers `entry` and `end`; it is kept. Machine-readable version: model_card.json.",
         "## Licences and use",
         *(
             f"**{asked}**\n\n<!-- entry: {name} -->\n{card['entries'][name] or EMPTY}\n<!-- end -->"
             for name, asked in entries.items()
         ),
         "## What it does",
-        f"Reads {shape['attributes']} attributes with {shape['values']:,} values off one fashion "
-        f"photo (schema {_cell(shape['name'])}, fingerprint `{shape['fingerprint']}`): "
+        f"Predicts {shape['attributes']} attributes with {shape['values']:,} values from one "
+        f"fashion photo (schema {_cell(shape['name'])}, fingerprint `{shape['fingerprint']}`): "
         f"{', '.join(_cell(a.title()) for a in schema.attributes)}. An attribute whose score is "
         "not above its threshold gets no answer.",
         "## Data",
@@ -43,7 +43,7 @@ def render(card: Mapping[str, Any], entries: Mapping[str, str], schema: Schema) 
             [
                 ("Hardware", training.get("hardware", "not recorded")),
                 ("Wall time", _time(training.get("seconds"))),
-                ("Photos a second", training.get("images_per_second", "not recorded")),
+                ("Photos per second", training.get("images_per_second", "not recorded")),
                 ("Parameters", _count(training.get("parameters"))),
                 ("Weights", training.get("weights", "not recorded")),
                 ("TensorFlow", training.get("tensorflow", "not recorded")),
@@ -64,7 +64,7 @@ def render(card: Mapping[str, Any], entries: Mapping[str, str], schema: Schema) 
 
 def _data(data: Mapping[str, Any] | None) -> list[str]:
     if data is None:
-        return ["The records that it was trained on are no longer there."]
+        return ["The training records are missing."]
     splits = [
         (name, _count(s["products"]), _count(s["photos"])) for name, s in data["splits"].items()
     ]
@@ -91,11 +91,11 @@ def _scores(name: str, found: Mapping[str, Any], schema: Schema) -> str:
         )
         for title, a in [*named, ("mean", {**found["mean"], "photos": found["photos"]})]
     ]
-    head = ("Attribute", "Score", "95 % interval", "Most frequent value", "Best value right")
+    head = ("Attribute", "Score", "95 % interval", "Most frequent value", "Accuracy of best value")
     parts = [
         f"### {name}: {found['photos']:,} photos",
-        "Score: intersection over union of answered and true values (equation 2 of the paper) over "
-        "photos to which the attribute applies and whose label is known."
+        "Score: intersection over union of answered and true values (equation 2 of the paper), "
+        "computed over photos to which the attribute applies and whose label is known."
         + " Measured with other thresholds than those below: run evaluate.py again."
         * found["thresholds_since_changed"],
         _table((*head, "Answered", "Macro F1", "Photos"), lines),
@@ -143,18 +143,18 @@ def _thresholds(card: Mapping[str, Any], schema: Schema) -> list[str]:
         )
         for name, a in chosen["attributes"].items()
     ]
-    head = ("Attribute", "Temperature", "Threshold", "Goal", "Values with their own")
+    head = ("Attribute", "Temperature", "Threshold", "Goal", "Values with their own threshold")
     return [text, _table(head, rows)]
 
 
 def _limits(card: Mapping[str, Any], schema: Schema) -> list[str]:
-    """What follows from the figures by itself."""
+    """Return the general limits, and those that follow from the figures."""
     lines = [
-        "It knows the values of its schema alone; a garment without any of them still gets the "
-        "likeliest answer or none.",
+        "The model knows only the values of its schema; a garment with none of them gets the most "
+        "probable value or no answer.",
         "Photos unlike those of its catalogue (other cameras, several garments, drawings) are not "
         "covered by the scores above.",
-        "Labels are what sellers wrote; their mistakes count as the model's in the scores.",
+        "Labels were written by sellers; their errors count as errors of the model in the scores.",
     ]
     for name, found in card["scores"].items():
         attributes = found["attributes"].items()
@@ -165,10 +165,10 @@ def _limits(card: Mapping[str, Any], schema: Schema) -> list[str]:
             if a["score"] is not None and a["interval"][0] <= a["most_frequent"]
         ]
         if unknown:
-            lines.append(f"On {name} nothing is known of: {', '.join(map(_cell, unknown))}.")
+            lines.append(f"On {name}, no labels are known for: {', '.join(map(_cell, unknown))}.")
         if useless:
             lines.append(
-                f"On {name} not surely better than always the most frequent value: "
+                f"On {name}, not significantly better than always the most frequent value: "
                 f"{', '.join(map(_cell, useless))}."
             )
     return ["\n".join(f"- {line}" for line in lines)]
@@ -180,7 +180,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of a catalogue, so that it neither parts a table nor is read as Markdown or HTML."""
+    """Escape text of a catalogue: it must not break a table or be read as Markdown or HTML."""
     for sign in "\\`*_{}[]<>|#":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())

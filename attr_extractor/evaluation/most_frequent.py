@@ -1,6 +1,6 @@
-"""What a guess without a look at the photo scores: the most frequent values of the training split.
+"""Baselines that ignore the photo: the most frequent values of the training split.
 
-Once overall, and once given the category that the photo has in truth.
+One baseline is overall, the other is conditioned on the photo's true category.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from attr_extractor.schema import Schema
 
 @dataclass(frozen=True)
 class MostFrequent:
-    """Which value of each attribute most training photos have, as places among the V."""
+    """The most frequent value of each attribute in the training photos, as indices among the V."""
 
     overall: np.ndarray  # int32 [T]
-    by_category: np.ndarray | None = None  # int32 [C, T]; None where not known
+    by_category: np.ndarray | None = None  # int32 [C, T]; None if unknown
 
     @classmethod
     def of(cls, schema: Schema, values: Mapping[str, str]) -> MostFrequent:
-        """From the value of each attribute, without categories."""
+        """Create it from the value of each attribute, without categories."""
         places = [
             where.start + schema[name].values.index(values[name])
             for name, where in schema.slices.items()
@@ -32,16 +32,17 @@ class MostFrequent:
         return cls(np.array(places, np.int32))
 
     def given_category(self, category: np.ndarray) -> np.ndarray:
-        """int32 [B, T] for int64 [B], the overall one where the category is -1."""
+        """Return int32 [B, T] for int64 [B]; the overall value if the category is -1."""
         assert self.by_category is not None
         return np.where(category[:, np.newaxis] < 0, self.overall, self.by_category[category])
 
 
 def count(schema: Schema, overall: MostFrequent, labels: Iterable[np.ndarray]) -> MostFrequent:
-    """With what is most frequent in each category, from batches of int8 [B, V].
+    """Add the most frequent value in each category, from batches of labels int8 [B, V].
 
-    The overall value stands where a category has none, and for the category itself, which would
-    otherwise be told. Memory: the pairs of category and value that occur together.
+    The overall value is used if a category has no value, and for the category attribute itself,
+    whose true value would otherwise leak. Memory: the pairs of category and value that occur
+    together.
     """
     where = schema.slices[schema.category]
     counts = sparse.csr_matrix((where.stop - where.start, schema.num_values), dtype=np.int64)

@@ -1,6 +1,6 @@
-"""report.html: one self-contained page, readable on a phone; no server, and no script needed.
+"""report.html: one self-contained page, readable on a phone; no server and no script needed.
 
-This file puts the sections in order; each has a file of its own beside this one.
+This module orders the sections; each section is rendered by its own `report_*` module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attr_extractor.schema import Schema
 
 
 class Found(NamedTuple):
-    """What a page shows besides the figures of `scores.measure`."""
+    """Contents of a page other than the figures of `scores.measure`."""
 
     samples: list[Sample]
     confused: ConfusedPhotos
@@ -35,22 +35,23 @@ class Found(NamedTuple):
 def render(
     name: str, schema: Schema, measured: dict[str, Any], details: dict[str, Any], found: Found
 ) -> str:
-    """The whole page as HTML text.
+    """Render the whole page as HTML text.
 
     Args:
-      measured: what `scores.measure` returned, with its `split`; as `details`.
+      measured: the figures of `scores.measure`, and the `split`.
+      details: the details of `scores.measure`.
     """
     title = f"{name}: {measured['split']} split, {measured['photos']:,} photos"
     calibration, curve = found.calibration, found.learning_curve
     pictures = report_values.choose(details, found.confused)
     sections = [
         ("scores", "Scores", report_scores.scores(schema, measured)),
-        ("compared", "Two runs", report_scores.compared(schema, measured)),
+        ("compared", "Comparison", report_scores.compared(schema, measured)),
         ("photos", "Photos", report_photos.photos(schema, found.samples, found.heat)),
         ("categories", "Categories", report_categories.categories(schema, details)),
         ("confusions", "Confusions", report_values.confusions(schema, details, pictures)),
         ("values", "Values", report_values.values(schema, details)),
-        ("abstaining", "Abstaining", report_curves.abstaining(schema, details)),
+        ("abstaining", "Abstention", report_curves.abstaining(schema, details)),
         ("calibration", "Calibration", report_calibration.calibration(schema, calibration)),
         ("labels", "More labels", report_curves.learning(schema, curve)),
     ]
@@ -74,7 +75,7 @@ def _headline(measured: dict[str, Any]) -> Markup:
     cells = [
         (f"{mean['score']:.3f}", f"mean score, 95 % interval {low:.3f} to {high:.3f}"),
         (f"{mean['most_frequent']:.3f}", "always the most frequent value"),
-        (f"{beaten} of {of}", "attributes surely better than that"),
+        (f"{beaten} of {of}", "attributes significantly better than that"),
         (f"{mean['accuracy']:.3f}", "accuracy of the best value"),
         (f"{mean['coverage']:.3f}", "share answered"),
         (f"{mean['score_all']:.3f}", "the paper's mean over all photos, applicable or not"),
@@ -83,14 +84,14 @@ def _headline(measured: dict[str, Any]) -> Markup:
         usual = (f"{mean['most_frequent_given_category']:.3f}", "the same, given the true category")
         cells.insert(2, usual)
     if mean["answered_accuracy"] is not None:
-        cells.append((f"{mean['answered_accuracy']:.3f}", "score where something was answered"))
+        cells.append((f"{mean['answered_accuracy']:.3f}", "score over answered photos"))
     if "without_near_duplicates" in measured:
         cells.append(_without(measured["without_near_duplicates"]))
     return headline(cells)
 
 
 def _without(block: dict[str, Any]) -> tuple[str, str]:
-    """The figure of a split without photos that resemble a training photo, and what it is."""
+    """Return the score without photos that resemble a training photo, and its description."""
     mean, left_out = block["mean"], block["left_out"]
     if not left_out:
         return "0", "photos that resemble a training photo"

@@ -1,4 +1,4 @@
-"""How far scores can be believed: reliability diagrams before and after calibration."""
+"""Calibration section of the report: reliability diagrams before and after calibration."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from attr_extractor.evaluation.words import figure
 from attr_extractor.html_page import Markup, escape, line_chart, searched, table
 from attr_extractor.schema import Schema
 
-OPEN_UP_TO = 12  # attributes whose diagrams show without a click
-MIN_PHOTOS = 5  # of a bin that is drawn
+OPEN_UP_TO = 12  # maximum attributes for which the diagrams are open by default
+MIN_PHOTOS = 5  # minimum photos of a bin that is drawn
 TICKS = [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]
 
 
 def calibration(schema: Schema, section: dict[str, Any] | None) -> Markup:
-    """Errors, temperatures and thresholds; nothing where the run is not calibrated.
+    """Render errors, temperatures and thresholds; empty if the run is not calibrated.
 
     Args:
-      section: `thresholds`, `split`, and what `calibrate.measure` found on that.
+      section: `thresholds`, `split`, and `measured`, the result of `calibrate.measure` on it.
     """
     if section is None:
         return Markup()
@@ -32,7 +32,7 @@ def calibration(schema: Schema, section: dict[str, Any] | None) -> Markup:
                 title,
                 *errors,
                 f"{chosen[name]['temperature']:.2f}",
-                f"{chosen[name]['threshold']:.3f}" + (f" ({own} values: own)" if own else ""),
+                f"{chosen[name]['threshold']:.3f}" + (f" (own for {own} values)" if own else ""),
                 chosen[name]["goal"] or "the schema's",
                 *(figure(a[key]) for key in ("precision", "recall", "f1", "coverage")),
             )
@@ -53,10 +53,10 @@ def calibration(schema: Schema, section: dict[str, Any] | None) -> Markup:
         f"attributes. Temperatures and thresholds were chosen on "
         f"{section['thresholds']['split']}.</p>"
         + searched("calibration-rows", "Search attributes", listed)
-        + f"<details{opened}><summary>Reliability diagrams</summary><p>Share right over score, "
+        + f"<details{opened}><summary>Reliability diagrams</summary><p>Accuracy over score, "
         "before <i class=key style='background:var(--half)'></i> and after "
-        "<i class=key style='background:var(--bar)'></i>: on the dashed line a score is what it "
-        f"says. Bins of fewer than {MIN_PHOTOS} photos are not drawn.</p>"
+        "<i class=key style='background:var(--bar)'></i>; scores on the dashed line are perfectly "
+        f"calibrated. Bins of fewer than {MIN_PHOTOS} photos are not drawn.</p>"
         f"<div class=multiples>{''.join(diagrams)}</div></details>"
     )
 

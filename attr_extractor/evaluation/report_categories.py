@@ -1,4 +1,4 @@
-"""Categories, worst first, and the attributes that make them so."""
+"""Categories section of the report: worst category first, with its weakest attributes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from attr_extractor.evaluation.by_category import MIN_PHOTOS
 from attr_extractor.html_page import Markup, escape, searched, table
 from attr_extractor.schema import Schema
 
-MOST = 1000  # categories of a page
-WEAKEST = 3  # attributes that are named
+MOST = 1000  # maximum categories on a page
+WEAKEST = 3  # attributes listed per category
 
 
 def categories(schema: Schema, details: dict[str, Any]) -> Markup:
-    """Every category of the split that has enough photos, the others in a second table."""
+    """Render the categories that have enough photos, and the others in a second table."""
     rows: dict[bool, list[Any]] = {True: [], False: []}  # by whether they have enough photos
     for name, found in details["categories"].items():
         row = (name, f"{found['score']:.3f}", found["photos"], _weakest(schema, found))
@@ -21,8 +21,8 @@ def categories(schema: Schema, details: dict[str, Any]) -> Markup:
     enough, few = rows[True][:MOST], rows[False][:MOST]
     head = ("Category", "Score", "Photos", "Weakest attributes (score, photos)")
     text = (
-        "<p>Equation 2 over all known labels of a category's photos, worst first. Of attributes, "
-        f"those with {MIN_PHOTOS} photos or more are named.</p>"
+        "<p>Equation 2 over all known labels of a category's photos, worst first. Only attributes "
+        f"with at least {MIN_PHOTOS} photos are listed.</p>"
     )
     if enough:
         listed = table(head, enough, numbers="-nn")
@@ -32,7 +32,7 @@ def categories(schema: Schema, details: dict[str, Any]) -> Markup:
         text += f"<details><summary>{summary}</summary>{table(head, few, numbers='-nn')}</details>"
     left_out = sum(map(len, rows.values())) - len(enough) - len(few)
     if left_out:
-        text += f"<p class=muted>{left_out:,} more stand in the details beside metrics.json.</p>"
+        text += f"<p class=muted>{left_out:,} more are in the details file of metrics.json.</p>"
     return Markup(text) if enough or few else Markup()
 
 

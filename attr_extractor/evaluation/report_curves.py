@@ -1,4 +1,4 @@
-"""What abstaining would buy, and what more labels would: curves, and the figures read off them."""
+"""Abstention and learning curve sections of the report: curves, and figures read off them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from attr_extractor.html_page import Markup, escape, line_chart, searched, table
 from attr_extractor.schema import Schema
 
-TARGETS = (0.9, 0.95, 0.98)  # accuracies of what is answered
-OPEN_UP_TO = 12  # attributes whose curves show without a click
+TARGETS = (0.9, 0.95, 0.98)  # accuracies of the answers
+OPEN_UP_TO = 12  # maximum attributes for which the curves are open by default
 COVERAGE_TICKS = [(0.0, "0"), (0.5, "50 % answered"), (1.0, "100 %")]
 
 
 def abstaining(schema: Schema, details: dict[str, Any]) -> Markup:
-    """Accuracy of what is answered over the share answered, and what a target would cost."""
+    """Render accuracy of the answers over coverage, and the coverage at each target accuracy."""
     cut_offs, curves = details["cut_offs"], details["attributes"]
     pooled = details["risk_coverage"]
     if pooled["coverage"][0] is None:
         return Markup()
     shown = {name: curves[name]["risk_coverage"] for name in schema.names}
     known = {name: curve for name, curve in shown.items() if curve["coverage"][0] is not None}
-    rows = [("All together", *_targets(pooled, cut_offs))]
+    rows = [("All attributes", *_targets(pooled, cut_offs))]
     rows += [
         (schema[name].title(), *_targets(curve, cut_offs))
         for name, curve in sorted(known.items(), key=lambda item: item[1]["accuracy"][0])
@@ -33,12 +33,12 @@ def abstaining(schema: Schema, details: dict[str, Any]) -> Markup:
         for name, curve in known.items()
     )
     return Markup(
-        "<p>The best value is answered only where its score is above a cut-off: the fewer answers, "
-        "the more of them are right. The share of photos that would be answered, and in brackets "
-        "the cut-off, for answers of which so many are right; read off this very split, so choose "
-        "thresholds with calibrate.py instead.</p>"
+        "<p>The best value is answered only if its score is above a cut-off. A higher cut-off "
+        "gives fewer answers, and a larger share of them is right. The table shows the share of "
+        "photos answered at each target accuracy, with the cut-off in brackets. It is computed on "
+        "this split; to choose thresholds, use calibrate.py instead.</p>"
         + _risk_chart(pooled, "All attributes together")
-        + "<p class=muted>All attributes together: share right over share answered.</p>"
+        + "<p class=muted>All attributes together: accuracy over share answered.</p>"
         + searched("abstaining-rows", "Search attributes", table(head, rows, numbers="-nnnn"))
         + f"<details><summary>A curve per attribute</summary><div class=multiples>{small}</div>"
         "</details>"
@@ -46,7 +46,7 @@ def abstaining(schema: Schema, details: dict[str, Any]) -> Markup:
 
 
 def _targets(curve: dict[str, Any], cut_offs: list[float]) -> list[str]:
-    """Accuracy without a cut-off, then the share answered at the lowest cut-off of each target."""
+    """Return accuracy without a cut-off, and coverage at the lowest cut-off for each target."""
     cells = [f"{100 * curve['accuracy'][0]:.1f} %"]
     for target in TARGETS:
         reached = [i for i, share in enumerate(curve["accuracy"]) if share and share >= target]
@@ -66,7 +66,7 @@ def _risk_chart(curve: dict[str, Any], title: str) -> Markup:
 
 
 def learning(schema: Schema, curve: dict[str, Any] | None) -> Markup:
-    """What more labels would buy, attribute by attribute; nothing where it was not measured."""
+    """Render the gain from more labels per attribute; empty if it was not measured."""
     if curve is None:
         return Markup()
     rows, charts = [], []
@@ -81,7 +81,7 @@ def learning(schema: Schema, curve: dict[str, Any] | None) -> Markup:
             f"<figure>{_learning_chart(a, title)}<figcaption>{escape(title)}</figcaption></figure>"
         )
     rows.sort(key=lambda row: -row[0])
-    head = ("Attribute", "Twice the labels", "1,000 labels more", "Labels now", "Score now")
+    head = ("Attribute", "Twice the labels", "1,000 more labels", "Labels now", "Score now")
     found = table(head, [cells for _, cells in rows], numbers="-nnnn")
     parts = ", ".join(f"{point['photos']:,}" for point in curve["points"])
     opened = " open" * (len(charts) <= OPEN_UP_TO)
@@ -89,10 +89,11 @@ def learning(schema: Schema, curve: dict[str, Any] | None) -> Markup:
     note = f" {left_out} attributes have too few labels for a curve." if left_out else ""
     return Markup(
         f"<p>The same recipe trained on parts of the training products ({parts} photos), measured "
-        "on the same photos with the thresholds of the schema. What more labels would add to the "
-        "score, in points of 0.01, if the error goes on to fall as a power of their number: a "
-        "guess from few points, in brackets its 95 % interval, and none beyond twice the labels. A "
-        f"part has fewer steps, too, so some of it may be that of training longer.{note}</p>"
+        "on the same photos with the thresholds of the schema. The table shows the gain in score "
+        "from more labels, in points of 0.01, if the error keeps falling as a power of their "
+        "number. It is estimated from few points, with the 95 % interval in brackets, and not "
+        "beyond twice the labels. A part also trains for fewer steps, so some of the gain may come "
+        f"from longer training.{note}</p>"
         + searched("labels-rows", "Search attributes", found)
         + f"<details{opened}><summary>A curve per attribute</summary>"
         f"<div class=multiples>{''.join(charts)}</div></details>"

@@ -1,4 +1,4 @@
-"""Photos with what was predicted for them (the paper's figure 7), and where it was seen (6)."""
+"""Photos section of the report: predictions (the paper's figure 7) and heat maps (figure 6)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from attr_extractor.schema import Schema
 # uint8 [H, W, 3], an attribute and one of its values -> the photo with the heat over it, uint8
 DrawHeat = Callable[[np.ndarray, str, str], np.ndarray]
 
-SIDE, HEAT_SIDE = 224, 160  # pixels of a photo, at most
-HEATED, HEATS = 12, 2  # photos with heat maps, and how many each has
-OPEN = 12  # photos that show without a click
-ROWS = 9  # attributes of a photo that show without a click
+SIDE, HEAT_SIDE = 224, 160  # maximum side of a picture, in pixels
+HEATED, HEATS = 12, 2  # photos with heat maps, and heat maps per photo
+OPEN = 12  # photos visible by default
+ROWS = 9  # attributes of a photo visible by default
 MARKS = {"right": "\N{CHECK MARK}", "wrong": "\N{BALLOT X}", "partly right": "\N{ALMOST EQUAL TO}"}
 ORDER = ("wrong", "partly right", "no answer", "right", "unknown")
 
@@ -35,19 +35,19 @@ STYLE = """
 
 
 def photos(schema: Schema, samples: list[Sample], heat: DrawHeat | None) -> Markup:
-    """The photos, each with its answers, and some with heat maps where there is `heat`."""
+    """Render the photos, each with its answers, and some with heat maps if `heat` is given."""
     if not samples:
         return Markup()
     text = (
         f"<p>Figure 7 of the paper. The first {len(samples)} photos of the split, as the model "
-        "sees them. In brackets, where it differs: what the seller wrote.</p>"
+        "sees them. In brackets: the seller's values, if they differ.</p>"
     )
     if heat is not None:
         text += (
-            f"<p>Below the first {HEATED}, figure 6: where the evidence for an answer is, red the "
-            "most.</p>"
+            f"<p>Below the first {HEATED}, figure 6: the evidence for an answer, strongest in "
+            "red.</p>"
         )
-    drawn: Counter[str] = Counter()  # attributes, so that every one has its turn
+    drawn: Counter[str] = Counter()  # heat maps per attribute, so that every attribute is shown
     cards = []
     for i, sample in enumerate(samples):
         heats = _heats(schema, sample, heat, drawn) if heat is not None and i < HEATED else ""

@@ -1,4 +1,4 @@
-"""Scores per attribute (the paper's figure 4) and two runs side by side (figure 5)."""
+"""Score sections of the report: per attribute (the paper's figure 4), and two runs (figure 5)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ td:first-child { overflow-wrap: break-word }
 .partly { color: var(--half) }
 """
 _ALL = {
-    "accuracy": "Best value right",
+    "accuracy": "Accuracy of best value",
     "coverage": "Answered",
-    "answered_accuracy": "Score where answered",
+    "answered_accuracy": "Score if answered",
     "exact_match": "Exact match",
     "micro_precision": "Precision",
     "micro_recall": "Recall",
@@ -38,7 +38,7 @@ _ALL = {
 
 
 def scores(schema: Schema, measured: dict[str, Any]) -> Markup:
-    """A bar with its interval per attribute, best first, and a table of all other figures."""
+    """Render a bar with its interval per attribute, best first, and a table of other figures."""
     ordered = sorted(measured["attributes"].items(), key=lambda item: -(item[1]["score"] or 0.0))
     rows, more = [], []
     for name, a in ordered:
@@ -65,25 +65,25 @@ def scores(schema: Schema, measured: dict[str, Any]) -> Markup:
         counts = [a[key] for key in ("known", "no_answer", "answered_not_applicable")]
         more.append((title, *figures, *counts))
     head = ("Attribute", "", "Score", "95 % interval", "Most frequent", "Given category")
-    listed = table((*head, "Surely better than", "Photos"), rows, "sortable bars", "--nnnn-n")
-    counts_head = ("Known labels", "No answer", "Answered, does not apply")
+    listed = table((*head, "Significantly beats", "Photos"), rows, "sortable bars", "--nnnn-n")
+    counts_head = ("Known labels", "No answer", "Answered, not applicable")
     return Markup(
         "<p>Figure 4 of the paper. Equation 2 over photos to which the attribute applies and whose "
-        "label is known; line: 95 % bootstrap interval. What a guess without a look at the photo "
-        "scores: <i class=key style='background:var(--half)'></i> always the most frequent value, "
+        "label is known; line: 95 % bootstrap interval. Baselines that ignore the photo: "
+        "<i class=key style='background:var(--half)'></i> always the most frequent value, "
         "<i class=key style='background:var(--bad)'></i> the most frequent value of the true "
         "category.</p>"
         + searched("scores-rows", "Search attributes", listed)
         + "<details><summary>All other figures per attribute</summary>"
         + table(("Attribute", *_ALL.values(), *counts_head), more, numbers="-" + "n" * 15)
-        + "<p class=muted>Precision, recall, F1 and average precision over all known labels, those "
-        "of photos to which the attribute does not apply included; macro: the mean over values "
-        "that occur.</p></details>"
+        + "<p class=muted>Precision, recall, F1 and average precision over all known labels, "
+        "including photos to which the attribute does not apply; macro: the mean over values that "
+        "occur.</p></details>"
     )
 
 
 def compared(schema: Schema, measured: dict[str, Any]) -> Markup:
-    """This run and another one on the same photos; nothing where there is no other."""
+    """Render this run and another one on the same photos; empty if there is no other run."""
     if "comparison" not in measured:
         return Markup()
     other, ours = measured["comparison"], measured["attributes"]
@@ -103,8 +103,8 @@ def compared(schema: Schema, measured: dict[str, Any]) -> Markup:
     return Markup(
         "<p>Figure 5 of the paper: the score of this run <i class=key "
         "style='background:var(--bar)'></i> and of <i class=key style='background:var(--half)'></i>"
-        f" <code>{escape(other['run'])}</code>, on the same photos; intervals are those of the "
-        f"difference of pairs.{mean}</p>" + searched("compared-rows", "Search attributes", listed)
+        f" <code>{escape(other['run'])}</code>, on the same photos; the intervals are those of "
+        f"paired differences.{mean}</p>" + searched("compared-rows", "Search attributes", listed)
     )
 
 

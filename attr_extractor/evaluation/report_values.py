@@ -1,4 +1,4 @@
-"""Values: which are taken for which, with photos, and how well each one is answered."""
+"""Value sections of the report: confusions with photos, and scores of each value."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attr_extractor.evaluation.words import figure
 from attr_extractor.html_page import Markup, data_url, escape, searched, table, track
 from attr_extractor.schema import Schema
 
-MOST_CONFUSED = 15  # pairs of all attributes together that show without a click
-WITH_PHOTOS = 5  # pairs of each attribute
-MOST_BYTES = 2_500_000  # of all photos of confusions
-MOST_VALUES = 2000  # of an attribute
-OPEN_UP_TO = 12  # attributes whose values show without a click
+MOST_CONFUSED = 15  # pairs of all attributes together, visible by default
+WITH_PHOTOS = 5  # pairs of each attribute that have photos
+MOST_BYTES = 2_500_000  # maximum of all photos of confusions
+MOST_VALUES = 2000  # maximum per attribute
+OPEN_UP_TO = 12  # maximum attributes, and values, for which a table is open by default
 
 STYLE = """
 .photo { display: inline-block; width: 72px; height: 72px; margin: 0 3px 0 0; border-radius: .2rem;
@@ -28,7 +28,7 @@ Pictures = dict[tuple[str, str, str], list[tuple[str, Photo]]]  # CSS class and 
 
 
 def choose(details: dict[str, Any], photos: ConfusedPhotos) -> Pictures:
-    """Photos of attribute, true and answered value: the most frequent pairs, then by attribute."""
+    """Choose photos by attribute, true and answered value: most frequent pairs overall first."""
     of_rank = [
         (name, pair)
         for rank in range(WITH_PHOTOS)
@@ -50,13 +50,13 @@ def choose(details: dict[str, Any], photos: ConfusedPhotos) -> Pictures:
 
 
 def _pairs(details: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Attribute and pair of all confusions, the most frequent first."""
+    """Return attribute and pair of all confusions, the most frequent first."""
     pairs = [(n, pair) for n, a in details["attributes"].items() for pair in a["most_confused"]]
     return sorted(pairs, key=lambda item: -item[1]["count"])
 
 
 def style(pictures: Pictures) -> str:
-    """CSS that gives each photo's class its picture, so that each is in the page once."""
+    """Return CSS that gives each photo's class its picture, so that each is embedded once."""
     rules = [
         f".{css}{{background-image:url({data_url(photo.jpeg)})}}"
         for found in pictures.values()
@@ -66,11 +66,11 @@ def style(pictures: Pictures) -> str:
 
 
 def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> Markup:
-    """The most frequent confusions of all attributes, then of each attribute."""
+    """Render the most frequent confusions of all attributes, then of each attribute."""
     pairs = _pairs(details)
     if not pairs:
         return Markup()
-    head = ("Seller wrote", "Answered", "Photos", "Of the seller's")
+    head = ("Seller's value", "Answered", "Photos", "Share")
 
     def listed(some: Sequence[tuple[str, dict[str, Any]]], named: bool) -> Markup:
         rows = [_pair(schema, details, pictures, *pair, named) for pair in some]
@@ -78,9 +78,9 @@ def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> M
         return table(heads, rows, "sortable pictures", "-" * named + "--nn")
 
     parts = [
-        "<p>Of attributes with one value: another one was answered than the seller wrote. Some of "
-        "these are the seller's mistakes: look at the photos (as the model sees them; the product "
-        "shows under the pointer). Of the seller's: of all photos with that value.</p>",
+        "<p>Attributes with one value: answers that differ from the seller's value. Some of these "
+        "are the seller's mistakes: look at the photos (as the model sees them; hover to see the "
+        "product). Share: of all photos with the seller's value.</p>",
         listed(pairs[:MOST_CONFUSED], named=True),
     ]
     by_attribute = []
@@ -93,7 +93,7 @@ def confusions(schema: Schema, details: dict[str, Any], pictures: Pictures) -> M
             by_attribute.append(_folded(schema[name].title(), summary, inner, False))
     parts.append(searched("confusions-rows", "Search confusions", Markup("".join(by_attribute))))
     if missed := details["confusion_counts_too_low_by_at_most"]:
-        parts.append(f"<p class=muted>A count may be too low, by {missed:,} at most.</p>")
+        parts.append(f"<p class=muted>A count may be too low by at most {missed:,}.</p>")
     return Markup("".join(parts))
 
 
@@ -105,7 +105,7 @@ def _pair(
     pair: dict[str, Any],
     named: bool,
 ) -> tuple[Any, ...]:
-    """A row, its photos below the first cell so that a narrow screen has them."""
+    """Return a row; its photos are below the first cell, so that they fit a narrow screen."""
     true, answered, count = pair["true"], pair["answered"], pair["count"]
     support = details["attributes"][name]["values"][true]["support"]
     photos = "".join(
@@ -118,11 +118,11 @@ def _pair(
 
 
 def values(schema: Schema, details: dict[str, Any]) -> Markup:
-    """How well each value that occurs is answered, by attribute."""
+    """Render the scores of each value that occurs, by attribute."""
     head = ("Value", "", "F1", "Precision", "Recall", "Average precision", "Photos", "Answered")
     text = (
         "<p>Over known labels of this split, the most frequent values first. No answer: photos "
-        "with the value for whose attribute nothing was answered.</p>"
+        "with the value whose attribute was not answered.</p>"
     )
     by_attribute = []
     for name in schema.names:

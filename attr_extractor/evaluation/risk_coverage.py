@@ -1,4 +1,4 @@
-"""What abstaining would buy: coverage and accuracy of the best value over confidence cut-offs."""
+"""Risk-coverage curves: coverage and accuracy of the best value over confidence cut-offs."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy as np
 
 from attr_extractor.evaluation.totals import number
 
-# answered is what has a score above it
+# a value is answered if its score is above the cut-off
 CUT_OFFS = np.array([*range(0, 950, 50), 950, 960, 970, 980, 990, 995, 999], np.float32) / 1000
 
 
 class RiskCoverage:
-    """Per attribute the samples, and those answered right, between one cut-off and the next.
+    """Counts per attribute of samples, and of right answers, between consecutive cut-offs.
 
-    Samples to which the attribute applies and whose best value has a known label.
+    Only samples to which the attribute applies and whose best value has a known label are counted.
     """
 
     def __init__(self, size: int):
         self.counts = np.zeros([2, size, 1 + len(CUT_OFFS)], np.int64)
 
     def add(self, confidence: np.ndarray, judged: np.ndarray, right: np.ndarray) -> None:
-        """Adds [B, T]: the best value's score; whether the sample counts; whether it is right."""
+        """Add [B, T]: the best value's score; whether the sample counts; whether it is right."""
         cut_offs_passed = np.searchsorted(CUT_OFFS, confidence, side="left")  # [B, T]
         for counts, marked in zip(self.counts, (judged, right)):
             row, attribute = np.nonzero(marked)
             np.add.at(counts, (attribute, cut_offs_passed[row, attribute]), 1)
 
     def curves(self) -> list[dict[str, Any]]:
-        """Per attribute `coverage` and `accuracy` at every cut-off, None where none is left."""
+        """Return `coverage` and `accuracy` per attribute at every cut-off; None if undefined."""
         return [self._curve(counts) for counts in np.moveaxis(self.counts, 1, 0)]
 
     def pooled(self) -> dict[str, Any]:
-        """The same over the samples of all attributes together."""
+        """Return the same curve over the samples of all attributes together."""
         return self._curve(self.counts.sum(axis=1))
 
     def _curve(self, counts: np.ndarray) -> dict[str, Any]:
-        samples, right = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # passed so many cut-offs or more
+        samples, right = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # passed at least k cut-offs
         with np.errstate(invalid="ignore"):
             coverage, accuracy = samples[1:] / samples[0], right[1:] / samples[1:]
         return {

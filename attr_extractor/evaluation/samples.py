@@ -1,4 +1,4 @@
-"""Photos with what was predicted for them, for the paper's figure 7."""
+"""Photos with their predictions, for the paper's figure 7."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """right, wrong, partly right, no answer, or unknown where the label is missing."""
+        """right, wrong, partly right, no answer, or unknown if the label is missing."""
         if self.labelled is None:
             return "unknown"
         judged = set(self.answered) - self.unjudged
@@ -54,7 +54,7 @@ def collect(
     answers: Answers,
     count: int = PHOTOS,
 ) -> list[Sample]:
-    """The first photos of a split, which is in shuffled order, with answers and labels.
+    """Return the first photos of a split, which is in shuffled order, with answers and labels.
 
     Args:
       model: uint8 [B, H, W, 3] -> scores [B, V].
@@ -86,7 +86,7 @@ def _rows(
 
 
 def jpeg(pixels: np.ndarray, side: int, quality: int = 80) -> bytes:
-    """uint8 [H, W, 3] as a JPEG file of at most `side` pixels a side."""
+    """Encode uint8 [H, W, 3] as a JPEG file of at most `side` pixels per side."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side))
     out = io.BytesIO()

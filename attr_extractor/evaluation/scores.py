@@ -1,8 +1,8 @@
-"""All figures of a split in one pass, missing labels left out, in memory independent of the split.
+"""All figures of a split in one pass, in memory independent of the split; ignores missing labels.
 
-A graph finds equation 2 and what else is counted of each sample and attribute; the files beside
-this one sum it up. A second model can be measured in the same pass: on the same photos, with the
-same bootstrap draws, so that the interval of the difference is that of pairs.
+A graph computes equation 2 and all other counts of each sample and attribute; the sibling modules
+sum them. A second model can be measured in the same pass, on the same photos and with the same
+bootstrap draws, so that the interval of the difference is paired.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from attr_extractor.schema import Schema
 
 @dataclass(frozen=True)
 class Contender:
-    """A model and its way to answer."""
+    """A model and its rule for answers."""
 
     model: Callable[[tf.Tensor], tf.Tensor]  # uint8 [B, H, W, 3] -> scores [B, V]
     answers: Answers
-    pixels: str = "pixels"  # the batches' key of the photos that it takes
+    pixels: str = "pixels"  # key of the model's input photos in a batch
 
 
 class Measurement:
-    """Sums over a split for one model, and what another one scores beside it."""
+    """Sums over a split for one model, and for a second model that it is compared with."""
 
     def __init__(
         self,
@@ -47,12 +47,13 @@ class Measurement:
         near_duplicates: Collection[tuple[str, int]] | None = None,
         compared: bool = False,
     ):
-        """Starts at nothing.
+        """Start with empty sums.
 
         Args:
+          usual: the most frequent values, as baseline guesses.
           near_duplicates: product and `image_index` of the photos that resemble a training photo;
-            None where that is not known.
-          compared: whether there is another model.
+            None if unknown.
+          compared: whether there is a second model.
         """
         self.schema, self.usual, self.near_duplicates = schema, usual, near_duplicates
         self.all = Tally(schema)
@@ -63,7 +64,7 @@ class Measurement:
         self.categories = by_category.ByCategory(schema)
 
     def add(self, batch: Batch, photos: list[tuple[str, int]], other: Batch | None) -> None:
-        """Adds one batch of photos, each known by its product and `image_index`."""
+        """Add one batch of photos, each identified by its product and `image_index`."""
         counted = batch.counted
         self.all.add(batch)
         if self.unlike is not None and self.near_duplicates is not None:
@@ -76,7 +77,7 @@ class Measurement:
         self.categories.add(category, counted["score"], counted["applies"])
 
     def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The figures, as `measure` returns them."""
+        """Return the figures and the details, see `measure`."""
         rates, categories = self.all.rates(), self.categories.scores()
         measured = self.all.summary(rates)
         for t, (name, attribute) in enumerate(measured["attributes"].items()):
@@ -122,25 +123,25 @@ def measure(
     other: Contender | None = None,
     confused: ConfusedPhotos | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures of a model over batches, also without the photos that resemble a training photo.
+    """Measure a model over batches, also without the photos that resemble a training photo.
 
     Args:
-      usual: the guesses it is compared with, on the same rows.
-      near_duplicates: product and `image_index` of those photos; None where that is not known.
-      other: another model, compared with on the same photos.
-      confused: gets photos of the model's confusions.
+      usual: baseline guesses, scored on the same rows.
+      near_duplicates: product and `image_index` of those photos; None if unknown.
+      other: a second model, compared on the same photos.
+      confused: collects photos of the model's confusions.
 
     Returns:
       The figures and the details: long tables by value and category.
 
       Figures: `photos`; `attributes`, per attribute the headline `score` over samples to which it
       applies, its `interval`, the paper's `score_all` over all samples with a known label, the
-      headline of `most_frequent` and `most_frequent_given_category` with the `gain` over each,
-      `accuracy` of the best value, `coverage` (share answered), `answered_accuracy` (equation 2
-      where something was answered), `exact_match`, `micro_` and `macro_` (over values with
+      headline score of `most_frequent` and `most_frequent_given_category` with the `gain` over
+      each, `accuracy` of the best value, `coverage` (share answered), `answered_accuracy`
+      (equation 2 over answered samples), `exact_match`, `micro_` and `macro_` (over values with
       support) `precision`, `recall`, `f1` and `average_precision` over all known labels, and
-      counts; `mean` over attributes; `worst_categories`; where asked for
-      `without_near_duplicates` (`photos`, `left_out`, `mean`) and `comparison`.
+      counts; `mean` over attributes; `worst_categories`; if requested `without_near_duplicates`
+      (`photos`, `left_out`, `mean`) and `comparison`.
     """
     schema = contender.answers.schema
     measurement = Measurement(schema, usual, near_duplicates, other is not None)
@@ -160,13 +161,13 @@ def measure(
 
 
 def category_of(labels: np.ndarray, schema: Schema) -> np.ndarray:
-    """int64 [B]: the place of each photo's category among the categories, -1 where not known."""
+    """Return the index of each photo's category, int64 [B]; -1 if unknown."""
     present = labels[:, schema.slices[schema.category]] == PRESENT
     return np.where(present.any(axis=1), present.argmax(axis=1), -1)
 
 
 def _guesses(usual: MostFrequent, category: np.ndarray) -> dict[str, np.ndarray]:
-    """int32 [B, T] for each guess that is known: places among the V."""
+    """Return each known guess as indices among the V, int32 [B, T]."""
     guesses = {"most_frequent": np.tile(usual.overall, (len(category), 1))}
     if usual.by_category is not None:
         guesses["given_category"] = usual.given_category(category)
@@ -174,7 +175,7 @@ def _guesses(usual: MostFrequent, category: np.ndarray) -> dict[str, np.ndarray]
 
 
 def _observer(contender: Contender) -> Callable[..., Batch]:
-    """A function from a batch to what the model did on it."""
+    """Return a function that runs the model on a batch."""
     answers, schema = contender.answers, contender.answers.schema
     owner = schema.attribute_of_value
 
@@ -217,7 +218,7 @@ def _observer(contender: Contender) -> Callable[..., Batch]:
 
 
 def _by_rows(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """float64 [B, T] for each of totals.KEYS: what is counted where the attribute applies."""
+    """Return the quantities of totals.KEYS per sample and attribute, float64 [B, T] each."""
     applies, known, given = found["applies"], found["known"], found["given"]
     score, usual, judged = found["score"], found["most_frequent"], (given > 0) * applies
     return {

@@ -1,9 +1,9 @@
-"""A recipe's switches, each trained and scored on the validation photos of several catalogues.
+"""Ablation sweep: train variants of a recipe, score them on validation photos of catalogues.
 
-One table decides: for every row (a set of `--set` overrides), catalogue and seed the accuracy of
-the best value, always answered, over samples to which the attribute applies, averaged over
-attributes. Test photos are never read. A row is written as soon as it is measured, and rows that
-are written are not trained again.
+The result is one table: for every row (a set of `--set` overrides), catalogue and seed, the
+accuracy of the best value, always answered, over samples to which the attribute applies, averaged
+over attributes. Test photos are never read. A row is written as soon as it is measured; rows that
+are already written are not trained again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROWS = "rows.jsonl"
 
 
 class Rows(yaml_files.Model):
-    """The file of a sweep."""
+    """The content of a sweep file."""
 
     rows: Dict[str, List[str]] = pydantic.Field(min_length=1)  # overrides by the row's name
 
@@ -50,21 +50,21 @@ def sweep(
 ) -> str:
     """Train and score every row that is not in `<output_dir>/rows.jsonl` yet.
 
-    Each training is a process of its own, so that none starts with another's memory.
+    Each training runs in a separate process, so that memory is not shared between trainings.
 
     Args:
       rows: a YAML file, see `Rows`.
       catalogues: folders of records, by name.
 
     Returns:
-      the table: a line a row, a column a catalogue.
+      The table: one line per row, one column per catalogue.
 
     Raises:
-      InputError: a config, an override or records that cannot be.
+      InputError: if a config, an override or records are invalid.
     """
     named = yaml_files.validate(Rows, yaml_files.read_mapping(rows, "the sweep file"), str(rows))
     for overrides in named.rows.values():
-        Config.read(config, overrides)  # all of them fail before the first one trains
+        Config.read(config, overrides)  # invalid overrides fail before the first training
     for records in catalogues.values():
         Manifest.read(records).split("validation")
     folder = Path(output_dir)
@@ -85,10 +85,10 @@ def sweep(
 
 
 def read_rows(folder: str | Path) -> list[dict[str, Any]]:
-    """The rows that a sweep has measured so far, in their order.
+    """Return the rows that a sweep has measured so far, in order.
 
     Raises:
-      InputError: the file is damaged.
+      InputError: if the file is damaged.
     """
     path = Path(folder) / ROWS
     lines = path.read_bytes().splitlines() if path.is_file() else []
@@ -96,7 +96,7 @@ def read_rows(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The mean over seeds of each row and catalogue, the seeds' own figures behind it."""
+    """Format the mean over seeds of each row and catalogue, followed by the figure per seed."""
     catalogues = list(dict.fromkeys(row["catalogue"] for row in rows))
     names = list(dict.fromkeys(row["row"] for row in rows))
     width = max([len("row"), *map(len, names)])
@@ -115,14 +115,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _measure(run: RunDir) -> dict[str, Any]:
-    """The figures of a trained run on its validation photos."""
+    """Return the figures of a trained run on its validation photos."""
     plain = Thresholds.of_schema(run.schema)
     network, answers = run.load_network(plain), run.answers(plain)
     usual = MostFrequent.of(run.schema, run.origin.most_frequent)
     batches = dataset.evaluation_batches(run.records, run.manifest(), run.config.data, "validation")
 
     def both_ways(pixels: tf.Tensor) -> tf.Tensor:
-        """Scores [B, V] from the mean of the logits of photos and of their mirror images."""
+        """Return scores [B, V] from the mean logits of photos and their mirror images."""
         mirrored = network.logits(pixels[:, :, ::-1], training=False)
         return network.scores_of((network.logits(pixels, training=False) + mirrored) / 2)
 
@@ -149,14 +149,14 @@ def _in_a_process(job: dict[str, Any]) -> dict[str, Any]:
         check=False,
     )
     if done.returncode == errors.BAD_INPUT:
-        raise InputError(f"{job['run_dir']}: the training ended, see the line above")
+        raise InputError(f"{job['run_dir']}: the training failed, see the error above")
     if done.returncode:
-        raise RuntimeError(f"{job['run_dir']}: the training failed with {done.returncode}")
+        raise RuntimeError(f"{job['run_dir']}: the training failed, exit code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])  # keras-cv prints when it is imported
 
 
 def _one_row() -> None:
-    """The program of such a process: a job on standard input, figures in the last line printed."""
+    """Run one job: read it from standard input, print its figures as the last line."""
     job = json.load(sys.stdin)
     config = Config.read(job["config"], job["sets"])
     print(json.dumps(_measure(fit.train(config, job["records"], job["run_dir"]))))

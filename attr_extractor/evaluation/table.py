@@ -1,4 +1,4 @@
-"""The scores as text for a terminal: one line an attribute, best first, the mean last."""
+"""Scores as text for a terminal: one line per attribute, best first, the mean last."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Any
 
 from attr_extractor.evaluation.words import figure, verdict
 
-WIDTH = 100  # columns, at most
+WIDTH = 100  # maximum columns
 _MEAN = "mean over attributes"
 _COLUMNS = (
     f"{'score':>5}  {'95 % interval':14}  {'most':>5}  {'given':>5}  {'beats':>5}  {'F1':>5}  "
     f"{'cover':>5}  {'right':>5}  {'photos':>7}"
 )
 _LEGEND = (
-    "most, given: the most frequent value, overall and given the category; beats: which of them",
-    "surely; F1: macro; cover: share answered; right: score where something was answered",
+    "most, given: the most frequent value, overall and given the category; beats: significantly",
+    "better than which of them; F1: macro; cover: share answered; right: score if answered",
 )
 
 
 def scores(measured: dict[str, Any]) -> str:
-    """What `evaluate` returned."""
+    """Format the result of `evaluate`."""
     rows = sorted(measured["attributes"].items(), key=lambda item: -(item[1]["score"] or 0.0))
     width = _width([name for name, _ in rows], _COLUMNS)
     lines = [f"{'attribute':{width}}  {_COLUMNS}"]
@@ -34,8 +34,8 @@ def scores(measured: dict[str, Any]) -> str:
         lines.append(f"{_MEAN:{width}}  {_figures(mean, '')}  {measured['photos']:7d}")
         lines += _LEGEND
         lines.append(
-            f"of {mean['attributes_measured']} attributes surely better than the most frequent "
-            f"value: {mean['attributes_beating_most_frequent']}, than given the category: "
+            f"of {mean['attributes_measured']} attributes, significantly better than the most "
+            f"frequent value: {mean['attributes_beating_most_frequent']}, given the category: "
             f"{mean['attributes_beating_given_category']}"
         )
         lines.append(
@@ -48,7 +48,7 @@ def scores(measured: dict[str, Any]) -> str:
 
 
 def comparison(measured: dict[str, Any]) -> str:
-    """This run beside the other one, what was gained most first."""
+    """Format this run compared with the other one, largest gain first."""
     compared = measured["comparison"]
     ours, theirs = measured["attributes"], compared["attributes"]
     names = [name for name, block in theirs.items() if block["difference"] is not None]
@@ -66,7 +66,7 @@ def comparison(measured: dict[str, Any]) -> str:
             f"{b['difference']:+10.3f}  [{low:+.3f}, {high:+.3f}]  "
             f"{verdict(b['difference_interval'])}"
         )
-    return "\n".join([f"this run beside {compared['run']}, the same photos and draws:", *lines])
+    return "\n".join([f"this run compared with {compared['run']}, same photos and draws:", *lines])
 
 
 def _width(names: list[str], columns: str) -> int:
@@ -78,7 +78,7 @@ def _shortened(name: str, width: int) -> str:
 
 
 def _beats(block: dict[str, Any]) -> str:
-    """Which of the two guesses an attribute is surely better than."""
+    """Return which of the two baselines an attribute is significantly better than."""
     beaten = [
         name
         for name, gain in (("most", "gain"), ("given", "gain_given_category"))

@@ -1,4 +1,4 @@
-"""From what a model did on a batch of photos to figures per attribute and their means."""
+"""Figures per attribute and their means, from the results of a model on batches of photos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attr_extractor.schema import Schema
 
 @dataclass(frozen=True)
 class Batch:
-    """What one model did on B photos."""
+    """Results of one model on B photos."""
 
     labels: np.ndarray  # int8 [B, V]
     scores: np.ndarray  # float32 [B, V]
@@ -27,18 +27,18 @@ class Batch:
 
     @property
     def sums(self) -> np.ndarray:
-        """float64 [B, K, T]: `counted`, side by side."""
+        """`counted`, stacked, float64 [B, K, T]."""
         return np.stack([self.counted[key] for key in KEYS], axis=1)
 
     def rows(self, keep: np.ndarray) -> Batch:
-        """The photos that bool [B] marks."""
+        """Return the photos selected by `keep`, bool [B]."""
         counted = {key: value[keep] for key, value in self.counted.items()}
         parts = (self.labels[keep], self.scores[keep], self.chosen[keep], self.confidence[keep])
         return Batch(*parts, counted, self.draws[:, keep])
 
 
 class Tally:
-    """Sums over batches of everything that becomes a figure of an attribute."""
+    """Sums over batches, for all figures of an attribute."""
 
     def __init__(self, schema: Schema):
         self.schema = schema
@@ -47,18 +47,18 @@ class Tally:
         self.histogram = ScoreHistogram(schema.num_values)
 
     def add(self, batch: Batch) -> None:
-        """Adds one batch."""
+        """Add one batch."""
         self.totals.add(batch.sums, batch.draws)
         self.values.add(batch.labels, batch.chosen, batch.counted["answered"] > 0)
         self.histogram.add(batch.scores, batch.labels)
 
     def rates(self) -> dict[str, np.ndarray]:
-        """float64 [V]: precision, recall, f1, average_precision and what that may be off by."""
+        """Return precision, recall, f1, average_precision and its maximum error, float64 [V]."""
         precision, error = self.histogram.per_value()
         return {**self.values.rates(), "average_precision": precision, "error": error}
 
     def summary(self, rates: dict[str, np.ndarray]) -> dict[str, Any]:
-        """`photos`, `mean` and `attributes`; `rates` as above."""
+        """Return `photos`, `mean` and `attributes`, from the result of `rates`."""
         attributes = totals.per_attribute(self.schema, self.totals)
         for name, where in self.schema.slices.items():
             present = self.values.present[where]
@@ -72,7 +72,7 @@ class Tally:
         return {"photos": self.totals.photos, "mean": mean, "attributes": attributes}
 
     def per_value(self, rates: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-        """Per attribute and value: counts of known labels and rates; None where undefined."""
+        """Return counts of known labels and rates per attribute and value; None if undefined."""
         counts = {
             "support": self.values.present,
             "predicted": self.values.answered,

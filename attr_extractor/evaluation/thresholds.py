@@ -1,16 +1,16 @@
-"""Choosing thresholds for a goal, from counts at each of 1,001 thresholds: 0, 0.001, ..., 1.
+"""Choice of thresholds for a goal, from counts at each of 1,001 thresholds: 0, 0.001, ..., 1.
 
-One pass counts, for each of them, what would be answered and how much of that would be right, so
-the choice is exact among them and memory does not grow with the split. It is cautious:
+One pass counts, for each threshold, the answers and the right answers, so the choice is exact on
+this grid and memory does not grow with the split. The choice is conservative:
 
-- of thresholds that do equally well the highest is taken;
-- a precision floor is reached where answers as good as those seen would come about in 1 of 20
-  splits at most if the precision were the floor (Clopper and Pearson's bound, as in Geifman and
-  El-Yaniv, "Selective Classification for Deep Neural Networks", 2017): 59 right ones and no wrong
-  one for 0.95. Of such thresholds the one with the most answers is taken;
-- below MIN_PRESENT labels, or below what a floor needs even of a model without mistakes, nothing
-  is chosen: a value takes its attribute's threshold, an attribute the schema's, and under a floor
-  it gives no answers (threshold 1).
+- among equally good thresholds, the highest is chosen;
+- a precision floor is reached if answers as good as the observed ones would occur in at most 1 of
+  20 splits if the precision were equal to the floor (Clopper and Pearson's bound, as in Geifman and
+  El-Yaniv, "Selective Classification for Deep Neural Networks", 2017): for 0.95, 59 right answers
+  and no wrong one. Among such thresholds, the one with the most answers is chosen;
+- below MIN_PRESENT labels, or below the number that a floor requires even of a model without
+  errors, nothing is chosen: a value uses its attribute's threshold, an attribute the schema's, and
+  with a floor the attribute gives no answers (threshold 1).
 """
 
 from __future__ import annotations
@@ -28,33 +28,39 @@ from attr_extractor.schema import Schema
 
 GRID = np.round(np.linspace(0.0, 1.0, 1001), 3).astype(np.float32)
 MIN_PRESENT = 10  # labels
-CHANCE = 0.05  # that answers reach a precision floor by luck
+CHANCE = 0.05  # probability that answers reach a precision floor by chance
 NO_ANSWERS = 1.0  # no score is above it
 GOALS = ("f1", "equation_2", "precision")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What thresholds are chosen for: `f1`, `equation_2`, or `precision` with its floor."""
+    """A goal of thresholds: `f1`, `equation_2`, or `precision` with its floor."""
 
     name: str
     floor: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Goal:
-        """The goal in a text such as `f1` or `precision:0.95`; raises InputError."""
+        """Parse a goal such as `f1` or `precision:0.95`.
+
+        Raises:
+          InputError: if the goal is invalid.
+        """
         name, _, number = text.partition(":")
         if text in GOALS[:2]:
             return cls(text)
         if name != "precision":
             known = did_you_mean(name, GOALS)
-            raise InputError(f"--goal: {text!r} is none of f1, equation_2, precision:0.95{known}")
+            raise InputError(
+                f"--goal: {text!r} is not one of f1, equation_2, precision:0.95{known}"
+            )
         try:
             floor = float(number)
         except ValueError:
             floor = math.nan
         if not 0 < floor < 1:
-            raise InputError(f"--goal: {text!r}: a precision above 0 and below 1 is needed")
+            raise InputError(f"--goal: {text!r}: the precision must be above 0 and below 1")
         return cls(name, floor)
 
     def __str__(self) -> str:
@@ -62,16 +68,17 @@ class Goal:
 
     @property
     def min_present(self) -> int:
-        """Present labels without which nothing is chosen."""
+        """Minimum number of present labels for a choice."""
         by_luck = math.log(CHANCE) / math.log(self.floor) if self.floor else 0
         return max(MIN_PRESENT, math.ceil(by_luck))
 
 
 def parse_goals(texts: Sequence[str], schema: Schema, per_value: bool) -> dict[str, Goal]:
-    """The goal of every attribute: from one text for all, and `name=goal` for single ones.
+    """Return the goal of every attribute: from one text for all, and `name=goal` for single ones.
 
     Raises:
-      InputError: an unknown goal or attribute, two goals for one, or equation 2 per value.
+      InputError: if a goal or an attribute is unknown, an attribute has two goals, or `per_value`
+        is true for equation 2.
     """
     goals: dict[str, Goal] = {}
     for text in texts:
@@ -83,17 +90,17 @@ def parse_goals(texts: Sequence[str], schema: Schema, per_value: bool) -> dict[s
         goals[name] = Goal.parse(goal)
         if per_value and goals[name].name == "equation_2":
             raise InputError(
-                "--goal: equation_2 weighs all values of an attribute together; "
-                "choose it with --per=attribute, or another goal"
+                "--goal: equation_2 is defined over all values of an attribute; "
+                "use --per=attribute, or another goal"
             )
     return {name: goals.get(name) or goals.get("") or Goal("f1") for name in schema.names}
 
 
 class Counts:
-    """What each threshold of GRID would answer, per attribute and, where asked for, per value.
+    """Answers at each threshold of GRID, per attribute and, if requested, per value.
 
-    Of an exclusive attribute only the best value can be answered. A value by itself is counted
-    wherever its score is above the threshold, also where a better one is then answered instead.
+    For an exclusive attribute only the best value can be answered. A single value is counted if
+    its score is above the threshold, even if a better value is then answered instead.
     """
 
     def __init__(self, schema: Schema, per_value: bool):
@@ -101,17 +108,17 @@ class Counts:
         size = (len(schema.attributes), len(GRID))
         self.answered, self.right, self.agreement = (np.zeros(size) for _ in range(3))
         self.present = np.zeros(schema.num_values, np.int64)
-        # of values, by how many thresholds their score is above: int32 [V, K + 1]
+        # per value, by the number of thresholds that its score is above: int32 [V, K + 1]
         size = (schema.num_values if per_value else 0, len(GRID) + 1)
         self._seen, self._seen_present = (np.zeros(size, np.int32) for _ in range(2))
 
     def add(self, scores: np.ndarray, labels: np.ndarray, best: np.ndarray) -> None:
-        """Adds one batch.
+        """Add one batch.
 
         Args:
           scores: float32 [B, V], calibrated.
           labels: int8 [B, V].
-          best: bool [B, V], of every attribute the one best value.
+          best: bool [B, V], the best value of every attribute.
         """
         above = np.searchsorted(GRID, scores)  # [B, V], thresholds that a score is above
         known, present = labels != MISSING, labels == PRESENT
@@ -130,17 +137,17 @@ class Counts:
         if len(self._seen):
             for total, marked in ((self._seen, known), (self._seen_present, present)):
                 place = np.nonzero(marked)[1] * total.shape[1] + above[marked]
-                # flat, and of one dtype: an order of magnitude faster
+                # flat, and with the same dtype: an order of magnitude faster
                 np.add.at(total.reshape(-1), place, np.int32(1))
 
     def of_attribute(self, name: str, goal: Goal) -> float | None:
-        """The threshold of an attribute; None where it has too few labels to choose one."""
+        """Return the threshold of an attribute; None if it has too few labels to choose one."""
         t, where = self.schema.index[name], self.schema.slices[name]
         present = int(self.present[where].sum())
         return choose(goal, present, self.answered[t], self.right[t], self.agreement[t])
 
     def of_values(self, name: str, goal: Goal) -> dict[str, float]:
-        """The thresholds of an attribute's values, but for those with too few labels."""
+        """Return the thresholds of an attribute's values, except those with too few labels."""
         chosen = {}
         for v, value in enumerate(self.schema[name].values, self.schema.slices[name].start):
             answered, right = (_exceeding(row[v]) for row in (self._seen, self._seen_present))
@@ -157,12 +164,12 @@ def choose(
     right: np.ndarray,
     agreement: np.ndarray | None = None,
 ) -> float | None:
-    """The threshold of GRID that serves a goal best; None where there are too few labels.
+    """Return the threshold of GRID that is best for a goal; None if there are too few labels.
 
     Args:
-      present: how many labels are present.
-      answered: float [K], answers given at each threshold whose label is known.
-      right: float [K], how many of them are present.
+      present: number of present labels.
+      answered: float [K], answers with a known label at each threshold.
+      right: float [K], number of those whose label is present.
       agreement: float [K], equation 2 summed over the samples with a known label.
     """
     if present < goal.min_present:
@@ -171,7 +178,7 @@ def choose(
         benefit = 2 * right / (answered + present)
     elif goal.name == "precision":
         reached = stats.binom.sf(right - 1, answered, goal.floor) <= CHANCE
-        benefit = np.where(reached, answered, 0)  # nothing reached: the last of equals is 1
+        benefit = np.where(reached, answered, 0)  # if none is reached, the highest tie is 1
     else:
         assert agreement is not None
         benefit = agreement
@@ -180,12 +187,12 @@ def choose(
 
 
 def _per_threshold(above: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """int64 [B, K]: marked values of each sample whose score is above each threshold."""
+    """Return int64 [B, K]: marked values of each sample whose score is above each threshold."""
     shape = (len(above), len(GRID) + 1)
     place = np.nonzero(marked)[0] * shape[1] + above[marked]
     return _exceeding(np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape))
 
 
 def _exceeding(counts: np.ndarray) -> np.ndarray:
-    """[..., K] of [..., K + 1]: from counts by thresholds exceeded to counts above each one."""
+    """Convert counts by number of thresholds exceeded, [..., K + 1], to counts above each one."""
     return counts[..., :0:-1].cumsum(axis=-1)[..., ::-1]

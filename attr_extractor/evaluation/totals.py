@@ -1,7 +1,7 @@
-"""Sums over a split, once and under every replicate's weights, and the figures that they give.
+"""Sums over a split, unweighted and with each replicate's weights, and figures computed from them.
 
 Every figure with an interval is a ratio of two sums per attribute, so one pass over the split
-gives the figure and its bootstrap distribution, in memory that does not depend on the split:
+gives the figure and its bootstrap distribution. Memory does not depend on the split:
 REPLICATES x 18 x T numbers.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from attr_extractor.evaluation import bootstrap
 from attr_extractor.schema import Schema
 
-# What is summed of each sample and attribute. A sample is known where the attribute has a known
-# label, and applies where it has a value.
+# Quantities summed over samples, per attribute. A sample is known if the attribute has a known
+# label, and the attribute applies if it has a value.
 KEYS = (
     "known",
     "applies",
@@ -26,7 +26,7 @@ KEYS = (
     "given_category",
     "exact",
     "best_known",  # the best value's own label is known, and the attribute applies
-    "right",  # and is present
+    "right",  # the best value is present
     "answered",
     "judged",  # answered with a value whose label is known
     "judged_score",
@@ -57,7 +57,7 @@ MEANS = (*RATIOS, *GAINS, *MACRO, "micro_average_precision")
 
 
 class Totals:
-    """The sums of KEYS per attribute, once and for each bootstrap replicate."""
+    """Sums of KEYS per attribute, unweighted and for each bootstrap replicate."""
 
     def __init__(self, size: int):
         self.photos = 0
@@ -65,19 +65,19 @@ class Totals:
         self.resampled = np.zeros([bootstrap.REPLICATES, len(KEYS), size])
 
     def add(self, sums: np.ndarray, draws: np.ndarray) -> None:
-        """Adds one batch: float64 [B, K, T] in the order of KEYS and weights, float64 [R, B]."""
+        """Add one batch: sums float64 [B, K, T] in the order of KEYS, weights float64 [R, B]."""
         self.photos += len(sums)
         self.once += sums.sum(axis=0)
         flat = sums.reshape(len(sums), self.once.size)
         self.resampled += (draws @ flat).reshape(self.resampled.shape)
 
     def count(self, key: str) -> np.ndarray:
-        """int64 [T]: one of the sums, where it counts samples."""
+        """Return one of the sums that count samples, int64 [T]."""
         return self.once[KEYS.index(key)].astype(np.int64)
 
 
 def figures(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """The ratios and gains [..., T] from sums [..., K, T]; NaN where nothing was counted."""
+    """Compute ratios and gains [..., T] from sums [..., K, T]; NaN if nothing was counted."""
     by_key = dict(zip(KEYS, np.moveaxis(sums, -2, 0)))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = {name: by_key[a] / by_key[b] for name, (a, b) in RATIOS.items()}
@@ -85,7 +85,7 @@ def figures(sums: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def per_attribute(schema: Schema, totals: Totals) -> dict[str, dict[str, Any]]:
-    """Figures, intervals and counts of each attribute; None where nothing was measured."""
+    """Return figures, intervals and counts of each attribute; None if nothing was measured."""
     once, drawn = figures(totals.once), figures(totals.resampled)
     attributes: dict[str, dict[str, Any]] = {}
     for t, name in enumerate(schema.names):
@@ -105,10 +105,10 @@ def per_attribute(schema: Schema, totals: Totals) -> dict[str, dict[str, Any]]:
 
 
 def mean(attributes: dict[str, dict[str, Any]], totals: Totals) -> dict[str, Any]:
-    """Means over the attributes that were measured, their intervals, and how many beat what.
+    """Return means over measured attributes, their intervals, and how many beat each baseline.
 
-    Of a figure that an attribute lacks (the accuracy of answers where none was given), the mean is
-    over the others.
+    The mean of a figure excludes attributes without it (such as the accuracy of answers, for an
+    attribute that was never answered).
     """
     measured = [a for a in attributes.values() if a["score"] is not None]
     once, drawn = figures(totals.once), figures(totals.resampled)
@@ -123,7 +123,7 @@ def mean(attributes: dict[str, dict[str, Any]], totals: Totals) -> dict[str, Any
         "attributes_beating_given_category": beating("gain_given_category"),
     }
     for key in MEANS:
-        if key in once:  # before it was rounded, as a comparison has it
+        if key in once:  # unrounded, as in a comparison
             has = np.isfinite(once["score"]) & np.isfinite(once[key])
             values = once[key][has].tolist()
         else:
@@ -135,10 +135,10 @@ def mean(attributes: dict[str, dict[str, Any]], totals: Totals) -> dict[str, Any
 
 
 def interval_of(key: str) -> str:
-    """The name of a figure's interval; the score's is just `interval`."""
+    """Return the key of a figure's interval; for the score it is `interval`."""
     return "interval" if key == "score" else f"{key}_interval"
 
 
 def number(value: Any) -> float | None:
-    """A JSON number of five decimals; None where nothing was measured."""
+    """Return a JSON number with five decimals; None if nothing was measured."""
     return round(float(value), 5) if np.isfinite(value) else None

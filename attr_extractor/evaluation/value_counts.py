@@ -9,10 +9,10 @@ from attr_extractor.schema import Schema
 
 
 class ValueCounts:
-    """Per value: how often it is present, answered, and both; int64 [V], missing labels left out.
+    """Counts per value of present, answered, and both, int64 [V]; missing labels are ignored.
 
-    A sample to which an attribute does not apply is known to have none of its values, so what is
-    answered there is wrong (the paper's section 5).
+    A sample to which an attribute does not apply is known to have none of its values, so any
+    answer for it is wrong (the paper's section 5).
     """
 
     def __init__(self, schema: Schema):
@@ -23,7 +23,7 @@ class ValueCounts:
         self.no_answer = np.zeros(schema.num_values, np.int64)  # present, attribute not answered
 
     def add(self, labels: np.ndarray, chosen: np.ndarray, answered: np.ndarray) -> None:
-        """Adds int8 [B, V] labels, bool [B, V] answered values, bool [B, T] answered attributes."""
+        """Add int8 [B, V] labels, bool [B, V] answered values, bool [B, T] answered attributes."""
         present = labels == PRESENT
         self.present += present.sum(axis=0)
         self.answered += (chosen & (labels != MISSING)).sum(axis=0)
@@ -32,7 +32,7 @@ class ValueCounts:
         self.no_answer += (present & unanswered).sum(axis=0)
 
     def rates(self) -> dict[str, np.ndarray]:
-        """`precision`, `recall`, `f1` float64 [V]; NaN where nothing was answered or present."""
+        """Return `precision`, `recall`, `f1`, float64 [V]; NaN if the denominator is 0."""
         with np.errstate(invalid="ignore"):
             return {
                 "precision": self.hits / self.answered,
@@ -42,9 +42,10 @@ class ValueCounts:
 
 
 def macro(rates: np.ndarray, present: np.ndarray) -> float:
-    """The mean over values with support; 0 where such a value was never answered, NaN without any.
+    """Return the mean over values with support; NaN if there are none.
 
-    scikit-learn's macro average with `zero_division=0` over the labels that occur.
+    A value with support that was never answered counts 0, as in scikit-learn's macro average with
+    `zero_division=0` over the labels that occur.
     """
     supported = np.nan_to_num(rates[present > 0])
     return float(supported.mean()) if len(supported) else float("nan")

@@ -103,7 +103,7 @@ def test_facts_keep_their_order_among_many_products_in_pieces():
 
 
 def test_a_disk_without_room_is_said_before_it_fills(tmp_path):
-    with pytest.raises(InputError, match="GiB are free there.*TMPDIR"):
+    with pytest.raises(InputError, match="GiB free, but.*TMPDIR"):
         audit_features._require_room(tmp_path, 2**60)
 
 

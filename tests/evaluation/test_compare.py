@@ -103,7 +103,7 @@ def test_the_program_shows_both_and_ends_with_1_where_a_requirement_fails(two):
     assert metrics["failed_requirements"] == [line]
     assert f"failed: {line}" in result.stderr.splitlines()
     assert metrics["comparison"]["run"] == str(large)
-    assert f"this run beside {large}" in result.stdout
+    assert f"this run compared with {large}" in result.stdout
     lines = [line for line in result.stdout.splitlines() if str(run.parent) not in line]
     assert max(map(len, lines)) <= table.WIDTH
     details = json.loads((run / metrics["details"]).read_text())
@@ -117,7 +117,7 @@ def test_the_program_shows_both_and_ends_with_1_where_a_requirement_fails(two):
 def test_a_requirement_that_is_none_is_said_before_anything_is_measured(two):
     before = (two[0] / "metrics.json").stat().st_mtime_ns
     result = run_tool("evaluate", f"--run_dir={two[0]}", "--require=attribute.colour>=0.1")
-    require_bad_input(result, "no figure 'attribute.colour'; did you mean 'attribute.color'?")
+    require_bad_input(result, "unknown figure 'attribute.colour'; did you mean 'attribute.color'?")
     assert (two[0] / "metrics.json").stat().st_mtime_ns == before
 
 
@@ -131,7 +131,7 @@ def changed(run: Path, to: Path, **origin: str) -> Path:
 def test_a_run_of_another_schema_or_of_other_records_is_refused(two, trained, tmp_path):
     run, large = two
     built_anew = changed(large, tmp_path / "anew", digest="0" * 16)
-    with pytest.raises(InputError, match=r"may have been in its training; name records") as error:
+    with pytest.raises(InputError, match=r"in its training split; pass --records") as error:
         evaluate.evaluate(run, other_dir=built_anew)
     assert str(built_anew) in str(error.value)
     same = evaluate.evaluate(run, records=trained.records, other_dir=built_anew)

@@ -80,7 +80,7 @@ def test_heat_is_of_the_photos_size_and_does_not_depend_on_the_batch(explainer, 
     [
         ("colour", None, "no attribute 'colour'; did you mean 'color'?"),
         ("color", "redd", "color has no value 'redd'; did you mean 'red'?"),
-        (None, "red", "the value 'red' needs its attribute"),
+        (None, "red", "the value 'red' requires its attribute"),
     ],
 )
 def test_what_the_schema_lacks_is_said(schema, attribute, value, words):

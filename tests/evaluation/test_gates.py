@@ -59,7 +59,7 @@ def failures(text: str, figures) -> list[str]:
 )
 def test_a_name_means_its_figure_and_the_bound_itself_is_met(name, place, measured, figures):
     if place is None:
-        with pytest.raises(InputError, match="there is no figure"):
+        with pytest.raises(InputError, match="unknown figure"):
             gates.parse(f"{name}>=0", figures)
         return
     value = place(measured)
@@ -118,7 +118,7 @@ def test_no_requirement_is_none(figures):
         ("attribute.nek_type>=0.7", "did you mean 'attribute.neck_type'"),
         ("attribute.color.macro_f>=0.7", "did you mean 'attribute.color.macro_f1'"),
         ("attribute.*.micro_f>=0.7", r"did you mean 'attribute.\*.micro_f1'"),
-        ("mean>=0.7", "there is no figure 'mean'"),
+        ("mean>=0.7", "unknown figure 'mean'"),
         ("mean.score=>0.7", "write it as NAME>=NUMBER or NAME<=NUMBER"),
         ("mean.score>=", "write it as"),
         ("mean.score>=nan", "write it as"),
@@ -133,7 +133,7 @@ def test_what_is_no_requirement_is_bad_input(text, words, figures):
 @pytest.mark.parametrize("name", ["regression", "mean.difference.low", "attribute.*.regression"])
 def test_a_comparison_needs_another_run(name, made_up, schema):
     alone = gates.figures(measure(made_up, schema))
-    with pytest.raises(InputError, match="needs another run, name one with --compare"):
+    with pytest.raises(InputError, match="requires another run, set --compare"):
         gates.parse(f"{name}<=0.01", alone)
 
 

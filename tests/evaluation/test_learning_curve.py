@@ -116,7 +116,7 @@ def test_parts_are_trained_measured_and_shown_and_a_second_call_trains_nothing(t
 
 def test_fractions_that_make_no_curve_are_bad_input(trained):
     for fractions in ([0.5], [0.5, 1.0], [0.0, 0.5]):
-        with pytest.raises(InputError, match="two or more between 0 and 1"):
+        with pytest.raises(InputError, match="two or more values between 0 and 1"):
             learning_curve.measure(trained.run, fractions)
     result = run_tool("learning_curve", f"--run_dir={trained.run}", "--fractions=0.1,half")
     require_bad_input(result, "half", "0.125,0.25,0.5")

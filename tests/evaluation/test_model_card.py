@@ -94,7 +94,7 @@ def test_damaged_marks_are_bad_input_and_nothing_is_lost(run, damage):
     page = run / model_card.PAGE
     damaged = damage(page.read_text())
     page.write_text(damaged)
-    with pytest.raises(InputError, match="marks .* are damaged"):
+    with pytest.raises(InputError, match="markers .* are damaged"):
         model_card.write(opened)
     assert page.read_text() == damaged
 
@@ -105,4 +105,4 @@ def test_where_the_records_are_gone_the_card_keeps_what_it_said_of_them(run, tmp
     (run / "records.json").write_text(json.dumps({**origin, "records": str(tmp_path / "gone")}))
     assert model_card.write(RunDir.read(run))["data"] == before["data"]
     (run / model_card.CARD).unlink()
-    assert "no longer there" in (model_card.write(RunDir.read(run)) and card_of(run)[1])
+    assert "records are missing" in (model_card.write(RunDir.read(run)) and card_of(run)[1])

@@ -137,10 +137,10 @@ def test_goals_are_for_all_attributes_and_for_single_ones(schema):
 @pytest.mark.parametrize(
     ("texts", "per_value", "words"),
     [
-        (["f2"], False, "--goal: 'f2' is none of f1, equation_2, precision:0.95"),
+        (["f2"], False, "--goal: 'f2' is not one of f1, equation_2, precision:0.95"),
         (["precison:0.9"], False, "did you mean 'precision'"),
-        (["f1:3"], False, "'f1:3' is none of"),
-        (["precision"], False, "'precision': a precision above 0 and below 1 is needed"),
+        (["f1:3"], False, "'f1:3' is not one of"),
+        (["precision"], False, "'precision': the precision must be above 0 and below 1"),
         (["precision:high"], False, "above 0 and below 1"),
         (["precision:95"], False, "above 0 and below 1"),
         (["precision:-0.1"], False, "above 0 and below 1"),
@@ -149,7 +149,7 @@ def test_goals_are_for_all_attributes_and_for_single_ones(schema):
         (["=f1"], False, "no attribute ''"),
         (["f1", "equation_2"], False, "two goals for all attributes"),
         (["color=f1", "color=f1"], False, "two goals for color"),
-        (["equation_2"], True, "choose it with --per=attribute"),
+        (["equation_2"], True, "use --per=attribute"),
     ],
 )
 def test_a_goal_that_cannot_be_is_bad_input(schema, texts, per_value, words):
