@@ -31,7 +31,7 @@ class OfAttribute(yaml_files.Model):
 
 
 class Thresholds(yaml_files.Model):
-    """The content of thresholds.json."""
+    """Content of thresholds.json."""
 
     fingerprint: str
     split: Optional[str] = None  # used for calibration, if any

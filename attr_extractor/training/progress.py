@@ -13,7 +13,7 @@ class Progress(keras.callbacks.Callback):
 
     With several workers, only the chief shows it.
 
-    Close it if training ends with an exception; otherwise the error is printed after the bar.
+    Close it if training ends with an exception; otherwise the error is on the bar's line.
     """
 
     def __init__(self, total_steps: int, start_step: int, batch_size: int, shown: bool = True):

@@ -23,7 +23,8 @@ class TrainingModel(keras.Model):
     """Model that trains the logits of a network with Keras `fit`; batches are dicts of the dataset.
 
     All noise of a step, including the trunk's dropout, depends on (seed, step, replica) alone.
-    `train.xla` defines what XLA compiles, so compile the Keras model with jit_compile=False.
+    `train.xla` selects the parts that XLA compiles, so compile the Keras model with
+    jit_compile=False.
 
     Args:
       present: int [V], how often each value is present in the training labels; for
