@@ -107,7 +107,7 @@ def test_train_refuses_a_shard_that_was_cut_short(built, tmp_path):
 def test_train_leaves_a_run_of_another_config_alone(trained):
     before = {p: p.stat().st_mtime_ns for p in trained.run.rglob("*")}
     result = train(trained, "--set", "train.learning_rate=0.5")
-    require_bad_input(result, f"{trained.run}: holds a run of another config", "name a new run")
+    require_bad_input(result, f"{trained.run}: contains a run of another config", "name a new run")
     assert {p: p.stat().st_mtime_ns for p in trained.run.rglob("*")} == before
 
 

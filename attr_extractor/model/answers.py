@@ -1,9 +1,9 @@
-"""Post-processing: scores -> answers, the same ops in the served graph and in Python.
+"""Post-processing of scores to answers, with the same ops in the served graph and in Python.
 
-Values with a score above the threshold are kept; of an exclusive attribute only the best of those;
-none may remain, which is "no answer". What a given category rules out is never answered; with
-gating, the predicted category rules out too where none is given, and a category without an answer
-suppresses nothing.
+Values with a score above the threshold are kept; for an exclusive attribute, only the best of them.
+If no value is left, the attribute has no answer. Values that the given category does not allow are
+never answered. With gating, the predicted category is used if no category is given; if the category
+has no answer, no value is suppressed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from attr_extractor.model.per_attribute import any_value, is_first_highest
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema
 
-MAX_ANSWERS = 5  # of an attribute that may have several values
+MAX_ANSWERS = 5  # per attribute that may have several values
 
 
 @dataclass(frozen=True)
 class Answers:
-    """How scores become answers."""
+    """Rules that turn scores into answers."""
 
     schema: Schema
     thresholds: np.ndarray  # float32 [V]
@@ -35,13 +35,13 @@ class Answers:
         category: tf.Tensor | None = None,
         always: bool = False,
     ) -> tf.Tensor:
-        """The answered values.
+        """Return the mask of answered values.
 
         Args:
           scores: float32 [B, V].
-          threshold: float32 scalar or [B, 1] instead of the model's own thresholds.
-          category: int32 [B], the given category of each product, -1 where none is given.
-          always: answer the best allowed value where none is above the threshold.
+          threshold: float32 scalar or [B, 1] that replaces the model's thresholds.
+          category: int32 [B], the given category of each product, or -1 if none is given.
+          always: whether to answer the best allowed value if none is above the threshold.
 
         Returns:
           bool [B, V].
@@ -63,24 +63,24 @@ class Answers:
         return self._best_of_exclusive(scores, eligible)
 
     def _answered_category(self, scores: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
-        """int32 [B]: position of the category that is answered, -1 without an answer."""
+        """Return the index of the answered category, int32 [B], or -1 without an answer."""
         kept = self._best_of_exclusive(scores, scores > limits)
         kept = kept[:, self.schema.slices[self.schema.category]]  # [B, C]
         position = tf.argmax(tf.cast(kept, tf.int32), axis=1, output_type=tf.int32)
         return tf.where(tf.reduce_any(kept, axis=1), position, -1)
 
     def best(self, scores: tf.Tensor) -> tf.Tensor:
-        """bool [B, V]: of every attribute the one best value, whatever its score."""
+        """Return the mask of each attribute's best value, bool [B, V], regardless of thresholds."""
         return is_first_highest(scores, self.schema)
 
     def _best_of_exclusive(self, scores: tf.Tensor, eligible: tf.Tensor) -> tf.Tensor:
-        """bool [B, V]: the eligible values, of an exclusive attribute only the best of them."""
+        """Return the eligible values, bool [B, V]; for exclusive attributes, only the best one."""
         exclusive = np.repeat([a.exclusive for a in self.schema.attributes], self.schema.sizes)
         best = is_first_highest(tf.where(eligible, scores, -1.0), self.schema)
         return eligible & (best | tf.constant(~exclusive))
 
     def strings(self, scores: tf.Tensor, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The served answer: per attribute its values, best first, and their scores.
+        """Return the served answer: each attribute's values, best first, and their scores.
 
         Returns:
           `<name>` string [B, K] padded with "", `<name>_score` float32 [B, K] padded with 0;
@@ -99,5 +99,5 @@ class Answers:
 
 
 def default_thresholds(schema: Schema) -> np.ndarray:
-    """float32 [V]: each attribute's threshold in the schema."""
+    """Return the schema's threshold of each value's attribute, float32 [V]."""
     return Thresholds.of_schema(schema).per_value(schema)

@@ -1,11 +1,11 @@
 """The paper's transformer block: multi-head self-attention over the N positions of the photo.
 
 Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V for each of h heads (Vaswani et al., section
-3.2); our `key_dim` is their d_k = d_v, our `feed_forward_dim` their d_ff. The paper does not say
-where it normalises; ours normalises before each of the two parts, starts their last kernels at 0,
-so the block begins as the identity, and scales each channel of their results by a weight
-(LayerScale, Touvron et al. 2021). Plain matrix products instead of Einsums: they are what graphs
-run fastest.
+3.2), with `key_dim` = d_k = d_v and `feed_forward_dim` = d_ff. The paper does not specify where
+layer normalisation is applied; here it is applied before each of the two sublayers. The last kernel
+of each sublayer is initialised to 0, so the block starts as the identity. Each channel of a
+sublayer's output is scaled by a learned weight (LayerScale, Touvron et al. 2021). The block uses
+plain matrix products instead of Einsums because graphs run them fastest.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ EPSILON = 1e-6
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class TransformerBlock(keras.layers.Layer):
-    """[B, N, D] -> [B, N, D].
+    """Transformer block: [B, N, D] -> [B, N, D].
 
     Args:
       num_heads: h.
       key_dim: width of each head's queries, keys and values.
       feed_forward_dim: width of the hidden layer of the position-wise network.
-      initial_scale: where the weight per channel starts; a small one keeps the first steps of Adam
-        from burying a deep fresh trunk's features under the block.
-      learned_positions: whether a learned vector is added to each position, beginning at 0; the
-        block then fits photos of one size only.
+      initial_scale: initial value of the weight per channel; with a small value, the block does not
+        overwhelm the features of a deep, randomly initialised trunk in the first steps of Adam.
+      learned_positions: whether to add a learned vector to each position, initialised to 0; the
+        block then accepts photos of one size only.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TransformerBlock(keras.layers.Layer):
     def _attended(
         self, inputs: tf.Tensor, parts: Sequence[TransformerBlock]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, N, D], the sum after the parts' attention, and the same normalised."""
+        """Return the sum after the attention of all parts, [B, N, D], and its normalised form."""
         inputs = self._with_positions(inputs)
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
         attended = functools.reduce(operator.add, (part.attend(normal) for part in parts))
@@ -92,17 +92,18 @@ class TransformerBlock(keras.layers.Layer):
         return inputs + self.positions if self.learned_positions else inputs
 
     def _expand(self, normal: tf.Tensor) -> tf.Tensor:
-        """[B, N, F], the hidden layer of the position-wise network."""
+        """Return the hidden layer of the position-wise network, [B, N, F]."""
         return tf.nn.relu(_dense(normal, self.expand_kernel, self.expand_bias))
 
     def attention(self, inputs: tf.Tensor) -> tf.Tensor:
-        """How much each position attends to each other one, per head.
+        """Return the attention weights of each head.
 
         Args:
-          inputs: [B, N, D], what the layer is called on.
+          inputs: [B, N, D], the input of the layer.
 
         Returns:
-          float32 [B, h, N, N]: of the query's position (third axis) over all positions; sums to 1.
+          float32 [B, h, N, N]: the weights of each query position (third axis) over all positions;
+          they sum to 1.
         """
         inputs = self._with_positions(inputs)
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
@@ -110,7 +111,7 @@ class TransformerBlock(keras.layers.Layer):
         return _softmax(query, key)
 
     def attend(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Multi-head attention of normalised inputs: [B, N, D], not scaled by channel."""
+        """Compute multi-head attention of normalised inputs, [B, N, D], without channel scaling."""
         positions = int(inputs.shape[1])
         query, key, value = self._query_key_value(inputs)
         mixed = tf.matmul(tf.cast(_softmax(query, key), value.dtype), value)  # [B, h, N, d]
@@ -119,7 +120,7 @@ class TransformerBlock(keras.layers.Layer):
         return _dense(mixed, self.output_kernel, self.output_bias)  # [B, N, D]
 
     def _query_key_value(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """[B, N, D] -> three times [B, h, N, d]; the query is scaled by 1 / sqrt(d)."""
+        """Return query, key and value, each [B, h, N, d]; the query is scaled by 1 / sqrt(d)."""
         heads, width = self.num_heads, self.key_dim
         qkv = _dense(inputs, self.qkv_kernel, self.qkv_bias)  # [B, N, 3*h*d]
         qkv = tf.reshape(qkv, [-1, int(inputs.shape[1]), 3, heads, width])
@@ -128,7 +129,7 @@ class TransformerBlock(keras.layers.Layer):
         return query * tf.cast(width**-0.5, query.dtype), key, value
 
     def _kernel(self, name: str, shape: list[int], fan_out: int | None = None) -> tf.Variable:
-        # query, key and value share one product but start as three Glorot matrices of their own
+        # query, key and value share one product but are initialised as separate Glorot matrices
         limit = (6.0 / (shape[0] + (fan_out or shape[1]))) ** 0.5
         initializer = keras.initializers.RandomUniform(-limit, limit)
         return self.add_weight(name=name, shape=shape, initializer=initializer)
@@ -152,17 +153,17 @@ class TransformerBlock(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class PooledTransformerBlock(TransformerBlock):
-    """The block and the mean over its positions: [B, N, D] -> [B, D].
+    """Transformer block followed by the mean over positions: [B, N, D] -> [B, D].
 
-    The block's last product is linear, so it comes after the mean: a photo's N rows become one.
-    The arguments are the block's.
+    The block's last product is linear, so it is computed after the mean: on one row per photo
+    instead of N. The arguments are those of `TransformerBlock`.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.of_parts(inputs, [self])
 
     def of_parts(self, inputs: tf.Tensor, parts: Sequence[PooledTransformerBlock]) -> tf.Tensor:
-        """The block's results [B, D], from parts that `part` makes of it."""
+        """Return the block's output, [B, D], computed from parts that `part` returned."""
         hidden, normal = self._attended(inputs, parts)  # [B, N, D]
         reduced = functools.reduce(
             operator.add, (part.pooled_feed_forward(normal) for part in parts)
@@ -170,14 +171,15 @@ class PooledTransformerBlock(TransformerBlock):
         return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced
 
     def pooled_feed_forward(self, normal: tf.Tensor) -> tf.Tensor:
-        """[B, D], the mean over positions of the position-wise network, not scaled by channel."""
+        """Return the position-wise network's mean over positions, [B, D], without scaling."""
         expanded = tf.reduce_mean(self._expand(normal), axis=1)  # [B, F]
         return tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias
 
     def part(self, heads: slice, hidden: slice) -> PooledTransformerBlock:
-        """A block of some of the heads and of the hidden layer; those of all add up to this one.
+        """Return a block with a slice of the heads and of the hidden units.
 
-        Biases of the results go to the part that begins at 0.
+        The outputs of all parts add up to the output of this block. The output biases belong to the
+        part whose heads start at 0.
         """
         count, channels = heads.stop - heads.start, int(self.qkv_kernel.shape[0])
         piece = PooledTransformerBlock(count, self.key_dim, hidden.stop - hidden.start)
@@ -198,14 +200,14 @@ class PooledTransformerBlock(TransformerBlock):
 
 
 def _softmax(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """[B, h, N, d] twice -> float32 [B, h, N, N]."""
+    """Compute attention weights from two tensors [B, h, N, d]: float32 [B, h, N, N]."""
     scores = tf.matmul(query, key, transpose_b=True)  # [B, h, N, N]
-    # softmax in float32: in half precision its sums lose what separates two positions
+    # softmax in float32: in half precision its sums lose small differences between positions
     return tf.nn.softmax(tf.cast(scores, tf.float32))
 
 
 def _dense(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tensor:
-    """One matrix product over all positions: [B, N, I] -> [B, N, O]."""
+    """Apply one matrix product to all positions: [B, N, I] -> [B, N, O]."""
     kernel = tf.convert_to_tensor(kernel)
     flat = tf.reshape(inputs, [-1, kernel.shape[0]])  # [B*N, I]
     outputs = tf.nn.bias_add(tf.matmul(flat, kernel), bias)  # [B*N, O]
@@ -213,7 +215,7 @@ def _dense(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tens
 
 
 def _normalize(inputs: tf.Tensor, scale: tf.Variable, offset: tf.Variable) -> tf.Tensor:
-    """Layer normalisation over the channels, in float32 whatever the inputs are."""
+    """Normalise over the channels; mean and variance are float32 for any input dtype."""
     wide = tf.cast(inputs, tf.float32)
     mean, variance = tf.nn.moments(wide, axes=[-1], keepdims=True)
     normal = tf.cast((wide - mean) * tf.math.rsqrt(variance + EPSILON), inputs.dtype)

@@ -1,8 +1,8 @@
-"""The paper's augmentation: zoom, shift, rotation, shear and flip as ONE affine map per photo.
+"""The paper's augmentation: zoom, shift, rotation, shear and flip as one affine map per photo.
 
-The five matrices are multiplied first and the photo is resampled once, so it is neither blurred
-nor slowed five times.
-All randomness is a pure function of the seed passed in, so a step can be repeated exactly.
+The five matrices are multiplied first and the photo is resampled once, which is faster and sharper
+than five resamples. All randomness is a pure function of the given seed, so a step can be repeated
+exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GREY = 127.5
 def augment(
     pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor, compiled: bool = True
 ) -> tf.Tensor:
-    """Randomly transformed photos.
+    """Augment photos randomly.
 
     Args:
       pixels: uint8 [B, H, W, 3].
@@ -46,7 +46,11 @@ def augment(
 def random_matrices(
     batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, config: Augmentation, seed: tf.Tensor
 ) -> tf.Tensor:
-    """float32 [B, 3, 3]: maps output (x, y, 1) to input (x, y, 1), pixel centres at integers."""
+    """Draw one affine map per photo.
+
+    Returns:
+      float32 [B, 3, 3], maps from output (x, y, 1) to input (x, y, 1), pixel centres at integers.
+    """
     seeds = tf.random.experimental.stateless_split(seed, 6)
 
     def draw(index: int, limit: float) -> tf.Tensor:  # [B], uniform in -limit .. limit
@@ -75,11 +79,11 @@ def compose(
     shear: tf.Tensor,
     flip: tf.Tensor,
 ) -> tf.Tensor:
-    """The composed map of each photo about its centre, from output to input pixels.
+    """Compose the affine map of each photo about its centre, from output to input pixels.
 
     Args (all [B]):
       zoom: 1.2 shows a fifth more of the scene (the garment smaller), 0.8 a fifth less.
-      shift_x, shift_y: in widths and heights.
+      shift_x, shift_y: as fractions of the width and the height.
       rotation, shear: radians; shear slants vertical lines by the angle.
       flip: bool, left-right.
 
@@ -105,26 +109,29 @@ def compose(
 
 
 def cut_out(photos: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
-    """A grey rectangle over each photo, its centre anywhere (Cutout, DeVries and Taylor 2017).
+    """Draw a grey rectangle at a random position on each photo (Cutout, DeVries and Taylor 2017).
 
     Args:
       photos: float32 [B, H, W, 3] in 0 .. 255.
-      share: of the rectangle's sides, of the photo's.
+      share: ratio of the rectangle's sides to the photo's sides.
       seed: int [2].
     """
     return tf.where(rectangles(photos, share, seed)[..., tf.newaxis], GREY, photos)
 
 
 def rectangles(photos: tf.Tensor, sides: float | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """bool [B, H, W]: a rectangle in each photo, its centre anywhere, cut off at the edges.
+    """Draw a mask with one rectangle per photo, centred anywhere and clipped at the edges.
 
     Args:
       photos: [B, H, W, 3].
-      sides: of the rectangles, of the photos'; one for all, or float32 [B, 1].
+      sides: ratio of the rectangles' sides to the photos' sides; one for all, or float32 [B, 1].
       seed: int [2].
+
+    Returns:
+      bool [B, H, W].
     """
     batch, height, width = tf.unstack(tf.shape(photos)[:3])
-    centres = tf.random.stateless_uniform([2, batch, 1], seed)  # in heights, in widths
+    centres = tf.random.stateless_uniform([2, batch, 1], seed)  # as fractions of height, width
 
     def within(length: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:  # bool [B, length]
         middle = (tf.range(length, dtype=tf.float32) + 0.5) / tf.cast(length, tf.float32)

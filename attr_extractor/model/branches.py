@@ -1,10 +1,10 @@
-"""The paper's branches, all T of them in three products whatever T is.
+"""The paper's T branches, computed in three matrix products for any T.
 
-A branch is two hidden layers and one output per value of its attribute, fed with the pooled
+A branch has two hidden layers and one output per value of its attribute; its input is the pooled
 features. Layer 1 of all branches is one matrix product, layer 2 one batched product. The output
-layers differ in width, so each is cut into tiles of TILE values (the last one padded) and all
-tiles are one batched product: padding stays below TILE values an attribute, however uneven the
-attributes are, and the number of graph ops does not depend on T.
+layers differ in width, so each is split into tiles of TILE values (the last one padded) and all
+tiles are one batched product. The padding is less than TILE values per attribute, even if the
+attributes differ widely in size, and the number of graph ops does not depend on T.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TILE = 32  # values
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class Branches(keras.layers.Layer):
-    """Pooled features [B, D] -> logits [B, V], float32.
+    """Branches of all attributes: pooled features [B, D] -> logits [B, V], float32.
 
     Args:
       sizes: number of values of each attribute, summing to V.
@@ -47,7 +47,7 @@ class Branches(keras.layers.Layer):
             name="kernel2", shape=[branches, first, second], initializer=_glorot(first, second)
         )
         self.bias2 = self.add_weight(name="bias2", shape=[branches, 1, second], initializer="zeros")
-        # one limit for all branches: that of an output layer of the mean width
+        # all branches share the limit of an output layer of mean width
         self.kernel3 = self.add_weight(
             name="kernel3",
             shape=[tiles, second, TILE],
@@ -70,7 +70,7 @@ class Branches(keras.layers.Layer):
         return tf.cast(logits, tf.float32)
 
     def branch_weights(self, t: int) -> dict[str, np.ndarray]:
-        """Branch t's own weights as three dense layers: kernels [in, out] and biases [out]."""
+        """Return branch t's weights as three dense layers: kernels [in, out] and biases [out]."""
         return unpack([weight.numpy() for weight in self.weights], self.sizes)[t]
 
     def get_config(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Branches(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class SplitAttributes(keras.layers.Layer):
-    """Logits [B, V] -> T tensors [B, V_t], one per attribute."""
+    """Split of logits [B, V] into T tensors [B, V_t], one per attribute."""
 
     def __init__(self, sizes: list[int], **kwargs: Any):
         super().__init__(**kwargs)
@@ -93,7 +93,7 @@ class SplitAttributes(keras.layers.Layer):
 
 
 def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[dict[str, np.ndarray]]:
-    """A `Branches` layer's weights, in their order, as those of T branches of three dense layers.
+    """Convert the weights of a `Branches` layer, in order, to T branches of three dense layers.
 
     Returns:
       per branch kernels [in, out] and biases [out]: kernel1, bias1, kernel2, bias2, kernel3, bias3.
@@ -118,7 +118,7 @@ def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[dict[str, np.nda
 
 
 def pack(branches: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
-    """What `unpack` took apart: the weights of a `Branches` layer, its padding 0."""
+    """Convert the result of `unpack` to the weights of a `Branches` layer, padded with 0."""
     sizes = [len(branch["bias3"]) for branch in branches]
     tile_branch, position = _tiles(sizes)
     kernels = np.concatenate([branch["kernel3"] for branch in branches], axis=1)  # [h2, V]
@@ -135,7 +135,11 @@ def pack(branches: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
 
 
 def _tiles(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """int32[tiles]: the branch of each tile; int32[V]: where each value stands among the tiles."""
+    """Assign the values of all branches to tiles.
+
+    Returns:
+      int32 [tiles], the branch of each tile, and int32 [V], each value's position in the tiles.
+    """
     tiles_of_branch = [-(-size // TILE) for size in sizes]
     branch = np.repeat(np.arange(len(sizes)), tiles_of_branch)
     starts = np.cumsum([0, *tiles_of_branch[:-1]]) * TILE

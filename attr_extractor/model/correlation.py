@@ -1,9 +1,9 @@
-"""What the attributes say of each other, learned: an idea that the paper leaves for the future.
+"""Learned correlations between attributes, which the paper leaves to future work.
 
     z' = z + W2 relu(W1 sigmoid(z) + b1)
 
-with W1 [V, R] and W2 [R, V], so that the cost grows with V * R and not with V * V. W2 begins at 0:
-the layer begins as the identity and a network without it is a network whose W2 never moved.
+with W1 [V, R] and W2 [R, V], so the cost grows with V * R and not with V * V. W2 is initialised to
+0, so the layer starts as the identity: a network without it equals one whose W2 stays 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class Correlation(keras.layers.Layer):
-    """Logits [B, V] -> logits [B, V], float32.
+    """Low-rank correction of logits: [B, V] -> [B, V], float32.
 
     Args:
       rank: R.

@@ -1,10 +1,10 @@
-"""A depthwise convolution whose gradients keep to what oneDNN, TensorFlow's CPU library, does fast.
+"""Depthwise convolution with gradients that are fast in oneDNN, TensorFlow's CPU library.
 
-The gradient of a kernel of five columns takes five times as long as one of three in float32, thirty
-times in bfloat16 (BUILD_NOTES has the command). No column's gradient depends on another's, so three
-at a time are computed: of a narrow kernel, over the input without what only the other columns read.
-In bfloat16 the gradient of the input is as slow wherever there are strides; there it is computed in
-float32.
+The gradient of a five-column kernel takes five times as long as that of a three-column kernel in
+float32, and thirty times as long in bfloat16 (BUILD_NOTES has the command). The gradients of the
+columns are independent, so three at a time are computed as the gradient of a narrow kernel, over
+the input without the parts that only the other columns read. In bfloat16 the gradient of the input
+is just as slow if there are strides; it is then computed in float32.
 """
 
 from __future__ import annotations
@@ -17,31 +17,33 @@ import tensorflow as tf
 
 from attr_extractor.model import padding
 
-COLUMNS = 3  # of a kernel, whose gradient is computed at once
+COLUMNS = 3  # kernel columns whose gradient is computed at once
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras' layer: [B, H, W, C] -> [B, H', W', C * depth_multiplier], H and W known.
+    """Keras' DepthwiseConv2D with faster gradients.
+
+    [B, H, W, C] -> [B, H', W', C * depth_multiplier]; H and W must be known.
 
     Raises:
-      ValueError: dilation, or the channels first.
+      ValueError: if the layer has dilation or the data format is channels_first.
     """
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
         if not _is_plain(self):
-            raise ValueError(f"{self.name}: the channels are to be last, and dilation 1")
+            raise ValueError(f"{self.name}: requires channels_last and a dilation rate of 1")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        # by their order: the kernel's attribute has another name in each Keras
+        # by order, because the name of the kernel's attribute depends on the Keras version
         kernel, *bias = (tf.convert_to_tensor(weight) for weight in self.weights)
         outputs = convolve(inputs, kernel, self.strides, self.padding.upper())
         return self.activation(tf.nn.bias_add(outputs, bias[0]) if bias else outputs)
 
 
 def takes(layer: Any) -> bool:
-    """Whether the layer here is to stand for another one, on the devices of this process."""
+    """Return whether our DepthwiseConv2D should replace `layer` on this process's devices."""
     return (
         type(layer) is keras.layers.DepthwiseConv2D
         and _is_plain(layer)
@@ -54,10 +56,10 @@ def _is_plain(layer: Any) -> bool:
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], pads: str) -> tf.Tensor:
-    """[B, H, W, C], H and W known, and [h, w, C, M] -> [B, H', W', C * M].
+    """Convolve [B, H, W, C], H and W known, with [h, w, C, M] to [B, H', W', C * M].
 
     Args:
-      strides: down and across.
+      strides: vertical and horizontal.
       pads: SAME or VALID.
     """
 
@@ -77,7 +79,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], pads: str)
 def _input_gradient(
     x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, strides: Sequence[int], pads: str
 ) -> tf.Tensor:
-    """[B, H, W, C], from the gradient of the result, [B, H', W', C * M]."""
+    """Return the input gradient [B, H, W, C] for the output gradient [B, H', W', C * M]."""
     shape, steps, gradient = tf.shape(x), [1, *strides, 1], tf.nn.depthwise_conv2d_backprop_input
     if x.dtype != tf.bfloat16 or set(strides) == {1}:
         return gradient(shape, kernel, upstream, steps, pads)
@@ -88,7 +90,7 @@ def _input_gradient(
 def _kernel_gradient(
     x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, strides: Sequence[int], pads: str
 ) -> tf.Tensor:
-    """[h, w, C, M], from the gradient of the result, [B, H', W', C * M]."""
+    """Return the kernel gradient [h, w, C, M] for the output gradient [B, H', W', C * M]."""
     height, width, *channels = kernel.shape
     if width > COLUMNS and pads == "SAME":
         zeros = [padding.same(*axis) for axis in zip(x.shape[1:3], kernel.shape, strides)]
@@ -96,7 +98,7 @@ def _kernel_gradient(
     parts = []
     for start in range(0, width, COLUMNS):
         columns = min(COLUMNS, width - start)
-        end = x.shape[2] - (width - start - columns)  # behind it only the columns after these read
+        end = x.shape[2] - (width - start - columns)  # beyond it, only later columns read
         parts.append(
             tf.nn.depthwise_conv2d_backprop_filter(
                 x[:, :, start:end],

@@ -1,8 +1,8 @@
 """EfficientNet-Lite: EfficientNet without squeeze-and-excitation and with ReLU6 (Google, 2020).
 
-Both make it quantise well. Otherwise it is EfficientNet (Tan and Le 2019): a stem, seven stages of
-inverted bottlenecks, a convolution of one position as the head. Stem, head and the numbers of
-blocks of the first and last stage do not grow with the network.
+Both changes improve quantisation. Otherwise it is EfficientNet (Tan and Le 2019): a stem, seven
+stages of inverted bottlenecks, and a 1 x 1 convolution as the head. The stem, the head and the
+number of blocks in the first and last stages are the same in all variants.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 from attr_extractor.errors import InputError
 
 STEM, HEAD = 32, 1280  # channels
-DIVISOR = 8  # of every other number of channels
+DIVISOR = 8  # all other channel counts are multiples of it
 BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.99}
 CLASSES = 1000
 
 
 class Stage(NamedTuple):
-    """Blocks of one width; the first of them has the stride."""
+    """Blocks of one width; only the first block uses the stride."""
 
     blocks: int
     kernel_size: int
     stride: int
-    expansion: int  # channels within a block, of those that enter it
+    expansion: int  # ratio of the channels within a block to its input channels
     channels: int
 
 
@@ -40,7 +40,7 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # width and depth, by the variant
+SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # width and depth by variant
 
 
 def efficientnet_lite(
@@ -51,15 +51,15 @@ def efficientnet_lite(
     input_shape: tuple[int, int, int] | None = None,
     drop_connect_rate: float = 0.2,
 ) -> Any:
-    """A network in the manner of keras.applications: [B, H, W, 3] -> [B, H / 32, W / 32, 1280].
+    """Build a network like keras.applications does: [B, H, W, 3] -> [B, H / 32, W / 32, 1280].
 
     Args:
       variant: 0, 1 or 2.
-      include_top: whether the mean over positions and the 1,000 logits of ImageNet follow.
-      weights: fresh ones always; `assign` sets trained ones.
+      include_top: whether to add the mean over positions and the 1,000 logits of ImageNet.
+      weights: ignored; weights are always random, `assign` sets trained ones.
       input_tensor: pixels as (x - 127) / 128; or
       input_shape: their (H, W, 3).
-      drop_connect_rate: share of photos that skip the last block; less in those before it.
+      drop_connect_rate: share of photos that skip the last block; lower in earlier blocks.
     """
     x = pixels = keras.Input(input_shape) if input_tensor is None else input_tensor
     width, depth = SCALES[variant]
@@ -81,15 +81,15 @@ def efficientnet_lite(
 
 
 def assign(network: Any, state: dict[str, np.ndarray], origin: str) -> None:
-    """Set a network's weights from a state dict in the naming of efficientnet-lite-pytorch.
+    """Set a network's weights from a state dict with the names of efficientnet-lite-pytorch.
 
     Args:
-      network: a model that holds layers of `efficientnet_lite`; others are left as they are.
+      network: a model that contains layers of `efficientnet_lite`; other layers are unchanged.
       state: arrays by name, in PyTorch's order of axes.
-      origin: names the file in the error.
+      origin: name of the file in the error.
 
     Raises:
-      InputError: naming the first array that is missing or of another shape.
+      InputError: if an array is missing or has another shape; names the first one.
     """
     for layer in network.layers:
         prefix = _state_name(layer.name)
@@ -99,19 +99,19 @@ def assign(network: Any, state: dict[str, np.ndarray], origin: str) -> None:
         for suffix, weight in zip(_SUFFIXES[len(layer.weights)], layer.get_weights()):
             name = f"{prefix}.{suffix}"
             if name not in state:
-                raise InputError(f"{origin}: weights of another network: it has no {name}")
+                raise InputError(f"{origin}: weights of another network: {name} is missing")
             array = _in_keras_order(state[name])
             if array.shape != weight.shape:
                 raise InputError(
-                    f"{origin}: weights of another network: {name}, axes in Keras' order, is "
-                    f"{list(array.shape)}, {list(weight.shape)} is needed"
+                    f"{origin}: weights of another network: {name} has shape {list(array.shape)} "
+                    f"in Keras' axis order, expected {list(weight.shape)}"
                 )
             arrays.append(array)
         layer.set_weights(arrays)
 
 
 def _in_keras_order(array: np.ndarray) -> np.ndarray:
-    """A kernel of PyTorch's with its axes where Keras has them; a vector as it is."""
+    """Transpose a PyTorch kernel to Keras' axis order; return a vector unchanged."""
     if array.ndim == 4 and array.shape[1] == 1:  # depthwise: [C, 1, h, w] -> [h, w, C, 1]
         return array.transpose(2, 3, 0, 1)
     if array.ndim == 4:  # [out, in, h, w] -> [h, w, in, out]
@@ -119,7 +119,7 @@ def _in_keras_order(array: np.ndarray) -> np.ndarray:
     return array.T
 
 
-_SUFFIXES = {  # by the number of a layer's weights
+_SUFFIXES = {  # by number of weights in a layer
     1: ["weight"],
     2: ["weight", "bias"],
     4: ["weight", "bias", "running_mean", "running_var"],
@@ -140,7 +140,7 @@ _STATE_NAMES = {
 
 
 def _state_name(layer: str) -> str | None:
-    """A layer's prefix in the state dict, or None where it has no weights there."""
+    """Return a layer's prefix in the state dict, or None if it has no weights in the state dict."""
     block, underscore, rest = layer.partition("_")
     if block.startswith("block") and rest in _STATE_NAMES:
         return f"_blocks.{block.removeprefix('block')}.{_STATE_NAMES[rest]}"
@@ -156,7 +156,7 @@ def _repeats(depth: float) -> list[int]:
 
 
 def _rounded(channels: float) -> int:
-    """The nearest multiple of DIVISOR, or the next one where that takes off over a tenth."""
+    """Round to the nearest multiple of DIVISOR, but never down by more than a tenth."""
     rounded = max(DIVISOR, int(channels + DIVISOR / 2) // DIVISOR * DIVISOR)
     return rounded if rounded >= 0.9 * channels else rounded + DIVISOR
 
@@ -192,6 +192,6 @@ def _convolution(channels: int, kernel_size: int, stride: int, name: str) -> Any
 
 
 def _normalized(x: Any, name: str) -> Any:
-    """Batch normalisation, then ReLU6."""
+    """Apply batch normalisation, then ReLU6."""
     x = keras.layers.BatchNormalization(**BATCH_NORM, name=name)(x)
     return keras.layers.ReLU(6.0, name=name.replace("_bn", "_activation"))(x)

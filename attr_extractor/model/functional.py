@@ -1,4 +1,4 @@
-"""Functional models of Keras as graphs: what reads what, and layers that stand for others."""
+"""Graph queries on functional Keras models, and a layer that replaces other layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 def readers(model: Any) -> dict[str, list[Any]]:
-    """What reads a layer's output, by the layer's name; of Keras 3 not every step is a layer."""
+    """Return the steps that read each layer's output, keyed by the layer's name.
+
+    In Keras 3 not every step is a layer.
+    """
     found: dict[str, list[Any]] = {}
     for step in keras_versions.operations(model):
         for tensor in tf.nest.flatten(step.input):
@@ -23,7 +26,7 @@ def readers(model: Any) -> dict[str, list[Any]]:
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class Identity(keras.layers.Layer):
-    """In the place of a layer whose work another one has taken over."""
+    """Replacement for a layer whose computation has moved to another layer."""
 
     def call(self, inputs: tf.Tensor, **_arguments: Any) -> tf.Tensor:
-        return inputs  # Keras 3 also passes what the layer before was called with, a mask say
+        return inputs  # Keras 3 also passes the arguments of the replaced layer, such as a mask

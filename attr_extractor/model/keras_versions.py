@@ -1,6 +1,7 @@
-"""The one place where two TensorFlows part ways; all other code is what both offer.
+"""The only code that depends on the Keras version; all other code runs on both.
 
-Python 3.9 to 3.11 has Keras 2.15 and tensorflow-addons, Python 3.12 and newer Keras 3 and none.
+Python 3.9 to 3.11 has Keras 2.15 and tensorflow-addons. Python 3.12 and newer has Keras 3 and no
+tensorflow-addons.
 """
 
 from __future__ import annotations
@@ -18,42 +19,42 @@ KERAS_3 = not keras.__version__.startswith("2.")
 
 
 def affine_transform(photos: tf.Tensor, eight: tf.Tensor, fill_mode: str) -> tf.Tensor:
-    """Bilinear resampling of float32 [B, H, W, C] by [B, 8], the maps from output to input."""
+    """Resample float32 [B, H, W, C] bilinearly by [B, 8], the maps from output to input."""
     if KERAS_3:
         return keras.ops.image.affine_transform(photos, eight, "bilinear", fill_mode)
     return _addons().image.transform(photos, eight, "bilinear", fill_mode)
 
 
 def optimizer_options() -> dict[str, Any]:
-    """What keeps an optimizer from compiling itself; Keras 2 would wherever there is a GPU."""
+    """Return options that keep an optimizer from compiling itself, as Keras 2 does on a GPU."""
     return {} if KERAS_3 else {"jit_compile": False}
 
 
 def trains_on_several_workers() -> bool:
-    """Whether Keras' `fit` works under MultiWorkerMirroredStrategy."""
+    """Return whether Keras' `fit` works under MultiWorkerMirroredStrategy."""
     return not KERAS_3
 
 
 def operations(model: Any) -> list[Any]:
-    """What a functional model does, step by step; of Keras 3 not every step is a layer."""
+    """Return the steps of a functional model in order; in Keras 3 not every step is a layer."""
     return list(model.operations if KERAS_3 else model.layers)
 
 
 def slot(optimizer: Any, variable: Any) -> int:
-    """Where a variable stands among those that an optimizer was built on, and so its moments."""
+    """Return the index of a variable, and thus of its moments, in a built optimizer."""
     if KERAS_3:
         return optimizer._get_variable_index(variable)
     return optimizer._index_dict[optimizer._var_key(variable)]
 
 
 def tf_variable(variable: Any) -> tf.Variable:
-    """TensorFlow's own variable, which Keras 3 wraps."""
+    """Return TensorFlow's variable, which Keras 3 wraps."""
     return variable.value if KERAS_3 and isinstance(variable, keras.Variable) else variable
 
 
 @functools.cache
 def _addons() -> ModuleType:
     with warnings.catch_warnings():
-        # it announces the end of its development at every import; the pin knows
+        # every import warns that its development has ended; the version is pinned
         warnings.simplefilter("ignore", UserWarning)
         return importlib.import_module("tensorflow_addons")

@@ -1,12 +1,12 @@
-"""Equation 1 of the paper: binary cross-entropy over every value, missing labels masked.
+"""Equation 1 of the paper: binary cross-entropy over every value, with missing labels masked.
 
 L = sum over attributes t of  w_t * (1 / N_t) * sum over the batch of  mask * sum over values c of
     -[ y log p + (1 - y) log(1 - p) ]
 
-The mask stands per value: an attribute missing as a whole is -1 in all its values, so it equals the
-paper's mask per sample and attribute, and covers `unlisted: missing` as well. Focal loss (Lin et
-al. 2017), asymmetric loss (Ridnik et al. 2021), weights by effective numbers (Cui et al. 2019) and
-a softmax over exclusive attributes take the place of the inner bracket where a config asks.
+The mask is per value. An attribute that is missing as a whole is -1 in all its values, so this
+equals the paper's mask per sample and attribute, and also covers `unlisted: missing`. The config
+can replace the inner bracket by focal loss (Lin et al. 2017), asymmetric loss (Ridnik et al. 2021)
+or a softmax over exclusive attributes, and can weight it by effective numbers (Cui et al. 2019).
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from attr_extractor.labels import ABSENT, MISSING, PRESENT
 from attr_extractor.model.per_attribute import any_value, log_softmax, sum_values
 from attr_extractor.schema import Schema
 
-TINY = 1e-30  # float32 holds its powers' gradients
+TINY = 1e-30  # float32 can represent the gradients of its powers
 
 
 @dataclass(frozen=True)
 class MaskedLoss:
-    """Equation 1 of a schema and a config.
+    """Equation 1 for a schema and a config.
 
-    Sums and counts are kept apart because each adds up exactly over replicas; their ratios do not.
+    Sums and counts are separate because each adds up exactly over replicas; their ratios do not.
     """
 
     schema: Schema
     config: Loss
-    softmax: np.ndarray | None = None  # bool [V]: scores are a softmax; else a sigmoid
-    weights: np.ndarray | None = None  # float32 [V], of present values
+    softmax: np.ndarray | None = None  # bool [V]: True for softmax scores, False for sigmoid
+    weights: np.ndarray | None = None  # float32 [V], applied to present values
 
     def of_values(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """The inner bracket of every value, 0 where its label is missing.
+        """Return the inner bracket of every value, 0 for missing labels.
 
-        From logits, in float32. Missing ones are replaced before the logarithm is taken: masking
-        by a product would keep a NaN. Under a softmax the bracket is -log p of the present value;
-        an attribute that does not apply has none and adds 0.
+        It is computed from logits in float32. Missing labels are replaced before the logarithm:
+        masking by a product would keep a NaN. For a softmax the bracket is -log p of the present
+        value; an attribute that does not apply has no present value and adds 0.
 
         Args:
           logits: [B, V].
@@ -64,10 +64,10 @@ class MaskedLoss:
     def sums(
         self, logits: tf.Tensor, labels: tf.Tensor, shares: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """float32 [T]: the loss of each attribute, summed over samples with a known label.
+        """Return the loss of each attribute, float32 [T], summed over samples with a known label.
 
         Args:
-          shares: float32 [B], how much of each sample counts; all of it if not given.
+          shares: float32 [B], weight of each sample; 1 if not given.
         """
         labels = self._seen(labels)
         per_attribute = sum_values(self.of_values(logits, labels), self.schema)  # [B, T]
@@ -79,7 +79,7 @@ class MaskedLoss:
         return tf.reduce_sum(per_attribute, axis=0)  # [T]
 
     def counts(self, labels: tf.Tensor) -> tf.Tensor:
-        """float32 [T]: N_t, the samples that an attribute's loss is divided by."""
+        """Return N_t, float32 [T]: the number of samples that divides each attribute's loss."""
         if self.config.normalize_by == "batch":
             size = tf.cast(tf.shape(labels)[0], tf.float32)
             return tf.fill([len(self.schema.attributes)], size)
@@ -87,22 +87,25 @@ class MaskedLoss:
         return tf.reduce_sum(tf.cast(known, tf.float32), axis=0)
 
     def total(self, sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        """The weighted sum over attributes of sums / counts; an attribute never seen adds 0."""
+        """Return the weighted sum over attributes of sums / counts; a count of 0 adds 0."""
         weights = tf.constant([a.weight for a in self.schema.attributes], tf.float32)
         return tf.reduce_sum(weights * tf.math.divide_no_nan(sums, counts))
 
     def _seen(self, labels: tf.Tensor) -> tf.Tensor:
-        """With the mask off, a missing label is an absent one."""
+        """Return the labels; if the mask is off, missing labels count as absent."""
         if self.config.mask:
             return labels
         return tf.where(labels == MISSING, tf.constant(ABSENT, tf.int8), labels)
 
 
 def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) -> np.ndarray:
-    """float32 [V]: (1 - beta) / (1 - beta^n) of each value, mean 1 over those seen of an attribute.
+    """Return (1 - beta) / (1 - beta^n) for each value, float32 [V].
+
+    The weights are scaled to a mean of 1 over the values of an attribute with a count above 0.
 
     Args:
-      counts: int [V], how often each value is present in the training labels; 0 weighs nothing.
+      counts: int [V], how often each value is present in the training labels; the weight of a
+        value with count 0 is 0.
     """
     weights = np.where(counts > 0, (1 - beta) / (1 - np.power(beta, np.maximum(counts, 1))), 0.0)
     for part in schema.slices.values():
@@ -116,16 +119,16 @@ def _binary(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
 
 
 def _focal(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
-    """(1 - p of the right answer)^gamma times the cross-entropy."""
+    """Compute (1 - p of the right answer)^gamma times the cross-entropy."""
     wrong = tf.sigmoid(tf.where(y > 0, -z, z))
     return _power(wrong, config.gamma) * _binary(z, y, config)
 
 
 def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
-    """(1-p)^g+ -log p where present; q^g -log(1-q) with q = max(p - margin, 0) where absent."""
+    """Compute (1-p)^g+ -log p if present, q^g -log(1-q) with q = max(p - margin, 0) if absent."""
     q = tf.maximum(tf.sigmoid(z) - config.margin, 0.0)
     present = _power(tf.sigmoid(-z), config.gamma_present) * tf.nn.softplus(-z)
-    if config.margin:  # 1 - q, from 1 - p: at least the margin, however high the score
+    if config.margin:  # 1 - q, from 1 - p: at least the margin for any score
         absent = -tf.math.log(tf.minimum(tf.sigmoid(-z) + config.margin, 1.0))
     else:
         absent = tf.nn.softplus(z)
@@ -133,9 +136,10 @@ def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
 
 
 def _power(base: tf.Tensor, exponent: float) -> tf.Tensor:
-    """base^exponent for 0 <= base <= 1, with gradient 0 at 0.
+    """Compute base^exponent for 0 <= base <= 1, with gradient 0 at 0.
 
-    TensorFlow's is exponent * 0^(exponent - 1): infinite below 1, and NaN once multiplied by 0.
+    TensorFlow's gradient at 0 is exponent * 0^(exponent - 1): infinite for exponents below 1, and
+    NaN if multiplied by 0.
     """
     if exponent == 0:
         return tf.ones_like(base)

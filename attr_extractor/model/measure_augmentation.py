@@ -1,4 +1,4 @@
-"""One resample beside keras-cv's five layers: time, and how sharp the photos stay."""
+"""Benchmark of one resample against keras-cv's five layers: time and sharpness of the photos."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PHOTOS = 32
 
 
 def measure(config: Config, rounds: int = 20, records: str | None = None) -> dict[str, float]:
-    """Times both in turns, and compares sharpness under one and the same transform.
+    """Time both alternately, and compare their sharpness under the same transform.
 
     Args:
-      config: its affine part is measured; colours are left out of both.
-      records: photos from there; without, made-up ones.
+      config: its affine part is measured; both exclude colours.
+      records: folder of the records with the photos; if not given, photos are synthetic.
 
     Returns:
-      Medians over the rounds, `times` being that of the ratio within a round; sharpness is the
-      mean absolute difference of neighbouring pixels, as a part of the original's.
+      Medians over the rounds; that of the ratio is over the ratios within a round. Sharpness is the
+      mean absolute difference of neighbouring pixels, relative to the original's.
     """
     names = ("zoom", "shift", "rotation", "shear", "flip", "fill_mode")
     affine = Augmentation(**{name: getattr(config.augmentation, name) for name in names})
@@ -46,7 +46,7 @@ def measure(config: Config, rounds: int = 20, records: str | None = None) -> dic
 
     seconds = np.array(
         [[_time(each, turn) for each in (ours, theirs)] for turn in range(1 + rounds)]
-    )[1:]  # the first traces
+    )[1:]  # the first turn traces
     one, five = np.median(1000 * seconds, axis=0)
     photos = tf.cast(pixels, tf.float32)
     before = sharpness(photos)
@@ -62,7 +62,7 @@ def measure(config: Config, rounds: int = 20, records: str | None = None) -> dic
 
 
 def keras_cv_layers(config: Augmentation) -> list[Any]:
-    """keras-cv's layers with a config's ranges, in the paper's order; each resamples anew."""
+    """Return keras-cv's layers with a config's ranges, in the paper's order; each one resamples."""
     import keras_cv  # prints when it is imported
 
     layers, fill = keras_cv.layers, {"fill_mode": config.fill_mode}
@@ -76,14 +76,14 @@ def keras_cv_layers(config: Augmentation) -> list[Any]:
 
 
 def move(photos: tf.Tensor, config: Augmentation, together: bool) -> tf.Tensor:
-    """Photos after a fixed flip, zoom, shift, rotation and shear.
+    """Apply a fixed flip, zoom, shift, rotation and shear to photos.
 
-    Both ways put each pixel at the same place; only the number of resamples differs.
+    Both modes move each pixel to the same place; only the number of resamples differs.
 
     Args:
       photos: float32 [B, H, W, 3].
-      config: each part is half its range.
-      together: one resample by the product of the five matrices; else one after another.
+      config: each part is applied at half its range.
+      together: whether to resample once by the product of the five matrices, or once per matrix.
     """
     batch, height, width = photos.shape[:3]
     parts: list[dict[str, Any]] = [
@@ -99,7 +99,7 @@ def move(photos: tf.Tensor, config: Augmentation, together: bool) -> tf.Tensor:
         each = {**still, "shear": 0.0, **part}
         filled = {name: tf.fill([batch], value) for name, value in each.items()}
         matrices.append(augmentation.compose(height, width, **filled))  # [B, 3, 3]
-    # from output to input: what is applied first stands first
+    # maps from output to input: the first factor is applied first
     steps = [functools.reduce(tf.matmul, matrices)] if together else matrices
     return functools.reduce(
         lambda moved, matrix: transform.resample(moved, matrix, config.fill_mode), steps, photos
@@ -107,15 +107,15 @@ def move(photos: tf.Tensor, config: Augmentation, together: bool) -> tf.Tensor:
 
 
 def sharpness(photos: tf.Tensor) -> float:
-    """Mean absolute difference of neighbouring pixels of float32 [B, H, W, 3]."""
+    """Return the mean absolute difference of neighbouring pixels of float32 [B, H, W, 3]."""
     down, right = (np.diff(photos.numpy(), axis=axis) for axis in (1, 2))
     return float(np.abs(down).mean() + np.abs(right).mean()) / 2
 
 
 def made_up_photos(size: int, seed: int = 0) -> np.ndarray:
-    """float32 [PHOTOS, size, size, 3] in 0 .. 255: noise with a spectrum of 1 / frequency.
+    """Return noise with a spectrum of 1 / frequency, float32 [PHOTOS, size, size, 3] in 0 .. 255.
 
-    That is how detail of photographs falls off on average (Field 1987); white noise would make
+    The detail of photographs decreases like this on average (Field 1987); white noise would make
     any resample look bad.
     """
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))

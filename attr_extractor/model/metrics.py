@@ -1,8 +1,8 @@
 """Equation 2 of the paper: |Y and P| / |Y or P| per sample, over samples with a known label.
 
-Y are the values a sample has, P those that were answered; both empty counts 1. The headline is the
-mean over samples to which the attribute applies; the paper's figure is the mean over all samples
-with a known label, in which empty agreeing with empty inflates the score.
+Y is the set of a sample's values, P the set of answered values; if both are empty, the score is 1.
+The main metric is the mean over samples to which the attribute applies. The paper's metric is the
+mean over all samples with a known label, which pairs of empty sets inflate.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from attr_extractor.schema import Schema
 
 
 def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> dict[str, tf.Tensor]:
-    """Equation 2 of every sample and attribute.
+    """Compute equation 2 for every sample and attribute.
 
     Args:
       labels: int8 [B, V] of 1, 0, -1.
-      answers: bool [B, V], the values that were answered.
+      answers: bool [B, V], the answered values.
 
     Returns:
-      `score` float32 [B, T], `known` and `applies` bool [B, T]. A known attribute applies where it
-      has a value: an attribute that does not apply is known to have none.
+      `score` float32 [B, T], `known` and `applies` bool [B, T]. A known attribute applies if it has
+      a value: an attribute that does not apply is known to have none.
     """
     present, known = labels == PRESENT, labels != MISSING  # [B, V]
     answers = answers & known  # a value whose label is missing can be neither right nor wrong
@@ -43,10 +43,10 @@ def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> dict[str
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class MeanPerAttribute(keras.metrics.Metric):
-    """Sums and counts of T quantities, over replicas too.
+    """Means of T quantities, from sums and counts that are also summed over replicas.
 
-    The result is the mean of the quantities' means over attributes that were seen, or, with
-    `weights` [T], their weighted sum: equation 1 over all samples, however they came in batches.
+    The result is the mean of the quantities' means over attributes with a count above 0. With
+    `weights` [T] it is their weighted sum: equation 1 over all samples, for any split into batches.
     """
 
     def __init__(self, size: int, name: str, weights: Sequence[float] | None = None, **kwargs: Any):
@@ -57,17 +57,17 @@ class MeanPerAttribute(keras.metrics.Metric):
         self.counts = self.add_weight(name="counts", shape=[size], initializer="zeros")
 
     def update_state(self, sums: tf.Tensor, counts: tf.Tensor) -> None:
-        """Adds float [T] sums and counts."""
+        """Add float [T] sums and counts."""
         self.sums.assign_add(sums)
         self.counts.assign_add(counts)
 
     def reset_state(self) -> None:
-        """Starts a new mean; Keras' own version knows scalars only."""
+        """Start a new mean; Keras' own version supports only scalars."""
         for variable in (self.sums, self.counts):
             variable.assign(tf.zeros([self.size]))
 
     def per_attribute(self) -> tf.Tensor:
-        """float32 [T]: each mean, NaN where nothing was seen."""
+        """Return each mean, float32 [T], or NaN if its count is 0."""
         counts = tf.convert_to_tensor(self.counts)
         return tf.where(counts > 0, tf.convert_to_tensor(self.sums) / counts, float("nan"))
 

@@ -1,9 +1,9 @@
-"""MixUp and CutMix under the mask: photos of a batch in pairs, each with a share of the other.
+"""MixUp and CutMix with masked labels: each photo of a batch is mixed with a partner.
 
-The loss of a mixed photo is share x loss(its labels) + (1 - share) x loss(the other's labels), as
-in Zhang et al. 2018 (MixUp) and Yun et al. 2019 (CutMix). Labels themselves are never mixed, so a
-label that is missing on one side is masked on that side alone. Shares are uniform in 0 .. 1, which
-is Beta(1, 1).
+The loss of a mixed photo is share x loss(its labels) + (1 - share) x loss(its partner's labels), as
+in Zhang et al. 2018 (MixUp) and Yun et al. 2019 (CutMix). The labels themselves are never mixed, so
+a label that is missing for one of the two photos is masked for that photo only. Shares are uniform
+in 0 .. 1, which is Beta(1, 1).
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from attr_extractor.model.augmentation import rectangles
 
 
 def partners(batch: tf.Tensor) -> tf.Tensor:
-    """What each sample is mixed with: the batch in reverse, whose order is random already."""
+    """Return each sample's partner: the reversed batch, since its order is already random."""
     return tf.reverse(batch, [0])
 
 
 def mix(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix each photo with its partner, or leave it as it is.
+    """Mix each photo with its partner, or leave it unchanged.
 
     Args:
       photos: float32 [B, H, W, 3].
       seed: int [2].
 
     Returns:
-      the photos, and float32 [B]: the share of each that is its own.
+      the photos, and float32 [B]: the share of each that comes from the original photo.
     """
     seeds = tf.random.experimental.stateless_split(seed, 3)
     batch, others = tf.shape(photos)[0], partners(photos)
@@ -40,6 +40,6 @@ def mix(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tuple[tf.Te
     sides = tf.sqrt(1.0 - own)[:, tf.newaxis]  # [B, 1]
     pasted = rectangles(photos, sides, seeds[2]) & cut[:, tf.newaxis, tf.newaxis]  # [B, H, W]
     photos = tf.where(pasted[..., tf.newaxis], others, photos)
-    # a rectangle at an edge covers less than it was drawn for
+    # a rectangle clipped at an edge covers less than its drawn size
     covered = tf.reduce_mean(tf.cast(pasted, tf.float32), axis=[1, 2])  # [B]
     return photos, tf.where(blended, own, 1.0 - covered)

@@ -1,8 +1,8 @@
 """The functional model: pixels -> trunk -> attention -> pooling -> branches -> logits and scores.
 
-One set of layers, two models: `logits` [B, V] for training, and `scores`, one sigmoid output per
-attribute under its own name, for everyone else. The trunk is not nested, so Grad-CAM can reach
-its last feature map.
+Two models share one set of layers: `logits` [B, V] for training, and `scores`, with one output of
+scores per attribute under its name, for all other uses. The trunk is not nested, so Grad-CAM can
+reach its last feature map.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from attr_extractor.model.functional import Identity
 from attr_extractor.model.per_attribute import log_softmax
 from attr_extractor.schema import Schema
 
-# Names of our layers hold a hyphen, so that no attribute can have the same one.
+# Layer names contain a hyphen, so that no attribute can have the same name.
 FEATURE_MAP = "feature-map"
 ATTENTION = "transformer-block"
 POOLED = "pooled-features"
@@ -42,22 +42,22 @@ class Network:
 
     logits: Any  # keras.Model: uint8 [B, H, W, 3] -> float32 [B, V]
     scores: Any  # keras.Model: the same -> dict of T outputs, float32 [B, V_t] in 0 .. 1
-    trunk: list[Any]  # the layers that come before the attention block
-    maps: list[Any]  # symbolic [B, h, w, D]: each resolution's last, the finest first
+    trunk: list[Any]  # the layers before the attention block
+    maps: list[Any]  # symbolic [B, h, w, D]: the last map of each resolution, finest first
     schema: Schema
-    softmax: np.ndarray  # bool [V]: where a score is a softmax over its attribute's values
-    temperatures: np.ndarray  # float32 [V], equal within an attribute: what scores divide logits by
+    softmax: np.ndarray  # bool [V]: whether a score is a softmax over its attribute's values
+    temperatures: np.ndarray  # float32 [V], equal within an attribute: divisors of the logits
 
     def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
-        """What `scores` has, side by side: uint8 [B, H, W, 3] -> float32 [B, V]."""
+        """Return the outputs of `scores` concatenated: uint8 [B, H, W, 3] -> float32 [B, V]."""
         return self.scores_of(self.logits(pixels, training=False))
 
     def with_temperatures(self, temperatures: np.ndarray) -> Network:
-        """The same layers with other temperatures, float32 [V], in `scores_of`, `flat_scores`."""
+        """Return the same layers; `scores_of` and `flat_scores` use `temperatures`, float32 [V]."""
         return dataclasses.replace(self, temperatures=temperatures)
 
     def scores_of(self, logits: tf.Tensor) -> tf.Tensor:
-        """Scores from logits, float32 [B, V]."""
+        """Compute scores from logits, float32 [B, V]."""
         logits = logits / self.temperatures
         scores = tf.sigmoid(logits)
         if not self.softmax.any():
@@ -72,16 +72,16 @@ def build(
     image_size: int | None = None,
     temperatures: np.ndarray | None = None,
 ) -> Network:
-    """The network of a schema and a config, with fresh or pretrained weights.
+    """Build the network of a schema and a config, with random or pretrained weights.
 
     Args:
       priors: float [V], each value's frequency in the training labels; used by `prior_bias`.
-      image_size: pixels, instead of the config's; the weights are of the same shapes.
+      image_size: pixels, replaces the config's; the weights have the same shapes.
       temperatures: float32 [V], equal within an attribute; 1 if not given.
 
     Raises:
-      InputError: a trunk, its weights or an image size that cannot be; an attribute named like a
-        layer of the trunk.
+      InputError: if the trunk, its weights or the image size are invalid, or an attribute has the
+        name of a layer of the trunk.
     """
     softmax = softmax_values(schema, config.model)
     model, size = config.model, image_size or config.data.image_size
@@ -144,13 +144,13 @@ def build(
 
 
 def softmax_values(schema: Schema, config: Model) -> np.ndarray:
-    """bool [V]: the values whose score is a softmax over their attribute, not a sigmoid."""
+    """Return which scores are a softmax over their attribute instead of a sigmoid, bool [V]."""
     softmax = config.exclusive_output == "softmax"
     return np.repeat([softmax and a.exclusive for a in schema.attributes], schema.sizes)
 
 
 def _resolutions(base: Any, count: int) -> list[Any]:
-    """The last outputs of a trunk at each of its resolutions, highest first; at least `count`."""
+    """Return a trunk's last output at each resolution, highest first; at least `count`."""
     lowest = int(base.output.shape[1])
     last: dict[int, Any] = {}  # by height
     for layer in base.layers:
@@ -163,23 +163,24 @@ def _resolutions(base: Any, count: int) -> list[Any]:
 
 
 def _adds_nothing(layer: Any) -> bool:
-    """Whether a layer pads, or stands where trunk.build took one out."""
+    """Return whether a layer pads, or replaces one that trunk.build removed."""
     return isinstance(layer, (keras.layers.ZeroPadding2D, Identity))
 
 
 def prior_logits(priors: np.ndarray, softmax: np.ndarray | bool = False) -> np.ndarray:
-    """Where output biases start, so that training starts at the base rates.
+    """Return initial output biases, with which training starts at the base rates.
 
     Args:
       priors: float [V], the values' frequencies.
-      softmax: bool [V], whose scores are a softmax: log p there, log(p / (1 - p)) elsewhere.
+      softmax: bool [V], whether the score is a softmax: the bias is log p if so, else
+        log(p / (1 - p)).
     """
     p = np.clip(np.asarray(priors, np.float64), 1e-4, 1 - 1e-4)
     return np.where(softmax, np.log(p), np.log(p / (1 - p))).astype(np.float32)
 
 
 def layer_arrays(model: Any) -> dict[str, np.ndarray]:
-    """All weights as arrays, keyed `<layer>/<position>`: a form that every TensorFlow reads."""
+    """Return all weights as arrays keyed `<layer>/<position>`, readable by every TensorFlow."""
     return {
         f"{name}/{i}": array
         for name, layer in _stable_names(model)
@@ -188,14 +189,14 @@ def layer_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def set_layer_arrays(model: Any, arrays: dict[str, np.ndarray], origin: str) -> None:
-    """Sets all weights from `layer_arrays`; raises InputError where they are another network's."""
+    """Set all weights from `layer_arrays`; raise InputError if they are from another network."""
     expected = layer_arrays(model)
     for key in [*expected, *arrays]:
         ours, theirs = expected.get(key), arrays.get(key)
         if ours is None or theirs is None or ours.shape != theirs.shape:
             shapes = [None if a is None else list(a.shape) for a in (theirs, ours)]
             raise InputError(
-                f"{origin}: weights of another network: {key} is {shapes[0]} there, "
+                f"{origin}: weights of another network: {key} has shape {shapes[0]} in the file, "
                 f"{shapes[1]} in this config"
             )
     for name, layer in _stable_names(model):
@@ -204,10 +205,10 @@ def set_layer_arrays(model: Any, arrays: dict[str, np.ndarray], origin: str) -> 
 
 
 def _stable_names(model: Any) -> Iterator[tuple[str, Any]]:
-    """Every layer under a name that does not depend on what else the process has built.
+    """Yield each layer with a name that does not depend on other models of the process.
 
-    Layers that keras.applications leaves unnamed are numbered through the process
-    (normalization, normalization_1, ...); here the numbers start anew in each model.
+    Keras numbers the unnamed layers of keras.applications across the whole process (normalization,
+    normalization_1, ...); here the numbers restart in each model.
     """
     seen: Counter[str] = Counter()
     for layer in model.layers:

@@ -1,7 +1,7 @@
-"""Dropout whose noise is a pure function of a seed that the step gives.
+"""Dropout whose noise is a pure function of the step's seed.
 
-Keras' own layers draw from a state that a restarted run does not have; EfficientNet-B0 alone holds
-nine of them. With these layers a step of a run is the same step whenever it is made.
+Keras' own layers draw from a state that a resumed run does not have; EfficientNet-B0 alone contains
+nine of them. With the layers of this module, a repeated step has the same noise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _here = threading.local()  # a distributed step is traced in one thread per repl
 
 @contextlib.contextmanager
 def keyed(seed: tf.Tensor) -> Iterator[None]:
-    """Within it, layers that are called in training draw from `seed`, int [2]."""
+    """Within this context, layers called in training draw their noise from `seed`, int [2]."""
     before = getattr(_here, "seed", None)
     _here.seed = seed
     try:
@@ -31,7 +31,7 @@ def keyed(seed: tf.Tensor) -> Iterator[None]:
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class Dropout(keras.layers.Layer):
-    """Zeroes a part of its input in training and scales the rest by 1 / (1 - rate).
+    """Dropout: in training, a part of the input is zeroed and the rest scaled by 1 / (1 - rate).
 
     Args:
       rate: share that is zeroed.
@@ -54,7 +54,7 @@ class Dropout(keras.layers.Layer):
         if self.noise_shape is not None:
             given = enumerate(self.noise_shape)
             shape = [shape[i] if size is None else size for i, size in given]
-        # drawn in float32: bfloat16 knows 256 numbers below 1
+        # drawn in float32: bfloat16 has only 256 numbers below 1
         kept = tf.random.stateless_uniform(shape, seed) >= self.rate
         return inputs * tf.cast(kept, inputs.dtype) / tf.cast(1.0 - self.rate, inputs.dtype)
 

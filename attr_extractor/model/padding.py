@@ -1,4 +1,4 @@
-"""Zeros around photos: how many a convolution adds by itself, and layers that add as many."""
+"""Zero padding: the zeros a convolution adds itself, and padding layers that it can replace."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from attr_extractor.model.functional import CONVOLUTIONS, readers
 
 
 def same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and behind one axis where padding is SAME: what is left over goes behind."""
+    """Return the zeros before and after an axis with SAME padding; an odd one goes after."""
     total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
     return total // 2, total - total // 2
 
 
 def needless(model: Any) -> dict[str, str]:
-    """Layers that pad a convolution's input as the convolution could itself.
+    """Find layers that pad a convolution's input as the convolution could do itself.
 
     Args:
       model: a functional model whose layers are called once each, on maps [B, H, W, C] of known
         H and W.
 
     Returns:
-      the name of the padding layer by the convolution's.
+      the names of the padding layers, keyed by the convolution's name.
     """
     found: dict[str, str] = {}
     of_layer, given = readers(model), {x._keras_history[0].name for x in model.outputs}
@@ -37,7 +37,7 @@ def needless(model: Any) -> dict[str, str]:
 
 
 def _could_pad(reader: Any, layer: Any) -> bool:
-    """Whether a layer's padding by SAME would be what the layer before it adds."""
+    """Return whether SAME padding in `reader` would add the same zeros as `layer`."""
     if type(reader) not in CONVOLUTIONS or reader.padding != "valid":
         return False
     if {reader.data_format, layer.data_format} != {"channels_last"}:

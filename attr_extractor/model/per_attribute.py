@@ -1,7 +1,7 @@
-"""From values to the attributes they belong to: [B, V] -> [B, T].
+"""Reductions from values to their attributes: [B, V] -> [B, T].
 
-Segment reductions rather than a product with a 0/1 matrix: a GPU may take products of float32 in
-TF32, which would round the loss. The unsorted kind, because XLA has no other.
+They are segment reductions and not products with a 0/1 matrix: a GPU may compute float32 products
+in TF32, which would round the loss. They are unsorted because XLA supports no other kind.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from attr_extractor.schema import Schema
 
 
 def sum_values(quantity: tf.Tensor, schema: Schema) -> tf.Tensor:
-    """A quantity (bool or number) summed over the values of each attribute: float32 [B, T]."""
+    """Sum a quantity (bool or number) over the values of each attribute: float32 [B, T]."""
     wide = tf.transpose(tf.cast(quantity, tf.float32))  # [V, B]
     size = len(schema.attributes)
     return tf.transpose(tf.math.unsorted_segment_sum(wide, schema.attribute_of_value, size))
 
 
 def any_value(where: tf.Tensor, schema: Schema) -> tf.Tensor:
-    """Whether any value of each attribute is marked: bool [B, V] -> bool [B, T]."""
+    """Return whether any value of each attribute is marked: bool [B, V] -> bool [B, T]."""
     return sum_values(where, schema) > 0
 
 
 def is_first_highest(scores: tf.Tensor, schema: Schema) -> tf.Tensor:
-    """Marks the highest score of each attribute, the first of equal ones: bool [B, V]."""
+    """Mark the highest score of each attribute, the first one if tied: bool [B, V]."""
     owner, size = schema.attribute_of_value, len(schema.attributes)
     transposed = tf.transpose(scores)  # [V, B]
     highest = tf.gather(tf.math.unsorted_segment_max(transposed, owner, size), owner)  # [V, B]
@@ -35,7 +35,7 @@ def is_first_highest(scores: tf.Tensor, schema: Schema) -> tf.Tensor:
 
 
 def log_softmax(logits: tf.Tensor, schema: Schema) -> tf.Tensor:
-    """log of the softmax over each attribute's values: float32 [B, V] -> float32 [B, V]."""
+    """Compute log-softmax over each attribute's values: float32 [B, V] -> float32 [B, V]."""
     owner, size = schema.attribute_of_value, len(schema.attributes)
     wide = tf.transpose(logits)  # [V, B]
     highest = tf.stop_gradient(tf.math.unsorted_segment_max(wide, owner, size))  # [T, B]

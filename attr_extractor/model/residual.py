@@ -1,7 +1,7 @@
-"""Residual networks of our own, for training from random weights on little hardware.
+"""Small residual networks, for training from random weights on limited hardware.
 
-Plain convolutions of 3 x 3, which a CPU runs near its peak, where the depthwise ones of
-EfficientNet wait for memory.
+They use plain 3 x 3 convolutions, which a CPU runs near its peak; EfficientNet's depthwise
+convolutions are limited by memory bandwidth.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def small_cnn(
     input_shape: tuple[int, int, int] | None = None,
     widths: tuple[int, ...] = (16, 32, 64, 160),
 ) -> Any:
-    """For demos: stride 8, 160 channels.
+    """Build a network for demos: stride 8, 160 channels.
 
     The first convolution keeps the photo's full size: at 80 px a neckline is two pixels wide.
     """
@@ -39,7 +39,7 @@ def small_resnet(
     input_shape: tuple[int, int, int] | None = None,
     widths: tuple[int, ...] = (64, 128, 256, 512),
 ) -> Any:
-    """ResNet-10 with the stem and the shortcuts of ResNet-D: stride 32, 512 channels.
+    """Build ResNet-10 with the stem and the shortcuts of ResNet-D: stride 32, 512 channels.
 
     Source: He et al. 2016, figure 2 (left); He et al. 2019, "Bag of Tricks", figure 2.
     """
@@ -57,7 +57,7 @@ def small_resnet(
         if shortcut.shape[-1] != width:
             shortcut = _convolve(shortcut, width, 1, 1, f"{name}_shortcut", activation=None)
         y = _convolve(x, width, 3, stride, f"{name}_1")
-        # a block begins as its shortcut
+        # each block starts as its shortcut
         y = _convolve(y, width, 3, 1, f"{name}_2", activation=None, gamma="zeros")
         x = keras.layers.Add(name=f"{name}_add")([shortcut, y])
         x = keras.layers.Activation("relu", name=f"{name}_out")(x)

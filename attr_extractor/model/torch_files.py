@@ -1,10 +1,11 @@
 """Read the tensors of a PyTorch state dict without PyTorch.
 
-A `.pth` file in PyTorch's older form (`torch.save` before 1.6) is five pickles, then the storages'
-raw bytes: a magic number, the form's version, facts of the machine that wrote it, the state dict
-itself, and the order of the storages. A pickle is a program, so an untrusted one may run anything.
-Here the opcodes are checked first, and the only names that resolve are an ordered dict, PyTorch's
-tensor constructor and its storage types; everything else is refused.
+A `.pth` file in PyTorch's older format (`torch.save` before 1.6) consists of five pickles and the
+raw bytes of the storages. The pickles are a magic number, the format version, properties of the
+machine that wrote the file, the state dict, and the order of the storages. A pickle is a program,
+so an untrusted one can run any code. Here the opcodes are checked first, and the only names that
+resolve are an ordered dict, PyTorch's tensor constructor and its storage types; everything else is
+rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DTYPES = {  # by the name of PyTorch's storage class
     "LongStorage": "<i8",
     "IntStorage": "<i4",
 }
-# what a state dict of tensors is written with: these call nothing but what `find_class` gives
+# the opcodes of a state dict of tensors; they call only what `find_class` returns
 OPCODES = set(
     "PROTO STOP MARK GLOBAL REDUCE BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET "
     "EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS "
@@ -40,7 +41,7 @@ OPCODES = set(
 
 
 class Storage(NamedTuple):
-    """Where a tensor's numbers lie; their bytes follow the pickles."""
+    """Storage of a tensor's numbers; their bytes follow the pickles."""
 
     key: str
     dtype: str
@@ -57,7 +58,7 @@ class Tensor(NamedTuple):
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dict in PyTorch's older form.
+    """Read a state dict in PyTorch's older format.
 
     Args:
       path: a local `.pth` file.
@@ -66,18 +67,18 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
       the arrays by name, in the file's order.
 
     Raises:
-      InputError: no such file, a damaged one, or one that holds anything but tensors.
+      InputError: if the file is missing or damaged, or contains anything but tensors.
     """
     content = require_file(path, "the weights file").read_bytes()
     file = io.BytesIO(content)
     try:
         if _load(file) != MAGIC or _load(file) != VERSION:
-            raise pickle.UnpicklingError("it is not in the form that PyTorch wrote before 1.6")
-        _load(file)  # the machine's facts: every file of this form in use is little-endian
+            raise pickle.UnpicklingError("it is not in the format of PyTorch before 1.6")
+        _load(file)  # the machine's properties: every file of this format in use is little-endian
         tensors = _load(file)
         storages = _read_storages(file, _load(file), tensors)
         return {name: _array(tensor, storages) for name, tensor in tensors.items()}
-    # pickle and NumPy raise any of these over damaged bytes; the checks below raise the first
+    # pickle and NumPy raise any of these for damaged bytes; the checks below raise the first
     except (
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError),
         *(AttributeError, OverflowError, MemoryError, RecursionError),
@@ -94,17 +95,17 @@ class _TensorsOnly(pickle.Unpickler):
             return _Constructor()
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}; only tensors are read")
+        raise pickle.UnpicklingError(f"it uses {module}.{name}; only tensors are allowed")
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, key, _device, size, view = pid
         if kind != "storage" or dtype not in DTYPES.values() or view is not None:
-            raise pickle.UnpicklingError("a storage of unknown kind")
+            raise pickle.UnpicklingError("a storage of unknown type")
         return Storage(str(key), dtype, int(size))
 
 
 class _Constructor:
-    """In the place of PyTorch's function; without attributes that the opcode BUILD could set."""
+    """Replacement for PyTorch's function, without attributes that the opcode BUILD could set."""
 
     __slots__ = ()
 
@@ -115,11 +116,11 @@ class _Constructor:
 
 
 def _load(file: BinaryIO) -> Any:
-    """One pickle, read once its opcodes are known to be harmless."""
+    """Load one pickle after a check that its opcodes are harmless."""
     start = file.tell()
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name not in OPCODES:
-            raise pickle.UnpicklingError(f"it holds the opcode {opcode.name}, no tensor needs it")
+            raise pickle.UnpicklingError(f"the opcode {opcode.name} is not allowed")
         if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument or 0) > number:
             raise pickle.UnpicklingError("its memo is out of order")  # would fill the memory
     file.seek(start)
@@ -127,7 +128,7 @@ def _load(file: BinaryIO) -> Any:
 
 
 def _read_storages(file: BinaryIO, keys: list[str], tensors: Any) -> dict[str, np.ndarray]:
-    """The storages' numbers by key: a count in eight bytes, then the numbers, one after another."""
+    """Read the storages' numbers by key; each storage is a count in eight bytes, then numbers."""
     declared = {}
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
@@ -137,14 +138,14 @@ def _read_storages(file: BinaryIO, keys: list[str], tensors: Any) -> dict[str, n
     for key in keys:
         storage = declared[key]
         if int.from_bytes(file.read(8), "little") != storage.size:
-            raise pickle.UnpicklingError("a storage is not as long as the file says")
+            raise pickle.UnpicklingError("the size of a storage differs from its declared size")
         content = file.read(storage.size * np.dtype(storage.dtype).itemsize)
         storages[key] = np.frombuffer(content, storage.dtype, storage.size)
     return storages
 
 
 def _array(tensor: Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
-    """A tensor's numbers in its shape; its axes may lie in the storage in any order."""
+    """Return a tensor's numbers in its shape; the storage may have its axes in any order."""
     numbers, (_, offset, shape, strides) = storages[tensor.storage.key], tensor
     if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
         raise pickle.UnpicklingError("a tensor with impossible strides")
@@ -152,7 +153,7 @@ def _array(tensor: Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
         raise pickle.UnpicklingError("a tensor larger than its storage")
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides))
     if math.prod(shape) and last >= len(numbers):
-        raise pickle.UnpicklingError("a tensor that reaches beyond its storage")
+        raise pickle.UnpicklingError("a tensor that exceeds its storage")
     steps = [stride * numbers.itemsize for stride in strides]
     view = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
     return view.copy()

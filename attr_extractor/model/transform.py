@@ -1,7 +1,7 @@
 """Affine resampling of a batch of photos, as one loop that XLA compiles.
 
-TensorFlow's own op for it works out each pixel's place once per channel and has no XLA kernel. It
-is what remains where XLA is switched off; the loop takes half its time on a CPU.
+TensorFlow's own op computes each pixel's position once per channel and has no XLA kernel. It is
+used only if XLA is off; on a CPU, the loop takes half its time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from attr_extractor.model import keras_versions
 def resample(
     photos: tf.Tensor, matrices: tf.Tensor, fill_mode: str, compiled: bool = True
 ) -> tf.Tensor:
-    """Each output pixel read, bilinearly, from where its photo's matrix puts it.
+    """Resample each photo bilinearly with its matrix.
 
     Args:
       photos: [B, H, W, C] of any integer or float type.
       matrices: float32 [B, 3, 3], from output (x, y, 1) to input, last row (0, 0, 1); pixel
         centres at integers.
-      fill_mode: what lies outside: `nearest`, the border's pixels; `reflect`, the photo mirrored
-        at its border; or `constant`, black.
-      compiled: whether by XLA, or by TensorFlow's op.
+      fill_mode: content outside the photo: `nearest`, the border's pixels; `reflect`, the photo
+        mirrored at its border; or `constant`, black.
+      compiled: whether to use the XLA loop; if not, TensorFlow's op.
 
     Returns:
       float32 [B, H, W, C].
@@ -57,7 +57,7 @@ def _read(photos: tf.Tensor, matrices: tf.Tensor, fill_mode: str) -> tf.Tensor:
 def _neighbours(
     place: tf.Tensor, side: tf.Tensor, fill_mode: str
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """The two pixels on both sides of a place along one axis, int32, and the share of each."""
+    """Return the two pixels around a position along one axis, int32, and the share of each."""
     length = tf.cast(side, tf.float32)
     if fill_mode == "reflect":
         place = tf.math.floormod(place, 2 * length)
@@ -68,7 +68,7 @@ def _neighbours(
     after_share = place - before
     both = []
     for pixel, share in ((before, 1 - after_share), (before + 1, after_share)):
-        inside = (pixel >= 0) & (pixel < length)  # beyond lies black, or a pixel of share 0
+        inside = (pixel >= 0) & (pixel < length)  # outside is black, or a pixel of share 0
         within = tf.clip_by_value(pixel, 0.0, length - 1)
         both.append((tf.cast(within, tf.int32), tf.where(inside, share, 0.0)))
     return both

@@ -1,9 +1,9 @@
-"""The convolutional trunk: named networks, and layers of our own inside them.
+"""The convolutional trunk: named networks, some of whose layers are replaced by our own.
 
-keras.applications puts Rescaling and Normalization inside some networks, and for EfficientNet a
-further Rescaling only where weights == "imagenet"; the same file given by path then yields other
-activations, silently. Here each trunk's normalisation stands in TRUNKS, the network's own is taken
-out, and a file gives the same activations by name and by path.
+keras.applications puts Rescaling and Normalization inside some networks. EfficientNet has a further
+Rescaling only if weights == "imagenet"; the same file given by path then silently yields other
+activations. Here each trunk's normalisation is defined in TRUNKS and the network's own is removed,
+so a file gives the same activations by name and by path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from attr_extractor.model.residual import small_cnn, small_resnet
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a network expects: (pixels / 255 - mean) / std of each channel, RGB or BGR."""
+    """Pixel format of a network: (pixels / 255 - mean) / std of each channel, RGB or BGR."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -43,7 +43,7 @@ CAFFE = Pixels((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr
 
 @keras.utils.register_keras_serializable("attr_extractor")
 class PixelNormalization(keras.layers.Layer):
-    """[B, H, W, 3] RGB in 0 .. 255 -> what a network expects, in the layer's compute dtype."""
+    """Conversion of RGB [B, H, W, 3] in 0 .. 255 to a network's pixel format, in compute dtype."""
 
     def __init__(
         self, mean: tuple[float, ...], std: tuple[float, ...], bgr: bool = False, **kwargs: Any
@@ -59,7 +59,7 @@ class PixelNormalization(keras.layers.Layer):
             pixels = tf.reverse(pixels, [-1])
         gain = [1 / (255 * std) for std in self.std]
         offset = [-mean / std for mean, std in zip(self.mean, self.std)]
-        # two passes over whole rows of pixels: a CPU is slow over three channels alone
+        # two passes over whole rows of pixels: a CPU is slow on an axis of three channels
         height, width, _ = inputs.shape[1:]
         rows = tf.reshape(pixels, [-1, height, width * 3])
         rows = tf.cast(rows * (gain * width) + offset * width, self.compute_dtype)
@@ -72,13 +72,13 @@ class PixelNormalization(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class Trunk:
-    """How a trunk is made and what it expects."""
+    """Constructor and input requirements of a trunk."""
 
     make: Callable[..., Any]  # (include_top, weights, input_tensor or input_shape) -> keras.Model
     pixels: Pixels = IMAGENET
-    min_size: int = 32  # pixels; below it no feature map is left
+    min_size: int = 32  # pixels; smaller photos leave no feature map
     load: pretrained.Load = pretrained.from_keras
-    imagenet: bool = True  # whether there are ImageNet weights
+    imagenet: bool = True  # whether ImageNet weights exist
 
 
 _apps = keras.applications
@@ -111,15 +111,18 @@ TRUNKS: dict[str, Trunk] = {
 
 
 def find(name: str, size: int) -> Trunk:
-    """The trunk of a name; raises InputError where there is none, or photos are too small for it.
+    """Return the trunk with a name.
 
     Args:
       size: H and W.
+
+    Raises:
+      InputError: if there is no such trunk, or the photos are too small for it.
     """
     if name not in TRUNKS:
         raise InputError(
             f"model.trunk: {name!r} is not a trunk{did_you_mean(name, TRUNKS)}; "
-            f"there are {', '.join(TRUNKS)}"
+            f"use one of {', '.join(TRUNKS)}"
         )
     trunk = TRUNKS[name]
     if size < trunk.min_size:
@@ -130,29 +133,30 @@ def find(name: str, size: int) -> Trunk:
 
 
 def build(config: Network, size: int, fused: bool = False) -> Any:
-    """A trunk as a functional model, not nested: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
+    """Build a trunk as a flat functional model: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
-    Dropout is `noise.Dropout`; convolutions pad by themselves where they can, and on a CPU
-    depthwise ones have gradients of our own; batch normalisation has the config's momentum and is
-    synchronised where the current strategy has several replicas.
+    Dropout is `noise.Dropout`. Convolutions do their own padding if possible, and on a CPU
+    depthwise ones have our own gradients. Batch normalisation has the config's momentum and is
+    synchronised if the current strategy has several replicas.
 
     Args:
       size: H and W.
-      fused: whether XLA computes activations where that is faster.
+      fused: whether XLA computes the activations for which it is faster.
 
     Raises:
-      InputError: no such trunk, a photo too small for it, or weights that are not its own.
+      InputError: if there is no such trunk, the photos are too small for it, or the weights are of
+        another network.
     """
     name = config.trunk
     trunk = find(name, size)
-    # uint8 on the wire: a quarter of float32's traffic to the accelerator
+    # uint8 input: a quarter of float32's traffic to the accelerator
     pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
     expected = trunk.pixels
     normalize = PixelNormalization(
         expected.mean, expected.std, expected.bgr, name="pixel-normalization"
     )
     network = trunk.make(include_top=False, weights=None, input_tensor=normalize(pixels))
-    # Keras' ConvNeXt goes on from the source of input_tensor: ours then takes its own's place
+    # Keras' ConvNeXt skips to the source of input_tensor: our layer then replaces its own
     is_skipped = normalize not in network.layers
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     needless = padding.needless(network)  # padding layer by convolution
@@ -187,5 +191,5 @@ def build(config: Network, size: int, fused: bool = False) -> Any:
         if config.weights == "imagenet" and not trunk.imagenet:
             raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")
         trunk.load(network, trunk.make, name, config.weights)
-    # one input and output: Keras 3's clone has lists of them
+    # one input and one output: Keras 3's clone has lists of them
     return keras.Model(network.inputs[0], network.outputs[0], name=network.name)

@@ -1,8 +1,8 @@
-"""The moving average of a network's weights (Polyak and Juditsky 1992), normalisation included.
+"""Moving average of a network's weights (Polyak and Juditsky 1992), including normalisation.
 
     a <- a + (1 - m) (w - a),  m = min(momentum, (1 + step) / (10 + step))
 
-so that the first steps, in which the weights move most, are soon forgotten.
+The smaller m at the start quickly discards the first steps, in which the weights change most.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 
 class MovingAverage(tf.Module):
-    """Averages of the weights of a network, to be saved with it."""
+    """Averages of a network's weights, saved with the network."""
 
     def __init__(self, weights: list[Any], momentum: float):
         super().__init__(name="moving_average")
@@ -32,7 +32,7 @@ class MovingAverage(tf.Module):
         ]
 
     def update(self, step: tf.Tensor) -> None:
-        """Moves the averages towards the weights after a step, counted from 0."""
+        """Move the averages towards the weights after a step, counted from 0."""
         step = tf.cast(step, tf.float32)
         share = 1.0 - tf.minimum(self.momentum, (1.0 + step) / (10.0 + step))
         for average, weight in zip(self.averages, self._weights):
@@ -40,7 +40,7 @@ class MovingAverage(tf.Module):
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it, the network has the averages for weights."""
+        """Within this context, use the averages as the network's weights."""
         self._swap()
         try:
             yield
@@ -55,7 +55,7 @@ class MovingAverage(tf.Module):
 
 
 class ValidateAverage(keras.callbacks.Callback):
-    """Validation with the averages for weights; does nothing for a model without."""
+    """Callback that validates with the averages as weights, if the model has averages."""
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._stack = contextlib.ExitStack()

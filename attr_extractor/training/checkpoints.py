@@ -1,4 +1,4 @@
-"""Checkpoints of a run and its best weights: written whole, and passed over where damaged."""
+"""Checkpoints of a run and its best weights: written atomically, and skipped if damaged."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices
 
 KEPT = 2
-ASKED_EVERY = 20  # steps, whether it is time to save: the answer is a sum over all workers
-SCORE = "validation score"  # its key beside the arrays in best.npz
+ASKED_EVERY = 20  # steps between checks whether a save is due: the check sums over all workers
+SCORE = "validation score"  # its key among the arrays in best.npz
 _INDEX = re.compile(r"step-([1-9][0-9]{0,17})\.index")
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves the run every few minutes and at each epoch's end, and the best weights so far.
+    """Callback that saves the run every few minutes and at each epoch's end, and the best weights.
 
     Args:
-      arrays: gives the arrays to keep where a validation score is the best so far.
-      stop: asked before anything is saved whether the weights are finite.
-      keep_best: whether scores count: those of a run's phases with smaller photos do not.
-      tracked: further objects of the run's state, by name; None for those it does not have.
+      arrays: returns the arrays to save if a validation score is the best so far.
+      stop: verifies before each save that the weights are finite.
+      keep_best: whether scores count; they do not in phases with smaller photos.
+      tracked: further objects of the run's state, by name; None for absent ones.
     """
 
     def __init__(
@@ -69,19 +69,20 @@ class Checkpoints(keras.callbacks.Callback):
             seconds=self.seconds,
             **{name: value for name, value in tracked.items() if value is not None},
         )
-        self.whole: list[int] = []  # steps of the checkpoints known to be whole, oldest first
+        self.whole: list[int] = []  # steps of the checkpoints known to be intact, oldest first
 
     def restore(self) -> int:
-        """Loads the newest checkpoint that can be read, if any; returns the step to go on from.
+        """Load the newest readable checkpoint, if any; return the step to resume from.
 
         Raises:
-          InputError: as of `newest_step`.
+          InputError: see `newest_step`; or if the workers find different steps, or the checkpoint
+            does not match the config.
         """
         step = newest_step(self.folder, tells=self.devices.is_chief)
         if self.devices.total(step) != step * self.devices.workers:
             raise InputError(
-                f"{self.folder}: worker {self.devices.worker} finds step {step} as the newest, "
-                "others another one; all workers need one file system"
+                f"{self.folder}: the newest step of worker {self.devices.worker} is {step}, that "
+                "of other workers differs; all workers need a shared file system"
             )
         if step:
             path = self.folder / f"step-{step}"
@@ -107,11 +108,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._save()
 
     def best(self) -> tuple[float, dict[str, np.ndarray]] | None:
-        """The best validation score so far and its weights, in one file so that they agree."""
+        """Return the best validation score so far and its weights, stored in one file to agree."""
         return read_best(self.best_path)
 
     def _is_due(self, step: int) -> bool:
-        """Whether the chief's clock says so; all workers save together, so they ask it together."""
+        """Return whether the chief's clock makes a save due; all workers must call it together."""
         due = time.monotonic() - self.last_saved > self.every
         if self.devices.workers == 1:
             return due
@@ -127,18 +128,18 @@ class Checkpoints(keras.callbacks.Callback):
             self.checkpoint.write(self._prefix(step))
         except tf.errors.OpError as error:
             self._sweep()
-            kept = f"that of step {self.whole[-1]} is kept" if self.whole else "there is none yet"
+            kept = f"that of step {self.whole[-1]} is kept" if self.whole else "none exists yet"
             raise InputError(
                 f"{self._prefix(step)}: the checkpoint cannot be written: "
-                f"{_reason(error).rpartition('; ')[2]} ({kept}); free some space and give the "
-                "same command again"
+                f"{_reason(error).rpartition('; ')[2]} ({kept}); free some disk space and rerun "
+                "the command"
             ) from error
         self.whole = [*self.whole, step][-KEPT:]
         self._sweep()
         self.last_saved = time.monotonic()
 
     def _sweep(self) -> None:
-        """Removes older checkpoints, damaged ones, and what a killed or failed save left."""
+        """Remove older and damaged checkpoints, and files of an interrupted or failed save."""
         kept = {f"step-{step}" for step in self.whole}
         for path in self._own_folder.glob("*step-*"):
             if path.name.partition(".")[0] not in kept:
@@ -146,7 +147,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def _own_folder(self) -> Path:
-        """Where this worker writes: all of them must, because they read variables together."""
+        """Folder of this worker; all workers must write, because they read variables together."""
         return Path(self._scratch.name) if self._scratch else self.folder
 
     def _prefix(self, step: int) -> str:
@@ -154,54 +155,56 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def read_best(path: Path) -> tuple[float, dict[str, np.ndarray]] | None:
-    """The score and the weights in best.npz; None where there is none yet.
+    """Return the score and the weights in best.npz, or None if it does not exist yet.
 
     Raises:
-      InputError: it is damaged.
+      InputError: if it is damaged.
     """
     if not path.is_file():
         return None
     arrays = files.read_arrays(path)
     if SCORE not in arrays or arrays[SCORE].shape:
-        raise InputError(f"{path}: not the best weights of a run: no {SCORE} in it")
+        raise InputError(f"{path}: not the best weights of a run: {SCORE} is missing")
     return float(arrays.pop(SCORE)), arrays
 
 
 def newest_step(folder: Path, tells: bool = True) -> int:
-    """The step of the newest checkpoint that can be read, 0 where there is none at all.
+    """Return the step of the newest readable checkpoint, or 0 if there are no checkpoints.
 
-    A newer one that cannot is told in a line on stderr, renamed, and removed at the next save,
-    unless another process `tells`.
+    Newer unreadable checkpoints are reported on stderr and renamed; the next save removes them.
+
+    Args:
+      tells: whether to report and rename; False if another process does so.
 
     Raises:
-      InputError: there are checkpoints, and none can be read.
+      InputError: if there are checkpoints, and none can be read.
     """
     damaged: list[tuple[str, list[Path]]] = []
     for step in saved_steps(folder):
         reason = _damage(folder / f"step-{step}")
         if not reason:
             for line, paths in damaged if tells else ():
-                print(f"{line}; going back to step {step}", file=sys.stderr)
+                print(f"{line}; falling back to step {step}", file=sys.stderr)
                 for path in paths:
                     path.rename(path.with_name(f"damaged-{path.name}"))
             return step
         damaged.append((f"{folder}/step-{step}: {reason}", list(folder.glob(f"step-{step}.*"))))
     if damaged:
         raise InputError(
-            f"{folder}: none of the {len(damaged)} checkpoints can be read; train anew in another "
-            f"run directory, or bring back a copy ({damaged[0][0]})"
+            f"{folder}: none of the {len(damaged)} checkpoints can be read; restore a copy, or "
+            f"train in a new run directory ({damaged[0][0]})"
         )
     return 0
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The steps whose checkpoints are in a folder, newest first; whether whole is not known."""
+    """Return the steps of the checkpoints in a folder, newest first; they may be damaged."""
     names = map(_INDEX.fullmatch, (path.name for path in folder.glob("step-*.index")))
     return sorted((int(name[1]) for name in names if name), reverse=True)
 
 
 def _damage(prefix: Path) -> str:
-    """Why a checkpoint cannot be read; "" where every checksum is right."""
+    """Return why a checkpoint cannot be read, or "" if every checksum matches."""
     try:
         with parsing("damaged"):
             reader = tf.train.load_checkpoint(str(prefix))
@@ -213,5 +216,5 @@ def _damage(prefix: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what TensorFlow says, without the names of its ops."""
+    """Return the first line of a TensorFlow error, without the names of its ops."""
     return re.sub(r"\{\{.*?\}\} ?| \[Op:\w+\]", "", str(error)).strip().splitlines()[0]

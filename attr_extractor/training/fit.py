@@ -1,4 +1,4 @@
-"""Training, from records and a config to a finished run directory."""
+"""Training from records and a config to a finished run directory."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def train(
     run_dir: str | Path,
     make_progress: MakeProgress = Progress,
 ) -> RunDir:
-    """Trains, or goes on with an interrupted run of the same config and records.
+    """Train, or resume an interrupted run of the same config and records.
 
-    Where the weights come from, first that applies:
+    The weights come from the first source that applies:
       1. the newest checkpoint of this run directory;
       2. another run's weights (`train.init_from`), all of them;
-      3. the trunk's pretrained weights (`model.weights`), branches fresh;
+      3. the trunk's pretrained weights (`model.weights`), with random branches;
       4. random numbers from `train.seed`.
 
-    A run has phases, each with photos of one size; the next one begins as a restart would, with
-    the checkpoint that the one before has left.
+    A run has phases, each with photos of one size. Each phase starts like a resumed run, from the
+    last checkpoint of the previous phase.
 
     Raises:
-      InputError: config, records or run directory cannot be used together.
-      TemporaryError: another program writes to the run directory.
+      InputError: if config, records and run directory cannot be used together.
+      TemporaryError: if another program writes to the run directory, or a peer worker dies.
     """
     devices = strategy.make(config)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-        # keras-cv's layers want one at hand; nothing is drawn from it
+        # keras-cv's layers require a generator; nothing is drawn from it
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     manifest = Manifest.read(records)
     steps = dataset.steps_per_epoch(manifest, config.data)
@@ -75,14 +75,14 @@ def train(
     if slow and devices.is_chief:
         print(slow, file=sys.stderr)
     keras.mixed_precision.set_global_policy(config.train.precision)
-    # the chief's alone: the others write nothing there
+    # only the chief owns the run directory: other workers do not write to it
     owned = ownership.folder(run_dir, "the run directory")
     with owned if devices.is_chief else contextlib.nullcontext():
         with devices.together():
             run = _open(run_dir, config, Path(records), manifest, devices)
             trained = None
             for phase in phases:
-                keras.backend.clear_session()  # frees the network of the phase before
+                keras.backend.clear_session()  # frees the previous phase's network
                 with devices.strategy.scope():
                     trained = _run_phase(run, manifest, devices, phase, steps, make_progress)
         if trained is not None and devices.is_chief:
@@ -93,16 +93,16 @@ def train(
 def _open(
     path: str | Path, config: Config, records: Path, manifest: Manifest, devices: Devices
 ) -> RunDir:
-    """The run directory, which the chief makes and all workers see."""
+    """Open the run directory, which the chief creates and all workers share."""
     if devices.is_chief:
         run = RunDir.create(path, config, records, manifest)
-        devices.total(1)  # the others wait here
+        devices.total(1)  # the other workers wait here
         return run
     devices.total(1)
     if not (Path(path) / "config.yaml").is_file():
         raise InputError(
-            f"{path}: the chief has made this run directory, and worker {devices.worker} does not "
-            "see it; all workers need one file system"
+            f"{path}: the chief has created this run directory, but worker {devices.worker} cannot "
+            "see it; all workers need a shared file system"
         )
     return RunDir.create(path, config, records, manifest)
 
@@ -114,7 +114,7 @@ def make_model(
     image_size: int | None = None,
     augments: bool = True,
 ) -> TrainingModel:
-    """A model that is ready for `fit`, with the weights that a run begins with."""
+    """Return a model that is ready for `fit`, with the initial weights of a run."""
     keras.utils.set_random_seed(config.train.seed)
     schema = manifest.schema
     built = network.build(schema, config, manifest.frequencies("train"), image_size)
@@ -124,24 +124,24 @@ def make_model(
     model = TrainingModel(built, schema, config, manifest.present("train"), augments)
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps_per_epoch, built),
-        jit_compile=False,  # the step compiles what can be compiled itself
+        jit_compile=False,  # the step itself compiles what can be compiled
     )
     return model
 
 
 def _weights_of(init_from: str, manifest: Manifest) -> Path:
-    """The weights file of the run to start from, whose labels mean what the records' do."""
+    """Return the weights file of the run to start from; its schema must be the records'."""
     run = RunDir.read(init_from)
     require_same(run.schema.fingerprint, manifest.schema, init_from)
     return require_file(run.path / "weights.npz", "the weights to start from (is it trained?)")
 
 
 class Trained(NamedTuple):
-    """What a run ends with."""
+    """Result of a run."""
 
     arrays: dict[str, np.ndarray]  # of `network.layer_arrays`
-    which: str  # of the weights that the run had
-    score: float | None  # their validation score, where it chose them
+    which: str  # which of the run's weights they are
+    score: float | None  # their validation score, if they were selected by it
     seconds: float
 
 
@@ -153,9 +153,9 @@ def _run_phase(
     steps: int,
     make_progress: MakeProgress,
 ) -> Trained | None:
-    """Trains one phase; returns what the run ends with after the last one, unless it was there."""
+    """Train one phase; the last phase returns the result of the run, unless already finished."""
     config, records = run.config, run.records
-    # the last phase need not ask: `restore` reads the checkpoint anyway
+    # the last phase does not need this check: `restore` reads the checkpoint anyway
     newest = partial(newest_step, run.path / "checkpoints", tells=devices.is_chief)
     if not phase.is_last and newest() >= phase.end_step:
         return None
@@ -166,21 +166,21 @@ def _run_phase(
     )
     start_step, total_steps = checkpoints.restore(), config.train.epochs * steps
     if start_step > phase.first_step and devices.is_chief:
-        print(f"going on from step {start_step} of {total_steps}")
+        print(f"resuming from step {start_step} of {total_steps}")
     if start_step == total_steps and (run.path / "weights.npz").is_file():
         return None
     if phase.trunk_frozen:
         model.freeze_trunk()
     data = config.data.model_copy(update={"image_size": phase.image_size})
     validation, photos = None, manifest.splits["validation"].photos
-    # a distributed dataset does not say its length: that of the worker with the most photos
+    # a distributed dataset has no length: use that of the worker with the most photos
     most, batch = math.ceil(photos / devices.workers), data.batch_size // devices.workers
     validation_steps = math.ceil(most / batch)
     if photos:
         validation = devices.batches(
             lambda share: dataset.evaluation_batches(records, manifest, data, "validation", share)
         )
-    # A run that was interrupted within an epoch finishes that epoch in a fit of its own.
+    # A run that was interrupted within an epoch finishes that epoch in a separate call of `fit`.
     for first, last, epoch_steps in _stretches(start_step, phase.end_step, steps):
         step = steps_done(model.optimizer)
         whole = partial(dataset.training_batches, records, manifest, data, config.train.seed, step)
@@ -196,7 +196,7 @@ def _run_phase(
                 steps_per_epoch=epoch_steps,
                 validation_data=validation,
                 validation_steps=validation_steps,
-                shuffle=False,  # the dataset does it; Keras 3 warns of its own default
+                shuffle=False,  # the dataset does it; Keras 3 warns about its default
                 verbose=0,
                 callbacks=[
                     ValidateAverage(),
@@ -216,7 +216,7 @@ def _run_phase(
 
 
 def _stretches(start_step: int, end_step: int, steps: int) -> list[tuple[int, int, int]]:
-    """(first epoch, end epoch, steps per epoch) of each call of `fit` that is still to make."""
+    """Return (first epoch, end epoch, steps per epoch) of each remaining call of `fit`."""
     epoch, done = divmod(start_step, steps)
     stretches = [(epoch, epoch + 1, steps - done)] if done else []
     first_whole, end = epoch + bool(done), end_step // steps
@@ -226,16 +226,16 @@ def _stretches(start_step: int, end_step: int, steps: int) -> list[tuple[int, in
 
 
 def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: int) -> None:
-    """Writes weights.npz, the last file of a run, and what it holds into metrics.json.
+    """Write weights.npz, the last file of a run, and its description into metrics.json.
 
-    What was calibrated and measured on other weights, before the run was trained anew, goes.
+    If the run was trained before, calibrations and metrics of other weights are removed.
     """
     config, digest = run.config, made_from.weights_digest(trained.arrays)
     before = run.thresholds()
     if before.calibrated and before.weights != digest:
         print(
-            f"{run.path}/thresholds.json: was calibrated on other weights; now the schema's, until "
-            "calibrate.py chooses new ones"
+            f"{run.path}/thresholds.json: was calibrated on other weights; reset to the schema's "
+            "thresholds, run calibrate.py to calibrate again"
         )
         fresh = Thresholds.of_schema(run.schema)
         files.write_json(run.path / "thresholds.json", fresh.model_dump())
@@ -248,7 +248,7 @@ def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: 
             "weights_digest": digest,
             "best_validation_score": trained.score,
             "epochs": config.train.epochs,
-            # tracing and validation included, over all restarts
+            # including tracing and validation, over all restarts
             "seconds": round(trained.seconds, 1),
             "images_per_second": round(photos / trained.seconds, 1),
             "parameters": int(built.logits.count_params()),

@@ -1,4 +1,4 @@
-"""What a run was trained on, in words, for metrics.json and the model card."""
+"""Description of the training hardware, for metrics.json and the model card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def describe() -> str:
-    """The accelerators that TensorFlow sees by name, else the processor; and its cores."""
+    """Return the names of the accelerators that TensorFlow sees, and the processor's cores."""
     cores = f"{os.cpu_count()} CPU cores ({_processor()})"
     names: Counter[str] = Counter()
     for device in tf.config.list_physical_devices():
@@ -22,10 +22,10 @@ def describe() -> str:
 
 
 def warning(precision: str) -> str | None:
-    """A line about a precision that this processor only emulates; None where all is well.
+    """Return a warning if this processor only emulates a precision, else None.
 
     Args:
-      precision: of `train.precision`.
+      precision: value of `train.precision`.
     """
     has_gpu = any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
     flags = set(_told("flags").split())
@@ -39,7 +39,7 @@ def _processor() -> str:
 
 
 def _told(key: str) -> str:
-    """What Linux tells of the first processor, in a file alone; empty elsewhere."""
+    """Return a field of the first processor in /proc/cpuinfo; empty on systems without it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -1,6 +1,6 @@
-"""What the contenders of `bench.py --what=step` share: a made-up batch, a clock, a scale.
+"""Code shared by the contenders of `bench.py --what=step`: synthetic batch, timing, memory.
 
-Imports no framework: PyTorch's process must not hold TensorFlow as well.
+It imports no framework: PyTorch's process must not load TensorFlow as well.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from attr_extractor.config import Config
 from attr_extractor.schema import Schema
 
 KERAS_TRUNK = "efficientnetb0"  # of the plain Keras model
-TIMM_TRUNKS = {  # our trunks' names there
+TIMM_TRUNKS = {  # timm's names of our trunks
     "efficientnetb0": "efficientnet_b0",
     **{f"efficientnetlite{i}": f"tf_efficientnet_lite{i}" for i in range(3)},
 }
-WARMUP = 2  # steps after the first one that do not count: memory is still being laid out
+WARMUP = 2  # steps after the first one that do not count: memory is still being allocated
 
 
 def made_up_batch(config: Config, schema: Schema) -> dict[str, np.ndarray]:
-    """`pixels` uint8 [B, H, W, 3] and `labels` int8 [B, V] in -1, 0, 1, the same ones every time.
+    """Return `pixels` uint8 [B, H, W, 3] and `labels` int8 [B, V] in -1, 0, 1, with a fixed seed.
 
     An attribute is missing as a whole, in a third of the photos.
     """
@@ -38,10 +38,13 @@ def made_up_batch(config: Config, schema: Schema) -> dict[str, np.ndarray]:
 
 
 def time_steps(step: Callable[[], float], count: int) -> list[float]:
-    """Seconds of the first step, of WARMUP more, then of `count` steps; `step` waits for its end.
+    """Return the seconds of the first step, of WARMUP more, then of `count` steps.
+
+    Args:
+      step: runs one step, waits for its end and returns its loss.
 
     Raises:
-      FloatingPointError: a step's loss is not finite, so what was timed is no training.
+      FloatingPointError: if a step's loss is not finite, so the timed steps are not training.
     """
     seconds = []
     for _ in range(1 + WARMUP + count):
@@ -54,16 +57,16 @@ def time_steps(step: Callable[[], float], count: int) -> list[float]:
 
 
 def as_text(report: object) -> str:
-    """A text as it is; a dict of figures as a line each."""
+    """Return a text unchanged, and a dict of figures as one line each."""
     if isinstance(report, dict):
         return "\n".join(f"{name:42} {round(value, 4):,}" for name, value in report.items())
     return str(report)
 
 
 def peak_memory() -> float:
-    """GiB that this process held at most; Linux.
+    """Return the peak memory of this process in GiB; Linux only.
 
-    getrusage's ru_maxrss would not do: a child starts with what its parent had reached.
+    getrusage's ru_maxrss is unsuitable: a child process starts with its parent's peak.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) / 2**20  # of KiB

@@ -1,4 +1,4 @@
-"""How the cost of branches and loss grows with attributes and with values, the trunk left out."""
+"""Benchmark of branches and loss by number of attributes and of values, without the trunk."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.schema import Attribute, Schema
 
 CHANNELS = 1280  # of EfficientNet-B0
-# (attributes, values of all together): the paper has 49 and about 1,900
+# (attributes, total number of values): the paper has 49 and about 1,900
 MORE_ATTRIBUTES = [(attributes, 39 * attributes) for attributes in (10, 49, 200, 500)]
 MORE_VALUES = [(49, values) for values in (500, 2_000, 20_000)]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """Line of the table."""
 
     attributes: int
     values: int
-    ops: int  # nodes of the graph that the branches layer makes, forward
+    ops: int  # nodes in the forward graph of the branches layer
     parameters: int
     step_s: float  # median; forward, loss and backward for one batch of pooled features
 
 
 def measure(config: Config, steps: int = 5) -> list[Row]:
-    """The branches of `model.hidden` with a batch of `data.batch_size`, for each number above."""
+    """Measure branches of `model.hidden` with batches of `data.batch_size` for each size above."""
     cases = tqdm([*MORE_ATTRIBUTES, *MORE_VALUES], desc="measuring", unit="size")
     return [measure_size(config, *case, steps) for case in cases]
 
 
 def measure_size(config: Config, attributes: int, values: int, steps: int) -> Row:
-    """One line: values are spread evenly over the attributes."""
+    """Measure one line of the table; values are spread evenly over the attributes."""
     schema = even_schema(attributes, values)
     layer = Branches(schema.sizes, config.model.hidden)
     equation_1 = MaskedLoss(schema, config.loss)
@@ -57,7 +57,7 @@ def measure_size(config: Config, attributes: int, values: int, steps: int) -> Ro
 
     traced = step.get_concrete_function(pooled, labels)
     seconds = []
-    for _ in range(1 + steps):  # the first one lays out memory
+    for _ in range(1 + steps):  # the first one allocates memory
         start = time.perf_counter()
         traced(pooled, labels)[-1].numpy()  # waits for the device
         seconds.append(time.perf_counter() - start)
@@ -67,7 +67,7 @@ def measure_size(config: Config, attributes: int, values: int, steps: int) -> Ro
 
 
 def even_schema(attributes: int, values: int) -> Schema:
-    """A schema whose attributes have the same number of values, or one more."""
+    """Return a schema whose attributes have the same number of values, or one more."""
     few, left = divmod(values, attributes)
     sizes = [few + (t < left) for t in range(attributes)]
     made = [
@@ -78,7 +78,7 @@ def even_schema(attributes: int, values: int) -> Schema:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text."""
+    """Return the rows as text."""
     lines = [f"{'attributes':>10}{'values':>10}{'graph ops':>11}{'parameters':>14}{'step':>12}"]
     for row in rows:
         lines.append(

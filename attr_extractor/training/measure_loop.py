@@ -1,4 +1,4 @@
-"""`fit` from records, input and callbacks included, for `bench.py --what=step --records=...`."""
+"""Benchmark of `fit` with input and callbacks, for `bench.py --what=step --records=...`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from attr_extractor.training import fit, measure, measure_ours
 from attr_extractor.training.progress import Progress
 
 
-class _Enough(Exception):  # noqa: N818 - no error
-    """All steps have been timed; `fit` would go on to validate and to save."""
+class _Enough(Exception):  # noqa: N818 - not an error
+    """Signal that all steps have been timed, to stop `fit` before it validates and saves."""
 
 
 class Stopwatch(Progress):
-    """The progress bar, and the seconds from the end of one batch to the end of the next.
+    """Progress bar that records the seconds from the end of one batch to the end of the next.
 
     Args:
-      wanted: so many batches, then training ends.
-      progress: what the progress bar takes.
+      wanted: number of batches after which training ends.
+      progress: arguments of the progress bar.
     """
 
     def __init__(self, wanted: int, *progress: Any):
@@ -45,7 +45,7 @@ class Stopwatch(Progress):
 
 
 def run(config: Config, schema: Schema, steps: int, records: str) -> tuple[list[float], int]:
-    """Seconds as of measure.time_steps, out of train.py's own loop, and trained parameters."""
+    """Return seconds like measure.time_steps, from train.py's loop, and trained parameters."""
     wanted = 1 + measure.WARMUP + steps
     epoch = dataset.steps_per_epoch(Manifest.read(records), config.data)
     one_phase = {"epochs": -(-wanted // epoch), "image_sizes": {}, "freeze_trunk_epochs": 0}

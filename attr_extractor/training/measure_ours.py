@@ -1,4 +1,4 @@
-"""The bare training step of this package, for `bench.py --what=step`."""
+"""Benchmark of this package's bare training step, for `bench.py --what=step`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attr_extractor.training.step import TrainingModel
 def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
-    """Seconds of measure.time_steps and the number of trained parameters."""
+    """Return the seconds of measure.time_steps and the number of trained parameters."""
     keras.mixed_precision.set_global_policy(config.train.precision)
     keras.utils.set_random_seed(config.train.seed)
     built = network.build(schema, config)
@@ -28,12 +28,12 @@ def run(
 
 
 def time_keras(model: Any, batch: tf.data.Dataset, steps: int) -> list[float]:
-    """Seconds of measure.time_steps over one batch, by the function that `fit` calls a step."""
+    """Return the seconds of measure.time_steps over one batch, with `fit`'s step function."""
     batches = iter(batch.cache().repeat())
     model.make_train_function()
     return measure.time_steps(lambda: float(model.train_function(batches)["loss"]), steps)
 
 
 def parameters(model: Any) -> int:
-    """How many numbers a Keras model trains."""
+    """Return the number of trainable parameters of a Keras model."""
     return sum(variable.shape.num_elements() for variable in model.trainable_variables)

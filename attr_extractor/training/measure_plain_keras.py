@@ -1,8 +1,8 @@
 """The paper's network as a plain Keras model, for `bench.py --what=step`.
 
-What one writes from Keras' and keras-cv's own guides: augmentation layers one after another
-within the model, keras.applications, MultiHeadAttention, a Dense stack with sigmoid outputs for
-each attribute, a dict of losses. Loss and architecture are those of ours.
+It follows the guides of Keras and keras-cv: a sequence of augmentation layers within the model,
+keras.applications, MultiHeadAttention, a Dense stack with sigmoid outputs for each attribute, and
+a dict of losses. Loss and architecture are the same as in this package's model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from attr_extractor.training import measure, measure_ours
 def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
-    """Seconds of measure.time_steps and the number of trained parameters."""
+    """Return the seconds of measure.time_steps and the number of trained parameters."""
     keras.utils.set_random_seed(config.train.seed)
     model = build(config, schema)
     model.compile(
@@ -37,7 +37,7 @@ def run(
 
 
 def build(config: Config, schema: Schema) -> Any:
-    """uint8 [B, H, W, 3] -> one output of scores [B, V_t] an attribute, under its name."""
+    """Build a model from uint8 [B, H, W, 3] to scores [B, V_t] per attribute, under its name."""
     layers, attention = keras.layers, config.model.attention
     size = config.data.image_size
     photos = pixels = keras.Input([size, size, 3], dtype="uint8")
@@ -68,7 +68,7 @@ def build(config: Config, schema: Schema) -> Any:
 
 
 def masked_cross_entropy(labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Equation 1's sum over an attribute's values: [B, V_t] twice -> [B]; labels 1, 0, -1."""
+    """Sum equation 1 over an attribute's values: [B, V_t] twice -> [B]; labels 1, 0, -1."""
     of_truth = tf.where(labels > 0, scores, 1 - scores)  # [B, V_t]
     entropy = -tf.math.log(tf.clip_by_value(of_truth, 1e-7, 1))
     return tf.reduce_sum(tf.where(labels >= 0, entropy, 0), axis=-1)

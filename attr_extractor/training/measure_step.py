@@ -1,10 +1,10 @@
-"""The training step beside a plain Keras model and PyTorch with timm, on one made-up batch.
+"""Benchmark of the training step against plain Keras and PyTorch with timm, on a synthetic batch.
 
-Every pass is a process of its own, so that frameworks do not fight for threads and memory is the
-contender's alone. Contenders take turns, round after round, because machines are noisy; a ratio
-compares two passes of one round. timm's rows augment nothing, since PyTorch leaves that to the
-loader's processes; `augmentation.enabled=false` takes it from the others too. With records there
-is one row more: `fit` itself, input and callbacks included.
+Every pass runs in a separate process, so that frameworks do not compete for threads and the memory
+is the contender's alone. Contenders take turns in rounds because machines are noisy; a ratio
+compares two passes of one round. timm's rows have no augmentation, since PyTorch leaves that to the
+loader's processes; `augmentation.enabled=false` disables it for the others too. With records there
+is one more row: `fit` itself, with input and callbacks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OURS, OURS_HALF, KERAS, TIMM, TIMM_HALF, LOOP = (
     "PyTorch + timm, bfloat16",
     "ours, float32: the whole loop",
 )
-CONTENDERS = {  # file of this folder, precision
+CONTENDERS = {  # module of this package, precision
     OURS: ("measure_ours", "float32"),
     OURS_HALF: ("measure_ours", "mixed_bfloat16"),
     KERAS: ("measure_plain_keras", "float32"),
@@ -48,21 +48,21 @@ Pass = dict[str, Any]  # seconds: list of time_steps; parameters; peak_gib
 
 
 def contenders(config: Config, records: str | None) -> tuple[list[str], list[str]]:
-    """Names of those that can take part, and a line about each that cannot."""
+    """Return the names of the available contenders, and a line about each unavailable one."""
     names, lines = [OURS, OURS_HALF], []
     trunk = config.model.trunk
     if trunk == measure.KERAS_TRUNK:
         names.append(KERAS)
     else:
-        lines.append(f"plain Keras: left out, it is for trunk {measure.KERAS_TRUNK}")
+        lines.append(f"plain Keras: skipped, requires trunk {measure.KERAS_TRUNK}")
     if trunk not in measure.TIMM_TRUNKS:
         known = ", ".join(measure.TIMM_TRUNKS)
-        lines.append(f"PyTorch + timm: left out, they are for trunks {known}")
+        lines.append(f"PyTorch + timm: skipped, requires a trunk of {known}")
     else:
         absent = [name for name in ("torch", "timm") if not importlib.util.find_spec(name)]
         if absent:
             lines.append(
-                f"PyTorch + timm: left out, {' and '.join(absent)} not installed "
+                f"PyTorch + timm: skipped, {' and '.join(absent)} not installed "
                 "(pip install 'attr-extractor[bench]')"
             )
         else:
@@ -73,15 +73,15 @@ def contenders(config: Config, records: str | None) -> tuple[list[str], list[str
 def report(
     config: Config, schema: Schema, steps: int = 20, records: str | None = None, rounds: int = 3
 ) -> str:
-    """Measures all contenders and gives the table.
+    """Measure all contenders and return the table.
 
     Args:
-      schema: with records, theirs is taken instead.
-      steps: of every contender, over all rounds; each process runs a first step and
-        measure.WARMUP more besides.
+      schema: with records, their schema is used instead.
+      steps: number per contender, over all rounds; each process also runs a first step and
+        measure.WARMUP more.
 
     Raises:
-      InputError: config or records that cannot be, or too little memory.
+      InputError: if config or records are invalid, or there is too little memory.
     """
     if records:
         schema = Manifest.read(records).schema
@@ -95,10 +95,10 @@ def report(
 
 
 def table(passes: dict[str, list[Pass]], batch_size: int) -> str:
-    """A line a contender, medians over the rounds; then what the goals are about.
+    """Return one line per contender with medians over the rounds, then the ratios of the goals.
 
     Args:
-      passes: by contender, OURS among them; the same number for each.
+      passes: by contender, including OURS; the same number for each.
     """
     lines = [
         f"{'':30}{'first step':>11}{'of ours':>9}{'step':>9}{'of ours':>9}"
@@ -132,7 +132,7 @@ def _step(measured: Pass) -> float:
     return float(np.median(measured["seconds"][1 + measure.WARMUP :]))
 
 
-def _mean(measured: Pass) -> float:  # a loop's stalls count, however few steps they hit
+def _mean(measured: Pass) -> float:  # stalls of the loop count, even if they affect few steps
     return float(np.mean(measured["seconds"][1 + measure.WARMUP :]))
 
 
@@ -152,7 +152,7 @@ def _ratio(
 
 
 def _run(name: str, config: Config, schema: Schema, steps: int, records: str | None) -> Pass:
-    """One pass in a process of its own."""
+    """Run one pass in a separate process."""
     file, precision = CONTENDERS[name]
     train = config.train.model_copy(update={"precision": precision})
     config = config.model_copy(update={"train": train})
@@ -174,7 +174,7 @@ def _run(name: str, config: Config, schema: Schema, steps: int, records: str | N
         raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
     if done.returncode == -9:
         raise InputError(
-            f"{name}: the process was killed, most likely for want of memory: "
+            f"{name}: the process was killed, probably because it ran out of memory: "
             f"lower data.batch_size, now {config.data.batch_size}"
         )
     if done.returncode:
@@ -183,7 +183,7 @@ def _run(name: str, config: Config, schema: Schema, steps: int, records: str | N
 
 
 def _one_pass() -> None:
-    """The program of such a process: a job on standard input, a Pass in the last line it prints."""
+    """Run the job on standard input in a child process; print its Pass as the last line."""
     job = json.load(sys.stdin)
     config = Config.model_validate_json(job["config"])
     contender = importlib.import_module(f"attr_extractor.training.{job['file']}")

@@ -1,6 +1,6 @@
 """The paper's network in PyTorch with timm's EfficientNet, for `bench.py --what=step`.
 
-Eager, channels_last; in bfloat16 by autocast. No augmentation: PyTorch leaves it to the loader.
+Eager mode, channels_last, bfloat16 by autocast. No augmentation: PyTorch leaves it to the loader.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attr_extractor.training import measure
 def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
-    """Seconds of measure.time_steps and the number of trained parameters."""
+    """Return the seconds of measure.time_steps and the number of trained parameters."""
     torch.manual_seed(config.train.seed)
     torch.set_num_threads(os.cpu_count() or 1)  # as TensorFlow does
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,7 +44,7 @@ def run(
 
 
 class Net(nn.Module):
-    """Trunk, transformer block, pooling and a stack of layers an attribute."""
+    """Trunk, transformer block, pooling and one stack of layers per attribute."""
 
     def __init__(self, config: Config, schema: Schema):
         super().__init__()
@@ -79,9 +79,9 @@ class Net(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer block that normalises before its parts, as ours does.
+    """Transformer block that normalises before its sublayers, like this package's block.
 
-    nn.MultiheadAttention knows no key width other than D / heads; its fused kernel is used here.
+    nn.MultiheadAttention supports no key width other than D / heads; its fused kernel is used here.
     """
 
     def __init__(self, width: int, config: Attention):
@@ -103,7 +103,7 @@ class Block(nn.Module):
 
 
 def masked_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Equation 1: [B, V] twice -> a scalar; labels 1, 0, -1."""
+    """Compute equation 1: [B, V] twice -> a scalar; labels 1, 0, -1."""
     known = labels >= 0
     entropy = functional.binary_cross_entropy_with_logits(
         logits, (labels > 0).float(), reduction="none"

@@ -1,4 +1,4 @@
-"""Ends a run whose numbers are no longer finite, before a checkpoint holds them."""
+"""Stop a run when its numbers are no longer finite, before they are saved in a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NAMED = 8  # products of a batch that the error names
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Raises InputError where a loss is not finite: the step, its products, what to try.
+    """Callback that raises InputError if a loss is not finite: the step, its products, remedies.
 
-    It must stand before `Checkpoints` among the callbacks of `fit`. Keras turns every step's logs
-    into numbers for the progress bar anyway, so looking at them waits for nothing more.
+    It must precede `Checkpoints` in the callbacks of `fit`. Keras converts every step's logs to
+    numbers for the progress bar anyway, so reading them causes no further wait.
 
-    A step's loss is that of the weights before it: `require_finite_weights` sees what the step
-    made of them.
+    A step's loss is computed from the weights before the step; `require_finite_weights` checks the
+    weights after it.
     """
 
     def __init__(self, records: str | Path, manifest: Manifest, config: Config):
@@ -43,7 +43,7 @@ class StopAtNaN(keras.callbacks.Callback):
             raise self._error("the validation loss is not finite after the epoch")
 
     def require_finite_weights(self) -> None:
-        """Raises InputError where the last step left a weight that is not a finite number."""
+        """Raise InputError if a weight is not finite after the last step."""
         for variable in self.model.network.variables:
             values = tf.convert_to_tensor(variable)
             if values.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(values)):
@@ -54,11 +54,11 @@ class StopAtNaN(keras.callbacks.Callback):
         batch = dataset.product_ids(
             self.records, self.manifest, self.config.data, train.seed, step - 1
         )
-        products = list(dict.fromkeys(batch))  # one of several photos once
+        products = list(dict.fromkeys(batch))  # a product with several photos once
         more = f" and {len(products) - NAMED} more" if len(products) > NAMED else ""
         return InputError(
-            f"step {step}: {what}; its batch is of the products {', '.join(products[:NAMED])}{more}"
-            f"; in a new run directory, try {_what_to_try(train)}"
+            f"step {step}: {what}; its batch contains the products {', '.join(products[:NAMED])}"
+            f"{more}; in a new run directory, try {_what_to_try(train)}"
         )
 
 

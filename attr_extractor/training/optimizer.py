@@ -1,7 +1,7 @@
-"""Adam and AdamW with one fused update per variable, and rates and decays of each variable.
+"""Adam and AdamW with one fused update per variable, and a rate and a decay per variable.
 
-Keras' own update is some twenty operations a variable: for 230 variables several seconds of
-tracing, and a tenth of a small network's step. TensorFlow's ApplyAdam kernel is one.
+Keras' own update has some twenty ops per variable: for 230 variables, several seconds of tracing
+and a tenth of a small network's step. TensorFlow's ApplyAdam kernel is one op.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from attr_extractor.model.keras_versions import tf_variable
 
 
 class Group(NamedTuple):
-    """How a variable is treated."""
+    """Learning rate and weight decay of a variable."""
 
     rate: float = 1.0  # times the learning rate
-    decay: float = 0.0  # share of itself that a step takes off, times its learning rate
+    decay: float = 0.0  # share of the variable that a step subtracts, times its learning rate
 
 
 class FusedAdamW(keras.optimizers.Adam):
@@ -28,7 +28,7 @@ class FusedAdamW(keras.optimizers.Adam):
 
     Args:
       learning_rate: a number or a schedule.
-      group: the treatment of a variable of the model that it is built on.
+      group: returns the group of a variable of the model that the optimizer is built on.
     """
 
     def __init__(self, learning_rate: Any, group: Callable[[Any], Group], **kwargs: Any):
@@ -37,17 +37,17 @@ class FusedAdamW(keras.optimizers.Adam):
         self._groups: list[Group] = []
 
     def build(self, var_list: list[Any]) -> None:
-        """Makes the two moments of each variable.
+        """Create the two moments of each variable.
 
-        Keras builds again at each trace, then with the variables that are not frozen; positions
-        stay those of the first time.
+        Keras calls this again at each trace, then with the variables that are not frozen; the
+        positions stay those of the first call.
         """
         super().build(var_list)
         if not self._groups:
             self._groups = [self._group_of(variable) for variable in var_list]
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any = None) -> None:
-        """One variable's update; Keras 2 does not pass the rate, Keras 3 does."""
+        """Update one variable; Keras 3 passes the learning rate, Keras 2 does not."""
         rate = tf.cast(self.learning_rate if learning_rate is None else learning_rate, tf.float32)
         i = keras_versions.slot(self, variable)
         group = self._groups[i]
@@ -70,5 +70,5 @@ class FusedAdamW(keras.optimizers.Adam):
 
 
 def steps_done(optimizer: Any) -> int:
-    """How many updates an optimizer has made; `int` alone cannot read a mirrored variable."""
+    """Return the number of an optimizer's updates; `int` alone cannot read a mirrored variable."""
     return int(tf.convert_to_tensor(optimizer.iterations))

@@ -1,4 +1,4 @@
-"""A page of training photos as the network gets them, their labels written below."""
+"""Page of training photos as the network receives them, with their labels below."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attr_extractor.config import Augmentation
 from attr_extractor.schema import Schema
 
 PHOTOS, COLUMNS = 16, 4
-WIDTH = 192  # least width of a photo on the page, in pixels; smaller ones are enlarged
+WIDTH = 192  # minimum width of a photo on the page, in pixels; smaller ones are enlarged
 FONT_SIZE, LINE, MARGIN = 12, 15, 6  # pixels
 
 
@@ -21,13 +21,13 @@ Font = Union[ImageFont.FreeTypeFont, ImageFont.ImageFont]
 
 
 def draw(photos: np.ndarray, codes: np.ndarray, schema: Schema) -> Image.Image:
-    """The first photos of a batch in rows of four.
+    """Draw the first photos of a batch in rows of four.
 
     Args:
       photos: float [B, H, W, 3] in 0 .. 255.
       codes: int8 [B, V], their labels.
     """
-    factor = math.ceil(WIDTH / photos.shape[2])  # whole, so that the pixels stay what they are
+    factor = math.ceil(WIDTH / photos.shape[2])  # an integer, so that pixel values do not change
     side = factor * photos.shape[2]
     font = ImageFont.load_default(FONT_SIZE)
     captions = [_caption(states, schema, side, font) for states in codes[:PHOTOS]]
@@ -45,7 +45,7 @@ def draw(photos: np.ndarray, codes: np.ndarray, schema: Schema) -> Image.Image:
 
 
 def describe(config: Augmentation) -> str:
-    """Which augmentation the photos went through, for the page's description."""
+    """Return the page's description, which names the augmentation of the photos."""
     if not config.enabled:
         return "The first training batch; augmentation is off."
     off = {"enabled"} if config.rand_operations else {"enabled", "rand_magnitude"}
@@ -55,7 +55,7 @@ def describe(config: Augmentation) -> str:
 
 
 def _caption(states: np.ndarray, schema: Schema, width: int, font: Font) -> list[str]:
-    """One line for every attribute that has values, cut to a width in pixels."""
+    """Return one line for every attribute that has values, truncated to a width in pixels."""
     lines = []
     for name, values in labels.decode(schema, states).items():
         line = f"{name}: {', '.join(values)}" if values else ""

@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 
 class Progress(keras.callbacks.Callback):
-    """One line: images/s and time left of the whole run from the first seconds, loss and score.
+    """Progress bar of the whole run, from its first seconds: images/s, time left, loss and score.
 
-    Of several workers the chief alone shows it.
+    With several workers, only the chief shows it.
 
-    Close it where training ends with an exception, or the error stands behind the bar.
+    Close it if training ends with an exception; otherwise the error is on the bar's line.
     """
 
     def __init__(self, total_steps: int, start_step: int, batch_size: int, shown: bool = True):
@@ -52,5 +52,5 @@ class Progress(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Ends the bar's line; closing twice is fine."""
+        """End the bar's line; may be called twice."""
         self.bar.close()

@@ -1,4 +1,4 @@
-"""TensorBoard's projector: pooled features of validation photos, to be looked at as a cloud."""
+"""Data for TensorBoard's projector: pooled features of validation photos as a point cloud."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PHOTOS = 1000
 
 
 def write(folder: Path, logits: Any, batches: tf.data.Dataset, schema: Schema) -> None:
-    """Writes features, labels and the projector's config for the first photos of `batches`.
+    """Write features, labels and the projector's config for the first photos of `batches`.
 
     Args:
-      folder: that of a TensorBoard run: the plugin looks beside the event files.
+      folder: folder of a TensorBoard run: the plugin searches next to the event files.
       logits: the network, uint8 [B, H, W, 3] -> float32 [B, V].
-      batches: those of `dataset.evaluation_batches`.
+      batches: the result of `dataset.evaluation_batches`.
     """
     pooled = keras.Model(logits.input, logits.get_layer(network.POOLED).output)
     forward = tf.function(lambda pixels: tf.cast(pooled(pixels, training=False), tf.float32))
@@ -52,7 +52,7 @@ CONFIG = """embeddings {{
 
 
 def _cells(schema: Schema, codes: np.ndarray) -> list[str]:
-    """The text of every attribute; the four states of a label stay apart."""
+    """Return the text of every attribute; the four states of a label stay distinct."""
     decoded = labels.decode(schema, codes).values()
     return [
         "(missing)" if values is None else _cell(SEPARATOR.join(values)) or "(not applicable)"
@@ -61,5 +61,5 @@ def _cells(schema: Schema, codes: np.ndarray) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Without the tabs and line ends that would break the table, which knows no quotes."""
+    """Replace tabs and line ends, which would break the table: its format has no quotes."""
     return " ".join(text.split())

@@ -1,6 +1,6 @@
-"""The run directory: everything that a training run leaves, and how later programs read it.
+"""The run directory: all files of a training run, and how later programs read them.
 
-config.yaml, schema.yaml, records.json (where, fingerprint), checkpoints/, logs/, weights.npz
+config.yaml, schema.yaml, records.json (path, fingerprint), checkpoints/, logs/, weights.npz
 (arrays by layer name), thresholds.json, metrics.json, report.html, model_card.md and .json,
 learning_curve.json.
 """
@@ -27,20 +27,20 @@ from attr_extractor.training import run_files
 
 
 class Origin(yaml_files.Model):
-    """records.json: which records a run was trained on."""
+    """Content of records.json: the records that a run was trained on."""
 
     records: str
     fingerprint: str  # of their schema
     digest: str  # of their manifest
     photo_short_side: int  # pixels of their stored photos
-    most_frequent: Dict[str, str]  # value of each attribute in the training split
+    most_frequent: Dict[str, str]  # each attribute's most frequent value in the training split
 
 
 def is_begun(path: Path, more: Sequence[str] = ()) -> bool:
-    """Return whether a folder holds no more than `RunDir.create` leaves when it is interrupted.
+    """Return whether a folder contains no more than an interrupted `RunDir.create` leaves.
 
     Args:
-      more: names of files that may be there besides.
+      more: names of further allowed files.
     """
     folders = {"checkpoints", "logs"}
     known = {*folders, "schema.yaml", "records.json", "thresholds.json", *more}
@@ -48,7 +48,7 @@ def is_begun(path: Path, more: Sequence[str] = ()) -> bool:
     found.discard(ownership.LOCK)
     if any(storage.names(path / name) for name in folders):
         return False
-    # they are made first: without them the other files are somebody else's
+    # the folders are created first: without them, the other files come from another program
     return found <= folders or folders <= found <= known
 
 
@@ -63,10 +63,10 @@ class RunDir:
 
     @classmethod
     def create(cls, path: str | Path, config: Config, records: Path, manifest: Manifest) -> RunDir:
-        """Makes the directory, or opens the one of an interrupted run of the same experiment.
+        """Create the directory, or open that of an interrupted run of the same experiment.
 
         Raises:
-          InputError: the directory holds something else, or another experiment.
+          InputError: if the directory contains something else, or another experiment.
         """
         path = Path(path)
         schema = manifest.schema
@@ -82,7 +82,7 @@ class RunDir:
             require_same(found.schema.fingerprint, schema, f"{path}: the run directory")
             if found.config != config or found.origin != origin:
                 raise InputError(
-                    f"{path}: holds a run of another config or of other records; "
+                    f"{path}: contains a run of another config or of other records; "
                     "name a new run directory"
                 )
             return found
@@ -98,44 +98,44 @@ class RunDir:
 
     @classmethod
     def read(cls, path: str | Path) -> RunDir:
-        """The run in a directory; raises InputError where there is none."""
+        """Read the run in a directory; raise InputError if it is not a run directory."""
         path = Path(path)
         if not (path / "config.yaml").is_file():
             raise InputError(f"{path}: not a run directory: it has no config.yaml")
         schema = Schema.read(path / "schema.yaml")
-        content = files.read_json(path / "records.json", "the record of the run's records")
+        content = files.read_json(path / "records.json", "the reference to the run's records")
         origin = yaml_files.validate(Origin, content, str(path / "records.json"))
         require_same(origin.fingerprint, schema, f"{path}/records.json")
         return cls(path, Config.read(path / "config.yaml"), schema, origin)
 
     @property
     def records(self) -> Path:
-        """The folder of the records that the run was trained on."""
+        """Folder of the records that the run was trained on."""
         return Path(self.origin.records)
 
     def manifest(self, records: str | Path | None = None) -> Manifest:
-        """The manifest of the run's records, or of others of the same schema.
+        """Read the manifest of the run's records, or of other records with the same schema.
 
         Raises:
-          InputError: no records there, of another schema, or the run's own have been built anew:
-            a photo that it was trained on could be in their test split.
+          InputError: if the records are missing or have another schema, or if the run's own were
+            rebuilt: a photo that it was trained on could be in their test split.
         """
         manifest = Manifest.read(records or self.records, self.schema)
         if records is None and manifest.digest != self.origin.digest:
             raise InputError(
-                f"{self.records}: the records were built anew since {self.path} was trained on "
-                "them; train again, or name them with --records to measure on them all the same"
+                f"{self.records}: the records were rebuilt since {self.path} was trained on them; "
+                "train again, or name them with --records to measure on them anyway"
             )
         return manifest
 
     def load_network(self, thresholds: Thresholds | None = None) -> network.Network:
-        """The trained network in float32, weights from weights.npz.
+        """Load the trained network in float32, with the weights of weights.npz.
 
         Args:
-          thresholds: temperatures other than the run's.
+          thresholds: their temperatures replace the run's.
 
         Raises:
-          InputError: the run is not trained, a file is damaged or of another network, or the
+          InputError: if the run is not trained, a file is damaged or of another network, or the
             thresholds were calibrated on other weights.
         """
         path = require_file(self.path / "weights.npz", "the run's weights (is it trained?)")
@@ -146,16 +146,16 @@ class RunDir:
 
     @property
     def weights_digest(self) -> str:
-        """The digest of weights.npz; raises InputError as `load_network` does."""
+        """Digest of weights.npz; raises InputError if it is missing or damaged."""
         return made_from.run_weights_digest(self.path)
 
     def network_of(
         self, arrays: dict[str, np.ndarray], origin: str, thresholds: Thresholds | None = None
     ) -> network.Network:
-        """The run's network in float32 with given weights, as of `load_network`.
+        """Build the run's network in float32 with given weights; see `load_network`.
 
         Raises:
-          InputError: naming `origin`, where the arrays are those of another network.
+          InputError: if the arrays are those of another network; names `origin`.
         """
         keras.mixed_precision.set_global_policy("float32")
         temperatures = (thresholds or self.thresholds()).temperatures(self.schema)
@@ -164,38 +164,38 @@ class RunDir:
         return built
 
     def config_to_load(self) -> Config:
-        """The config of a network whose weights come from a file, and that is not trained on."""
+        """Return the config of a network that loads its weights from a file and is not trained."""
         model = self.config.model.model_copy(update={"weights": "none"})
         train = self.config.train.model_copy(update={"xla": "off"})
         return self.config.model_copy(update={"model": model, "train": train})
 
     def thresholds(self) -> Thresholds:
-        """thresholds.json; raises InputError where it is damaged or of another schema."""
+        """Read thresholds.json; raise InputError if it is damaged or of another schema."""
         return Thresholds.read(self.path / "thresholds.json", self.schema)
 
     def answers(self, thresholds: Thresholds | None = None) -> Answers:
-        """Post-processing with the run's thresholds, or with others."""
+        """Return the post-processing with the run's thresholds, or with others."""
         limits = (thresholds or self.thresholds()).per_value(self.schema)
         return Answers(self.schema, limits, self.config.answers.gate_by_category)
 
     def metrics(self) -> dict[str, Any]:
-        """The sections of metrics.json; none where there is no such file yet."""
+        """Return the sections of metrics.json; none if the file does not exist yet."""
         return run_files.read_metrics(self.path)
 
     def metrics_of(self, weights_digest: str) -> dict[str, Any]:
-        """The sections of metrics.json but those that were measured on other weights."""
+        """Return the sections of metrics.json except those measured on other weights."""
         return {
             name: section
             for name, section in self.metrics().items()
-            # a section that an older version wrote does not say
+            # a section written by an older version has no digest
             if section.get("weights_digest", weights_digest) == weights_digest
         }
 
     def update_metrics(self, section: str, content: Dict[str, Any]) -> None:
-        """Replaces one section of metrics.json, and drops those measured on other weights.
+        """Replace one section of metrics.json, and drop those measured on other weights.
 
         Args:
-          content: with the digest of the weights it is about, `weights_digest`.
+          content: includes the digest of the measured weights, `weights_digest`.
         """
         kept = self.metrics_of(content["weights_digest"])
         files.write_json(self.path / run_files.FILE, {**kept, section: content})

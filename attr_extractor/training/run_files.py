@@ -1,5 +1,7 @@
-"""The JSON files of a run, typed as far as programs read them again: metrics and their details, the
-learning curve, the model card. Further keys are free, and what is read is kept as it is.
+"""The JSON files of a run, typed as far as programs read them again.
+
+They are metrics and their details, the learning curve and the model card. Further keys are allowed,
+and their content is kept unchanged.
 """
 
 from __future__ import annotations
@@ -19,24 +21,24 @@ from attr_extractor.yaml_files import Count
 
 FILE = "metrics.json"
 FileName = Annotated[str, Field(pattern=r"^[^/]+$")]  # in the run directory
-Number = Optional[float]  # None where nothing was measured
+Number = Optional[float]  # None if nothing was measured
 Share = Annotated[float, Field(ge=0, le=1)]
 Shares = List[Optional[Share]]
 Ends = Annotated[List[float], Field(min_length=2, max_length=2)]  # of an interval
 
 
 class Part(pydantic.BaseModel):
-    """An object in such a file."""
+    """Object in such a file."""
 
     model_config = pydantic.ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class Sections(pydantic.RootModel[Dict[str, Dict[str, Any]]]):
-    """metrics.json as a whole."""
+    """Content of metrics.json."""
 
 
 class Figures(Part):
-    """What a model is worth on an attribute, or in the mean."""
+    """Figures of a model for an attribute, or their mean."""
 
     score: Number
     interval: Optional[Ends]
@@ -49,19 +51,19 @@ class Figures(Part):
 
 
 class OfAttribute(Figures):
-    """The figures of one attribute."""
+    """Figures of one attribute."""
 
     applicable: Count  # photos
 
     @pydantic.model_validator(mode="after")
     def _a_score_has_its_interval(self) -> OfAttribute:
         if self.score is not None and (self.interval is None or self.most_frequent is None):
-            raise ValueError("a score without its interval or that of the most frequent value")
+            raise ValueError("a score without interval or without that of the most frequent value")
         return self
 
 
 class OfCategory(Part):
-    """The score of one category, or of one attribute within it."""
+    """Score of one category, or of one attribute within it."""
 
     score: float
     photos: Count
@@ -74,14 +76,14 @@ class Worst(OfCategory):
 
 
 class WithoutNearDuplicates(Part):
-    """The figures without photos that resemble a training photo."""
+    """Figures without photos that resemble a training photo."""
 
     left_out: Count
     mean: Figures
 
 
 class Measured(Part):
-    """A section of metrics.json: a run measured on a split."""
+    """Section of metrics.json: a run measured on a split."""
 
     split: str
     photos: Count
@@ -99,26 +101,26 @@ class Category(Part):
 
 
 class Categories(Part):
-    """The details of a section, by category."""
+    """Details of a section, by category."""
 
     categories: Dict[str, Category]
 
 
 class Training(Part):
-    """The section `training` of metrics.json."""
+    """Section `training` of metrics.json."""
 
     seconds: Number = None
     parameters: Optional[Count] = None
 
 
 class Applicable(Part):
-    """What the cost of filling cells needs of an attribute's figures."""
+    """Figures of an attribute that the cost of filling cells requires."""
 
     applicable: Count
 
 
 class MeasuredForCosts(Part):
-    """What the cost of filling cells needs of a section of metrics.json."""
+    """Section of metrics.json, as far as the cost of filling cells requires it."""
 
     photos: Count
     thresholds: str  # their digest
@@ -140,7 +142,7 @@ class RiskOfAttribute(Part):
 
 
 class Risks(Part):
-    """The details of a section, by attribute."""
+    """Details of a section, by attribute."""
 
     cut_offs: List[float]
     attributes: Dict[str, RiskOfAttribute]
@@ -150,12 +152,12 @@ class Risks(Part):
         for name, a in self.attributes.items():
             sizes = {len(a.risk_coverage.coverage), len(a.risk_coverage.accuracy)}
             if sizes != {len(self.cut_offs)}:
-                raise ValueError(f"attributes.{name}: a curve is not as long as cut_offs")
+                raise ValueError(f"attributes.{name}: the length of a curve differs from cut_offs")
         return self
 
 
 class Diagram(Part):
-    """The bins of a reliability diagram."""
+    """Bins of a reliability diagram."""
 
     score: List[Share]
     right: List[Share]
@@ -163,7 +165,7 @@ class Diagram(Part):
 
 
 class Reliability(Part):
-    """How far the scores of one attribute can be believed."""
+    """Calibration error and reliability diagram of one attribute's scores."""
 
     ece: Number
     reliability: Diagram
@@ -188,28 +190,28 @@ class CalibrationErrors(Part):
 
 
 class CalibratedSplit(Part):
-    """What the section `calibration` of metrics.json says of a split."""
+    """Results for one split in the section `calibration` of metrics.json."""
 
     mean: CalibrationErrors
     attributes: Dict[str, CalibratedAttribute]
 
 
 class Gain(Part):
-    """What more labels would buy."""
+    """Estimated gain from more labels."""
 
     gain: float
     interval: Ends
 
 
 class Gains(Part):
-    """Of twice as many labels and of a thousand more."""
+    """Gains from twice as many labels and from a thousand more."""
 
     twice: Gain
     thousand: Optional[Gain]
 
 
 class Fit(Part):
-    """A power law."""
+    """Fit of a power law."""
 
     exponent: float = Field(ge=-100, le=100)
     error: float = Field(ge=0, le=100)
@@ -217,7 +219,7 @@ class Fit(Part):
 
 
 class Points(Part):
-    """The points of one attribute, the whole last."""
+    """Points of one attribute; the last one is for all labels."""
 
     labels: List[Annotated[int, Field(ge=1, lt=2**53)]] = Field(min_length=1)
     score: Shares = Field(min_length=1)
@@ -237,22 +239,22 @@ class OfPart(Part):
 
 
 class Curve(Part):
-    """learning_curve.json."""
+    """Content of learning_curve.json."""
 
-    weights_digest: Optional[str] = None  # of the whole, the last point
+    weights_digest: Optional[str] = None  # of the last point, trained on all photos
     points: List[OfPart]
     attributes: Dict[str, Points]
 
 
 class SplitData(Part):
-    """A split in the model card."""
+    """Split in the model card."""
 
     products: Count
     photos: Count
 
 
 class Data(Part):
-    """The records in the model card."""
+    """Records in the model card."""
 
     records: str
     digest: str
@@ -263,17 +265,17 @@ class Data(Part):
 
 
 class Card(Part):
-    """model_card.json, as far as it is taken over into the next one."""
+    """Content of model_card.json, as far as the next model card reuses it."""
 
     data: Optional[Data] = None
     entries: Dict[str, str] = {}
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any]:
-    """The sections of metrics.json; none where there is no such file yet.
+    """Return the sections of metrics.json; none if the file does not exist yet.
 
     Raises:
-      InputError: it is no JSON, or not sections by name.
+      InputError: if it is not JSON, or not sections by name.
     """
     path = run_dir / FILE
     if not path.is_file():
@@ -284,17 +286,17 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
 
 
 def require_measured(section: Any, schema: Schema, origin: str) -> None:
-    """Check a section of a split; raises InputError naming `origin`."""
+    """Verify a section of a split; raise InputError naming `origin`."""
     found = yaml_files.validate(Measured, section, origin)
     require_attributes(found.attributes, schema, origin)
 
 
 def require_calibrated(section: dict[str, Any], schema: Schema, origin: str) -> None:
-    """Check the section `calibration`; raises InputError naming `origin`."""
+    """Verify the section `calibration`; raise InputError naming `origin`."""
     thresholds = yaml_files.validate(Thresholds, section.get("thresholds"), f"{origin}.thresholds")
     thresholds.check(schema, f"{origin}.thresholds")
     if thresholds.split not in section:
-        raise InputError(f"{origin}: it lacks the split {thresholds.split!r} of its thresholds")
+        raise InputError(f"{origin}: the split {thresholds.split!r} of its thresholds is missing")
     for split, part in section.items():
         if split not in ("thresholds", "weights_digest"):
             found = yaml_files.validate(CalibratedSplit, part, f"{origin}.{split}")
@@ -302,16 +304,16 @@ def require_calibrated(section: dict[str, Any], schema: Schema, origin: str) -> 
 
 
 def require_categories(details: Any, schema: Schema, origin: str) -> None:
-    """Check the details of a section by category; raises InputError naming `origin`."""
+    """Verify the details of a section by category; raise InputError naming `origin`."""
     found = yaml_files.validate(Categories, details, origin)
     for category, part in found.categories.items():
         for name in part.attributes:
             if name not in schema.index:
                 known = did_you_mean(name, schema.names)
-                raise InputError(f"{origin}: {category}: {name!r} is no attribute{known}")
+                raise InputError(f"{origin}: {category}: {name!r} is not an attribute{known}")
 
 
 def require_attributes(names: Iterable[str], schema: Schema, origin: str) -> None:
-    """Raise InputError where `names` are not the schema's attributes."""
+    """Raise InputError if `names` are not the schema's attributes."""
     if differ := sorted(set(names) ^ set(schema.names)):
-        raise InputError(f"{origin}: its attributes are not the schema's: {differ[0]!r}")
+        raise InputError(f"{origin}: its attributes differ from the schema's: {differ[0]!r}")

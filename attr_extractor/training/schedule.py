@@ -1,4 +1,4 @@
-"""What changes as a run goes on: learning rates, sizes of photos, what is frozen."""
+"""Schedules of a run: learning rates, photo sizes and the frozen trunk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
       kind: `constant`, `exponential` (a factor per whole epoch) or `cosine` (to 0 at the end).
       peak: learning rate before decay.
       decay: the factor per epoch of `exponential`.
-      warmup_steps: linear rise to the peak first.
+      warmup_steps: steps of the initial linear rise to the peak.
       steps_per_epoch, total_steps: optimizer steps.
     """
 
@@ -63,7 +63,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class Phase(NamedTuple):
-    """Steps that are made with photos of one size, and with the trunk frozen or not."""
+    """Steps with photos of one size, and with the trunk frozen or not."""
 
     first_step: int
     end_step: int
@@ -73,7 +73,7 @@ class Phase(NamedTuple):
 
 
 def phases(config: Config, steps_per_epoch: int) -> list[Phase]:
-    """The phases of a run, in order; one without `image_sizes` and `freeze_trunk_epochs`."""
+    """Return the phases of a run; a single one without `image_sizes` and `freeze_trunk_epochs`."""
     train = config.train
     sizes = train.image_sizes or {0: config.data.image_size}
     starts = sorted({*sizes, min(train.freeze_trunk_epochs, train.epochs)} - {train.epochs})
@@ -87,10 +87,11 @@ def phases(config: Config, steps_per_epoch: int) -> list[Phase]:
 
 
 def make_optimizer(config: Training, steps_per_epoch: int, network: Network) -> FusedAdamW:
-    """The optimizer of a config, built; biases and normalisation parameters are not decayed.
+    """Build the optimizer of a config; biases and normalisation parameters are not decayed.
 
-    The learning rate of the trunk's last layer is `trunk_rate` times that of the rest; towards its
-    first layer it falls geometrically (discriminative fine-tuning, Howard and Ruder 2018).
+    The learning rate of the trunk's last layer is `trunk_rate` times that of the layers after the
+    trunk. It decreases geometrically towards the trunk's first layer (discriminative fine-tuning,
+    Howard and Ruder 2018).
     """
     schedule = Schedule(
         kind=config.schedule,

@@ -16,19 +16,20 @@ from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
 from attr_extractor.training.average import MovingAverage
 
-MIXING = 3  # folded into a step's seed for mixing; augmentation takes the seed itself
+MIXING = 3  # folded into a step's seed for mixing; augmentation uses the seed itself
 
 
 class TrainingModel(keras.Model):
-    """Trains the logits model of a network with Keras `fit`; a batch is a dict of the dataset.
+    """Model that trains the logits of a network with Keras `fit`; batches are dicts of the dataset.
 
-    All noise of a step, the trunk's dropout included, depends on (seed, step, replica) alone. What
-    XLA compiles is said by `train.xla`, so Keras itself must be compiled with jit_compile=False.
+    All noise of a step, including the trunk's dropout, depends on (seed, step, replica) alone.
+    `train.xla` selects the parts that XLA compiles, so compile the Keras model with
+    jit_compile=False.
 
     Args:
       present: int [V], how often each value is present in the training labels; for
         `loss.class_balance`.
-      augments: whether a step augments its photos; else `augmented_on_host` has done it.
+      augments: whether a step augments its photos; if not, `augmented_on_host` has done it.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class TrainingModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        # the metrics are sums over all replicas already; Keras would add them up over workers
+        # the metrics are already sums over all replicas; Keras would sum them again over workers
         self.distribute_reduction_method = "first"
         self.layout, self.network = built, built.logits
         self.schema = schema
@@ -66,24 +67,24 @@ class TrainingModel(keras.Model):
 
     @property
     def metrics(self) -> list[Any]:
-        """What `fit` resets at the start of an epoch."""
+        """Metrics that `fit` resets at the start of an epoch."""
         return [self.losses_seen, self.scores_seen]
 
     def freeze_trunk(self) -> None:
-        """Has only what comes after the trunk learn; the trunk then works as in evaluation."""
+        """Train only the layers after the trunk; the trunk then works as in evaluation."""
         for layer in self.layout.trunk:
             layer.trainable = False
-        # Keras' `fit` would restore what was trainable when the model was compiled
+        # without it, Keras' `fit` restores the trainable state of the last compilation
         self.compile(optimizer=self.optimizer, jit_compile=False)
 
     def learning_rates(self) -> dict[str, float]:
-        """The rates of the next step: `lr`, and the trunk's as `lr_trunk` where it has its own."""
+        """Return the rates of the next step: `lr`, and `lr_trunk` if the trunk has its own."""
         rate = float(tf.convert_to_tensor(self.optimizer.learning_rate))
         factor = self.config.train.trunk_rate
         return {"lr": rate, **({"lr_trunk": rate * factor} if factor != 1.0 else {})}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The network's weights for weights.npz, the averages where there are any."""
+        """Return the network's weights for weights.npz, or their averages if there are any."""
         with self.average.in_place() if self.average else contextlib.nullcontext():
             return network.layer_arrays(self.network)
 
@@ -102,7 +103,7 @@ class TrainingModel(keras.Model):
         if self.mixes:
             away = tf.random.experimental.stateless_fold_in(seed, MIXING)
             photos, shares = mixing.mix(tf.cast(photos, tf.float32), self.config.augmentation, away)
-        # the loss divides by the samples of all replicas, and their gradients are added up
+        # the loss divides by the samples of all replicas, and their gradients are summed
         counts = self.equation_1.counts(labels)
         divisors = _over_replicas(counts)
         sums, logits, gradients = self._learn(photos, labels, shares, divisors, seed)
@@ -155,10 +156,10 @@ class TrainingModel(keras.Model):
 
 
 def augmented_on_host(batches: tf.data.Dataset, config: Config, first_step: int) -> tf.data.Dataset:
-    """Training batches augmented as a step would, before they reach the device.
+    """Augment training batches as a step would, before they reach the device.
 
-    For devices that compile all they do; the host's own ops move the photos. Product ids stay there
-    too: such devices know no strings.
+    This is for devices that compile every op; the host's own ops transform the photos. Product ids
+    stay on the host too: such devices do not support strings.
     """
 
     def augmented(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -170,7 +171,7 @@ def augmented_on_host(batches: tf.data.Dataset, config: Config, first_step: int)
 
 
 def _over_replicas(quantity: tf.Tensor) -> tf.Tensor:
-    """The sum over all replicas of a quantity of each."""
+    """Sum a quantity over all replicas."""
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return quantity

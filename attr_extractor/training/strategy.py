@@ -1,11 +1,11 @@
-"""On which devices and in how many processes a run trains: tf.distribute, by the config's names.
+"""Devices and processes of a run: tf.distribute strategies, by their names in the config.
 
 One device and many give the same loss and weights for the same global batch, up to float error:
 equation 1 divides by the samples of all replicas, and batch normalisation is synchronised. Noise
-differs from replica to replica.
+differs between replicas.
 
-In a run of several workers every process does the same steps and reads of variables, because those
-are sums over all of them; the chief alone writes.
+In a run of several workers every process makes the same steps and the same reads of variables,
+because these are sums over all workers; only the chief writes.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from attr_extractor.model import keras_versions
 from attr_extractor.records.dataset import WHOLE, Share
 
 EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
-# How TensorFlow says that a peer is gone: the connection ends, or its health check fails
+# TensorFlow's errors for a lost peer: the connection ends, or its health check fails
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError)
 
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of a run, and which of its processes this is."""
+    """Devices of a run, and the index of this process among its workers."""
 
     strategy: tf.distribute.Strategy
     worker: int = 0
     workers: int = 1
-    augments_on_host: bool = False  # where every op of a step needs an XLA kernel
+    augments_on_host: bool = False  # if every op of a step needs an XLA kernel
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes what the run leaves."""
+        """Return whether this process writes the files of the run."""
         return self.worker == 0
 
     def batches(self, make: Callable[[Share], tf.data.Dataset]) -> Any:
-        """What `fit` is to be given: this worker's share, or the whole in a single process."""
+        """Return the batches for `fit`: this worker's share, or all of them in a single process."""
         if self.workers == 1:
-            return make(WHOLE)  # Keras shares it among the devices
+            return make(WHOLE)  # Keras splits it among the devices
         share = Share(self.worker, self.workers, self.strategy.num_replicas_in_sync)
         return self.strategy.distribute_datasets_from_function(lambda _: make(share))
 
     def total(self, number: int) -> int:
-        """The sum of a number of each worker; each must ask at the same time, and waits there."""
+        """Sum a number over all workers; blocks until every worker has called it."""
         if self.workers == 1:
             return number
         replicas = self.strategy.num_replicas_in_sync // self.workers
@@ -65,11 +65,7 @@ class Devices:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Ends in one line where another worker does not go on.
-
-        Raises:
-          TemporaryError: a worker has died or stopped.
-        """
+        """Raise TemporaryError, with a one-line message, if a peer worker dies or stops."""
         try:
             yield
         except LOST as error:
@@ -77,25 +73,26 @@ class Devices:
                 raise
             raise TemporaryError(
                 f"another of the {self.workers} workers has stopped, worker {self.worker} stops "
-                "too; give the same command to all of them again to go on from the last checkpoint"
+                "too; rerun the command on all of them to resume from the last checkpoint"
             ) from error
 
 
 def make(config: Config) -> Devices:
-    """The devices of `train.strategy`; call it before anything else of TensorFlow.
+    """Return the devices of `train.strategy`; call it before any other TensorFlow code.
 
-    `one_device` leaves the choice to TensorFlow; `mirrored` takes all GPUs of this machine, or its
-    logical CPUs where there is none; `multi_worker` is one of the processes that TF_CONFIG lists;
-    `tpu` takes the TPU of the environment variable TPU_NAME, or the one of this machine.
+    `one_device` leaves the choice to TensorFlow; `mirrored` uses all GPUs of this machine, or its
+    logical CPUs if there are none; `multi_worker` is one of the processes that TF_CONFIG lists;
+    `tpu` uses the TPU of the environment variable TPU_NAME, or that of this machine.
 
     Raises:
-      InputError: the batch cannot be shared equally among the devices, or they cannot be had.
+      InputError: if the batch cannot be split equally among the devices, or the devices are not
+        available.
     """
     found = _MAKERS[config.train.strategy]()
     replicas = found.strategy.num_replicas_in_sync
     if config.data.batch_size % replicas:
         raise InputError(
-            f"data.batch_size: {config.data.batch_size} photos cannot be shared equally among "
+            f"data.batch_size: {config.data.batch_size} photos cannot be split equally among "
             f"{replicas} devices"
         )
     return found
@@ -115,20 +112,20 @@ def _multi_worker() -> Devices:
         )
     worker, workers = _from_tf_config(os.environ.get("TF_CONFIG", ""))
     if worker == 0:
-        print(f"the chief of {workers} workers; it begins when all have started", file=sys.stderr)
+        print(f"chief of {workers} workers; training starts when all have started", file=sys.stderr)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise InputError(f"TF_CONFIG: the workers cannot be joined: {error}") from error
+        raise InputError(f"TF_CONFIG: cannot connect the workers: {error}") from error
     return Devices(strategy, worker, workers)
 
 
 def _from_tf_config(text: str) -> tuple[int, int]:
-    """(this worker's number, how many there are), as TensorFlow's TF_CONFIG says it."""
+    """Return (this worker's index, the number of workers) from TensorFlow's TF_CONFIG."""
     try:
         content = json.loads(text)
         cluster, task = content["cluster"], content["task"]
-        # a cluster may name its first worker "chief"; it then stands before the others
+        # a cluster may name its first worker "chief"; it then precedes the others
         sizes = {kind: len(cluster.get(kind, [])) for kind in ("chief", "worker")}
         order = [(kind, i) for kind, size in sizes.items() for i in range(size)]
         return order.index((task["type"], int(task["index"]))), len(order)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: curves of every attribute, learning rates, augmented photos."""
+"""TensorBoard logs of a run: curves of every attribute, learning rates, augmented photos."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from attr_extractor.training.strategy import Devices
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Once an epoch loss, score and learning rates, and loss and score of every attribute.
+    """Callback that logs loss and score, overall and per attribute, and learning rates each epoch.
 
-    A run that starts also shows a page of the first batch: the photos that step 0 will see.
+    A new run also logs a page of the first batch: the photos of step 0.
 
     Args:
-      training: the batches that `fit` is given, whole.
+      training: the batches that `fit` receives, not split among workers.
     """
 
     def __init__(self, run: RunDir, training: tf.data.Dataset, devices: Devices):
@@ -31,7 +31,7 @@ class TensorBoard(keras.callbacks.Callback):
         self.devices = devices
         self.writers = {
             split: tf.summary.create_file_writer(str(run.path / "logs" / split))
-            if devices.is_chief  # the others only read what is summed over all workers
+            if devices.is_chief  # other workers only take part in the sums over all workers
             else tf.summary.create_noop_writer()
             for split in ("train", "validation")
         }
@@ -41,7 +41,7 @@ class TensorBoard(keras.callbacks.Callback):
             self._write_photos()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        # validation is about to reset the metrics that hold the epoch's training figures
+        # validation is about to reset the metrics that contain the epoch's training figures
         self._write("train", {})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -124,7 +124,7 @@ def test_what_is_chosen_does_not_depend_on_test_and_again_is_the_same(run, tmp_p
 
 def test_a_run_whose_thresholds_are_damaged_is_calibrated_anew(run):
     (run / "thresholds.json").write_text('{"category": 0.5}')  # also what older runs hold
-    with pytest.raises(InputError, match=r"calibrate.py writes the file anew"):
+    with pytest.raises(InputError, match=r"calibrate.py rewrites the file"):
         RunDir.read(run).load_network()
     calibrate.calibrate(run)
     assert RunDir.read(run).thresholds().split == "validation"

@@ -141,7 +141,7 @@ def test_the_inputs_gradient_is_computed_in_float32_where_there_are_strides(
 
 @pytest.mark.parametrize("settings", [{"dilation_rate": 2}, {"data_format": "channels_first"}])
 def test_a_layer_of_what_it_cannot_compute_is_refused(settings):
-    with pytest.raises(ValueError, match="the channels are to be last, and dilation 1"):
+    with pytest.raises(ValueError, match="requires channels_last and a dilation rate of 1"):
         depthwise.DepthwiseConv2D(3, **settings)
 
 

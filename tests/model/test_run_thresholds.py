@@ -48,15 +48,15 @@ def other_attribute(c):
     [
         (lambda c: c.update(fingerprint="0" * 16), "made with another schema"),
         (lambda c: c["attributes"].pop("color"), "no threshold for the attribute 'color'"),
-        (other_attribute, "'colour' is no attribute of the schema; did you mean 'color'"),
+        (other_attribute, "'colour' is not an attribute of the schema; did you mean 'color'"),
         (
             lambda c: c["attributes"]["color"].update(values={"gren": 0.1}),
-            "'gren' is no value of color; did you mean 'green'",
+            "'gren' is not a value of color; did you mean 'green'",
         ),
         (
             lambda c: c["attributes"]["color"].update(threshold=1.5),
             "attributes.color.threshold: input should be less than or equal to 1, not 1.5; "
-            "calibrate.py writes the file anew",
+            "calibrate.py rewrites the file",
         ),
         (lambda c: c["attributes"]["color"].update(temperature=0), "greater than 0"),
         (lambda c: c.pop("attributes"), "attributes: this key is required"),

@@ -98,7 +98,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(run, capsys, d
         return  # a save that was killed leaves no index: nothing that could be called newest
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{run.folder}/step-6: damaged: ")
-    assert line.endswith("; going back to step 3")
+    assert line.endswith("; falling back to step 3")
     assert "{{" not in line and "[Op:" not in line
     assert run.start().restore() == 3
     assert capsys.readouterr().err == ""  # said once
@@ -139,7 +139,7 @@ def test_a_trained_run_goes_on_from_the_checkpoint_before_a_damaged_one(trained,
     fit.train(Config.read(trained.config), trained.records, run)
     shown = capsys.readouterr()
     assert f"step-{newest}: damaged: " in shown.err
-    assert f"going on from step {before} of {newest}" in shown.out
+    assert f"resuming from step {before} of {newest}" in shown.out
     assert saved_steps(run / "checkpoints") == [newest, before]
     assert (run / "weights.npz").is_file()
 
@@ -166,7 +166,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_earlier_checkpoint
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(caught.value) == (
         f"{run.folder}/step-9: the checkpoint cannot be written: File too large (that of step 6 "
-        "is kept); free some space and give the same command again"
+        "is kept); free some disk space and rerun the command"
     )
     require_earlier_ones_intact(run)
 

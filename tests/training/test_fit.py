@@ -178,7 +178,7 @@ def test_records_built_anew_at_the_same_place_are_noticed(trained, tmp_path):
     assert RunDir.read(run).manifest().digest == origin["digest"]
     shutil.rmtree(records)
     copy_of_records(trained, records, build={"split_seed": 1})
-    with pytest.raises(InputError, match="built anew"):
+    with pytest.raises(InputError, match="records were rebuilt"):
         RunDir.read(run).manifest()
     with pytest.raises(InputError, match="other records"):
         fit.train(Config.read(trained.config), records, run)
@@ -246,8 +246,8 @@ def test_a_killed_run_goes_on_where_its_checkpoint_stood_and_finishes(built, tmp
     assert not (run / "weights.npz").exists()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stdout
-    step = int(done.stdout.split("going on from step")[1].split()[0])
+    assert "resuming from step" in done.stdout
+    step = int(done.stdout.split("resuming from step")[1].split()[0])
     assert step >= 10
     run_dir = RunDir.read(run)
     steps = 8 * (Manifest.read(built.records).splits["train"].photos // 8)

@@ -55,7 +55,7 @@ def test_an_absurd_learning_rate_ends_with_one_line_and_a_finite_checkpoint(buil
     require_bad_input(result, "the loss is not finite", "a train.learning_rate below 1e+30")
     step = int(re.findall(r"^error: step (\d+): ", result.stderr, re.MULTILINE)[0])
     products = products_of(built, Config.read(built.config), step - 1)
-    assert f"of the products {', '.join(products)};" in result.stderr
+    assert f"contains the products {', '.join(products)};" in result.stderr
     assert not (run / "weights.npz").exists()
     (newest, *_) = saved_steps(run / "checkpoints")
     assert 0 < newest < step
@@ -97,7 +97,7 @@ def test_step_and_products_are_named(built, loss: float):
         stop.on_train_batch_end(0, {"loss": loss})
     names = ", ".join(products_of(built, config, 4))
     assert str(caught.value).startswith(
-        f"step 5: the loss is not finite; its batch is of the products {names}; in a new run"
+        f"step 5: the loss is not finite; its batch contains the products {names}; in a new run"
     )
 
 

@@ -96,4 +96,4 @@ def test_two_devices_train_with_the_losses_of_one(built, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_one_clear_line(built, tmp_path):
     settings = ["train.strategy=mirrored", "data.batch_size=7"]
     done = run(TRAIN, built, tmp_path / "run", *settings)
-    assert "data.batch_size: 7 photos cannot be shared equally among 2 devices" in done.stderr
+    assert "data.batch_size: 7 photos cannot be split equally among 2 devices" in done.stderr
