@@ -34,9 +34,9 @@ class Augmentation(yaml_files.Model):
     """One random affine map per photo, the paper's five composed; then optional colour changes."""
 
     enabled: bool = True
-    zoom: float = Field(default=0.1, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
-    shift: float = Field(default=0.05, ge=0, lt=1)  # fraction of the side, along each axis
-    rotation: float = Field(default=5.0, ge=0, le=180)  # degrees
+    zoom: float = Field(default=0.0, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
+    shift: float = Field(default=0.0, ge=0, lt=1)  # fraction of the side, along each axis
+    rotation: float = Field(default=0.0, ge=0, le=180)  # degrees
     shear: float = Field(default=0.0, ge=0, lt=90)  # degrees
     flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
     fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
