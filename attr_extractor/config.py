@@ -21,7 +21,7 @@ Pixels = Annotated[int, Field(ge=32)]  # the smallest size that nearly every tru
 Epoch = Annotated[int, Strict(False)]  # a mapping key: quoted in written files, as in JSON
 
 
-class DataConfig(yaml_files.Model, title="Data"):
+class DataConfig(yaml_files.Model):
     """Input pipeline: from records to batches."""
 
     image_size: Pixels = 160  # side of the model's square input
@@ -30,7 +30,7 @@ class DataConfig(yaml_files.Model, title="Data"):
     shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; two buffers
 
 
-class AugmentationConfig(yaml_files.Model, title="Augmentation"):
+class AugmentationConfig(yaml_files.Model):
     """One random affine map per photo, the paper's five composed; then optional colour changes."""
 
     enabled: bool = True
@@ -56,7 +56,7 @@ class AugmentationConfig(yaml_files.Model, title="Augmentation"):
         return self
 
 
-class AttentionConfig(yaml_files.Model, title="Attention"):
+class AttentionConfig(yaml_files.Model):
     """The transformer block over the N positions of the trunk's last feature map."""
 
     enabled: bool = True
@@ -67,7 +67,7 @@ class AttentionConfig(yaml_files.Model, title="Attention"):
     learned_positions: bool = False  # a learned vector for each of the N positions
 
 
-class ModelConfig(yaml_files.Model, title="Network"):
+class ModelConfig(yaml_files.Model):
     """Trunk, attention block and branches."""
 
     trunk: str = "efficientnetlite0"
@@ -82,7 +82,7 @@ class ModelConfig(yaml_files.Model, title="Network"):
     correlation_rank: int = Field(default=0, ge=0)  # of a final layer over all values; 0 = none
 
 
-class LossConfig(yaml_files.Model, title="Loss"):
+class LossConfig(yaml_files.Model):
     """Loss: equation 1, the choices it leaves open, and alternatives to it."""
 
     normalize_by: Literal["batch", "observed"] = "batch"
@@ -95,7 +95,7 @@ class LossConfig(yaml_files.Model, title="Loss"):
     class_balance: float = Field(default=0.0, ge=0, lt=1)  # beta of effective numbers; 0 = off
 
 
-class TrainConfig(yaml_files.Model, title="Training"):
+class TrainConfig(yaml_files.Model):
     """Optimizer, learning-rate schedule, checkpoints and devices."""
 
     epochs: int = Field(default=24, ge=1)
@@ -142,7 +142,7 @@ class TrainConfig(yaml_files.Model, title="Training"):
         return self
 
 
-class AnswersConfig(yaml_files.Model, title="Answers"):
+class AnswersConfig(yaml_files.Model):
     """Post-processing; the paper's threshold is a key of the schema (0.5 by default)."""
 
     gate_by_category: bool = False  # the paper: off

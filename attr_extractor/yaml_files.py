@@ -28,10 +28,7 @@ Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]  # exact in every JSON re
 
 
 class Model(pydantic.BaseModel):
-    """A section of a YAML file; unknown keys and values of another type are rejected.
-
-    Messages name the section by its class argument `title`, by default the class's name.
-    """
+    """A section of a YAML file; unknown keys and values of another type are rejected."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False
@@ -197,39 +194,28 @@ def dump(model: Model, defaults: bool = True) -> str:
 
 def _say(model: type[pydantic.BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        known = _keys(_type_at(model, error["loc"][:-1]))
+        known = _keys_at(model, error["loc"][:-1])
         return "unknown key" + did_you_mean(str(error["loc"][-1]), known)
     if error["type"] == "missing":
         return "this key is required"
+    if error["type"] == "model_type":  # pydantic would name our class
+        return f"a mapping of keys is required, not {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return message
-    if error["type"] == "model_type":  # pydantic ignores the title here
-        section = _type_at(model, error["loc"])
-        if _is_model(section):
-            title = section.model_config.get("title", section.__name__)
-            message = message.replace(section.__name__, title)
     cure = "; write it in quotes" if error["type"] == "string_type" else ""
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         cure = did_you_mean(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     return f"{message[0].lower()}{message[1:]}, not {error['input']!r}{cure}"
 
 
-def _type_at(model: Any, location: tuple[Any, ...]) -> Any:
-    """Return the type that the model gives a location such as ("attributes", 3)."""
+def _keys_at(model: Any, location: tuple[Any, ...]) -> list[str]:
+    """Return the keys that the model allows at a location such as ("attributes", 3)."""
     for part in location:
-        if _is_model(model) and part in model.model_fields:
+        if isinstance(model, type) and issubclass(model, Model) and part in model.model_fields:
             model = model.model_fields[str(part)].annotation
         if typing.get_origin(model) is typing.Union:
             model = next(a for a in typing.get_args(model) if a is not type(None))
         if typing.get_origin(model) in (list, tuple, dict):
             model = typing.get_args(model)[-1 if typing.get_origin(model) is dict else 0]
-    return model
-
-
-def _keys(section: Any) -> list[str]:
-    return list(section.model_fields) if _is_model(section) else []
-
-
-def _is_model(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, Model)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, Model) else []

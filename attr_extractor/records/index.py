@@ -47,7 +47,7 @@ _KEY = b"attr_extractor"  # in the Parquet file's metadata
 Three = Field(min_length=3, max_length=3)
 
 
-class ShardFacts(yaml_files.Model, title="Facts"):
+class ShardFacts(yaml_files.Model):
     """Inputs and counts of a shard."""
 
     made_of: str  # digest of the task that wrote the shard

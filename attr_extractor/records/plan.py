@@ -27,7 +27,7 @@ NO_SPLIT = -1  # a product that is not in any split
 _List = pydantic.Strict(False)  # a tuple is a list in JSON
 
 
-class BuildOptions(yaml_files.Model, title="Options"):
+class BuildOptions(yaml_files.Model):
     """Options that determine the content of the records, in addition to table and photos."""
 
     image_size: int = 256

@@ -25,7 +25,7 @@ REJECT_COLUMNS = ("row", "product_id", "image", "reason")
 ROW, PRODUCT, IMAGE, IMAGE_INDEX = "row", "product_id", "image", "image_index"
 
 
-class IndexFacts(yaml_files.Model, title="Facts"):
+class IndexFacts(yaml_files.Model):
     """Content of index.json."""
 
     model: str  # Description.digest of the model

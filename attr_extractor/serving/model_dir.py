@@ -16,7 +16,7 @@ from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
 
 
-class ModelFacts(yaml_files.Model, title="Facts"):
+class ModelFacts(yaml_files.Model):
     """Contents of assets/model.json: settings required to decode answers, besides the schema."""
 
     name: str
