@@ -21,7 +21,7 @@ Pixels = Annotated[int, Field(ge=32)]  # the smallest size that nearly every tru
 Epoch = Annotated[int, Strict(False)]  # a mapping key: quoted in written files, as in JSON
 
 
-class Data(yaml_files.Model):
+class DataConfig(yaml_files.Model):
     """Input pipeline: from records to batches."""
 
     image_size: Pixels = 160  # side of the model's square input
@@ -30,7 +30,7 @@ class Data(yaml_files.Model):
     shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; two buffers
 
 
-class Augmentation(yaml_files.Model):
+class AugmentationConfig(yaml_files.Model):
     """One random affine map per photo, the paper's five composed; then optional colour changes."""
 
     enabled: bool = True
@@ -50,13 +50,13 @@ class Augmentation(yaml_files.Model):
     cutmix: float = Field(default=0.25, ge=0, le=1)  # fraction of photos with a patch of another
 
     @model_validator(mode="after")
-    def _a_photo_is_mixed_one_way(self) -> Augmentation:
+    def _a_photo_is_mixed_one_way(self) -> AugmentationConfig:
         if self.mixup + self.cutmix > 1:
             raise ValueError("mixup and cutmix: at most 1 together, as a photo is mixed one way")
         return self
 
 
-class Attention(yaml_files.Model):
+class AttentionConfig(yaml_files.Model):
     """The transformer block over the N positions of the trunk's last feature map."""
 
     enabled: bool = True
@@ -67,12 +67,12 @@ class Attention(yaml_files.Model):
     learned_positions: bool = False  # a learned vector for each of the N positions
 
 
-class Network(yaml_files.Model):
+class ModelConfig(yaml_files.Model):
     """Trunk, attention block and branches."""
 
     trunk: str = "efficientnetlite0"
     weights: str = "imagenet"  # none, imagenet, or the path of a weights file
-    attention: Attention = Attention()
+    attention: AttentionConfig = AttentionConfig()
     hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of every branch
     prior_bias: bool = True  # start output biases at log(p / (1 - p)) of each value
     batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)
@@ -82,7 +82,7 @@ class Network(yaml_files.Model):
     correlation_rank: int = Field(default=0, ge=0)  # of a final layer over all values; 0 = none
 
 
-class Loss(yaml_files.Model):
+class LossConfig(yaml_files.Model):
     """Loss: equation 1, the choices it leaves open, and alternatives to it."""
 
     normalize_by: Literal["batch", "observed"] = "batch"
@@ -95,7 +95,7 @@ class Loss(yaml_files.Model):
     class_balance: float = Field(default=0.0, ge=0, lt=1)  # beta of effective numbers; 0 = off
 
 
-class Training(yaml_files.Model):
+class TrainConfig(yaml_files.Model):
     """Optimizer, learning-rate schedule, checkpoints and devices."""
 
     epochs: int = Field(default=24, ge=1)
@@ -127,13 +127,13 @@ class Training(yaml_files.Model):
         return self.xla != "off"
 
     @model_validator(mode="after")
-    def _decay_has_its_optimizer(self) -> Training:
+    def _decay_has_its_optimizer(self) -> TrainConfig:
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError("weight_decay needs optimizer: adamw")
         return self
 
     @model_validator(mode="after")
-    def _image_sizes_have_their_epochs(self) -> Training:
+    def _image_sizes_have_their_epochs(self) -> TrainConfig:
         epochs = list(self.image_sizes)
         if epochs and (epochs[0] != 0 or epochs != sorted(epochs) or epochs[-1] >= self.epochs):
             raise ValueError(
@@ -142,7 +142,7 @@ class Training(yaml_files.Model):
         return self
 
 
-class Answers(yaml_files.Model):
+class AnswersConfig(yaml_files.Model):
     """Post-processing; the paper's threshold is a key of the schema (0.5 by default)."""
 
     gate_by_category: bool = False  # the paper: off
@@ -152,12 +152,12 @@ class Config(yaml_files.Model):
     """Configuration of an experiment."""
 
     name: str
-    data: Data = Data()
-    augmentation: Augmentation = Augmentation()
-    model: Network = Network()
-    loss: Loss = Loss()
-    train: Training = Training()
-    answers: Answers = Answers()
+    data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    answers: AnswersConfig = AnswersConfig()
 
     @model_validator(mode="after")
     def _photos_end_at_the_models_size(self) -> Config:

@@ -198,6 +198,8 @@ def _say(model: type[pydantic.BaseModel], error: Any) -> str:
         return "unknown key" + did_you_mean(str(error["loc"][-1]), known)
     if error["type"] == "missing":
         return "this key is required"
+    if error["type"] == "model_type":  # pydantic would name our class
+        return f"a mapping of keys is required, not {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return message

@@ -190,7 +190,7 @@ def built(shop: Shop) -> Shop:
         shop.catalogue,
         Schema.read(shop.schema_file),
         shop.records,
-        options=plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2)),
+        options=plan.BuildOptions(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2)),
         runner=InProcess(),  # another process would have to load TensorFlow again
     )
     return shop

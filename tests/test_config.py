@@ -86,7 +86,7 @@ def test_a_value_may_hold_an_equals_sign(path: Path):
         ("train.keep=first", ["train.keep", "'best' or 'last'", "not 'first'"]),
         ("data.square=squeze", ["data.square", "did you mean 'squeeze'?"]),
         ("augmentation.enabled=yes", ["augmentation.enabled", "valid boolean", "not 'yes'"]),
-        ("data=3", ["data: ", "not 3"]),
+        ("data=3", ["data: a mapping of keys is required, not 3"]),
         ("name=5", ["name", "valid string", "not 5; write it in quotes"]),
         ("model.hidden=[1]", ["model.hidden", "at least 2 items"]),
         ("train.optimizer=adam", ["train: weight_decay needs optimizer: adamw"]),

@@ -277,7 +277,7 @@ def test_thresholds_edited_between_kill_and_resume_are_noticed(
     else:
         older(exported.model, model)
 
-    def filled() -> predict.Summary:
+    def filled() -> predict.PredictSummary:
         root = exported.path / "images"
         return predict.predict(model, catalogue, tmp_path / "out.csv", root)
 
@@ -381,7 +381,7 @@ def test_a_server_of_another_model_fills_no_cell(exported, other, catalogue, tmp
     with running(other.model) as server:
         places = f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}"
         for i, place in enumerate(places):
-            options = predict.Options(server=f"{place}/{name}")
+            options = predict.PredictOptions(server=f"{place}/{name}")
             output = tmp_path / f"{i}.csv"
             with pytest.raises(InputError, match=r"serves another model .* than --model=.*--model"):
                 predict.predict(exported.model, catalogue, output, root, options)

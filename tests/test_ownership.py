@@ -156,7 +156,7 @@ def programs(exported, tmp_path):
     to_run = {"run_dir": shop.run, "records": shop.records, "output_dir": folder}
     other = tmp_path / "other.csv"
     simulated = (catalogue, schema, shop.records, config, folder, InProcess())
-    reviewed = server.Options(cells, file, shop.path, schema=shop.schema_file, port=0)
+    reviewed = server.ReviewOptions(cells, file, shop.path, schema=shop.schema_file, port=0)
     return {
         "build": (folder, lambda: builder.build(catalogue, schema, folder, runner=InProcess())),
         "relabel": (
@@ -206,7 +206,7 @@ def programs(exported, tmp_path):
             file,
             lambda: export_decisions.export(cells, catalogue, schema, other, file),
         ),
-        "simulate": (folder, lambda: simulate.simulate(*simulated, simulate.Options())),
+        "simulate": (folder, lambda: simulate.simulate(*simulated, simulate.SimulateOptions())),
     }
 
 

@@ -204,7 +204,10 @@ def test_predict(exported, texts, escape):
         folder = Path(name)
         catalogue, output = catalogue_of(folder, texts), folder / "out.csv"
         predict.predict(
-            exported.model, catalogue, output, options=predict.Options(escape_formulas=escape)
+            exported.model,
+            catalogue,
+            output,
+            options=predict.PredictOptions(escape_formulas=escape),
         )
         found = column(output, "note")
         if escape:

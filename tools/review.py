@@ -29,7 +29,7 @@ def main() -> None:
     token = "" if F.token_file is None else access.read_token(F.token_file)
     paths = (F.cells, F.decisions, F.image_root, F.schema, F.model, F.run_dir)
     server.run(
-        server.Options(*paths, F.host, F.port, token, F.most, 60 * F.lease_minutes),
+        server.ReviewOptions(*paths, F.host, F.port, token, F.most, 60 * F.lease_minutes),
     )
 
 

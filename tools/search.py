@@ -30,7 +30,7 @@ def main() -> None:
     if F.port is not None:
         with errors.extra("search"):
             from attr_extractor.search import server
-        server.run(server.Options(F.index, F.model, F.image_root, F.port))
+        server.run(server.SearchOptions(F.index, F.model, F.image_root, F.port))
     elif F.measure:
         print(measure_search.report(F.index, F.model))
     else:

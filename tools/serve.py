@@ -28,7 +28,7 @@ flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions
 def main() -> None:
     with errors.extra("serving"):
         from attr_extractor.serving import batching, http_server, server
-    options = server.Options(
+    options = server.ServeOptions(
         *(F.model, F.name, F.host, F.port, F.grpc_port),
         batching.Limits(F.batch_size, F.batch_delay_ms / 1e3, F.max_waiting, F.max_megapixels),
         max_body_bytes=F.max_body_mb * 2**20,

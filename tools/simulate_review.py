@@ -29,7 +29,9 @@ flags.DEFINE_integer("seed", 0, "Seed of the corruption and the random selection
 
 
 def main() -> None:
-    options = simulate.Options(F.spoiled, F.looks, F.epochs, F.seed, F.image_root, F.box_columns)
+    options = simulate.SimulateOptions(
+        F.spoiled, F.looks, F.epochs, F.seed, F.image_root, F.box_columns
+    )
     config = Config.read(F.config, F.set)
     with runner.Local(2) as workers:
         paths = (F.catalogue, Schema.read(F.schema), F.records, config, F.output_dir)

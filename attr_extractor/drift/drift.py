@@ -19,7 +19,7 @@ from attr_extractor.catalogue import raw_files
 from attr_extractor.drift import clouds, compare, delivery, page, parts, reference, views
 from attr_extractor.drift.compare import AUC, DRIFTED, LOOK, PSI, SHARE, Comparison
 from attr_extractor.drift.far_photos import Embeddings, describe
-from attr_extractor.drift.options import Options
+from attr_extractor.drift.options import DriftOptions
 from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
@@ -37,7 +37,7 @@ def drift(
     model: str | Path | None = None,
     schema: str | Path | None = None,
     box_columns: Sequence[str] | None = None,
-    options: Options | None = None,
+    options: DriftOptions | None = None,
 ) -> dict[str, Any]:
     """Compare a delivery with records and write the output folder.
 
@@ -55,7 +55,7 @@ def drift(
     Raises:
       InputError: if an argument is invalid, or the output folder is not empty.
     """
-    options = options or Options()
+    options = options or DriftOptions()
     manifest = Manifest.read(records)
     used = manifest.schema if schema is None else Schema.read(schema)
     require_same(manifest.fingerprint, used, str(records))
@@ -102,7 +102,7 @@ def drift(
         return found
 
 
-def judge(compared: Sequence[Comparison], options: Options) -> None:
+def judge(compared: Sequence[Comparison], options: DriftOptions) -> None:
     """Set verdicts and adjusted p-values of all comparisons of a run."""
     for c, p in zip(compared, compare.adjust([c.p for c in compared])):
         c.p_adjusted = p
@@ -135,7 +135,7 @@ def drifted(found: dict[str, Any]) -> bool:
 
 
 def _asker(
-    model: str | Path | None, manifest: Manifest, options: Options
+    model: str | Path | None, manifest: Manifest, options: DriftOptions
 ) -> tuple[views.Asker | None, model_dir.Description | None]:
     wanted = [part for part in (parts.SCORES, parts.EMBEDDING) if part in options.parts]
     if model is None:
@@ -162,7 +162,7 @@ def _asker(
     return views.Asker(model_dir.load(model)), described
 
 
-def _draws(schema: Schema, options: Options) -> int:
+def _draws(schema: Schema, options: DriftOptions) -> int:
     """Return enough draws for the smallest p-value to be significant after adjustment."""
     comparisons = 5 * len(schema.attributes) + 12
     return max(DRAWS, math.ceil(2 * comparisons / options.alpha))
@@ -175,7 +175,7 @@ def _figures(
     sent: views.Files,
     compared: Sequence[Comparison],
     embeddings: Embeddings | None,
-    options: Options,
+    options: DriftOptions,
 ) -> dict[str, Any]:
     return {
         "schema": manifest.fingerprint,

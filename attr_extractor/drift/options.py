@@ -15,7 +15,7 @@ MOST_SAMPLE = 5000  # limits the size of a matrix product of embeddings
 
 
 @dataclass(frozen=True)
-class Options:
+class DriftOptions:
     """The flags of drift.py except paths; `_MEANING` documents each."""
 
     parts: Tuple[str, ...] = ()
@@ -60,15 +60,15 @@ _MEANING = {
     "alpha": "Probability of a false alarm, over all comparisons together.",
 }
 FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
-    o.name: ("" if o.name == "parts" else o.default, _MEANING[o.name]) for o in fields(Options)
+    o.name: ("" if o.name == "parts" else o.default, _MEANING[o.name]) for o in fields(DriftOptions)
 }
 
 
-def from_flags(values: Mapping[str, Any]) -> Options:
+def from_flags(values: Mapping[str, Any]) -> DriftOptions:
     """Return the options from flag values named as in FLAGS.
 
     Raises:
       InputError: if a value is invalid.
     """
     parts = tuple(part.strip() for part in values["parts"].split(",") if part.strip())
-    return Options(**{**values, "parts": parts})
+    return DriftOptions(**{**values, "parts": parts})

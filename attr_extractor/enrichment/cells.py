@@ -13,7 +13,7 @@ import pyarrow as pa
 from attr_extractor import yaml_files
 
 if TYPE_CHECKING:
-    from attr_extractor.serving.model_dir import Facts  # TensorFlow
+    from attr_extractor.serving.model_dir import ModelFacts  # TensorFlow
 
 # cells with a seller's value, compared with the model
 AGREED, CONTRADICTED, DOUBTFUL = "agreed", "contradicted", "doubtful"
@@ -53,7 +53,7 @@ class MadeBy(yaml_files.Model):
     temperatures: Dict[str, float]  # by attribute
 
     @classmethod
-    def of(cls, facts: Facts) -> MadeBy:
+    def of(cls, facts: ModelFacts) -> MadeBy:
         """Return the MadeBy of a described model."""
         attributes = facts.thresholds.attributes
         return cls(
@@ -64,6 +64,6 @@ class MadeBy(yaml_files.Model):
         )
 
     @classmethod
-    def metadata(cls, facts: Facts) -> dict[bytes, bytes]:
+    def metadata(cls, facts: ModelFacts) -> dict[bytes, bytes]:
         """Return the metadata of a cells file; empty if an older version exported the model."""
         return {METADATA: cls.of(facts).model_dump_json().encode()} if facts.digest else {}

@@ -41,7 +41,7 @@ BATCHES_FILLED = 8  # per call of `fill` (256 rows), to reduce its overhead per 
 
 
 @dataclass(frozen=True)
-class Options:
+class PredictOptions:
     """Settings of a prediction."""
 
     answer: str = "threshold"  # or "best": always the best value
@@ -57,7 +57,7 @@ class Options:
 
 
 @dataclass
-class Summary:
+class PredictSummary:
     """Counts of a filled table."""
 
     rows: int = 0
@@ -76,10 +76,10 @@ def predict(
     catalogue: str | Path,
     output: str | Path,
     image_root: str | Path | None = None,
-    options: Options | None = None,
+    options: PredictOptions | None = None,
     cells_output: str | Path | None = None,
     runner: Runner | None = None,
-) -> Summary:
+) -> PredictSummary:
     """Write the filled table. The same call resumes an interrupted run.
 
     Args:
@@ -95,7 +95,7 @@ def predict(
       InputError: if the model, the table or an output cannot be used, or if the folder of parts
         contains another unfinished prediction.
     """
-    options = options or Options()
+    options = options or PredictOptions()
     outputs = {"--output": Path(output)}
     if cells_output is not None:
         outputs["--cells"] = Path(cells_output)
@@ -108,9 +108,9 @@ def _predict(
     catalogue: str | Path,
     outputs: dict[str, Path],
     image_root: str | Path | None,
-    options: Options,
+    options: PredictOptions,
     runner: Runner | None,
-) -> Summary:
+) -> PredictSummary:
     """Run `predict` on locked outputs, given by flag."""
     output, cells_output = outputs["--output"], outputs.get("--cells")
     described = model_dir.describe(model)
@@ -148,7 +148,9 @@ def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     """Fill the rows of a part and write its files; the counts are last and mark it as finished."""
     folder = Path(part).parent
     job = files.read_json(folder / jobs.FILE, "the prediction's job")
-    options = Options(**{**job["options"], "box_columns": tuple(job["options"]["box_columns"])})
+    options = PredictOptions(
+        **{**job["options"], "box_columns": tuple(job["options"]["box_columns"])}
+    )
     described, score = _scorer(job["model"], job["model_description"], options.server)
     reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
     always, with_cells = options.answer == "best", job["with_cells"]
@@ -219,7 +221,7 @@ def _prepare(
     job: dict[str, Any],
     catalogue: str | Path,
     described: model_dir.Description,
-    options: Options,
+    options: PredictOptions,
 ) -> tuple[list[str], int]:
     """Split the table into parts if needed; return the output's header and number of rows."""
     folder = jobs.folder_of(outputs["--output"])
@@ -238,7 +240,7 @@ def _prepare(
 
 
 def _cut(
-    folder: Path, catalogue: str | Path, described: model_dir.Description, options: Options
+    folder: Path, catalogue: str | Path, described: model_dir.Description, options: PredictOptions
 ) -> dict[str, Any]:
     """Write the rows of every part; return the job's entries on the table."""
     schema = described.schema
@@ -278,9 +280,9 @@ def _join(
     form: pa.Schema,
     folder: Path,
     escape_formulas: bool,
-) -> Summary:
+) -> PredictSummary:
     """Join the parts to one file per output, the filled table last: it marks the run as done."""
-    summary = Summary()
+    summary = PredictSummary()
     for part in parts:
         summary.add(files.read_json(_beside(part, "counts.json"), "a part's counts"))
     if cells_output is not None:

@@ -18,14 +18,16 @@ from attr_extractor.errors import InputError, did_you_mean, require_file
 from attr_extractor.schema import SEPARATOR, Schema, require_same
 
 if TYPE_CHECKING:
-    from attr_extractor.serving.model_dir import Facts
+    from attr_extractor.serving.model_dir import ModelFacts
 
 CELLS_PER_BATCH = 65_536
 _NOT_NULL = ("row", "product_id", "seller", "category", "attribute", "given", "answer", "verdict")
 _JOINT = "\x1f"  # separates attribute and value; a value that contains it is still checked
 
 
-def schema_of(schema: str | Path | None, model: str | Path | None) -> tuple[Schema, Facts | None]:
+def schema_of(
+    schema: str | Path | None, model: str | Path | None
+) -> tuple[Schema, ModelFacts | None]:
     """Return the schema of a cells file and, if `model` is given, the model's description.
 
     Args:
@@ -48,7 +50,7 @@ def schema_of(schema: str | Path | None, model: str | Path | None) -> tuple[Sche
 class CellsFile:
     """A cells file with the columns of `cells.SCHEMA`; batches are checked while they are read."""
 
-    def __init__(self, path: str | Path, schema: Schema, model: Facts | None = None):
+    def __init__(self, path: str | Path, schema: Schema, model: ModelFacts | None = None):
         """Open a file.
 
         Args:
@@ -108,7 +110,7 @@ class CellsFile:
         require_same(found.fingerprint, self.schema, str(self.path))
         return found
 
-    def _require_model(self, model: Facts) -> None:
+    def _require_model(self, model: ModelFacts) -> None:
         if self.made_by is None:
             logging.warning(
                 "%s: does not record which model wrote it (written by an older version, or a "

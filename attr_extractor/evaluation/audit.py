@@ -41,7 +41,7 @@ NUMBERS = 2**22  # logits per block
 
 
 @dataclass
-class Summary:
+class AuditSummary:
     """Counts of an audit."""
 
     products: int
@@ -83,7 +83,7 @@ def audit(
     most: int = 100_000,
     seed: int = 0,
     escape_formulas: bool = False,
-) -> Summary:
+) -> AuditSummary:
     """Write audit.csv for the products of all splits.
 
     Args:
@@ -112,7 +112,7 @@ def audit(
 
 def _list(
     products: Products, heads: audit_heads.Heads, schema: Schema, most: int
-) -> tuple[Summary, list[tuple]]:
+) -> tuple[AuditSummary, list[tuple]]:
     """Return the summary and the CSV rows, from two passes: thresholds, then findings."""
     thresholds = audit_findings.Thresholds(schema)
     for _, chances, codes in _blocks(products, heads, schema):
@@ -137,7 +137,7 @@ def _list(
             end = (round(-score, 6), kind, fact["split"], fact["image"], fact["image_index"])
             rows.append((fact["product_id"], schema.names[t], *words, *end))
     counts = {kind: top.found for kind, top in tops.items()}
-    return Summary(len(products.labels), cells, counts, len(rows), skipped), rows
+    return AuditSummary(len(products.labels), cells, counts, len(rows), skipped), rows
 
 
 def _blocks(

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from attr_extractor.config import Loss
+from attr_extractor.config import LossConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.schema import Schema
@@ -74,7 +74,7 @@ def fit(
     """
     mean, scale = _moments(features)
     exclusive = np.repeat([a.exclusive for a in schema.attributes], schema.sizes)
-    equation_1 = MaskedLoss(schema, Loss(normalize_by="observed"), exclusive)
+    equation_1 = MaskedLoss(schema, LossConfig(normalize_by="observed"), exclusive)
     folds = int(fold.max()) + 1
     kernels = np.empty([folds, features.shape[1], schema.num_values], np.float32)
     biases = np.empty([folds, schema.num_values], np.float32)

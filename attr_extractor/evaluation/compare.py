@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import bootstrap, totals
 from attr_extractor.evaluation.totals import Totals, number
@@ -45,7 +45,7 @@ def read(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
 
 
 def batches(
-    records: str | Path, manifest: Manifest, ours: Data, theirs: Data, split: str
+    records: str | Path, manifest: Manifest, ours: DataConfig, theirs: DataConfig, split: str
 ) -> tuple[tf.data.Dataset, str]:
     """Return batches with the pixels of each run, and the key of the second run's pixels."""
     first = dataset.evaluation_batches(records, manifest, ours, split)

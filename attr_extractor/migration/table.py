@@ -33,7 +33,7 @@ _WORDS = {
 
 
 @dataclass
-class Summary:
+class MigrationSummary:
     """Summary of a migrated table."""
 
     rows: int = 0
@@ -52,7 +52,7 @@ class Summary:
         return "\n".join(lines)
 
 
-def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> Summary:
+def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> MigrationSummary:
     """Write the table as CSV, its columns in order.
 
     The column of a removed attribute is left out. That of an added one is appended and empty,
@@ -61,7 +61,7 @@ def migrate(plan: Plan, catalogue: str | Path, output: str | Path) -> Summary:
     Raises:
       InputError: if the table is invalid under the old schema, or two columns get the same name.
     """
-    summary, chunks = Summary(), table.chunks(catalogue, plan.old)
+    summary, chunks = MigrationSummary(), table.chunks(catalogue, plan.old)
     first = next(chunks)
     columns = _columns(plan, list(first.columns), catalogue, summary)
 
@@ -84,7 +84,9 @@ class _Column:
     attribute: str = ""
     rewriter: Cells | None = None
 
-    def cells(self, chunk: pd.DataFrame, categories: Iterable[str], summary: Summary) -> list[str]:
+    def cells(
+        self, chunk: pd.DataFrame, categories: Iterable[str], summary: MigrationSummary
+    ) -> list[str]:
         before = [chunk[name].tolist() for name in self.read]
         if self.rewriter is None:
             return before[0] if before else [""] * len(chunk)
@@ -94,7 +96,7 @@ class _Column:
 
 
 def _columns(
-    plan: Plan, given: list[str], catalogue: str | Path, summary: Summary
+    plan: Plan, given: list[str], catalogue: str | Path, summary: MigrationSummary
 ) -> list[_Column]:
     """Return the columns; an attribute takes the place of the first column that it comes from."""
     old, new = plan.old, plan.new

@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from attr_extractor.config import Augmentation
+from attr_extractor.config import AugmentationConfig
 from attr_extractor.model import photometric, transform
 from attr_extractor.model.rand_augment import rand_augment
 
@@ -19,7 +19,7 @@ GREY = 127.5
 
 
 def augment(
-    pixels: tf.Tensor, config: Augmentation, seed: tf.Tensor, compiled: bool = True
+    pixels: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor, compiled: bool = True
 ) -> tf.Tensor:
     """Augment photos randomly.
 
@@ -44,7 +44,11 @@ def augment(
 
 
 def random_matrices(
-    batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor, config: Augmentation, seed: tf.Tensor
+    batch: tf.Tensor,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    config: AugmentationConfig,
+    seed: tf.Tensor,
 ) -> tf.Tensor:
     """Draw one affine map per photo.
 

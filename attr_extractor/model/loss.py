@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Loss
+from attr_extractor.config import LossConfig
 from attr_extractor.labels import ABSENT, MISSING, PRESENT
 from attr_extractor.model.per_attribute import any_value, log_softmax, sum_values
 from attr_extractor.schema import Schema
@@ -32,7 +32,7 @@ class MaskedLoss:
     """
 
     schema: Schema
-    config: Loss
+    config: LossConfig
     softmax: np.ndarray | None = None  # bool [V]: True for softmax scores, False for sigmoid
     weights: np.ndarray | None = None  # float32 [V], applied to present values
 
@@ -114,17 +114,17 @@ def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) ->
     return weights.astype(np.float32)
 
 
-def _binary(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
+def _binary(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
     return tf.nn.sigmoid_cross_entropy_with_logits(y, z)
 
 
-def _focal(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
+def _focal(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
     """Compute (1 - p of the right answer)^gamma times the cross-entropy."""
     wrong = tf.sigmoid(tf.where(y > 0, -z, z))
     return _power(wrong, config.gamma) * _binary(z, y, config)
 
 
-def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: Loss) -> tf.Tensor:
+def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
     """Compute (1-p)^g+ -log p if present, q^g -log(1-q) with q = max(p - margin, 0) if absent."""
     q = tf.maximum(tf.sigmoid(z) - config.margin, 0.0)
     present = _power(tf.sigmoid(-z), config.gamma_present) * tf.nn.softplus(-z)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Augmentation, Config
+from attr_extractor.config import AugmentationConfig, Config
 from attr_extractor.model import augmentation, transform
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -31,7 +31,7 @@ def measure(config: Config, rounds: int = 20, records: str | None = None) -> dic
       mean absolute difference of neighbouring pixels, relative to the original's.
     """
     names = ("zoom", "shift", "rotation", "shear", "flip", "fill_mode")
-    affine = Augmentation(**{name: getattr(config.augmentation, name) for name in names})
+    affine = AugmentationConfig(**{name: getattr(config.augmentation, name) for name in names})
     size = config.data.image_size
     pixels = _stored(config, records) if records else tf.cast(made_up_photos(size), tf.uint8)
     layers = keras_cv_layers(affine)
@@ -61,7 +61,7 @@ def measure(config: Config, rounds: int = 20, records: str | None = None) -> dic
     }
 
 
-def keras_cv_layers(config: Augmentation) -> list[Any]:
+def keras_cv_layers(config: AugmentationConfig) -> list[Any]:
     """Return keras-cv's layers with a config's ranges, in the paper's order; each one resamples."""
     import keras_cv  # prints when it is imported
 
@@ -75,7 +75,7 @@ def keras_cv_layers(config: Augmentation) -> list[Any]:
     ]
 
 
-def move(photos: tf.Tensor, config: Augmentation, together: bool) -> tf.Tensor:
+def move(photos: tf.Tensor, config: AugmentationConfig, together: bool) -> tf.Tensor:
     """Apply a fixed flip, zoom, shift, rotation and shear to photos.
 
     Both modes move each pixel to the same place; only the number of resamples differs.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from attr_extractor.config import Augmentation
+from attr_extractor.config import AugmentationConfig
 from attr_extractor.model.augmentation import rectangles
 
 
@@ -19,7 +19,9 @@ def partners(batch: tf.Tensor) -> tf.Tensor:
     return tf.reverse(batch, [0])
 
 
-def mix(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def mix(
+    photos: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Mix each photo with its partner, or leave it unchanged.
 
     Args:

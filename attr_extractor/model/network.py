@@ -18,8 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Config
-from attr_extractor.config import Network as Model
+from attr_extractor.config import Config, ModelConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
 from attr_extractor.model.attention import PooledTransformerBlock
@@ -143,7 +142,7 @@ def build(
     )
 
 
-def softmax_values(schema: Schema, config: Model) -> np.ndarray:
+def softmax_values(schema: Schema, config: ModelConfig) -> np.ndarray:
     """Return which scores are a softmax over their attribute instead of a sigmoid, bool [V]."""
     softmax = config.exclusive_output == "softmax"
     return np.repeat([softmax and a.exclusive for a in schema.attributes], schema.sizes)

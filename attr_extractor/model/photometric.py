@@ -14,12 +14,12 @@ from types import ModuleType
 
 import tensorflow as tf
 
-from attr_extractor.config import Augmentation
+from attr_extractor.config import AugmentationConfig
 
 RANGE = (0.0, 255.0)
 
 
-def adjust(photos: tf.Tensor, config: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+def adjust(photos: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor) -> tf.Tensor:
     """Adjust brightness, contrast and saturation per photo; those at 0 in the config are skipped.
 
     Args:

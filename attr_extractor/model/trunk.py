@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from attr_extractor.config import Network
+from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.model import depthwise, noise, padding, pretrained
 from attr_extractor.model.activations import fused_relu6, fused_silu
@@ -132,7 +132,7 @@ def find(name: str, size: int) -> Trunk:
     return trunk
 
 
-def build(config: Network, size: int, fused: bool = False) -> Any:
+def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
     """Build a trunk as a flat functional model: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
     Dropout is `noise.Dropout`. Convolutions do their own padding if possible, and on a CPU

@@ -35,7 +35,7 @@ def build(
     schema: Schema,
     output_dir: str | Path,
     image_root: str | Path | None = None,
-    options: plan.Options | None = None,
+    options: plan.BuildOptions | None = None,
     runner: Runner | None = None,
 ) -> Manifest:
     """Build the records of a catalogue, resume a build, or add new rows to finished records.
@@ -52,7 +52,7 @@ def build(
     if runner is None:
         with Local(num_workers=2) as local:
             return build(catalogue, schema, output_dir, image_root, options, local)
-    options, records = options or plan.Options(), str(output_dir)
+    options, records = options or plan.BuildOptions(), str(output_dir)
     with ownership.folder(records, "the output folder"):
         prepared = prepare(catalogue, schema, records, image_root, options, runner)
         runner.run(shard.write, prepared.tasks, "writing shards")
@@ -76,7 +76,7 @@ def prepare(
     schema: Schema,
     records: str,
     image_root: str | Path | None,
-    options: plan.Options,
+    options: plan.BuildOptions,
     runner: Runner,
 ) -> Prepared:
     """Read and check the table, hash the photos, and write a task file for every shard."""
@@ -124,7 +124,7 @@ def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner
 
 
 def _place(
-    texts: pa.Table, photos: pa.Table, schema: Schema, options: plan.Options, there: Existing
+    texts: pa.Table, photos: pa.Table, schema: Schema, options: plan.BuildOptions, there: Existing
 ) -> tuple[np.ndarray, list[Reject]]:
     """Assign a split to every new product.
 

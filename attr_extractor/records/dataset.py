@@ -17,7 +17,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from attr_extractor import storage
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import example, pixels
 from attr_extractor.records.manifest import Manifest
@@ -37,7 +37,7 @@ class Share(NamedTuple):
 WHOLE = Share()
 
 
-def steps_per_epoch(manifest: Manifest, data: Data) -> int:
+def steps_per_epoch(manifest: Manifest, data: DataConfig) -> int:
     """Return the number of full batches in the training split.
 
     Raises:
@@ -55,7 +55,7 @@ def steps_per_epoch(manifest: Manifest, data: Data) -> int:
 def training_batches(
     records: str | Path,
     manifest: Manifest,
-    data: Data,
+    data: DataConfig,
     seed: int,
     start_step: int = 0,
     share: Share = WHOLE,
@@ -81,7 +81,7 @@ def training_batches(
 
 
 def training_examples(
-    records: str | Path, manifest: Manifest, data: Data, seed: int, start_step: int = 0
+    records: str | Path, manifest: Manifest, data: DataConfig, seed: int, start_step: int = 0
 ) -> tf.data.Dataset:
     """Return the endless serialized Examples (string scalars) that `training_batches` decodes.
 
@@ -113,7 +113,7 @@ def training_examples(
 
 
 def product_ids(
-    records: str | Path, manifest: Manifest, data: Data, seed: int, step: int
+    records: str | Path, manifest: Manifest, data: DataConfig, seed: int, step: int
 ) -> list[str]:
     """Return the products of one training batch, per photo; decodes no photo. Steps start at 0."""
     examples = training_examples(records, manifest, data, seed, step).take(data.batch_size)
@@ -122,7 +122,7 @@ def product_ids(
 
 
 def evaluation_batches(
-    records: str | Path, manifest: Manifest, data: Data, split: str, share: Share = WHOLE
+    records: str | Path, manifest: Manifest, data: DataConfig, split: str, share: Share = WHOLE
 ) -> tf.data.Dataset:
     """Return every photo of a split once, in the order of the shards.
 
@@ -236,7 +236,7 @@ def _paths(records: str | Path, manifest: Manifest, split: str) -> list[str]:
 
 
 def _to_batches(
-    photos: tf.data.Dataset, manifest: Manifest, data: Data, share: Share, training: bool
+    photos: tf.data.Dataset, manifest: Manifest, data: DataConfig, share: Share, training: bool
 ) -> tf.data.Dataset:
     num_values = manifest.schema.num_values
     names = ["image/encoded", "labels", "product_id"] + ["image/index"] * (not training)

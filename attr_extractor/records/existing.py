@@ -19,7 +19,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.ownership import LOCK
 from attr_extractor.records import index
 from attr_extractor.records.manifest import FILE, Manifest
-from attr_extractor.records.plan import Options
+from attr_extractor.records.plan import BuildOptions
 from attr_extractor.schema import Schema
 
 WORK = "work"  # folder of an unfinished build
@@ -54,7 +54,7 @@ class Existing:
         return pc.is_in(products, value_set=pc.unique(self.photos["product_id"]))
 
 
-def look(records: str, schema: Schema, options: Options) -> Existing:
+def look(records: str, schema: Schema, options: BuildOptions) -> Existing:
     """Return the existing records in the output folder of a build with these options.
 
     Raises:

@@ -19,7 +19,7 @@ from attr_extractor.records import index, near_duplicates, report
 from attr_extractor.records.existing import WORK, Existing, is_ours
 from attr_extractor.records.manifest import Manifest, Shard, Split, count_labels
 from attr_extractor.records.near_duplicates import NearDuplicate
-from attr_extractor.records.plan import Options
+from attr_extractor.records.plan import BuildOptions
 from attr_extractor.records.rows import Reject, Rows
 from attr_extractor.schema import Schema
 
@@ -29,7 +29,7 @@ REJECTS = ("row", "product_id", "image", "reason")
 def finish(
     records: str,
     schema: Schema,
-    options: Options,
+    options: BuildOptions,
     there: Existing,
     rows: Rows,
     rejects: Sequence[Reject],
@@ -158,7 +158,7 @@ def _remove_strangers(records: str, shards: list[str]) -> None:
                 storage.remove(storage.join(folder, name))
 
 
-def split_of(schema: Schema, facts: Mapping[str, index.Facts]) -> Split:
+def split_of(schema: Schema, facts: Mapping[str, index.ShardFacts]) -> Split:
     """Return the manifest entry of a split, from the facts of its shards by file name."""
     present = np.zeros(schema.num_values, np.int64)
     states = np.zeros([len(schema.attributes), 3], np.int64)

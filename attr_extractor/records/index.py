@@ -47,7 +47,7 @@ _KEY = b"attr_extractor"  # in the Parquet file's metadata
 Three = Field(min_length=3, max_length=3)
 
 
-class Facts(yaml_files.Model):
+class ShardFacts(yaml_files.Model):
     """Inputs and counts of a shard."""
 
     made_of: str  # digest of the task that wrote the shard
@@ -67,14 +67,14 @@ def path(records: str, shard: str) -> str:
     return storage.join(records, f"{FOLDER}/{shard.rsplit('.', 1)[0]}.parquet")
 
 
-def write(records: str, shard: str, photos: pa.Table, facts: Facts) -> None:
+def write(records: str, shard: str, photos: pa.Table, facts: ShardFacts) -> None:
     """Write the index of a shard atomically."""
     metadata = {_KEY: json.dumps(facts.model_dump(), ensure_ascii=False).encode()}
     table = photos.select(COLUMNS.names).cast(COLUMNS).replace_schema_metadata(metadata)
     files.write_table(path(records, shard), table)
 
 
-def read_facts(records: str, shard: str, schema: Schema | None = None) -> Facts | None:
+def read_facts(records: str, shard: str, schema: Schema | None = None) -> ShardFacts | None:
     """Return the facts of a shard, or None if it was not finished.
 
     Args:
@@ -88,7 +88,7 @@ def read_facts(records: str, shard: str, schema: Schema | None = None) -> Facts 
         return None
     metadata = files.read_table(where, []).schema.metadata or {}
     content = files.parse_json(metadata.get(_KEY, b"null"), _strange(where))
-    facts = yaml_files.validate(Facts, content, _strange(where))
+    facts = yaml_files.validate(ShardFacts, content, _strange(where))
     if schema and facts.fingerprint == schema.fingerprint:
         counted = [len(facts.present), len(facts.states)]
         if counted != [schema.num_values, len(schema.names)]:
@@ -96,7 +96,7 @@ def read_facts(records: str, shard: str, schema: Schema | None = None) -> Facts 
     return facts
 
 
-def require_facts(records: str, shard: str, schema: Schema | None = None) -> Facts:
+def require_facts(records: str, shard: str, schema: Schema | None = None) -> ShardFacts:
     """Return the facts of a finished shard; see `read_facts`.
 
     Raises:

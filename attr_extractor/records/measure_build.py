@@ -45,7 +45,7 @@ def measure_photos(count: int, rounds: int = 3, num_workers: int = 2) -> dict[st
     """
     schema = Schema(name="b", category="kind", attributes=[Attribute(name="kind", values=["a"])])
     # many tasks per worker, as in a large catalogue, so that no worker is idle at the end
-    options = plan.Options(image_size=256, shards=40 * num_workers)
+    options = plan.BuildOptions(image_size=256, shards=40 * num_workers)
     with tempfile.TemporaryDirectory() as name, Local(num_workers) as workers:
         folder = Path(name)
         drawn = list(_draw(folder / "images", min(count, DISTINCT_PHOTOS)))
@@ -84,7 +84,7 @@ def measure_table(schema: Schema, rows: int) -> dict[str, float]:
         catalogue = _write(folder / "catalogue.csv", header, _rows(schema, rows))
         start = time.perf_counter()
         records = str(folder / "records")
-        builder.prepare(catalogue, schema, records, None, plan.Options(), _Here())
+        builder.prepare(catalogue, schema, records, None, plan.BuildOptions(), _Here())
         seconds = time.perf_counter() - start
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -31,7 +31,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from attr_extractor import storage
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.records import dataset, example, pixels
 from attr_extractor.records.manifest import Manifest
 
@@ -57,7 +57,7 @@ class Row:
 
 
 def measure(
-    records: str | Path, data: Data, steps: int = 200, rounds: int = 7, seed: int = 0
+    records: str | Path, data: DataConfig, steps: int = 200, rounds: int = 7, seed: int = 0
 ) -> list[Row]:
     """Measure passes of `steps` batches through every pipeline, in turn; see the module docstring.
 
@@ -84,7 +84,7 @@ def measure(
 
 
 def pipelines(
-    records: str | Path, data: Data, steps: int, seed: int, folder: Path
+    records: str | Path, data: DataConfig, steps: int, seed: int, folder: Path
 ) -> dict[str, tf.data.Dataset]:
     """Return endless batches of every pipeline, by row name.
 

@@ -27,7 +27,7 @@ NO_SPLIT = -1  # a product that is not in any split
 _List = pydantic.Strict(False)  # a tuple is a list in JSON
 
 
-class Options(yaml_files.Model):
+class BuildOptions(yaml_files.Model):
     """Options that determine the content of the records, in addition to table and photos."""
 
     image_size: int = 256
@@ -40,7 +40,7 @@ class Options(yaml_files.Model):
     box_columns: Annotated[Tuple[str, ...], _List] = ()
 
     @pydantic.model_validator(mode="after")
-    def _numbers_are_large_enough(self) -> Options:
+    def _numbers_are_large_enough(self) -> BuildOptions:
         for name, least in {"image_size": 32, "shards": 0, "cap_per_category": 0}.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: must be at least {least}")
@@ -62,11 +62,11 @@ FLAGS: dict[str, tuple[Any, str]] = {  # default and meaning of each option
         ",".join(map(str, o.default)) if isinstance(o.default, tuple) else o.default,
         _MEANING[name],
     )
-    for name, o in Options.model_fields.items()
+    for name, o in BuildOptions.model_fields.items()
 }
 
 
-def from_flags(values: Mapping[str, Any]) -> Options:
+def from_flags(values: Mapping[str, Any]) -> BuildOptions:
     """Return the options from flag values named as in FLAGS.
 
     Raises:
@@ -74,19 +74,19 @@ def from_flags(values: Mapping[str, Any]) -> Options:
     """
     boxes = tuple(column.strip() for column in values["box_columns"].split(",") if column.strip())
     fractions = splits.parse_fractions(values["split_fractions"])
-    return Options(**{**values, "split_fractions": fractions, "box_columns": boxes})
+    return BuildOptions(**{**values, "split_fractions": fractions, "box_columns": boxes})
 
 
-def from_manifest(build: dict[str, Any], origin: str) -> Options:
+def from_manifest(build: dict[str, Any], origin: str) -> BuildOptions:
     """Return the options in a manifest.
 
     Raises:
       InputError: if they are invalid, naming `origin`.
     """
-    return yaml_files.validate(Options, build, f"{origin}: build")
+    return yaml_files.validate(BuildOptions, build, f"{origin}: build")
 
 
-def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) -> np.ndarray:
+def place(rows: pa.Table, photos: pa.Table, options: BuildOptions, placed: pa.Table) -> np.ndarray:
     """Return the split of every product.
 
     A product linked to an already placed product gets the same split. Otherwise the split comes
@@ -136,7 +136,11 @@ def place(rows: pa.Table, photos: pa.Table, options: Options, placed: pa.Table) 
 
 
 def over_cap(
-    products: pa.Array, categories: np.ndarray, split: np.ndarray, options: Options, there: Counter
+    products: pa.Array,
+    categories: np.ndarray,
+    split: np.ndarray,
+    options: BuildOptions,
+    there: Counter,
 ) -> np.ndarray:
     """Return bool [R], the training products beyond the cap of their category.
 
@@ -159,7 +163,7 @@ def over_cap(
 
 
 def shards(
-    products: pa.Array, photos: np.ndarray, split: np.ndarray, options: Options, addition: int
+    products: pa.Array, photos: np.ndarray, split: np.ndarray, options: BuildOptions, addition: int
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield split name, file name and product positions of every shard, with photos spread evenly.
 

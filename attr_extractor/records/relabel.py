@@ -101,7 +101,7 @@ def write(task_path: str) -> None:
                 kept.value[0] = given[i]
             codes.append(kept.value[0])
             writer.write(record.SerializeToString(deterministic=True))
-    facts = index.Facts(
+    facts = index.ShardFacts(
         made_of=task["made_of"],
         fingerprint=task["fingerprint"],
         records=len(codes),

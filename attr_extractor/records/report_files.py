@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from attr_extractor.config import Data, Training
+from attr_extractor.config import DataConfig, TrainConfig
 from attr_extractor.html_page import Markup, bars, escape, histogram, table
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.near_duplicates import HASH_BYTES, MAX_DISTANCE, NearDuplicate
@@ -187,7 +187,7 @@ def cost(listed: Mapping[str, pa.Table], manifest: Manifest) -> Markup:
         ("per photo in a shard", size(total / photos)),
         ("shards of 1,000,000 such photos", size(1_000_000 * total / photos)),
     ]
-    batch, epochs = Data().batch_size, Training().epochs
+    batch, epochs = DataConfig().batch_size, TrainConfig().epochs
     hours = [
         (f"{s:g}", f"{training_hours(training, batch, epochs, s):,.2f}") for s in (0.1, 0.5, 1, 2)
     ]

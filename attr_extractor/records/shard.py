@@ -96,7 +96,7 @@ def write(task_path: str) -> None:
             codes.append(row["labels"])
             digest = labels_digest(row["labels"])
             written.append({**row, **_facts(photo, data), "labels_digest": digest})
-    facts = index.Facts(
+    facts = index.ShardFacts(
         made_of=content["made_of"],
         fingerprint=task.fingerprint,
         records=len(written),

@@ -42,7 +42,7 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
                 raise InputError(f"{output}: contains other records; use another folder")
         return found
     storage.make_folder(storage.join(output, index.FOLDER))
-    facts: dict[str, dict[str, index.Facts]] = {split: {} for split in SPLITS}
+    facts: dict[str, dict[str, index.ShardFacts]] = {split: {} for split in SPLITS}
     for split, share in (("train", fraction), ("validation", 1.0)):
         for held in whole.splits[split].shards:
             of_shard = _copy(whole, records, output, held.name, share, made_of)
@@ -67,7 +67,7 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
 
 def _copy(
     whole: Manifest, records: str, output: str, name: str, share: float, made_of: str
-) -> index.Facts:
+) -> index.ShardFacts:
     """Write the kept Examples of a shard and its index, unless that was done before."""
     there = index.read_facts(output, name)
     if there is not None and there.made_of == made_of:
@@ -86,7 +86,7 @@ def _copy(
                 writer.write(record.SerializeToString(deterministic=True))
                 codes.append(record.features.feature["labels"].bytes_list.value[0])
     listed = photos.filter(pa.array(kept))
-    facts = index.Facts(
+    facts = index.ShardFacts(
         made_of=made_of,
         fingerprint=whole.fingerprint,
         records=len(codes),

@@ -38,7 +38,7 @@ _LOG = (
 
 
 @dataclass
-class Summary:
+class DecisionsSummary:
     """Counts of an exported table."""
 
     rows: int = 0
@@ -52,7 +52,7 @@ def export(
     schema: Schema,
     output: str | Path,
     log: str | Path | None = None,
-) -> Summary:
+) -> DecisionsSummary:
     """Write the table as CSV, with all its columns in order and under their original names.
 
     If a decision fills an attribute without a column, the column is added at the end.
@@ -80,7 +80,7 @@ def export(
         found = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished export")
         if log is not None and found is None:
             jobs.begin(folder, job)
-        summary = Summary()
+        summary = DecisionsSummary()
         try:
             write_table(output, _corrected(file, catalogue, schema, summary), schema)
         except InputError:
@@ -106,7 +106,7 @@ def write_table(path: str | Path, chunks: Iterator[pd.DataFrame], schema: Schema
 
 
 def _corrected(
-    file: DecisionsFile, catalogue: str | Path, schema: Schema, summary: Summary
+    file: DecisionsFile, catalogue: str | Path, schema: Schema, summary: DecisionsSummary
 ) -> Iterator[pd.DataFrame]:
     """Yield the table's chunks with schema names as columns and the decided cells."""
     with file.reading() as db:
@@ -128,7 +128,7 @@ def _corrected(
 
 
 def _correct(
-    file: DecisionsFile, chunk: pd.DataFrame, catalogue: str | Path, summary: Summary
+    file: DecisionsFile, chunk: pd.DataFrame, catalogue: str | Path, summary: DecisionsSummary
 ) -> None:
     """Write the decisions on a chunk's rows into the chunk."""
     first, last = int(chunk.index[0]), int(chunk.index[-1])

@@ -29,7 +29,7 @@ _DRAIN_SECONDS = 10.0  # maximum time for running requests at the end
 
 
 @dataclass(frozen=True)
-class Options:
+class ReviewOptions:
     """Settings of the review server."""
 
     cells: str | Path
@@ -48,7 +48,7 @@ class Options:
 class Server:
     """A review server that starts and stops within one event loop."""
 
-    def __init__(self, options: Options):
+    def __init__(self, options: ReviewOptions):
         """Build the queue or open an existing one; raise InputError if an option is invalid."""
         access.require_safe(options.host, options.token)
         self.options = options
@@ -94,7 +94,7 @@ class Server:
 _say = partial(print, flush=True)  # a pipe would buffer the lines
 
 
-def run(options: Options, say: Callable[[str], None] = _say) -> None:
+def run(options: ReviewOptions, say: Callable[[str], None] = _say) -> None:
     """Serve until SIGTERM or SIGINT; `say` prints the address when requests are accepted.
 
     Raises:
@@ -117,7 +117,7 @@ async def _run(server: Server, say: Callable[[str], None]) -> None:
     say("stopped; all decisions are in the decisions file")
 
 
-def _cells(options: Options) -> tuple[CellsFile, np.ndarray]:
+def _cells(options: ReviewOptions) -> tuple[CellsFile, np.ndarray]:
     """Return the cells file and the thresholds of the values, float32 [V]."""
     schema, model = schema_of(options.schema, options.model)
     source = CellsFile(options.cells, schema, model)

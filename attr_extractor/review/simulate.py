@@ -47,7 +47,7 @@ _QUEUED = 10  # size of the queue in multiples of `looks`: cells of other produc
 
 
 @dataclass(frozen=True)
-class Options:
+class SimulateOptions:
     """Settings of a simulation.
 
     Attributes:
@@ -78,7 +78,7 @@ def simulate(
     config: Config,
     output_dir: str | Path,
     runner: Runner,
-    options: Options,
+    options: SimulateOptions,
 ) -> dict[str, dict[str, Any]]:
     """Run one round of review for each way and return its metrics.
 
@@ -156,7 +156,7 @@ def as_text(found: dict[str, dict[str, Any]]) -> str:
 class _Truth:
     """The seller's labels and the corrupted ones; a hash selects the same cells in each pass."""
 
-    def __init__(self, catalogue: Path, schema: Schema, records: Path, options: Options):
+    def __init__(self, catalogue: Path, schema: Schema, records: Path, options: SimulateOptions):
         self.catalogue, self.schema, self.options = catalogue, schema, options
         manifest = Manifest.read(records)
         require_same(manifest.fingerprint, schema, str(records))
@@ -229,7 +229,7 @@ def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[se
     names = ("cells.parquet", "decisions.sqlite", "queue.csv")
     cells, decisions, corrected = (folder / name for name in names)
     root = raw_files.image_root_of(truth.catalogue, truth.options.image_root)
-    boxed = predict.Options(box_columns=tuple(truth.options.box_columns))
+    boxed = predict.PredictOptions(box_columns=tuple(truth.options.box_columns))
     predict.predict(model, spoiled, folder / "filled.csv", root, boxed, cells)
     looks = truth.options.looks
     thresholds = RunDir.read(run).thresholds().per_value(truth.schema)
@@ -264,7 +264,7 @@ def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]
     return decided
 
 
-def _then(config: Config, before: Path, options: Options) -> Config:
+def _then(config: Config, before: Path, options: SimulateOptions) -> Config:
     """Return the config of the training that continues from a finished run."""
     train = config.train.model_copy(
         update={

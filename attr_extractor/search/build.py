@@ -48,7 +48,7 @@ def build(
     output_dir: str | Path,
     image_root: str | Path | None = None,
     box_columns: Sequence[str] = (),
-) -> folder.Facts:
+) -> folder.IndexFacts:
     """Write an index folder. The same call resumes an interrupted build.
 
     Args:
@@ -215,7 +215,7 @@ def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Sch
     index = vectors.build(kind, count, width, each(), sample)
     vectors.write(index, output / folder.VECTORS)
     with_photo, rejects = _join_tables(output, names, schema)
-    facts = folder.Facts(
+    facts = folder.IndexFacts(
         model=job["model"],
         fingerprint=job["fingerprint"],
         kind=kind,

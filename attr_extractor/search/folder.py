@@ -25,7 +25,7 @@ REJECT_COLUMNS = ("row", "product_id", "image", "reason")
 ROW, PRODUCT, IMAGE, IMAGE_INDEX = "row", "product_id", "image", "image_index"
 
 
-class Facts(yaml_files.Model):
+class IndexFacts(yaml_files.Model):
     """Content of index.json."""
 
     model: str  # Description.digest of the model
@@ -40,7 +40,7 @@ class Facts(yaml_files.Model):
     bytes: int  # size of index.faiss
 
 
-def read_facts(path: str | Path) -> Facts:
+def read_facts(path: str | Path) -> IndexFacts:
     """Read the description of a finished index; raise InputError if it is not one."""
     folder = require_folder(path, "the index")
     if not (folder / FACTS).is_file():
@@ -51,7 +51,7 @@ def read_facts(path: str | Path) -> Facts:
             )
         raise InputError(f"{folder}: not an index: {FACTS} is missing; run build_index.py")
     content = files.read_json(folder / FACTS, "the index's description")
-    facts = yaml_files.validate(Facts, content, str(folder / FACTS))
+    facts = yaml_files.validate(IndexFacts, content, str(folder / FACTS))
     vectors = folder / VECTORS
     size = vectors.stat().st_size if vectors.is_file() else 0
     if size != facts.bytes:

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Options:
+class SearchOptions:
     """Settings of the search server."""
 
     index: str | Path
@@ -63,7 +63,7 @@ class _Search(pydantic.BaseModel):
 class Server:
     """A search server that starts and stops within one event loop."""
 
-    def __init__(self, options: Options):
+    def __init__(self, options: SearchOptions):
         """Open the index and the model; raise InputError if an option is invalid."""
         self._embedder = embed.Embedder(options.model)
         self._index = Index(options.index, self._embedder.model)
@@ -182,7 +182,7 @@ class Server:
 _say = partial(print, flush=True)  # a pipe would buffer the lines
 
 
-def run(options: Options, say: Callable[[str], None] = _say) -> None:
+def run(options: SearchOptions, say: Callable[[str], None] = _say) -> None:
     """Serve until SIGTERM or SIGINT; raise InputError if an option is invalid."""
     asyncio.run(_run(Server(options), say))
 

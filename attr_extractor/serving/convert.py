@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from attr_extractor import files, ownership
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -58,7 +58,7 @@ def convert(
     """
     exported = model_dir.load(model)
     manifest = Manifest.read(records, exported.schema)
-    data = Data(image_size=exported.facts.image_size, square=exported.facts.square)
+    data = DataConfig(image_size=exported.facts.image_size, square=exported.facts.square)
     calibration = _pixels(records, manifest, data, "train", _CALIBRATION)
     photos = _pixels(records, manifest, data, "test", count)
     function = scores_of(exported.network)
@@ -145,7 +145,7 @@ def _size(path: Path) -> int:
 
 
 def _pixels(
-    records: str | Path, manifest: Manifest, data: Data, split: str, count: int
+    records: str | Path, manifest: Manifest, data: DataConfig, split: str, count: int
 ) -> np.ndarray:
     """Return the first photos of a split, at most `count`: uint8 [N, H, W, 3]."""
     found: list[np.ndarray] = []

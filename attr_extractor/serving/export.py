@@ -20,7 +20,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.evaluation import model_card
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.serving import deployment, verify
-from attr_extractor.serving.model_dir import Facts, versions
+from attr_extractor.serving.model_dir import ModelFacts, versions
 from attr_extractor.serving.served_model import ServedModel
 from attr_extractor.training.run_dir import RunDir
 
@@ -76,9 +76,9 @@ def export(
     return path
 
 
-def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:
+def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> ModelFacts:
     """Return the contents of model.json, with the digest of all that determines the answers."""
-    facts = Facts(
+    facts = ModelFacts(
         name=run.config.name,
         fingerprint=run.schema.fingerprint,
         photo_short_side=run.origin.photo_short_side,
@@ -96,7 +96,7 @@ def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> Facts:
     return facts.model_copy(update={"digest": digest})
 
 
-def _write_assets(run: RunDir, facts: Facts, folder: Path) -> list[Path]:
+def _write_assets(run: RunDir, facts: ModelFacts, folder: Path) -> list[Path]:
     """Write the version's assets; return the files."""
     folder.mkdir(parents=True)
     run.schema.write(folder / "schema.yaml")

@@ -16,7 +16,7 @@ from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
 
 
-class Facts(yaml_files.Model):
+class ModelFacts(yaml_files.Model):
     """Contents of assets/model.json: settings required to decode answers, besides the schema."""
 
     name: str
@@ -39,7 +39,7 @@ class Description:
     """The metadata of an exported model, read from its assets without loading the graph."""
 
     path: Path
-    facts: Facts
+    facts: ModelFacts
     answers: Answers
 
     @property
@@ -101,7 +101,7 @@ def describe(path: str | Path) -> Description:
         raise InputError(f"{path}: not a SavedModel: saved_model.pb is missing")
     description = path / "assets" / "model.json"
     content = files.read_json(description, "the exported model's description")
-    facts = yaml_files.validate(Facts, content, str(description))
+    facts = yaml_files.validate(ModelFacts, content, str(description))
     if facts.digest and facts.digest != made_from.description_digest(content):
         raise InputError(
             f"{description}: edited after the export, so it does not match saved_model.pb: set "

@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.network import Network
 from attr_extractor.records import example
@@ -39,7 +39,7 @@ class ServedModel(tf.Module):
         self,
         network: Network,
         answers: Answers,
-        data: Data,
+        data: DataConfig,
         assets: list[Path],
         parts: int = 1,
         digest: str = "",

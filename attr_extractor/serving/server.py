@@ -30,7 +30,7 @@ _MB = 2**20
 
 
 @dataclass(frozen=True)
-class Options:
+class ServeOptions:
     """The served model, the addresses and the limits."""
 
     model: str | Path  # a folder of version folders
@@ -49,7 +49,7 @@ class Options:
 class Server:
     """One model behind both APIs; start and stop it within one event loop."""
 
-    def __init__(self, options: Options):
+    def __init__(self, options: ServeOptions):
         """Raise InputError if there is no folder of versions."""
         self.options = options
         self.port = self.grpc_port = 0
@@ -120,7 +120,7 @@ class Server:
 _say = partial(print, flush=True)  # a pipe would buffer the lines until exit
 
 
-def run(options: Options, say: Callable[[str], None] = _say) -> None:
+def run(options: ServeOptions, say: Callable[[str], None] = _say) -> None:
     """Serve until SIGTERM or SIGINT; pass the addresses to `say` once the server is ready.
 
     Raises:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from attr_extractor.config import Attention, Config
+from attr_extractor.config import AttentionConfig, Config
 from attr_extractor.schema import Schema
 from attr_extractor.training import measure
 
@@ -84,7 +84,7 @@ class Block(nn.Module):
     nn.MultiheadAttention supports no key width other than D / heads; its fused kernel is used here.
     """
 
-    def __init__(self, width: int, config: Attention):
+    def __init__(self, width: int, config: AttentionConfig):
         super().__init__()
         self.heads = config.num_heads
         inner = config.num_heads * config.key_dim

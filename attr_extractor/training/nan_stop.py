@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from attr_extractor.config import Config, Training
+from attr_extractor.config import Config, TrainConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -62,7 +62,7 @@ class StopAtNaN(keras.callbacks.Callback):
         )
 
 
-def _what_to_try(train: Training) -> str:
+def _what_to_try(train: TrainConfig) -> str:
     tips = [
         f"a train.learning_rate below {train.learning_rate:g}",
         f"train.clip_norm={train.clip_norm / 10 or 1:g}",

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from attr_extractor import labels
-from attr_extractor.config import Augmentation
+from attr_extractor.config import AugmentationConfig
 from attr_extractor.schema import Schema
 
 PHOTOS, COLUMNS = 16, 4
@@ -44,7 +44,7 @@ def draw(photos: np.ndarray, codes: np.ndarray, schema: Schema) -> Image.Image:
     return page
 
 
-def describe(config: Augmentation) -> str:
+def describe(config: AugmentationConfig) -> str:
     """Return the page's description, which names the augmentation of the photos."""
     if not config.enabled:
         return "The first training batch; augmentation is off."

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Config, Training
+from attr_extractor.config import Config, TrainConfig
 from attr_extractor.model import keras_versions
 from attr_extractor.model.network import Network
 from attr_extractor.training.optimizer import FusedAdamW, Group
@@ -86,7 +86,7 @@ def phases(config: Config, steps_per_epoch: int) -> list[Phase]:
     return found
 
 
-def make_optimizer(config: Training, steps_per_epoch: int, network: Network) -> FusedAdamW:
+def make_optimizer(config: TrainConfig, steps_per_epoch: int, network: Network) -> FusedAdamW:
     """Build the optimizer of a config; biases and normalisation parameters are not decayed.
 
     The learning rate of the trunk's last layer is `trunk_rate` times that of the layers after the

@@ -14,7 +14,7 @@ from PIL import Image
 from attr_extractor import made_from
 from attr_extractor.drift import drift
 from attr_extractor.drift.compare import AUC, PSI, SHARE, Comparison
-from attr_extractor.drift.options import Options
+from attr_extractor.drift.options import DriftOptions
 from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.rows import ISSUES
@@ -38,7 +38,7 @@ def held_against(built, tmp_path):
         number = next(count)
         table = write_table(tmp_path / f"{number}.csv", rows)
         root = image_root or built.path
-        chosen = Options(**options)
+        chosen = DriftOptions(**options)
         return drift.drift(table, built.records, tmp_path / f"out{number}", root, options=chosen)
 
     return compare
@@ -62,7 +62,7 @@ def line_of(found, subject: str, what: str = "") -> str:
 
 def test_a_delivery_like_the_records_has_not_drifted(drawn, tmp_path):
     """Six deliveries; the least effect counts, so significance alone decides."""
-    options, alarms = Options(psi=1e-6, share=1e-6, sample=100), 0
+    options, alarms = DriftOptions(psi=1e-6, share=1e-6, sample=100), 0
     for seed in range(1, 7):
         rows = drawn_rows(tmp_path / str(seed), 150, seed)
         table = write_table(tmp_path / str(seed) / "t.csv", rows)
@@ -115,7 +115,7 @@ def test_a_value_that_was_unknown_before_as_well_is_no_drift(schema, tmp_path, b
     for row in rows[::8]:
         row["closure"] = "hook"
     records = build(tmp_path, rows, schema, image_root=built.path)
-    options = Options(parts=("labels",))
+    options = DriftOptions(parts=("labels",))
     table = tmp_path / "catalogue.csv"
     found = drift.drift(table, records, tmp_path / "out", built.path, options=options)
     assert told(found) == {}
@@ -174,7 +174,7 @@ def test_drift_is_both_large_and_significant():
             Comparison("labels", "Color", "values", *one, (100, 50))
             for one in [(kind, size, chance, p), *[(PSI, 0.0, 0.0, 1.0)] * others]
         ]
-        drift.judge(compared, Options())
+        drift.judge(compared, DriftOptions())
         return compared[0].verdict
 
     assert judged(PSI, 0.35, 0.1, 1e-4) == "drifted"  # 0.25 beyond chance, 0.2 is the limit
@@ -233,7 +233,7 @@ def test_a_schema_with_other_column_names_reads_the_delivery(built, tmp_path):
     table = write_table(tmp_path / "t.csv", rows)
     schema = tmp_path / "schema.yaml"
     schema.write_text(SCHEMA + "columns: {color: Farbe}\n", encoding="utf-8")
-    options = Options(parts=("labels",))
+    options = DriftOptions(parts=("labels",))
     found = drift.drift(
         table, built.records, tmp_path / "out", built.path, schema=schema, options=options
     )
@@ -249,9 +249,9 @@ def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
     with pytest.raises(InputError, match="no manifest.json found"):
         drift.drift(table, tmp_path, out)
     with pytest.raises(InputError, match="--parts=scores: requires an exported model"):
-        drift.drift(table, built.records, out, options=Options(parts=("scores",)))
+        drift.drift(table, built.records, out, options=DriftOptions(parts=("scores",)))
     with pytest.raises(InputError, match="there is no split 'tests'; did you mean 'test'"):
-        drift.drift(table, built.records, out, options=Options(split="tests"))
+        drift.drift(table, built.records, out, options=DriftOptions(split="tests"))
     for wrong, words in (
         ({"parts": ("lables",)}, "did you mean 'labels'"),
         ({"auc": 0.3}, "--auc=0.3: must be above 0.5"),
@@ -259,7 +259,7 @@ def test_what_cannot_be_used_is_named_and_nothing_is_made(built, tmp_path):
         ({"sample": 0}, "--sample=0"),
     ):
         with pytest.raises(InputError, match=words):
-            Options(**wrong)
+            DriftOptions(**wrong)
     assert not out.exists()
     with pytest.raises(InputError, match="exists already"):
         drift.drift(table, built.records, built.records, built.path)
@@ -282,7 +282,7 @@ def test_a_damaged_list_of_label_issues_is_one_line(built, tmp_path, text, words
     content = text.format(header=",".join(ISSUES))
     (tmp_path / "records" / "label_issues.csv").write_text(content, encoding="utf-8")
     table = write_table(tmp_path / "t.csv", rows_of(built))
-    options = Options(parts=("labels",))
+    options = DriftOptions(parts=("labels",))
     with pytest.raises(InputError, match=f"label_issues.csv: {re.escape(words)}.*build the rec"):
         drift.drift(table, tmp_path / "records", tmp_path / "out", options=options)
     assert not (tmp_path / "out").exists()
@@ -323,7 +323,7 @@ def against_the_model(exported, tmp_path_factory):
 
     def compare(name: str, image_root: Path):
         table = write_table(folder / f"{name}.csv", rows)
-        options = Options(parts=("scores", "embedding"))
+        options = DriftOptions(parts=("scores", "embedding"))
         output = folder / name
         return drift.drift(
             table, exported.records, output, image_root, exported.model, options=options
@@ -359,7 +359,7 @@ def test_other_records_than_the_models_are_compared_with_a_warning(
     table = write_table(tmp_path / "t.csv", rows_of(exported))
     arguments = (table, exported.records, tmp_path / "out", exported.path, exported.model)
     with caplog.at_level("WARNING", "absl"):
-        drift.drift(*arguments, options=Options(parts=("scores",)))
+        drift.drift(*arguments, options=DriftOptions(parts=("scores",)))
     assert "trained on other records" in caplog.text
 
 

@@ -49,7 +49,7 @@ def filled(exported, root: Path, folder: Path, rows: list[dict[str, str]], **opt
         writer.writeheader()
         writer.writerows(rows)
     model = options.pop("model", exported.model)
-    chosen = predict.Options(**options)
+    chosen = predict.PredictOptions(**options)
     predict.predict(model, folder / "table.csv", folder / "out.csv", root, chosen)
     assert not list(folder.glob("out.csv.*"))
     with open(folder / "out.csv", newline="", encoding="utf-8") as file:

@@ -125,7 +125,7 @@ def test_a_half_done_prediction_of_something_else_is_not_gone_on_with(
     before = sorted((tmp_path / "out.csv.parts").iterdir())
     more, root = {}, exported.path / "images"
     if what == "options":
-        more["options"] = predict.Options(answer="best")
+        more["options"] = predict.PredictOptions(answer="best")
     if what == "with_cells":
         more["cells_output"] = tmp_path / "cells.parquet"
     if what == "catalogue":
@@ -140,7 +140,7 @@ def test_a_half_done_prediction_of_something_else_is_not_gone_on_with(
 def test_the_table_of_cells_holds_sellers_and_model_against_each_other(
     exported, catalogue, tmp_path, schema
 ):
-    options = predict.Options(seller_column="vendor", sure=0.55)
+    options = predict.PredictOptions(seller_column="vendor", sure=0.55)
     output = tmp_path / "cells.parquet"
     run(exported, catalogue, tmp_path / "out.csv", options=options, cells_output=output)
     found = pd.read_parquet(output)
@@ -248,13 +248,13 @@ def test_a_server_gives_what_the_model_in_memory_gives(exported, catalogue, tmp_
         name = exported.model.name
         run(exported, catalogue, tmp_path / "here.csv")
         for i, address in enumerate((http.split("/v1/")[0], f"grpc://{grpc}")):
-            options = predict.Options(server=f"{address}/{name}")
+            options = predict.PredictOptions(server=f"{address}/{name}")
             run(exported, catalogue, tmp_path / f"{i}.csv", options=options)
             a, b = (pd.read_csv(tmp_path / n, dtype=str) for n in ("here.csv", f"{i}.csv"))
             same = [column for column in a if not column.endswith("_confidence")]
             pd.testing.assert_frame_equal(a[same], b[same])
         with pytest.raises(InputError, match="grpc://HOST:PORT/MODEL"):
-            options = predict.Options(server="localhost")
+            options = predict.PredictOptions(server="localhost")
             run(exported, catalogue, tmp_path / "c.csv", options=options)
     finally:
         server.terminate()
@@ -268,9 +268,9 @@ def test_outputs_that_exist_and_odd_options_are_refused(exported, catalogue, tmp
     with pytest.raises(InputError, match="table.csv: exists already"):
         run(exported, catalogue, tmp_path / "new.csv", cells_output=catalogue)
     with pytest.raises(InputError, match="--sure=0.3"):
-        predict.Options(sure=0.3)
+        predict.PredictOptions(sure=0.3)
     with pytest.raises(InputError, match="no column 'vendors'; did you mean 'vendor'"):
-        options = predict.Options(seller_column="vendors")
+        options = predict.PredictOptions(seller_column="vendors")
         run(exported, catalogue, tmp_path / "new.csv", options=options)
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "mine"
 
@@ -291,7 +291,7 @@ def test_product_boxes_cut_the_photos_and_stand_in_the_table_of_cells(exported, 
         {**row, "product_id": "c", "image": "wide.png", **edges, "b": "none"},
     ]
     table = write_table(tmp_path / "table.csv", rows)
-    options = predict.Options(answer="best", box_columns=tuple("ltrb"))
+    options = predict.PredictOptions(answer="best", box_columns=tuple("ltrb"))
     output, found = tmp_path / "out.csv", tmp_path / "cells.parquet"
     predict.predict(exported.model, table, output, tmp_path, options, found)
     with open(output, newline="", encoding="utf-8") as file:

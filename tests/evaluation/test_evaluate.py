@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import evaluate, table
 from attr_extractor.evaluation.samples import Row
@@ -108,7 +108,9 @@ def test_evaluation_knows_each_photo_by_its_product_and_place(trained):
     manifest, seen = Manifest.read(trained.records), set()
     for split in ("validation", "test"):
         stored = [(e["product_id"], e["image/index"]) for e in read_split(trained.records, split)]
-        found = dataset.evaluation_batches(trained.records, manifest, Data(image_size=32), split)
+        found = dataset.evaluation_batches(
+            trained.records, manifest, DataConfig(image_size=32), split
+        )
         photos = [zip(b["product_id"].numpy(), b["image_index"].numpy()) for b in found]
         assert [photo for batch in photos for photo in batch] == stored
         seen |= {index for _, index in stored}

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor.config import Augmentation, Config
+from attr_extractor.config import AugmentationConfig, Config
 from attr_extractor.model import augmentation, photometric, transform
 from tests.conftest import ROOT
 
@@ -113,7 +113,7 @@ def test_a_shift_of_a_tenth_moves_by_a_tenth_of_the_side():
 @pytest.mark.parametrize("name, least, most", [("zoom", 0.8, 1.2), ("rotation", -20, 20)])
 def test_parameters_fill_their_configured_range_and_stay_in_it(name, least, most):
     off = {"zoom": 0, "shift": 0, "rotation": 0, "shear": 0, "flip": 0}
-    config = Augmentation(**{**off, name: {"zoom": 0.2, "rotation": 20}[name]})
+    config = AugmentationConfig(**{**off, name: {"zoom": 0.2, "rotation": 20}[name]})
     m = augmentation.random_matrices(
         tf.constant(4000), tf.constant(SIDE), tf.constant(SIDE), config, tf.constant([0, 0])
     ).numpy()
@@ -125,7 +125,7 @@ def test_parameters_fill_their_configured_range_and_stay_in_it(name, least, most
 
 
 def test_half_of_the_photos_are_flipped():
-    config = Augmentation(zoom=0, shift=0, rotation=0, shear=0, flip=0.5)
+    config = AugmentationConfig(zoom=0, shift=0, rotation=0, shear=0, flip=0.5)
     m = augmentation.random_matrices(
         tf.constant(4000), tf.constant(SIDE), tf.constant(SIDE), config, tf.constant([0, 1])
     ).numpy()
@@ -134,7 +134,7 @@ def test_half_of_the_photos_are_flipped():
 
 def test_a_seed_repeats_a_batch_and_another_seed_does_not():
     pixels = tf.constant(np.stack([photo(i) for i in range(4)]))
-    config = Augmentation(brightness=0.2, contrast=0.2, saturation=0.2)
+    config = AugmentationConfig(brightness=0.2, contrast=0.2, saturation=0.2)
     first, again, other = (
         augmentation.augment(pixels, config, tf.constant(seed, tf.int64)).numpy()
         for seed in ([1, 5], [1, 5], [1, 6])
@@ -146,7 +146,7 @@ def test_a_seed_repeats_a_batch_and_another_seed_does_not():
 
 def test_switched_off_it_only_casts():
     pixels = tf.constant(photo()[np.newaxis])
-    found = augmentation.augment(pixels, Augmentation(enabled=False), tf.constant([0, 0]))
+    found = augmentation.augment(pixels, AugmentationConfig(enabled=False), tf.constant([0, 0]))
     assert found.dtype == tf.float32
     np.testing.assert_array_equal(found[0], photo())
 
@@ -178,10 +178,14 @@ def test_the_compiled_loop_gives_what_tensorflows_op_gives(fill_mode, dtype):
 
 def test_colour_steps_keep_the_range_and_change_what_they_name():
     photos = tf.constant(photo()[np.newaxis], tf.float32)
-    bright = photometric.adjust(photos, Augmentation(brightness=0.3), tf.constant([0, 3])).numpy()
+    bright = photometric.adjust(
+        photos, AugmentationConfig(brightness=0.3), tf.constant([0, 3])
+    ).numpy()
     shifts = (bright - photo())[(bright > 0) & (bright < 255)]
     assert shifts.std() < 1e-3 and abs(shifts.mean()) > 1  # one shift for the whole photo
-    contrast = photometric.adjust(photos, Augmentation(contrast=0.5), tf.constant([0, 3])).numpy()
+    contrast = photometric.adjust(
+        photos, AugmentationConfig(contrast=0.5), tf.constant([0, 3])
+    ).numpy()
     mean = photo().mean(axis=(0, 1))
     inside = (contrast[0] > 0) & (contrast[0] < 255) & (np.abs(photo() - mean) > 20)
     ratios = ((contrast[0] - mean) / (photo() - mean))[inside]

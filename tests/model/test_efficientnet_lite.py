@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from attr_extractor.config import Network
+from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model import efficientnet_lite, pretrained, trunk
 from attr_extractor.model.torch_files import read_state_dict
@@ -22,7 +22,7 @@ REFERENCE = Path(reference.__file__).with_suffix(".npz")
 
 
 def built(variant: int, weights: str = "imagenet", size: int = reference.SIZE) -> keras.Model:
-    return trunk.build(Network(trunk=f"efficientnetlite{variant}", weights=weights), size)
+    return trunk.build(ModelConfig(trunk=f"efficientnetlite{variant}", weights=weights), size)
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])

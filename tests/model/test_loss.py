@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.config import Loss
+from attr_extractor.config import LossConfig
 from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.schema import Schema
 
@@ -43,7 +43,9 @@ def batch(schema: Schema, seed: int, size: int = 7):
 
 
 def value(logits, labels, schema, normalize_by="batch", reduce_values="sum") -> float:
-    equation = MaskedLoss(schema, Loss(normalize_by=normalize_by, reduce_values=reduce_values))
+    equation = MaskedLoss(
+        schema, LossConfig(normalize_by=normalize_by, reduce_values=reduce_values)
+    )
     return float(equation.total(equation.sums(logits, labels), equation.counts(labels)))
 
 
@@ -69,7 +71,7 @@ def test_all_labels_missing_is_zero_with_zero_gradient(weighted, normalize_by):
     logits, labels = batch(weighted, 2)
     labels[:] = -1
     logits = tf.Variable(logits)
-    equation = MaskedLoss(weighted, Loss(normalize_by=normalize_by))
+    equation = MaskedLoss(weighted, LossConfig(normalize_by=normalize_by))
     with tf.GradientTape() as tape:
         total = equation.total(equation.sums(logits, labels), equation.counts(labels))
     assert float(total) == 0.0

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
-from attr_extractor.config import Loss
+from attr_extractor.config import LossConfig
 from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 
 SIZES = [slice(0, 3), slice(3, 5), slice(5, 9)]  # kind, color, neck
@@ -46,7 +46,7 @@ def softmax(request) -> np.ndarray | None:
 @pytest.fixture(params=KINDS)
 def equation(request, weighted, softmax) -> MaskedLoss:
     """Every kind, with sigmoids alone and with a softmax over the exclusive attributes."""
-    return MaskedLoss(weighted, Loss(**KINDS[request.param]), softmax, WEIGHTS)
+    return MaskedLoss(weighted, LossConfig(**KINDS[request.param]), softmax, WEIGHTS)
 
 
 def batch(seed: int, size: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,7 @@ def run(equation: MaskedLoss, logits, labels) -> tuple[float, np.ndarray]:
     return float(total), tape.gradient(total, logits).numpy()
 
 
-def bracket(config: Loss, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+def bracket(config: LossConfig, z: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The papers' losses of one value, in float64."""
     p = special.expit(z.astype(np.float64))
     if config.kind == "focal":  # Lin et al. 2017, equation 4
@@ -150,10 +150,10 @@ def test_huge_logits_give_a_finite_loss_and_finite_gradients(equation, huge):
 
 def test_a_loss_that_asks_for_no_more_is_the_cross_entropy(weighted):
     logits, labels = batch(5)
-    plain, slope = run(MaskedLoss(weighted, Loss()), logits, labels)
+    plain, slope = run(MaskedLoss(weighted, LossConfig()), logits, labels)
     for same in (
-        Loss(kind="focal", gamma=0.0),
-        Loss(kind="asymmetric", gamma=0.0, gamma_present=0.0, margin=0.0),
+        LossConfig(kind="focal", gamma=0.0),
+        LossConfig(kind="asymmetric", gamma=0.0, gamma_present=0.0, margin=0.0),
     ):
         found, gradient = run(MaskedLoss(weighted, same), logits, labels)
         assert found == pytest.approx(plain, rel=1e-6)
@@ -165,7 +165,9 @@ def test_focal_equals_tensorflow_addons(weighted):
     logits, labels = batch(6)
     labels = np.abs(labels)  # nothing missing
     for gamma in (0.5, 2.0, 3.0):
-        found = MaskedLoss(weighted, Loss(kind="focal", gamma=gamma)).of_values(logits, labels)
+        found = MaskedLoss(weighted, LossConfig(kind="focal", gamma=gamma)).of_values(
+            logits, labels
+        )
         # their alpha weighs present values by alpha, absent ones by 1 - alpha: by 1/2 each
         theirs = addons.losses.sigmoid_focal_crossentropy(
             labels.astype(np.float32), logits, alpha=0.5, gamma=gamma, from_logits=True
@@ -174,7 +176,7 @@ def test_focal_equals_tensorflow_addons(weighted):
 
 
 def test_a_softmax_attribute_that_does_not_apply_adds_nothing(weighted):
-    equation = MaskedLoss(weighted, Loss(), SOFTMAX)
+    equation = MaskedLoss(weighted, LossConfig(), SOFTMAX)
     logits, labels = batch(7)
     labels[:, SIZES[2]] = 0
     losses = equation.of_values(logits, labels).numpy()
@@ -185,8 +187,8 @@ def test_a_softmax_attribute_that_does_not_apply_adds_nothing(weighted):
 def test_with_the_mask_off_a_missing_label_is_an_absent_one(weighted):
     logits, labels = batch(8)
     for normalize_by in ("batch", "observed"):
-        off = MaskedLoss(weighted, Loss(mask=False, normalize_by=normalize_by))
-        on = MaskedLoss(weighted, Loss(normalize_by=normalize_by))
+        off = MaskedLoss(weighted, LossConfig(mask=False, normalize_by=normalize_by))
+        on = MaskedLoss(weighted, LossConfig(normalize_by=normalize_by))
         found, gradient = run(off, logits, labels)
         expected, slope = run(on, logits, np.maximum(labels, 0))
         assert found == pytest.approx(expected, rel=1e-6)
@@ -212,7 +214,7 @@ def test_sums_and_counts_of_two_replicas_add_up_to_one_batch(equation):
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal", "asymmetric"])
 def test_xla_compiles_every_kind_to_the_same_numbers(weighted, kind):
-    equation = MaskedLoss(weighted, Loss(kind=kind), SOFTMAX, WEIGHTS)
+    equation = MaskedLoss(weighted, LossConfig(kind=kind), SOFTMAX, WEIGHTS)
     logits, labels = batch(10)
     plain = equation.sums(logits, labels).numpy()
     compiled = tf.function(equation.sums, jit_compile=True)(tf.constant(logits), labels)
@@ -239,7 +241,7 @@ def test_effective_numbers_go_from_equal_weights_to_inverse_frequency(weighted):
 
 def test_weights_weigh_present_values_alone(weighted):
     logits, labels = batch(11)
-    plain = MaskedLoss(weighted, Loss()).of_values(logits, labels).numpy()
-    found = MaskedLoss(weighted, Loss(), None, WEIGHTS).of_values(logits, labels)
+    plain = MaskedLoss(weighted, LossConfig()).of_values(logits, labels).numpy()
+    found = MaskedLoss(weighted, LossConfig(), None, WEIGHTS).of_values(logits, labels)
     expected = plain * np.where(labels == 1, WEIGHTS, 1.0)
     np.testing.assert_allclose(found, expected, rtol=1e-6)

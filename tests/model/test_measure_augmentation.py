@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.config import Augmentation, Config, Data
+from attr_extractor.config import AugmentationConfig, Config, DataConfig
 from attr_extractor.model import measure_augmentation
 from tests.conftest import ROOT
 
@@ -33,7 +33,7 @@ def test_five_resamples_blur_more_than_one():
 
 def test_a_transform_that_does_nothing_keeps_all_sharpness():
     photos = tf.constant(measure_augmentation.made_up_photos(32))
-    still = Augmentation(zoom=0, shift=0, rotation=0, shear=0, flip=0)
+    still = AugmentationConfig(zoom=0, shift=0, rotation=0, shear=0, flip=0)
     for together in (True, False):
         moved = measure_augmentation.move(photos, still, together)
         np.testing.assert_allclose(moved, photos, atol=1e-3)
@@ -70,7 +70,7 @@ def test_each_keras_cv_layer_moves_the_photos_within_the_configs_range():
 
 
 def test_all_figures_are_measured():
-    config = Config(name="c", data=Data(image_size=32))
+    config = Config(name="c", data=DataConfig(image_size=32))
     found = measure_augmentation.measure(config, rounds=2)
     assert (found["photos"], found["pixels a side"]) == (32, 32)
     assert all(np.isfinite(value) and value > 0 for value in found.values())

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from attr_extractor.config import Augmentation, Config, Loss
+from attr_extractor.config import AugmentationConfig, Config, LossConfig
 from attr_extractor.model import mixing, network
 from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.training import schedule
@@ -26,7 +26,7 @@ def photos_of(count: int) -> np.ndarray:
 def mixed(count: int, seed: int = 0, **shares):
     photos, own = mixing.mix(
         photos_of(count),
-        Augmentation(**{"mixup": 0, "cutmix": 0, **shares}),
+        AugmentationConfig(**{"mixup": 0, "cutmix": 0, **shares}),
         tf.constant([seed, 1]),
     )
     return photos.numpy(), own.numpy()
@@ -72,7 +72,7 @@ def test_photos_are_mixed_as_often_as_asked_the_same_way_for_a_seed_and_another_
 
 def test_more_than_all_photos_cannot_be_mixed():
     with pytest.raises(ValidationError, match="at most 1 together"):
-        Augmentation(mixup=0.6, cutmix=0.5)
+        AugmentationConfig(mixup=0.6, cutmix=0.5)
 
 
 def test_the_loss_of_mixed_photos_is_that_of_both_labels_by_their_shares(weighted):
@@ -92,7 +92,7 @@ def test_the_loss_of_mixed_photos_is_that_of_both_labels_by_their_shares(weighte
                     if side[c] >= 0:
                         expected[t] -= share * np.log(p[i, c] if side[c] else 1 - p[i, c])
 
-    equation = MaskedLoss(weighted, Loss())
+    equation = MaskedLoss(weighted, LossConfig())
     found = equation.sums(logits, labels, own) + equation.sums(
         logits, mixing.partners(labels), 1 - own
     )

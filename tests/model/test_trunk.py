@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.config import Network
+from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
 from attr_extractor.model.activations import fused_silu
@@ -41,7 +41,7 @@ MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 
 def built(name: str, size: int, weights: str = "none", fused: bool = False, **model) -> keras.Model:
-    return trunk.build(Network(trunk=name, weights=weights, **model), size, fused)
+    return trunk.build(ModelConfig(trunk=name, weights=weights, **model), size, fused)
 
 
 def pixels_of(size: int) -> np.ndarray:

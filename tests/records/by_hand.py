@@ -94,7 +94,7 @@ def build(
 ) -> Path:
     """Writes the table into a folder with photos and builds records, by default beside it."""
     table = write_table(folder / "catalogue.csv", rows)
-    chosen = plan.Options(**{"image_size": 64, **options})
+    chosen = plan.BuildOptions(**{"image_size": 64, **options})
     records = records or folder / "records"
     builder.build(table, schema, records, image_root, chosen, runner or InProcess())
     return records

@@ -13,7 +13,7 @@ import pytest
 
 from attr_extractor import storage
 from attr_extractor.catalogue import photos
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import builder, dataset, plan, relabel
 from attr_extractor.records.manifest import Manifest
@@ -21,7 +21,7 @@ from attr_extractor.schema import Schema
 from tests.conftest import write_table
 from tests.records.by_hand import InProcess, contents, read_csv, row, small_shop
 
-OPTIONS = plan.Options(image_size=64, shards=2, split_fractions=(0.5, 0.25, 0.25))
+OPTIONS = plan.BuildOptions(image_size=64, shards=2, split_fractions=(0.5, 0.25, 0.25))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_build_an_addition_and_a_relabel_equal_those_on_a_disk(
     assert not storage.exists(f"{records[1]}/work")
 
     manifest = Manifest.read(records[1])
-    data = Data(image_size=32, batch_size=8, shuffle_buffer=16)
+    data = DataConfig(image_size=32, batch_size=8, shuffle_buffer=16)
     here, there = (dataset.training_batches(where, manifest, data, seed=0) for where in records)
     for one, other in zip(here.take(3), there.take(3)):
         np.testing.assert_array_equal(one["pixels"], other["pixels"])

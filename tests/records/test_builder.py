@@ -30,7 +30,7 @@ from tests.records.by_hand import (
 )
 
 SPLITS = ("train", "validation", "test")
-OPTIONS = plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))  # of `built`
+OPTIONS = plan.BuildOptions(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))  # of `built`
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def rebuild(whole: tuple[Path, list[dict]], folder: Path, schema: Schema, **opti
         whole[0].parent / "catalogue.csv",
         schema,
         folder / "records",
-        options=plan.Options(image_size=64, **options),
+        options=plan.BuildOptions(image_size=64, **options),
         runner=InProcess(),
     )
     return folder / "records"

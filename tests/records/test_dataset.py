@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor import labels
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset, index, pixels
 from attr_extractor.records.manifest import Manifest
@@ -21,7 +21,7 @@ from attr_extractor.schema import Schema
 from tests.conftest import ROOT, Shop
 from tests.records.by_hand import labels_of, read_csv, read_split
 
-DATA = Data(image_size=32, batch_size=7, shuffle_buffer=1000)
+DATA = DataConfig(image_size=32, batch_size=7, shuffle_buffer=1000)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,13 @@ def test_an_epoch_is_shuffled_and_every_seed_in_another_way(built, manifest, ste
 PROGRAM = """
 import json, sys
 import tensorflow as tf
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 records, seed, count, start = sys.argv[1], *map(int, sys.argv[2:])
 tf.random.set_seed(99)
 tf.config.threading.set_inter_op_parallelism_threads(1)
-data = Data(image_size=32, batch_size=7, shuffle_buffer=1000)
+data = DataConfig(image_size=32, batch_size=7, shuffle_buffer=1000)
 stream = dataset.training_batches(records, Manifest.read(records), data, seed, start)
 found = [b["product_id"].tolist() for b in stream.take(count).as_numpy_iterator()]
 print(json.dumps([[p.decode() for p in batch] for batch in found]))

@@ -152,7 +152,7 @@ from attr_extractor.schema import Schema
 from tests.records.by_hand import InProcess, contents
 
 shop, disk, results = Path(sys.argv[1]), Path(sys.argv[2]), []
-schema, options = Schema.read(shop / "schema.yaml"), plan.Options(image_size=64, shards=4)
+schema, options = Schema.read(shop / "schema.yaml"), plan.BuildOptions(image_size=64, shards=4)
 
 def mount(*arguments):
     subprocess.run(["mount", "-o", *arguments, "tmpfs", disk], check=True)

@@ -80,7 +80,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
         (b"{", "not a JSON file"),
         (b"", "not a JSON file"),
         (b"\xff\xfe", "not a JSON file"),
-        (b"[1]", "valid dictionary"),
+        (b"[1]", "a mapping of keys is required"),
         (b"{}", "this key is required"),
     ],
 )

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset, measure_input, pixels
 from attr_extractor.records.manifest import Manifest
@@ -16,7 +16,7 @@ from attr_extractor.records.measure_input import Row
 from tests.conftest import Shop, require_bad_input, run_tool
 from tests.records.by_hand import read_split
 
-DATA = Data(image_size=32, batch_size=8, shuffle_buffer=64)
+DATA = DataConfig(image_size=32, batch_size=8, shuffle_buffer=64)
 PLAIN, KERAS = "plain tf.data recipe", "Keras image_dataset_from_directory"
 
 

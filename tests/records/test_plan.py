@@ -12,7 +12,7 @@ import pytest
 from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
 from attr_extractor.records import index, plan
-from attr_extractor.records.plan import Options
+from attr_extractor.records.plan import BuildOptions
 
 NONE_PLACED = {"group": [], "digest": [], "split": []}
 DEFAULTS = {name: default for name, (default, _) in plan.FLAGS.items()}
@@ -57,7 +57,7 @@ def place(
             "split": pa.array([SPLITS.index(name) for name in placed["split"]], pa.int8()),
         }
     )
-    found = plan.place(rows, photos, Options(**options), there)
+    found = plan.place(rows, photos, BuildOptions(**options), there)
     assert found.dtype == np.int8
     names = {plan.NO_SPLIT: "none", **dict(enumerate(SPLITS))}
     return {product: names[split] for (product, *_), split in zip(full, found.tolist())}
@@ -161,19 +161,19 @@ def test_a_wrong_split_name_is_said_with_the_tables_row():
 def test_an_option_out_of_range_is_named(option: dict[str, int]):
     ((name, value),) = option.items()
     with pytest.raises(InputError, match=f"--{name} {value}: must be at least"):
-        Options(**option)
+        BuildOptions(**option)
 
 
 def test_flags_are_read_and_a_manifest_gives_the_same_options():
     changes = {"split_fractions": "0.5, 0.25,0.25", "box_columns": "a, b,c ,d", "shards": 3}
     found = plan.from_flags({**DEFAULTS, **changes, "group_column": "g"})
-    assert found == Options(
+    assert found == BuildOptions(
         split_fractions=(0.5, 0.25, 0.25),
         box_columns=("a", "b", "c", "d"),
         group_column="g",
         shards=3,
     )
-    assert plan.from_flags(DEFAULTS) == Options()
+    assert plan.from_flags(DEFAULTS) == BuildOptions()
     written = {"split_fractions": [0.5, 0.25, 0.25], "box_columns": ["a", "b", "c", "d"]}
     written.update(group_column="g", shards=3)
     assert plan.from_manifest(written, "manifest.json") == found
@@ -201,17 +201,17 @@ def test_the_cap_takes_training_products_alone():
     products = pa.array([f"p{i}" for i in range(count)])
     categories = np.array([0, 1, -1, 0, 2, 0] * 15)
     split = np.array([0, 2, 0, 0, 1] * 18, np.int8)
-    over = plan.over_cap(products, categories, split, Options(cap_per_category=7), Counter())
+    over = plan.over_cap(products, categories, split, BuildOptions(cap_per_category=7), Counter())
     training = Counter(categories[(split == 0) & ~over].tolist())
     before = Counter(categories[split == 0].tolist())
     assert before == {0: 27, 1: 9, -1: 9, 2: 9}
     assert training == {0: 7, 1: 7, -1: 9, 2: 7}  # no cap without a category
     assert not over[split != 0].any()
     fewer = plan.over_cap(
-        products, categories, split, Options(cap_per_category=7), Counter({0: 5, 1: 70})
+        products, categories, split, BuildOptions(cap_per_category=7), Counter({0: 5, 1: 70})
     )
     assert Counter(categories[(split == 0) & ~fewer].tolist()) == {0: 2, -1: 9, 2: 7}
-    assert not plan.over_cap(products, categories, split, Options(), Counter()).any()
+    assert not plan.over_cap(products, categories, split, BuildOptions(), Counter()).any()
 
 
 # Shards
@@ -221,7 +221,7 @@ def cut(photos: list[int], split: str = "train", addition: int = 0, **options) -
     """The products of every shard of one split, whose names are checked."""
     products = pa.array([f"p{i}" for i in range(len(photos))])
     where = np.full(len(photos), SPLITS.index(split), np.int8)
-    found = list(plan.shards(products, np.array(photos), where, Options(**options), addition))
+    found = list(plan.shards(products, np.array(photos), where, BuildOptions(**options), addition))
     added = f"added{addition}-" if addition else ""
     count = len(found)
     assert [(name, file) for name, file, _ in found] == [
@@ -274,14 +274,16 @@ def test_without_a_number_a_shard_holds_about_1024_photos():
 def test_the_held_out_splits_have_shards_as_large_as_the_training_split():
     products = pa.array([f"p{i}" for i in range(150)])
     split = np.array([0] * 100 + [1] * 26 + [2] * 24, np.int8)
-    found = list(plan.shards(products, np.ones(150, int), split, Options(shards=4), 0))
+    found = list(plan.shards(products, np.ones(150, int), split, BuildOptions(shards=4), 0))
     counts = Counter(name for name, _, _ in found)
     assert counts == {"train": 4, "validation": 2, "test": 1}
 
 
 def test_products_of_no_split_are_in_no_shard():
     split = np.array([0, plan.NO_SPLIT, 0, plan.NO_SPLIT], np.int8)
-    ((_, _, members),) = plan.shards(pa.array(list("abcd")), np.ones(4, int), split, Options(), 0)
+    ((_, _, members),) = plan.shards(
+        pa.array(list("abcd")), np.ones(4, int), split, BuildOptions(), 0
+    )
     assert sorted(members.tolist()) == [0, 2]
 
 
@@ -300,7 +302,7 @@ def test_shards_do_not_depend_on_the_order_of_the_rows():
     def shards() -> list[tuple[str, list[str]]]:
         split = np.array([splits[product] for product in ids], np.int8)
         counts = np.array([photos[product] for product in ids])
-        found = plan.shards(pa.array(ids), counts, split, Options(shards=5), 0)
+        found = plan.shards(pa.array(ids), counts, split, BuildOptions(shards=5), 0)
         return [(file, [ids[i] for i in members]) for _, file, members in found]
 
     expected = shards()

@@ -36,7 +36,7 @@ from tests.records.report_page import Page
 EVIL = "<script>alert('1')</script>"
 ODD = ['v-neck "x"', "v-neck's", "- v-neck", "V-NECKS", "v-necks", "v-neck: # {\N{DANCER}"]
 COLORS = ("red", "green", "blue")
-OPTIONS = plan.Options(image_size=64, split_column="split", group_column="seller")
+OPTIONS = plan.BuildOptions(image_size=64, split_column="split", group_column="seller")
 
 
 def arguments(catalogue: Path, schema: Schema, records: Path, scratch: Path) -> list:
@@ -275,7 +275,7 @@ def test_records_without_held_out_photos_have_a_report(schema: Schema, tmp_path:
         "product_id": "a", "image": "a.jpg", "category": "", "neck_type": "", "color": "",
         "closure": "",
     }])  # fmt: skip
-    options = plan.Options(image_size=64, split_fractions=(1.0, 0.0, 0.0))
+    options = plan.BuildOptions(image_size=64, split_fractions=(1.0, 0.0, 0.0))
     builder.build(table, schema, tmp_path / "r", None, options, InProcess())
     found = Page(report.render(*arguments(table, schema, tmp_path / "r", tmp_path / "s")))
     assert found.photos == []

@@ -67,7 +67,7 @@ def beam() -> runner.Beam:
 
 
 def test_beam_builds_the_same_records_as_local(beam, built: Shop, schema: Schema, tmp_path: Path):
-    options = plan.Options(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))
+    options = plan.BuildOptions(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))
     records = tmp_path / "records"
     with beam:
         builder.build(built.catalogue, schema, records, built.path, options, beam)

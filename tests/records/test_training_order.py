@@ -17,12 +17,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor.config import Data
+from attr_extractor.config import DataConfig
 from attr_extractor.records import dataset, example
 from attr_extractor.records.manifest import Manifest, Shard
 from tests.conftest import Shop
 
-DATA = Data(image_size=32, batch_size=7, shuffle_buffer=1000)
+DATA = DataConfig(image_size=32, batch_size=7, shuffle_buffer=1000)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Shards:
     def shard_of(self, photo: int) -> int:
         return int(np.searchsorted(np.cumsum(self.sizes), photo, side="right"))
 
-    def batches(self, count: int, seed: int = 0, start_step: int = 0, data: Data = DATA) -> list:
+    def batches(
+        self, count: int, seed: int = 0, start_step: int = 0, data: DataConfig = DATA
+    ) -> list:
         stream = dataset.training_batches(self.folder, self.manifest, data, seed, start_step)
         return list(islice(stream.as_numpy_iterator(), count))
 
@@ -169,7 +171,7 @@ def test_a_run_mixes_the_shards_of_its_group_in_equal_shares(tmp_path, manifest,
 def test_the_order_is_that_of_seed_and_epoch_whatever_else_the_config_says(tmp_path, manifest):
     shards = write(tmp_path / "records", manifest, SIZES["shards"])
     expected = shards.order(9, seed=2)
-    other = Data(image_size=64, square="pad", batch_size=21, shuffle_buffer=1000)
+    other = DataConfig(image_size=64, square="pad", batch_size=21, shuffle_buffer=1000)
     assert shards.order(3, seed=2, data=other) == expected
     assert shards.order(9, seed=2) == expected
     assert shards.order(9, seed=3) != expected

@@ -12,22 +12,22 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attr_extractor.review.server import Options, Server
+from attr_extractor.review.server import ReviewOptions, Server
 from tests.enrichment.by_hand import write_cells
 
 S = TypeVar("S")
 HOLDERS = {name: f"{i:032x}" for i, name in enumerate(["Ada", "Ben", "Cleo"])}
 
 
-def options(shop, folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Options:
+def options(shop, folder: Path, rows: list[dict[str, Any]], **changes: Any) -> ReviewOptions:
     """What a page about these cells of the shop is served with."""
     made = {"cells": folder / "cells.parquet", "decisions": folder / "decisions.sqlite"}
     write_cells(made["cells"], rows)
     made.update(image_root=shop.path, schema=shop.schema_file, port=0)
-    return Options(**{**made, **changes})
+    return ReviewOptions(**{**made, **changes})
 
 
-def running(of: Options) -> AbstractContextManager[Server]:
+def running(of: ReviewOptions) -> AbstractContextManager[Server]:
     """The started page; stopped afterwards."""
     return serving(lambda: Server(of))
 

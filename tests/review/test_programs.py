@@ -142,7 +142,7 @@ def test_bad_files_are_said_in_one_line(shop, tmp_path):
 def test_without_model_and_run_no_tensorflow_is_loaded(shop, tmp_path):
     script = (
         "import sys; from attr_extractor.review import server\n"
-        "server.Server(server.Options(*sys.argv[1:]))\n"
+        "server.Server(server.ReviewOptions(*sys.argv[1:]))\n"
         "sys.exit('tensorflow' in sys.modules)"
     )
     write_cells(tmp_path / "cells.parquet", [cell()])

@@ -31,7 +31,7 @@ def differing(path, other):
 @pytest.fixture(scope="module")
 def done(trained, schema, tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulation") / "out"
-    options = simulate.Options(spoiled=0.3, looks=LOOKS, epochs=1)
+    options = simulate.SimulateOptions(spoiled=0.3, looks=LOOKS, epochs=1)
     config = Config.read(trained.config)
     paths = (trained.catalogue, schema, trained.records, config, folder, InProcess(), options)
     return folder, simulate.simulate(*paths)
@@ -97,7 +97,7 @@ def test_every_way_is_measured_on_labels_that_nobody_spoiled(done, built):
 
 def test_what_cannot_be_is_said_in_one_line(built, tmp_path):
     with pytest.raises(InputError, match="--spoiled=1: must be above 0 and below 1"):
-        simulate.Options(spoiled=1)
+        simulate.SimulateOptions(spoiled=1)
     flags = [f"--catalogue={built.catalogue}", f"--schema={built.schema_file}"]
     flags += [f"--records={built.records}", f"--config={built.config}"]
     (tmp_path / "mine").touch()
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_said_in_one_line(built, tmp_path):
 def test_a_table_without_the_category_and_records_of_another_schema(built, schema, tmp_path):
     rows = [{k: v for k, v in row.items() if k != "category"} for row in cells_of(built.catalogue)]
     write_table(tmp_path / "table.csv", rows)
-    rest = (Config.read(built.config), tmp_path / "out", InProcess(), simulate.Options())
+    rest = (Config.read(built.config), tmp_path / "out", InProcess(), simulate.SimulateOptions())
     with pytest.raises(InputError, match="category"):
         simulate.simulate(tmp_path / "table.csv", schema, built.records, *rest)
     other = Schema.parse(SCHEMA.replace("no neck", "none"), "another")

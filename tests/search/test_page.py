@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow  # a browser
 
 @pytest.fixture(scope="module")
 def served(exported, indexed):
-    options = server.Options(indexed, exported.model, port=0)
+    options = server.SearchOptions(indexed, exported.model, port=0)
     with serving(lambda: server.Server(options)) as running:
         yield running
 
@@ -98,7 +98,7 @@ def test_a_photo_moved_outside_the_root_is_not_shown(exported, indexed, tmp_path
     outside = tmp_path / "outside.jpg"
     shutil.copy(exported.path / "images" / "000_0.jpg", outside)
     (root / "images" / "000_0.jpg").symlink_to(outside)
-    options = server.Options(indexed, exported.model, root, port=0)
+    options = server.SearchOptions(indexed, exported.model, root, port=0)
     with serving(lambda: server.Server(options)) as running:
         status, body, _ = ask(f"{running.address}photo/0")
     assert status == 404 and b"leaves the image root" in body

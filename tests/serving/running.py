@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.serving.server import Options, Server
+from attr_extractor.serving.server import ServeOptions, Server
 
 NAMES = ["001_0.jpg", "002_0.jpg", "003_0.jpg", "004_0.jpg", "010_1.jpg"]
 BROKEN = [b"", b"no image", b"\xff\xd8\xff truncated"]
@@ -48,7 +48,7 @@ def running(folder: Path, **options) -> Iterator[Server]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)
 
     async def make() -> Server:
-        server = Server(Options(folder, port=0, grpc_port=0, poll_seconds=0.1, **options))
+        server = Server(ServeOptions(folder, port=0, grpc_port=0, poll_seconds=0.1, **options))
         await server.start()
         return server
 

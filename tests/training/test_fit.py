@@ -208,7 +208,7 @@ def test_records_without_a_single_label_are_refused(built, schema, tmp_path):
         draw_photo(tmp_path / f"{i}.jpg", "shirt", ["red"], "v-neck")
         rows.append({"product_id": f"p{i}", "image": f"{i}.jpg", **dict.fromkeys(schema.names, "")})
     table = write_table(tmp_path / "catalogue.csv", rows)
-    builder.build(table, schema, tmp_path / "records", options=plan.Options(image_size=32))
+    builder.build(table, schema, tmp_path / "records", options=plan.BuildOptions(image_size=32))
     with pytest.raises(InputError, match="no photo of the training split has a known value"):
         fit.train(Config.read(built.config), tmp_path / "records", tmp_path / "run")
 

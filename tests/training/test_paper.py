@@ -25,7 +25,7 @@ def test_paper_config_trains_some_steps_and_exports(tmp_path):
         cells = {name: filled.get(name, "") for name in schema.names}
         rows.append({"product_id": f"p{i}", "image": f"{i}.jpg", **cells})
     table = write_table(tmp_path / "catalogue.csv", rows)
-    options = plan.Options(split_fractions=(0.9, 0.1, 0.0))
+    options = plan.BuildOptions(split_fractions=(0.9, 0.1, 0.0))
     manifest = builder.build(table, schema, tmp_path / "records", options=options)
     batch_size = manifest.splits["train"].photos // 2
     config = Config.read(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from attr_extractor.config import Config, Training
+from attr_extractor.config import Config, TrainConfig
 from attr_extractor.model import network
 from attr_extractor.training import schedule
 
@@ -26,7 +26,7 @@ def small() -> SimpleNamespace:
 
 def rate(step: int, **changed) -> float:
     content = {"learning_rate": 1e-3, "epochs": 10, "schedule": "exponential", "warmup_epochs": 0}
-    optimizer = schedule.make_optimizer(Training(**{**content, **changed}), 100, small())
+    optimizer = schedule.make_optimizer(TrainConfig(**{**content, **changed}), 100, small())
     return float(optimizer._learning_rate(step))
 
 
@@ -58,7 +58,7 @@ def variables(model) -> dict:
     }
 
 
-def factors_of_one_step(config: Training, built) -> dict[str, float]:
+def factors_of_one_step(config: TrainConfig, built) -> dict[str, float]:
     """What a step without gradients leaves of each variable."""
     optimizer = schedule.make_optimizer(config, 10, built)
     before = {name: v.numpy() for name, v in variables(built.logits).items()}
@@ -80,7 +80,7 @@ ADAMW = {**PLAIN, "optimizer": "adamw", "weight_decay": 0.5}
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
-    assert factors_of_one_step(Training(**ADAMW), small()) == {
+    assert factors_of_one_step(TrainConfig(**ADAMW), small()) == {
         "dense/kernel": 0.95,
         "dense/bias": 1.0,
         "bn/gamma": 1.0,
@@ -91,12 +91,12 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
 
 
 def test_the_trunk_decays_and_learns_at_its_own_rate():
-    config = Training(**{**ADAMW, "trunk_rate": 0.1})
+    config = TrainConfig(**{**ADAMW, "trunk_rate": 0.1})
     factors = factors_of_one_step(config, small())
     assert (factors["dense/kernel"], factors["head/kernel"]) == (0.995, 0.95)
 
     built = small()
-    optimizer = schedule.make_optimizer(Training(**{**ADAM, "trunk_rate": 0.1}), 10, built)
+    optimizer = schedule.make_optimizer(TrainConfig(**{**ADAM, "trunk_rate": 0.1}), 10, built)
     before = {name: v.numpy() for name, v in variables(built.logits).items()}
     optimizer.apply_gradients(
         [(np.ones(v.shape, np.float32), v) for v in built.logits.trainable_variables]
@@ -113,7 +113,7 @@ def test_rates_fall_geometrically_towards_the_trunks_first_layer():
         x = keras.layers.Dense(4, name=f"trunk{i}")(x)
     trunk = keras.Model(inputs, x)
     logits = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
-    config = Training(**{**ADAM, "trunk_rate": 0.5, "first_layer_rate": 0.01})
+    config = TrainConfig(**{**ADAM, "trunk_rate": 0.5, "first_layer_rate": 0.01})
     built = SimpleNamespace(trunk=trunk.layers, logits=logits)
     optimizer = schedule.make_optimizer(config, 10, built)
     before = {name: v.numpy() for name, v in variables(logits).items()}
@@ -144,14 +144,14 @@ def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
     built = network.build(schema, Config.model_validate(content))
     rng = np.random.default_rng(0)
     built.logits.set_weights([rng.uniform(0.5, 1.0, w.shape) for w in built.logits.get_weights()])
-    for name, factor in factors_of_one_step(Training(**ADAMW), built).items():
+    for name, factor in factors_of_one_step(TrainConfig(**ADAMW), built).items():
         is_matrix = "kernel" in name.split("/")[1]
         assert factor == (0.95 if is_matrix else 1.0), name
 
 
 def test_a_frozen_trunk_stays_while_the_rest_learns():
     built = small()
-    config = Training(**{**ADAMW, "trunk_rate": 0.5})
+    config = TrainConfig(**{**ADAMW, "trunk_rate": 0.5})
     optimizer = schedule.make_optimizer(config, 10, built)
     before = {name: v.numpy() for name, v in variables(built.logits).items()}
     for layer in built.trunk:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from attr_extractor import labels
-from attr_extractor.config import Augmentation, Config
+from attr_extractor.config import AugmentationConfig, Config
 from attr_extractor.model import augmentation
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -133,7 +133,7 @@ def test_colours_outside_the_range_are_cut_not_wrapped(schema):
 
 
 def test_the_description_says_where_augmentation_is_off():
-    assert photo_page.describe(Augmentation(enabled=False)).endswith("augmentation is off.")
+    assert photo_page.describe(AugmentationConfig(enabled=False)).endswith("augmentation is off.")
 
 
 # Learning rates
