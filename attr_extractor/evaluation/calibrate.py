@@ -1,7 +1,7 @@
 """Temperatures and thresholds of a run, chosen on its validation split: thresholds.json.
 
-Makes three passes over validation (temperatures, thresholds, results) and one over test (results
-only). The results are written to metrics.json, section `calibration`.
+The logits of both splits come from `predictions`. The results are written to metrics.json, section
+`calibration`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files, ownership
-from attr_extractor.evaluation import calibration, model_card
+from attr_extractor.evaluation import calibration, model_card, predictions
 from attr_extractor.evaluation import thresholds as choosing
 from attr_extractor.evaluation.totals import number
 from attr_extractor.labels import MISSING
 from attr_extractor.model import metrics
 from attr_extractor.model.answers import Answers
-from attr_extractor.model.network import Network
 from attr_extractor.model.per_attribute import sum_values
+from attr_extractor.model.scoring import Scoring
 from attr_extractor.model.thresholds import OfAttribute, Thresholds
-from attr_extractor.records import dataset
 from attr_extractor.training.run_dir import RunDir
 
 CHOSEN_ON = "validation"
@@ -55,44 +54,43 @@ def calibrate(
 def _calibrate(run: RunDir, goals: Sequence[str], per_value: bool) -> dict[str, Any]:
     schema, manifest = run.schema, run.manifest()
     wanted = choosing.parse_goals(goals, schema, per_value)
-    manifest.split(CHOSEN_ON)  # fails before the network is built
-
-    def batches(split: str) -> tf.data.Dataset:
-        return dataset.evaluation_batches(run.records, manifest, run.config.data, split)
-
+    manifest.split(CHOSEN_ON)  # fails before anything is computed
     uncalibrated, weights = Thresholds.of_schema(schema), run.weights_digest
-    plain = run.load_network(uncalibrated)
-    with dataset.readable(run.records):
-        fitted, photos = calibration.fit(plain, batches(CHOSEN_ON), choosing.MIN_PRESENT)
-        temperatures = dict(zip(schema.names, np.round(fitted, 5).tolist()))
-        scaled = plain.with_temperatures(
-            np.repeat(np.array(list(temperatures.values()), np.float32), schema.sizes)
+    plain = run.scoring(uncalibrated)
+    found = {
+        split: predictions.predict(run, split)
+        for split in (CHOSEN_ON, "test")
+        if manifest.splits[split].photos
+    }
+    fitted, photos = calibration.fit(plain, found[CHOSEN_ON].batches(), choosing.MIN_PRESENT)
+    temperatures = dict(zip(schema.names, np.round(fitted, 5).tolist()))
+    scaled = plain.with_temperatures(
+        np.repeat(np.array(list(temperatures.values()), np.float32), schema.sizes)
+    )
+    counts = _count(scaled, found[CHOSEN_ON].batches(), run.answers(uncalibrated), per_value)
+    attributes = {}
+    for name, goal in wanted.items():
+        threshold = counts.of_attribute(name, goal)
+        if threshold is None:  # too few labels
+            threshold = choosing.NO_ANSWERS if goal.floor else schema[name].threshold
+        attributes[name] = OfAttribute(
+            temperature=temperatures[name],
+            threshold=threshold,
+            goal=str(goal),
+            values=counts.of_values(name, goal) if per_value else {},
         )
-        counts = _count(scaled, batches(CHOSEN_ON), run.answers(uncalibrated), per_value)
-        attributes = {}
-        for name, goal in wanted.items():
-            threshold = counts.of_attribute(name, goal)
-            if threshold is None:  # too few labels
-                threshold = choosing.NO_ANSWERS if goal.floor else schema[name].threshold
-            attributes[name] = OfAttribute(
-                temperature=temperatures[name],
-                threshold=threshold,
-                goal=str(goal),
-                values=counts.of_values(name, goal) if per_value else {},
-            )
-        chosen = Thresholds(
-            fingerprint=schema.fingerprint,
-            split=CHOSEN_ON,
-            photos=photos,
-            weights=weights,
-            attributes=attributes,
-        )
-        answers = run.answers(chosen)
-        measured = {
-            split: measure(plain, scaled, batches(split), answers)
-            for split in (CHOSEN_ON, "test")
-            if manifest.splits[split].photos
-        }
+    chosen = Thresholds(
+        fingerprint=schema.fingerprint,
+        split=CHOSEN_ON,
+        photos=photos,
+        weights=weights,
+        attributes=attributes,
+    )
+    answers = run.answers(chosen)
+    measured = {
+        split: measure(plain, scaled, of_split.batches(), answers)
+        for split, of_split in found.items()
+    }
     files.write_json(run.path / "thresholds.json", chosen.model_dump())
     section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
     run.update_metrics("calibration", section)
@@ -101,18 +99,18 @@ def _calibrate(run: RunDir, goals: Sequence[str], per_value: bool) -> dict[str, 
 
 
 def _count(
-    network: Network, batches: Iterable[dict[str, tf.Tensor]], answers: Answers, per_value: bool
+    scoring: Scoring, batches: Iterable[dict[str, tf.Tensor]], answers: Answers, per_value: bool
 ) -> choosing.Counts:
-    counts = choosing.Counts(network.schema, per_value)
+    counts = choosing.Counts(scoring.schema, per_value)
     for batch in batches:
-        scores = network.flat_scores(batch["pixels"])
+        scores = scoring.scores_of(batch["logits"])
         best = answers.best(scores)
         counts.add(scores.numpy(), batch["labels"].numpy(), best.numpy())
     return counts
 
 
 def measure(
-    before: Network, after: Network, batches: Iterable[dict[str, tf.Tensor]], answers: Answers
+    before: Scoring, after: Scoring, batches: Iterable[dict[str, tf.Tensor]], answers: Answers
 ) -> dict[str, Any]:
     """Measure calibration errors before and after, and the answers; missing labels are ignored.
 
@@ -123,14 +121,13 @@ def measure(
       all samples with a known label, and `coverage`, the share of those samples with an answer.
     """
     schema = after.schema
-    networks = {"before": before, "after": after}
-    best = {key: calibration.Reliability(schema) for key in networks}
-    every = {key: calibration.Reliability(schema) for key in networks}
+    rules = {"before": before, "after": after}
+    best = {key: calibration.Reliability(schema) for key in rules}
+    every = {key: calibration.Reliability(schema) for key in rules}
 
     @tf.function(reduce_retracing=True)
-    def compute(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-        logits = after.logits(pixels, training=False)  # [B, V]
-        scores = {key: network.scores_of(logits) for key, network in networks.items()}
+    def compute(logits: tf.Tensor, labels: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+        scores = {key: rule.scores_of(logits) for key, rule in rules.items()}
         marks = {key: answers.best(score) for key, score in scores.items()}
         chosen = answers.chosen(scores["after"]) & (labels != MISSING)  # [B, V]
         found = metrics.agreement(labels, chosen, schema)
@@ -144,14 +141,14 @@ def measure(
             "right": sum_values(chosen & (labels > 0), schema),
             "present": sum_values(labels > 0, schema),
         }
-        return {key: (scores[key], marks[key]) for key in networks}, {
+        return {key: (scores[key], marks[key]) for key in rules}, {
             key: tf.reduce_sum(value, axis=0) for key, value in sums.items()
         }
 
     photos = 0
     totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(schema.names)))
     for batch in batches:
-        scored, sums = compute(batch["pixels"], batch["labels"])
+        scored, sums = compute(batch["logits"], batch["labels"])
         labels = batch["labels"].numpy()
         for key, (scores, marked) in scored.items():
             best[key].add(scores.numpy(), labels, marked.numpy())
@@ -159,7 +156,7 @@ def measure(
         for key, value in sums.items():
             totals[key] += value.numpy()
         photos += len(labels)
-    errors = {key: (best[key].expected_error(), every[key].expected_error()) for key in networks}
+    errors = {key: (best[key].expected_error(), every[key].expected_error()) for key in rules}
     with np.errstate(invalid="ignore", divide="ignore"):
         worth = {
             "precision": totals["right"] / totals["answered"],
@@ -176,7 +173,7 @@ def measure(
                     "ece_all_values": number(errors[key][1][t]),
                     "reliability": best[key].diagram(name),
                 }
-                for key in networks
+                for key in rules
             },
             **{key: number(value[t]) for key, value in worth.items()},
             "known": int(totals["known"][t]),
@@ -185,7 +182,7 @@ def measure(
         for t, name in enumerate(schema.names)
     }
     mean = {
-        **{f"ece_{key}": _mean(errors[key][0]) for key in networks},
+        **{f"ece_{key}": _mean(errors[key][0]) for key in rules},
         **{key: _mean(value) for key, value in worth.items()},
     }
     return {"photos": photos, "mean": mean, "attributes": attributes}

@@ -17,8 +17,8 @@ import tensorflow as tf
 from scipy import interpolate, optimize
 
 from attr_extractor.labels import MISSING, PRESENT
-from attr_extractor.model.network import Network
 from attr_extractor.model.per_attribute import any_value, sum_values
+from attr_extractor.model.scoring import Scoring
 from attr_extractor.schema import Schema
 
 # One pass sums the derivative at these temperatures; a cubic spline through the sums then gives the
@@ -29,28 +29,28 @@ BINS = 15  # bins of a reliability diagram, as in Guo et al.
 
 
 def fit(
-    network: Network, batches: Iterable[dict[str, tf.Tensor]], min_present: int
+    scoring: Scoring, batches: Iterable[dict[str, tf.Tensor]], min_present: int
 ) -> tuple[np.ndarray, int]:
     """Fit the temperature of every attribute, in one pass.
 
     Args:
-      network: a network with temperature 1.
+      scoring: the rule from logits to scores, with temperature 1.
+      batches: dicts of `logits` float32 [B, V] and `labels` int8 [B, V].
       min_present: minimum number of present labels; an attribute with fewer keeps temperature 1.
 
     Returns:
       The temperatures, float64 [T], and the number of photos.
     """
-    schema = network.schema
+    schema = scoring.schema
 
     @tf.function(reduce_retracing=True)
-    def derivatives(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = network.logits(pixels, training=False)  # [B, V]
+    def derivatives(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         present, counted = labels == PRESENT, labels != MISSING  # [B, V]
         has_value = tf.gather(any_value(present, schema), schema.attribute_of_value, axis=1)
-        counted &= has_value | ~network.softmax  # a softmax cannot express "no value"
+        counted &= has_value | ~scoring.softmax  # a softmax cannot express "no value"
 
         def at(scale: tf.Tensor) -> tf.Tensor:
-            error = network.scores_of(logits * scale) - tf.cast(present, tf.float32)  # [B, V]
+            error = scoring.scores_of(logits * scale) - tf.cast(present, tf.float32)  # [B, V]
             slope = tf.where(counted, logits * error, 0.0)  # [B, V]
             return tf.reduce_sum(sum_values(slope, schema), axis=0)  # [T]
 
@@ -62,7 +62,7 @@ def fit(
     labelled = np.zeros(len(schema.attributes))
     photos = 0
     for batch in batches:
-        slope, count = derivatives(batch["pixels"], batch["labels"])
+        slope, count = derivatives(batch["logits"], batch["labels"])
         slopes += slope.numpy()
         labelled += count.numpy()
         photos += len(batch["labels"])

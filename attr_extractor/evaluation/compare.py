@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import bootstrap, totals
 from attr_extractor.evaluation.totals import Totals, number
-from attr_extractor.records import dataset
-from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training.run_dir import RunDir
 
-OTHER_PIXELS = "other_pixels"
 COMPARED = ("score", "accuracy")
 
 
@@ -42,19 +37,6 @@ def read(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
             "neither run was trained on"
         )
     return other
-
-
-def batches(
-    records: str | Path, manifest: Manifest, ours: DataConfig, theirs: DataConfig, split: str
-) -> tuple[tf.data.Dataset, str]:
-    """Return batches with the pixels of each run, and the key of the second run's pixels."""
-    first = dataset.evaluation_batches(records, manifest, ours, split)
-    if (ours.image_size, ours.square) == (theirs.image_size, theirs.square):
-        return first, "pixels"
-    sized = theirs.model_copy(update={"batch_size": ours.batch_size})
-    second = dataset.evaluation_batches(records, manifest, sized, split)  # in the same order
-    pairs = tf.data.Dataset.zip((first, second))
-    return pairs.map(lambda a, b: {**a, OTHER_PIXELS: b["pixels"]}), OTHER_PIXELS
 
 
 def differences(schema: Schema, ours: Totals, theirs: Totals) -> dict[str, Any]:

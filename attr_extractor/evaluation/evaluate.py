@@ -15,6 +15,7 @@ from attr_extractor.evaluation import (
     learning_curve,
     model_card,
     most_frequent,
+    predictions,
     report,
     samples,
     scores,
@@ -79,17 +80,17 @@ def _evaluate(
     requirements = gates.parse(require, gates.figures(nothing))
 
     usual = _given_category(run, folder, manifest, usual)
-    network = run.load_network()
-    ours = Contender(network.flat_scores, run.answers())
-    data, theirs = run.config.data, None
-    batches = dataset.evaluation_batches(folder, manifest, data, split)
+    ours, theirs = Contender(run.scoring().scores_of, run.answers()), None
+    predicted, compared = predictions.predict(run, split, records), None
     if other is not None:
-        batches, key = compare.batches(folder, manifest, data, other.config.data, split)
-        theirs = Contender(other.load_network().flat_scores, other.answers(), key)
+        compared = predictions.predict(other, split, folder, home=run.path)
+        theirs = Contender(other.scoring().scores_of, other.answers(), predictions.OTHER)
     with dataset.readable(folder):
         confused = ConfusedPhotos(run.schema)
+        batches = predictions.with_pixels(predicted, folder, manifest, run.config.data, compared)
         measured, details = scores.measure(ours, batches, usual, similar, theirs, confused)
-        shown = samples.collect(ours.model, batches, ours.answers)
+        batches = predictions.with_pixels(predicted, folder, manifest, run.config.data)
+        shown = samples.collect(ours.scores_of, batches, ours.answers)
 
     suffix = f"_{folder.resolve().name}" if records else ""
     measured = {
@@ -110,7 +111,7 @@ def _evaluate(
         measured["failed_requirements"] = failed
     files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
-    found = report.Found(shown, confused, heat=_draw_heat(Explainer(run, network)))
+    found = report.Found(shown, confused, heat=_draw_heat(Explainer(run)))
     if not records:
         curve = learning_curve.read(run)
         found = found._replace(calibration=_calibration(run, split), learning_curve=curve)
@@ -161,5 +162,5 @@ def _given_category(
         if manifest.digest != run.origin.digest:
             return usual
     with dataset.readable(folder):
-        labels = dataset.label_batches(folder, manifest, "train").as_numpy_iterator()
-        return most_frequent.count(run.schema, usual, labels)
+        batches = dataset.label_batches(folder, manifest, "train").as_numpy_iterator()
+        return most_frequent.count(run.schema, usual, (batch["labels"] for batch in batches))

@@ -20,12 +20,11 @@ from scipy import stats
 
 from attr_extractor import files, ownership, yaml_files
 from attr_extractor.errors import InputError, require_file
-from attr_extractor.evaluation import scores
+from attr_extractor.evaluation import predictions, scores
 from attr_extractor.evaluation.most_frequent import MostFrequent
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
-from attr_extractor.records import dataset, subset
-from attr_extractor.records.manifest import Manifest
+from attr_extractor.records import subset
 from attr_extractor.training import fit, run_files
 from attr_extractor.training.run_dir import RunDir
 
@@ -55,8 +54,7 @@ def measure(
         a batch.
     """
     run = RunDir.read(run_dir)
-    manifest = run.manifest()
-    manifest.split("test")
+    run.manifest().split("test")
     require_file(run.path / "weights.npz", "the run's weights (is it trained?)")
     fractions = sorted(set(fractions))
     if len(fractions) < 2 or not 0 < fractions[0] <= fractions[-1] < 1:
@@ -71,7 +69,7 @@ def measure(
             records = folder / f"records_{fraction:g}"
             subset.write(run.records, fraction, records)
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
-        points = [_score(of_part, run, manifest) for of_part in [*runs, run]]
+        points = [_score(of_part, run) for of_part in [*runs, run]]
         found = {
             "weights_digest": run.weights_digest,
             "points": [
@@ -103,14 +101,14 @@ def read(run: RunDir) -> dict[str, Any] | None:
     return dict(content) if curve.weights_digest in (None, run.weights_digest) else None
 
 
-def _score(part: RunDir, run: RunDir, manifest: Manifest) -> dict[str, Any]:
+def _score(part: RunDir, run: RunDir) -> dict[str, Any]:
     """Return the scores of `part` on the test split of `run`, with the schema's thresholds."""
     plain = Thresholds.of_schema(run.schema)
-    contender = Contender(part.load_network(plain).flat_scores, part.answers(plain))
+    contender = Contender(part.scoring(plain).scores_of, part.answers(plain))
     usual = MostFrequent.of(run.schema, part.origin.most_frequent)
-    batches = dataset.evaluation_batches(run.records, manifest, run.config.data, "test")
-    with dataset.readable(run.records):
-        measured, _ = scores.measure(contender, batches, usual)
+    records = None if part is run else run.records
+    predicted = predictions.predict(part, "test", records)
+    measured, _ = scores.measure(contender, predicted.batches(), usual)
     train = part.manifest().splits["train"]
     return {
         "photos": train.photos,

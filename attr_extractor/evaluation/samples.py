@@ -49,7 +49,7 @@ class Sample:
 
 
 def collect(
-    model: Callable[[tf.Tensor], tf.Tensor],
+    scores_of: Callable[[tf.Tensor], tf.Tensor],
     batches: Iterable[dict[str, tf.Tensor]],
     answers: Answers,
     count: int = PHOTOS,
@@ -57,11 +57,12 @@ def collect(
     """Return the first photos of a split, which is in shuffled order, with answers and labels.
 
     Args:
-      model: uint8 [B, H, W, 3] -> scores [B, V].
+      scores_of: logits [B, V] -> scores [B, V].
+      batches: dicts of `logits`, `pixels`, `labels` and `product_id`.
     """
     samples: list[Sample] = []
     for batch in batches:
-        scores = model(batch["pixels"])
+        scores = scores_of(batch["logits"])
         chosen = answers.chosen(scores).numpy()
         for i, product in enumerate(batch["product_id"].numpy()):
             if len(samples) == count:

@@ -30,11 +30,11 @@ from attr_extractor.schema import Schema
 
 @dataclass(frozen=True)
 class Contender:
-    """A model and its rule for answers."""
+    """A model's rules for scores and answers."""
 
-    model: Callable[[tf.Tensor], tf.Tensor]  # uint8 [B, H, W, 3] -> scores [B, V]
+    scores_of: Callable[[tf.Tensor], tf.Tensor]  # logits [B, V] -> scores [B, V]
     answers: Answers
-    pixels: str = "pixels"  # key of the model's input photos in a batch
+    logits: str = "logits"  # key of the model's logits in a batch
 
 
 class Measurement:
@@ -126,6 +126,7 @@ def measure(
     """Measure a model over batches, also without the photos that resemble a training photo.
 
     Args:
+      batches: see `predictions.Predictions.batches`; with `pixels` if `confused` is given.
       usual: baseline guesses, scored on the same rows.
       near_duplicates: product and `image_index` of those photos; None if unknown.
       other: a second model, compared on the same photos.
@@ -175,15 +176,15 @@ def _guesses(usual: MostFrequent, category: np.ndarray) -> dict[str, np.ndarray]
 
 
 def _observer(contender: Contender) -> Callable[..., Batch]:
-    """Return a function that runs the model on a batch."""
+    """Return a function that evaluates the model on a batch."""
     answers, schema = contender.answers, contender.answers.schema
     owner = schema.attribute_of_value
 
     @tf.function(reduce_retracing=True)
     def look(
-        pixels: tf.Tensor, labels: tf.Tensor, guesses: dict[str, tf.Tensor]
+        logits: tf.Tensor, labels: tf.Tensor, guesses: dict[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        scores = contender.model(pixels)  # [B, V]
+        scores = contender.scores_of(logits)  # [B, V]
         chosen, best = answers.chosen(scores), answers.best(scores)  # [B, V]
         known, present = labels != MISSING, labels == PRESENT  # [B, V]
         found = metrics.agreement(labels, chosen, schema)  # [B, T]
@@ -208,7 +209,7 @@ def _observer(contender: Contender) -> Callable[..., Batch]:
         guesses: dict[str, np.ndarray],
         draws: np.ndarray,
     ) -> Batch:
-        scores, chosen, counted = look(batch[contender.pixels], batch["labels"], guesses)
+        scores, chosen, counted = look(batch[contender.logits], batch["labels"], guesses)
         by_key = {key: value.numpy().astype(np.float64) for key, value in counted.items()}
         starts = np.array([where.start for where in schema.slices.values()])
         confidence = np.maximum.reduceat(scores.numpy(), starts, axis=1)  # [B, T]

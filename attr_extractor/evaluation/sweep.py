@@ -12,7 +12,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -23,7 +23,7 @@ import tensorflow as tf
 from attr_extractor import errors, files, ownership, storage, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import scores
+from attr_extractor.evaluation import predictions, scores
 from attr_extractor.evaluation.most_frequent import MostFrequent
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
@@ -117,20 +117,20 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def _measure(run: RunDir) -> dict[str, Any]:
     """Return the figures of a trained run on its validation photos."""
     plain = Thresholds.of_schema(run.schema)
-    network, answers = run.load_network(plain), run.answers(plain)
+    network, manifest, data = run.load_network(plain), run.manifest(), run.config.data
+    contender = Contender(network.scores_of, run.answers(plain))
     usual = MostFrequent.of(run.schema, run.origin.most_frequent)
-    batches = dataset.evaluation_batches(run.records, run.manifest(), run.config.data, "validation")
+    predicted = predictions.predict(run, "validation")
 
-    def both_ways(pixels: tf.Tensor) -> tf.Tensor:
-        """Return scores [B, V] from the mean logits of photos and their mirror images."""
-        mirrored = network.logits(pixels[:, :, ::-1], training=False)
-        return network.scores_of((network.logits(pixels, training=False) + mirrored) / 2)
+    def both_ways() -> Iterator[dict[str, tf.Tensor]]:
+        """Yield batches with the mean logits of each photo and its mirror image."""
+        for batch in predictions.with_pixels(predicted, run.records, manifest, data):
+            mirrored = network.logits(batch["pixels"][:, :, ::-1], training=False)
+            yield {**batch, "logits": (batch["logits"] + mirrored) / 2}
 
+    measured, _ = scores.measure(contender, predicted.batches(), usual)
     with dataset.readable(run.records):
-        measured, both = (
-            scores.measure(Contender(model, answers), batches, usual)[0]
-            for model in (network.flat_scores, both_ways)
-        )
+        both, _ = scores.measure(contender, both_ways(), usual)
     return {
         "accuracy": measured["mean"]["accuracy"],
         "interval": measured["mean"]["accuracy_interval"],

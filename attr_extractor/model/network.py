@@ -7,7 +7,6 @@ reach its last feature map.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -18,14 +17,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Config, ModelConfig
+from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise, trunk
 from attr_extractor.model.attention import PooledTransformerBlock
 from attr_extractor.model.branches import Branches, SplitAttributes
 from attr_extractor.model.correlation import Correlation
 from attr_extractor.model.functional import Identity
-from attr_extractor.model.per_attribute import log_softmax
+from attr_extractor.model.scoring import Scoring, softmax_values
 from attr_extractor.schema import Schema
 
 # Layer names contain a hyphen, so that no attribute can have the same name.
@@ -36,32 +35,17 @@ BRANCHES = "branches-fused"
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(Scoring):
     """Two Keras models over the same layers and weights."""
 
     logits: Any  # keras.Model: uint8 [B, H, W, 3] -> float32 [B, V]
     scores: Any  # keras.Model: the same -> dict of T outputs, float32 [B, V_t] in 0 .. 1
     trunk: list[Any]  # the layers before the attention block
     maps: list[Any]  # symbolic [B, h, w, D]: the last map of each resolution, finest first
-    schema: Schema
-    softmax: np.ndarray  # bool [V]: whether a score is a softmax over its attribute's values
-    temperatures: np.ndarray  # float32 [V], equal within an attribute: divisors of the logits
 
     def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
         """Return the outputs of `scores` concatenated: uint8 [B, H, W, 3] -> float32 [B, V]."""
         return self.scores_of(self.logits(pixels, training=False))
-
-    def with_temperatures(self, temperatures: np.ndarray) -> Network:
-        """Return the same layers; `scores_of` and `flat_scores` use `temperatures`, float32 [V]."""
-        return dataclasses.replace(self, temperatures=temperatures)
-
-    def scores_of(self, logits: tf.Tensor) -> tf.Tensor:
-        """Compute scores from logits, float32 [B, V]."""
-        logits = logits / self.temperatures
-        scores = tf.sigmoid(logits)
-        if not self.softmax.any():
-            return scores
-        return tf.where(self.softmax, tf.exp(log_softmax(logits, self.schema)), scores)
 
 
 def build(
@@ -140,12 +124,6 @@ def build(
         softmax=softmax,
         temperatures=temperatures,
     )
-
-
-def softmax_values(schema: Schema, config: ModelConfig) -> np.ndarray:
-    """Return which scores are a softmax over their attribute instead of a sigmoid, bool [V]."""
-    softmax = config.exclusive_output == "softmax"
-    return np.repeat([softmax and a.exclusive for a in schema.attributes], schema.sizes)
 
 
 def _resolutions(base: Any, count: int) -> list[Any]:

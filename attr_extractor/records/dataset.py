@@ -122,7 +122,12 @@ def product_ids(
 
 
 def evaluation_batches(
-    records: str | Path, manifest: Manifest, data: DataConfig, split: str, share: Share = WHOLE
+    records: str | Path,
+    manifest: Manifest,
+    data: DataConfig,
+    split: str,
+    share: Share = WHOLE,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """Return every photo of a split once, in the order of the shards.
 
@@ -130,6 +135,7 @@ def evaluation_batches(
 
     Args:
       share: the part of the photos to read; photos are assigned to the parts in turn.
+      start: number of photos to skip.
 
     Returns:
       Dicts as in `training_batches`, and `image_index` int64 [B], the index of the photo within its
@@ -138,18 +144,26 @@ def evaluation_batches(
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
     # without a known cardinality Keras 3 treats the end of the data as a mistake
     photos = photos.apply(tf.data.experimental.assert_cardinality(manifest.split(split).photos))
-    photos = photos.shard(share.parts, share.part)
+    photos = photos.skip(start).shard(share.parts, share.part)
     return _to_batches(photos, manifest, data, share, training=False)
 
 
 def label_batches(
     records: str | Path, manifest: Manifest, split: str, batch_size: int = 1024
 ) -> tf.data.Dataset:
-    """Return the labels of every photo of a split, int8 [B, V], in the order of the shards."""
+    """Return the labels of every photo of a split, in the order of the shards; decode no photo.
 
-    def read(serialized: tf.Tensor) -> tf.Tensor:
-        labels = example.parse(serialized, ["labels"])["labels"]
-        return example.decode_labels(labels, manifest.schema.num_values)
+    Returns:
+      Dicts of `labels` int8 [B, V], `product_id` string [B] and `image_index` int64 [B].
+    """
+
+    def read(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = example.parse(serialized, ["labels", "product_id", "image/index"])
+        return {
+            "labels": example.decode_labels(features["labels"], manifest.schema.num_values),
+            "product_id": features["product_id"],
+            "image_index": features["image/index"],
+        }
 
     photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
     return photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(

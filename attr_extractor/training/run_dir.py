@@ -18,7 +18,7 @@ import numpy as np
 from attr_extractor import files, made_from, ownership, storage, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, make_folder, require_file
-from attr_extractor.model import network
+from attr_extractor.model import network, scoring
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records.manifest import Manifest
@@ -143,6 +143,21 @@ class RunDir:
         thresholds = thresholds or self.thresholds()
         thresholds.require_weights(made_from.weights_digest(arrays), self.path)
         return self.network_of(arrays, str(path), thresholds)
+
+    def scoring(self, thresholds: Thresholds | None = None) -> scoring.Scoring:
+        """Return the rule from the run's logits to scores, without loading the network.
+
+        Args:
+          thresholds: their temperatures replace the run's.
+
+        Raises:
+          InputError: if the run is not trained, or its thresholds are damaged or were calibrated on
+            other weights.
+        """
+        thresholds = thresholds or self.thresholds()
+        thresholds.require_weights(self.weights_digest, self.path)
+        softmax = scoring.softmax_values(self.schema, self.config.model)
+        return scoring.Scoring(self.schema, softmax, thresholds.temperatures(self.schema))
 
     @property
     def weights_digest(self) -> str:

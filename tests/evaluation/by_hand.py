@@ -20,15 +20,15 @@ def batches_of(made_up: MadeUp, size: int) -> Iterator[dict[str, tf.Tensor]]:
     for start in range(0, len(labels), size):
         rows = slice(start, start + size)
         yield {
-            "pixels": tf.constant(logits[rows]),  # the "model" below hands them through
+            "logits": tf.constant(logits[rows]),
             "labels": tf.constant(labels[rows]),
             "product_id": tf.constant(products[rows]),
             "image_index": tf.constant([i // 150 for i in range(len(labels))[rows]], tf.int64),
         }
 
 
-def contender(schema, model=tf.sigmoid) -> scores.Contender:
-    return scores.Contender(model, Answers(schema, default_thresholds(schema)))
+def contender(schema, scores_of=tf.sigmoid) -> scores.Contender:
+    return scores.Contender(scores_of, Answers(schema, default_thresholds(schema)))
 
 
 def usual_of(made_up: MadeUp, schema) -> MostFrequent:

@@ -8,22 +8,13 @@ import tensorflow as tf
 from scipy import optimize, special
 
 from attr_extractor.evaluation import calibration
-from attr_extractor.model.network import Network
+from attr_extractor.model.scoring import Scoring
 from attr_extractor.schema import Schema
 
 
-def network_of(schema: Schema, softmax: bool) -> Network:
-    """A network that takes its logits for pixels."""
+def scoring_of(schema: Schema, softmax: bool) -> Scoring:
     exclusive = np.repeat([a.exclusive for a in schema.attributes], schema.sizes)
-    return Network(
-        logits=lambda pixels, training: pixels,
-        scores=None,
-        trunk=[],
-        maps=[],
-        schema=schema,
-        softmax=exclusive & softmax,
-        temperatures=np.ones(schema.num_values, np.float32),
-    )
+    return Scoring(schema, exclusive & softmax, np.ones(schema.num_values, np.float32))
 
 
 def made_up(schema: Schema, count: int = 300, sharpness: float = 2.0):
@@ -45,7 +36,7 @@ def made_up(schema: Schema, count: int = 300, sharpness: float = 2.0):
 def batches_of(logits: np.ndarray, labels: np.ndarray, size: int = 64):
     for start in range(0, len(labels), size):
         rows = slice(start, start + size)
-        yield {"pixels": tf.constant(logits[rows]), "labels": tf.constant(labels[rows])}
+        yield {"logits": tf.constant(logits[rows]), "labels": tf.constant(labels[rows])}
 
 
 def likelihood(b: float, z: np.ndarray, y: np.ndarray, softmax: bool) -> float:
@@ -61,12 +52,12 @@ def likelihood(b: float, z: np.ndarray, y: np.ndarray, softmax: bool) -> float:
 @pytest.mark.parametrize("sharpness", [0.6, 2.0, 4.0])
 def test_temperatures_are_those_of_scipy_on_whole_arrays_within_1e_4(schema, softmax, sharpness):
     logits, labels = made_up(schema, sharpness=sharpness)
-    network = network_of(schema, softmax)
-    fitted, photos = calibration.fit(network, batches_of(logits, labels), min_present=10)
+    scoring = scoring_of(schema, softmax)
+    fitted, photos = calibration.fit(scoring, batches_of(logits, labels), min_present=10)
     assert photos == len(labels)
     for name, found in zip(schema.names, fitted):
         where = schema.slices[name]
-        one = (logits[:, where], labels[:, where], bool(network.softmax[where].all()))
+        one = (logits[:, where], labels[:, where], bool(scoring.softmax[where].all()))
         best = optimize.minimize_scalar(
             likelihood, bounds=(1 / 8, 4), args=one, method="bounded", options={"xatol": 1e-9}
         )
@@ -75,9 +66,9 @@ def test_temperatures_are_those_of_scipy_on_whole_arrays_within_1e_4(schema, sof
 
 
 def test_the_fit_does_not_depend_on_the_batch_size(schema):
-    network = network_of(schema, softmax=True)
+    scoring = scoring_of(schema, softmax=True)
     small, large = (
-        calibration.fit(network, batches_of(*made_up(schema), size), 10)[0] for size in (7, 300)
+        calibration.fit(scoring, batches_of(*made_up(schema), size), 10)[0] for size in (7, 300)
     )
     np.testing.assert_allclose(small, large, rtol=1e-5)
 
@@ -85,10 +76,10 @@ def test_the_fit_does_not_depend_on_the_batch_size(schema):
 def test_scores_without_a_mistake_or_without_sense_end_at_the_ends(schema):
     _, labels = made_up(schema)
     right = np.where(labels == 1, 3.0, -3.0).astype(np.float32)
-    network = network_of(schema, softmax=False)
-    fitted, _ = calibration.fit(network, batches_of(right, labels), 10)
+    scoring = scoring_of(schema, softmax=False)
+    fitted, _ = calibration.fit(scoring, batches_of(right, labels), 10)
     np.testing.assert_array_equal(fitted, 0.25)
-    fitted, _ = calibration.fit(network, batches_of(-right, labels), 10)
+    fitted, _ = calibration.fit(scoring, batches_of(-right, labels), 10)
     np.testing.assert_array_equal(fitted, 8.0)
 
 
@@ -97,11 +88,11 @@ def test_too_few_labels_leave_the_temperature_at_1(schema):
     where = schema.slices["neck_type"]
     present = np.flatnonzero((labels[:, where] == 1).any(axis=1))
     labels[present[9:], where] = -1
-    network = network_of(schema, softmax=False)
+    scoring = scoring_of(schema, softmax=False)
     t = schema.index["neck_type"]
-    fitted, _ = calibration.fit(network, batches_of(logits, labels), 10)
+    fitted, _ = calibration.fit(scoring, batches_of(logits, labels), 10)
     assert fitted[t] == 1.0 and (np.delete(fitted, t) != 1.0).all()
-    fitted, _ = calibration.fit(network, batches_of(logits, labels), 9)
+    fitted, _ = calibration.fit(scoring, batches_of(logits, labels), 9)
     assert fitted[t] != 1.0
 
 

@@ -11,11 +11,13 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import compare, evaluate, table
+from attr_extractor.evaluation import evaluate, predictions, table
+from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import SCHEMA, require_bad_input, run_tool
 from tests.evaluation.by_hand import by_hand, contender, measure
+from tests.records.by_hand import read_split
 
 
 def test_the_other_model_has_the_figures_that_it_has_alone(made_up, schema):
@@ -81,16 +83,16 @@ def two(trained, tmp_path_factory) -> tuple[Path, Path]:
 
 def test_runs_for_photos_of_two_sizes_see_the_same_photos_each_in_its_size(two):
     run, large = (RunDir.read(path) for path in two)
-    manifest = run.manifest()
-    data = (run.config.data, large.config.data.model_copy(update={"batch_size": 5}))
-    batches, key = compare.batches(run.records, manifest, *data, "test")
-    own, _ = compare.batches(run.records, manifest, data[1], data[1], "test")
-    ours, theirs = list(batches), list(own)
-    assert ours[0]["pixels"].shape[1:] == (32, 32, 3)
-    assert key == compare.OTHER_PIXELS and ours[0][key].shape == (8, 48, 48, 3)
-    both = [np.concatenate([b[k] for b in bs]) for bs, k in ((ours, key), (theirs, "pixels"))]
-    np.testing.assert_array_equal(*both)
-    assert compare.batches(run.records, manifest, data[0], data[0], "test")[1] == "pixels"
+    predicted = predictions.predict(run, "test")
+    compared = predictions.predict(large, "test", run.records, home=run.path)
+    assert not (large.path / predictions.FOLDER).exists()
+    assert predicted.product_ids == compared.product_ids
+    examples = read_split(run.records, "test")
+    for one, found in ((run, predicted), (large, compared)):
+        size = one.config.data.image_size
+        photos = [pixels.from_stored(e["image/encoded"], size, "squeeze").numpy() for e in examples]
+        expected = one.load_network().logits(np.stack(photos), training=False)
+        np.testing.assert_allclose(found.logits, expected, atol=1e-4)
 
 
 def test_the_program_shows_both_and_ends_with_1_where_a_requirement_fails(two):

@@ -233,9 +233,9 @@ def large():
     answers = Answers(schema, default_thresholds(schema))
     usual = MostFrequent(np.array([w.start for w in schema.slices.values()], np.int32))
     photos = ConfusedPhotos(schema)
-    contender = scores.Contender(tf.sigmoid, answers, "logits")
+    contender = scores.Contender(tf.sigmoid, answers)
     found = scores.measure(contender, [batch], usual, confused=photos)
-    shown = samples.collect(lambda _: tf.sigmoid(batch["logits"]), [batch], answers)
+    shown = samples.collect(tf.sigmoid, [batch], answers)
     return schema, found, photos, shown
 
 
