@@ -26,6 +26,7 @@ ROOMS = [
     ("labels",),
     ("config",),
     ("catalogue",),
+    ("demo",),
     ("records",),
     ("model",),
     ("training",),

@@ -17,10 +17,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.catalogue.demo import products
-from attr_extractor.catalogue.demo.photo import draw_photo
-from attr_extractor.catalogue.demo.regions import regions
-from attr_extractor.catalogue.demo.scene import Scene
+from attr_extractor.demo import products
+from attr_extractor.demo.photo import draw_photo
+from attr_extractor.demo.regions import regions
+from attr_extractor.demo.scene import Scene
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import heat_map
 from attr_extractor.evaluation.grad_cam import GradCam

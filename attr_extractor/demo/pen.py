@@ -12,7 +12,7 @@ from typing import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from attr_extractor.catalogue.demo.surface import Cloth, Rgb
+from attr_extractor.demo.surface import Cloth, Rgb
 
 Points = Sequence[tuple[float, float]]
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from attr_extractor.catalogue.demo import body, tops, trims
-from attr_extractor.catalogue.demo.pen import Pen
-from attr_extractor.catalogue.demo.photo import FRAMES
-from attr_extractor.catalogue.demo.scene import SUPERSAMPLING, Scene
-from attr_extractor.catalogue.demo.surface import Cloth, Rgb
+from attr_extractor.demo import body, tops, trims
+from attr_extractor.demo.pen import Pen
+from attr_extractor.demo.photo import FRAMES
+from attr_extractor.demo.scene import SUPERSAMPLING, Scene
+from attr_extractor.demo.surface import Cloth, Rgb
 
 _INK: Rgb = (0, 0, 0)
 _NECKBAND = 2.8  # width of the band along a neckline, in body units

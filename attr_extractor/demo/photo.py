@@ -11,11 +11,11 @@ from typing import Mapping
 
 from PIL import Image
 
-from attr_extractor.catalogue.demo import body, bottoms, long_garments, shoes, surface, tops, trims
-from attr_extractor.catalogue.demo.pen import Pen
-from attr_extractor.catalogue.demo.scene import SUPERSAMPLING, Scene, compose
-from attr_extractor.catalogue.demo.surface import Look
-from attr_extractor.catalogue.demo.tops import Wear
+from attr_extractor.demo import body, bottoms, long_garments, shoes, surface, tops, trims
+from attr_extractor.demo.pen import Pen
+from attr_extractor.demo.scene import SUPERSAMPLING, Scene, compose
+from attr_extractor.demo.surface import Look
+from attr_extractor.demo.tops import Wear
 
 _DRAWINGS = {
     "t-shirt": tops.draw_t_shirt,

@@ -4,10 +4,10 @@ the toe points to the right.
 
 from __future__ import annotations
 
-from attr_extractor.catalogue.demo import trims
-from attr_extractor.catalogue.demo.pen import Pen, curve
-from attr_extractor.catalogue.demo.surface import Cloth, Rgb, lighten, mix
-from attr_extractor.catalogue.demo.tops import Wear
+from attr_extractor.demo import trims
+from attr_extractor.demo.pen import Pen, curve
+from attr_extractor.demo.surface import Cloth, Rgb, lighten, mix
+from attr_extractor.demo.tops import Wear
 
 GROUND = 60.0
 SOLE: Rgb = (206, 186, 152)  # natural rubber: not a named colour of the schema

@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from attr_extractor.catalogue.demo.photo import DRAWN_VALUES
-from attr_extractor.catalogue.demo.surface import Look, contrasts
+from attr_extractor.demo.photo import DRAWN_VALUES
+from attr_extractor.demo.surface import Look, contrasts
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import Attribute, Schema
 

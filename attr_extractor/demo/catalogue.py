@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from attr_extractor import storage
 from attr_extractor.catalogue.csv_rows import CsvWriter
-from attr_extractor.catalogue.demo import noise
-from attr_extractor.catalogue.demo.photo import draw_photo
-from attr_extractor.catalogue.demo.products import (
+from attr_extractor.demo import noise
+from attr_extractor.demo.photo import draw_photo
+from attr_extractor.demo.products import (
     STREAM_PHOTOS,
     STREAM_TABLE,
     Product,
@@ -28,7 +28,7 @@ from attr_extractor.catalogue.demo.products import (
     require_drawable,
     stream,
 )
-from attr_extractor.catalogue.demo.scene import Scene
+from attr_extractor.demo.scene import Scene
 from attr_extractor.errors import InputError
 from attr_extractor.schema import SEPARATOR, Schema
 

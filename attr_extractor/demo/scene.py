@@ -11,7 +11,7 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from attr_extractor.catalogue.demo.surface import Rgb, lighten, mix
+from attr_extractor.demo.surface import Rgb, lighten, mix
 
 SUPERSAMPLING = 2
 FORMATS: tuple[tuple[int, int], ...] = ((256, 320), (240, 320), (272, 320))

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from attr_extractor.catalogue.demo import noise
-from attr_extractor.catalogue.demo.catalogue import write_demo_catalogue
-from attr_extractor.catalogue.demo.photo import DRAWN_VALUES, draw_photo
-from attr_extractor.catalogue.demo.products import Product, allowed_values, draw_product
-from attr_extractor.catalogue.demo.scene import Scene
-from attr_extractor.catalogue.demo.surface import Look
+from attr_extractor.demo import noise
+from attr_extractor.demo.catalogue import write_demo_catalogue
+from attr_extractor.demo.photo import DRAWN_VALUES, draw_photo
+from attr_extractor.demo.products import Product, allowed_values, draw_product
+from attr_extractor.demo.scene import Scene
+from attr_extractor.demo.surface import Look
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
 from tests.conftest import files_of_at_most

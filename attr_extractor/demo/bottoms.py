@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from attr_extractor.catalogue.demo import trims
-from attr_extractor.catalogue.demo.long_garments import LENGTHS
-from attr_extractor.catalogue.demo.pen import Pen, curve, mirror
-from attr_extractor.catalogue.demo.surface import Cloth, Rgb, lighten, luminance, mix
-from attr_extractor.catalogue.demo.tops import Wear
+from attr_extractor.demo import trims
+from attr_extractor.demo.long_garments import LENGTHS
+from attr_extractor.demo.pen import Pen, curve, mirror
+from attr_extractor.demo.surface import Cloth, Rgb, lighten, luminance, mix
+from attr_extractor.demo.tops import Wear
 
 _WAIST, _CROTCH = 30.0, 51.0
 DENIM: Rgb = (92, 100, 118)  # mixed into a dye to make it duller

@@ -8,10 +8,10 @@ import dataclasses
 
 import numpy as np
 
-from attr_extractor.catalogue.demo import trims
-from attr_extractor.catalogue.demo.body import arm_line
-from attr_extractor.catalogue.demo.pen import Pen, Points, curve, mirror
-from attr_extractor.catalogue.demo.surface import Cloth, Rgb, mix
+from attr_extractor.demo import trims
+from attr_extractor.demo.body import arm_line
+from attr_extractor.demo.pen import Pen, Points, curve, mirror
+from attr_extractor.demo.surface import Cloth, Rgb, mix
 
 HEM = 48.0  # y of the hem of a top, in body units
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 
-from attr_extractor.catalogue.demo.pen import Pen, Points, curve, mirror
-from attr_extractor.catalogue.demo.surface import Cloth, Rgb, lighten, mix
+from attr_extractor.demo.pen import Pen, Points, curve, mirror
+from attr_extractor.demo.surface import Cloth, Rgb, lighten, mix
 
 METAL: Rgb = (206, 208, 212)
 BRASS: Rgb = (214, 170, 74)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attr_extractor.catalogue.demo.products import Product, allowed_values
+from attr_extractor.demo.products import Product, allowed_values
 from attr_extractor.schema import SEPARATOR, Attribute, Schema, fold
 
 # Shares of applicable cells.

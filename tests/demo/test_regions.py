@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from attr_extractor.catalogue.demo import products
-from attr_extractor.catalogue.demo.photo import DRAWN_VALUES, draw_photo
-from attr_extractor.catalogue.demo.regions import regions
-from attr_extractor.catalogue.demo.scene import Scene
+from attr_extractor.demo import products
+from attr_extractor.demo.photo import DRAWN_VALUES, draw_photo
+from attr_extractor.demo.regions import regions
+from attr_extractor.demo.scene import Scene
 from attr_extractor.schema import Schema
 from tests.conftest import ROOT
 

@@ -5,8 +5,8 @@ Arms, midriff and legs are needed: they show where a sleeve, a hem or a neckline
 
 from __future__ import annotations
 
-from attr_extractor.catalogue.demo.pen import Pen, curve, mirror
-from attr_extractor.catalogue.demo.surface import Rgb, lighten, mix
+from attr_extractor.demo.pen import Pen, curve, mirror
+from attr_extractor.demo.surface import Rgb, lighten, mix
 
 SKINS: tuple[Rgb, ...] = ((236, 196, 164), (214, 164, 126), (176, 124, 88), (122, 82, 58))
 HAIRS: tuple[Rgb, ...] = ((52, 36, 28), (30, 26, 26), (110, 70, 40))

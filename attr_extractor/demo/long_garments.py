@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from attr_extractor.catalogue.demo import tops, trims
-from attr_extractor.catalogue.demo.body import LEGGINGS, draw_legs
-from attr_extractor.catalogue.demo.pen import Pen, curve, mirror
-from attr_extractor.catalogue.demo.surface import Cloth, mix
-from attr_extractor.catalogue.demo.tops import Cut, Wear
+from attr_extractor.demo import tops, trims
+from attr_extractor.demo.body import LEGGINGS, draw_legs
+from attr_extractor.demo.pen import Pen, curve, mirror
+from attr_extractor.demo.surface import Cloth, mix
+from attr_extractor.demo.tops import Cut, Wear
 
 WAIST = 32.0
 # y of the hem, in body units; knees are at 66, ankles at 86.
