@@ -1,4 +1,4 @@
-"""Benchmarks of bench.py by name. Each subpackage defines its own; this module collects them."""
+"""Benchmarks of bench.py by name: each module defines its own; this one collects them."""
 
 from __future__ import annotations
 
