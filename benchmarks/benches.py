@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attr_extractor.config import Config
-from attr_extractor.enrichment import measure_predict
 from attr_extractor.errors import extra
-from attr_extractor.evaluation import measure_audit, measure_grad_cam
-from attr_extractor.model import measure_augmentation
-from attr_extractor.records import measure_build, measure_input
 from attr_extractor.schema import Schema
-from attr_extractor.training import measure_growth, measure_step
+from benchmarks import (
+    audit,
+    augmentation,
+    build_records,
+    grad_cam,
+    growth,
+    input_pipeline,
+    predict,
+    step,
+)
 
 
 @dataclass(frozen=True)
@@ -33,30 +38,30 @@ class On:
 
 def _search(count: int) -> str:
     with extra("search"):
-        from attr_extractor.search import measure_search
-    return measure_search.made_up(count)
+        from benchmarks import search
+    return search.made_up(count)
 
 
 def _export(on: On, count: int) -> str:
     with extra("serving"):
-        from attr_extractor.serving import measure_export
-    return measure_export.report(on.config, on.schema, count)
+        from benchmarks import export
+    return export.report(on.config, on.schema, count)
 
 
 # By name: the default count, and a function that measures that many photos, rows, vectors or steps
 BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
-    "records": (8000, lambda on, n: measure_build.measure_photos(n)),
-    "table": (10**6, lambda on, n: measure_build.measure_table(on.schema, n)),
+    "records": (8000, lambda on, n: build_records.measure_photos(n)),
+    "table": (10**6, lambda on, n: build_records.measure_table(on.schema, n)),
     "input": (
         200,
-        lambda on, n: measure_input.table(measure_input.measure(on.records, on.config.data, n)),
+        lambda on, n: input_pipeline.table(input_pipeline.measure(on.records, on.config.data, n)),
     ),
-    "step": (21, lambda on, n: measure_step.report(on.config, on.schema, n, str(on.records))),
-    "augment": (20, lambda on, n: measure_augmentation.measure(on.config, n, str(on.records))),
-    "growth": (5, lambda on, n: measure_growth.table(measure_growth.measure(on.config, n))),
+    "step": (21, lambda on, n: step.report(on.config, on.schema, n, str(on.records))),
+    "augment": (20, lambda on, n: augmentation.measure(on.config, n, str(on.records))),
+    "growth": (5, lambda on, n: growth.table(growth.measure(on.config, n))),
     "export": (8, _export),
-    "predict": (2048, lambda on, n: measure_predict.measure(on.config, on.records, n)),
+    "predict": (2048, lambda on, n: predict.measure(on.config, on.records, n)),
     "search": (10**6, lambda on, n: _search(n)),
-    "audit": (0, lambda on, n: measure_audit.measure(on.config, on.records)),
-    "grad_cam": (200, lambda on, n: measure_grad_cam.report(on.run_dir, n)),
+    "audit": (0, lambda on, n: audit.measure(on.config, on.records)),
+    "grad_cam": (200, lambda on, n: grad_cam.report(on.run_dir, n)),
 }

@@ -10,11 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is n
 
 from attr_extractor import errors
 from attr_extractor.config import Config
-from attr_extractor.training.measure import as_text
 
 with errors.from_checkout():
     from benchmarks.benches import BENCHES, On
-
+    from benchmarks.timing import as_text
 
 F = flags.FLAGS
 flags.DEFINE_enum("what", None, list(BENCHES), "What to measure.", required=True)

@@ -19,7 +19,6 @@ import tensorflow as tf
 
 from attr_extractor.demo import products
 from attr_extractor.demo.photo import draw_photo
-from attr_extractor.demo.regions import regions
 from attr_extractor.demo.scene import Scene
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import heat_map
@@ -29,6 +28,7 @@ from attr_extractor.model.network import ATTENTION, FEATURE_MAP, POOLED, Network
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
+from benchmarks.drawn_regions import regions
 
 ATTRIBUTES = ("neck_type", "sleeve_length")
 SEED = 10**6  # of the drawn photos; demo catalogues have small seeds

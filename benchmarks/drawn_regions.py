@@ -1,4 +1,4 @@
-"""Demo catalogue: regions of a drawn photo that show an attribute, from the drawing outlines.
+"""Regions of a drawn photo of the demo catalogue that show an attribute, from the drawing outlines.
 
 A region covers every value of the attribute, not only that of the product: the absence of a tip
 also distinguishes a round neck from a v-neck.

@@ -2,7 +2,7 @@
 
 It follows the guides of Keras and keras-cv: a sequence of augmentation layers within the model,
 keras.applications, MultiHeadAttention, a Dense stack with sigmoid outputs for each attribute, and
-a dict of losses. Loss and architecture are the same as in this package's model.
+a dict of losses. Loss and architecture are the same as in attr_extractor's model.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import keras
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.model import measure_augmentation
 from attr_extractor.schema import Schema
-from attr_extractor.training import measure, measure_ours
+from benchmarks import augmentation, our_step, timing
 
 
 def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
-    """Return the seconds of measure.time_steps and the number of trained parameters."""
+    """Return the seconds of timing.time_steps and the number of trained parameters."""
     keras.utils.set_random_seed(config.train.seed)
     model = build(config, schema)
     model.compile(
@@ -29,11 +28,11 @@ def run(
         loss={name: masked_cross_entropy for name in schema.names},
         jit_compile=False,  # keras-cv's augmentation has no XLA kernel
     )
-    made_up = measure.made_up_batch(config, schema)
+    made_up = timing.made_up_batch(config, schema)
     labels = made_up["labels"].astype("float32")
     by_name = {name: labels[:, where] for name, where in schema.slices.items()}
     batch = tf.data.Dataset.from_tensors((made_up["pixels"], by_name))
-    return measure_ours.time_keras(model, batch, steps), measure_ours.parameters(model)
+    return our_step.time_keras(model, batch, steps), our_step.parameters(model)
 
 
 def build(config: Config, schema: Schema) -> Any:
@@ -42,7 +41,7 @@ def build(config: Config, schema: Schema) -> Any:
     size = config.data.image_size
     photos = pixels = keras.Input([size, size, 3], dtype="uint8")
     if config.augmentation.enabled:
-        for layer in measure_augmentation.keras_cv_layers(config.augmentation):
+        for layer in augmentation.keras_cv_layers(config.augmentation):
             photos = layer(photos)
     trunk = keras.applications.EfficientNetB0(
         include_top=False, weights=None, input_tensor=photos

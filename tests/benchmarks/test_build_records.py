@@ -1,4 +1,4 @@
-"""Claims about `records/measure_build.py`: it measures what it says, on work really done."""
+"""Claims about `benchmarks/build_records.py`: it measures what it says, on work really done."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from attr_extractor import labels
-from attr_extractor.records import measure_build
 from attr_extractor.schema import Schema
+from benchmarks import build_records
 
 
 def test_the_made_up_table_has_known_values_gaps_and_unknown_ones(schema: Schema):
-    rows = list(measure_build._rows(schema, 3000))
+    rows = list(build_records._rows(schema, 3000))
     assert len({row[0] for row in rows}) == 3000
     columns = dict(zip(["product_id", "image", *schema.names], zip(*rows)))
     issues = labels.Encoder(schema).encode(columns, len(rows)).issues
@@ -23,8 +23,8 @@ def test_the_made_up_table_has_known_values_gaps_and_unknown_ones(schema: Schema
 
 
 def test_a_table_is_measured_in_rows_and_memory(schema: Schema, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(measure_build, "SHARED_PHOTOS", 5)
-    found = measure_build.measure_table(schema, 200)
+    monkeypatch.setattr(build_records, "SHARED_PHOTOS", 5)
+    found = build_records.measure_table(schema, 200)
     assert found["rows"] == 200 and found["rows/s"] == pytest.approx(200 / found["seconds"])
     status = Path("/proc/self/status")
     if status.exists():  # the kernel's own count of this process' peak
@@ -34,14 +34,14 @@ def test_a_table_is_measured_in_rows_and_memory(schema: Schema, monkeypatch: pyt
 
 @pytest.mark.slow
 def test_photos_are_measured_beside_pillow(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(measure_build, "DISTINCT_PHOTOS", 8)
-    found = measure_build.measure_photos(16, rounds=1, num_workers=1)
+    monkeypatch.setattr(build_records, "DISTINCT_PHOTOS", 8)
+    found = build_records.measure_photos(16, rounds=1, num_workers=1)
     pillow, builder, ratio = found.values()
     assert ratio == pytest.approx(builder / pillow, rel=1e-6)
 
 
 def test_drawn_photos_have_their_size(tmp_path: Path):
-    (path,) = measure_build._draw(tmp_path / "images", 1)
+    (path,) = build_records._draw(tmp_path / "images", 1)
     with Image.open(path) as image:
         assert image.size == (832, 1088) and image.format == "JPEG"
     assert 100_000 < path.stat().st_size < 400_000

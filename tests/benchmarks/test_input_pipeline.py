@@ -1,4 +1,4 @@
-"""Claims about `records/measure_input.py`: each row is what it says, and the last line is right."""
+"""Claims about `benchmarks/input_pipeline.py`: each row is what it says, the last line is right."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from attr_extractor.config import Data
 from attr_extractor.errors import InputError
-from attr_extractor.records import dataset, measure_input, pixels
+from attr_extractor.records import dataset, pixels
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.records.measure_input import Row
+from benchmarks import input_pipeline
+from benchmarks.input_pipeline import Row
 from tests.conftest import Shop, require_bad_input, run_tool
 from tests.records.by_hand import read_split
 
@@ -24,7 +25,7 @@ PLAIN, KERAS = "plain tf.data recipe", "Keras image_dataset_from_directory"
 def rows(built: Shop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     """Every row's first batches, more than an epoch of them."""
     folder = tmp_path_factory.mktemp("files")
-    found = measure_input.pipelines(built.records, DATA, 1000, 0, folder)
+    found = input_pipeline.pipelines(built.records, DATA, 1000, 0, folder)
     count = Manifest.read(built.records).splits["train"].photos // 8 + 5
     rows = {
         name: list(islice(endless.as_numpy_iterator(), count)) for name, endless in found.items()
@@ -74,12 +75,12 @@ def test_the_usual_recipes_give_batches_of_the_same_size_in_float(rows):
 
 
 def test_files_hold_the_bytes_of_the_photos_and_no_more_than_asked_for(built, stored, tmp_path):
-    measure_input.pipelines(built.records, DATA, 2, 0, tmp_path)
+    input_pipeline.pipelines(built.records, DATA, 2, 0, tmp_path)
     assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == stored[:16]
 
 
 def test_every_row_is_measured_and_bare_decoding_is_the_measure(built):
-    found = measure_input.measure(built.records, DATA, steps=2, rounds=2)
+    found = input_pipeline.measure(built.records, DATA, steps=2, rounds=2)
     assert [row.name for row in found] == [
         "bare decoding",
         "this pipeline",
@@ -95,8 +96,8 @@ def test_every_row_is_measured_and_bare_decoding_is_the_measure(built):
 def test_a_ratio_is_the_median_over_rounds(built, monkeypatch):
     bare_and_ours = [[(1, 4), (2, 4)], [(3, 5), (30, 5)], [(2, 8), (2.5, 9)]]  # wall and CPU
     seconds = iter([row for turn in bare_and_ours for row in [*turn, *[(1, 1)] * 4]])
-    monkeypatch.setattr(measure_input, "_time", lambda *_: next(seconds))
-    bare, ours, *_ = measure_input.measure(built.records, DATA, steps=10, rounds=3)
+    monkeypatch.setattr(input_pipeline, "_time", lambda *_: next(seconds))
+    bare, ours, *_ = input_pipeline.measure(built.records, DATA, steps=10, rounds=3)
     assert bare == Row("bare decoding", 80 / 2, 1, 1000 * 5 / 80)
     assert ours == Row("this pipeline", 80 / 2.5, 0.5, 1000 * 5 / 80)  # of 0.5, 0.1 and 0.8
 
@@ -117,7 +118,7 @@ def test_the_last_line_names_the_bottleneck(ours: int, reading: int, bottleneck:
         "reading alone": reading,
         PLAIN: 1234,
     }
-    text = measure_input.table(
+    text = input_pipeline.table(
         Row(name, speed, speed / 1000, 0.48 if "without" in name else 0.5)
         for name, speed in speeds.items()
     )
@@ -132,7 +133,7 @@ def test_the_last_line_names_the_bottleneck(ours: int, reading: int, bottleneck:
 def test_less_than_a_batch_of_photos_is_bad_input(built, tmp_path):
     data = DATA.model_copy(update={"batch_size": 1000})
     with pytest.raises(InputError, match=r"data\.batch_size is 1000"):
-        measure_input.pipelines(built.records, data, 1, 0, tmp_path)
+        input_pipeline.pipelines(built.records, data, 1, 0, tmp_path)
 
 
 def test_the_program_prints_the_table(built):

@@ -10,9 +10,9 @@ from PIL import Image, ImageFilter
 
 from attr_extractor.demo import products
 from attr_extractor.demo.photo import DRAWN_VALUES, draw_photo
-from attr_extractor.demo.regions import regions
 from attr_extractor.demo.scene import Scene
 from attr_extractor.schema import Schema
+from benchmarks.drawn_regions import regions
 from tests.conftest import ROOT
 
 SCHEMA = Schema.read(ROOT / "configs" / "schemas" / "demo.yaml")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attr_extractor.serving import measure_serve
+from benchmarks import soak
 from tests.conftest import require_bad_input, run_tool
 
 
 def test_wrong_answers_and_errors_count_as_failed():
     expected = {"neck": np.array([["v"], ["u"]]), "neck_score": np.array([[0.5], [0.25]], "f4")}
     right = {name: values[1:] for name, values in expected.items()}
-    assert measure_serve._compared(right, expected, slice(1, 2)) == "right"
-    assert measure_serve._compared(right, expected, slice(0, 1)) == "neck differs"
-    seen = measure_serve._Seen()
+    assert soak._compared(right, expected, slice(1, 2)) == "right"
+    assert soak._compared(right, expected, slice(0, 1)) == "neck differs"
+    seen = soak._Seen()
     seen.ask("one", lambda: "right")
     seen.ask("one", lambda: str(1 // 0))
     assert dict(seen.outcomes) == {
@@ -26,14 +26,14 @@ def test_wrong_answers_and_errors_count_as_failed():
 
 def test_the_slope_of_memory_leaves_the_beginning_out():
     growing = [float(i) for i in range(180)]
-    assert "+60.0 MiB a minute" in measure_serve._slope([0.0] * 90 + growing, 10)
-    assert "60 MiB, then 60;" in measure_serve._slope(growing[:60] + [60.0] * 120, 10)
+    assert "+60.0 MiB a minute" in soak._slope([0.0] * 90 + growing, 10)
+    assert "60 MiB, then 60;" in soak._slope(growing[:60] + [60.0] * 120, 10)
 
 
 def test_the_slope_of_memory_is_that_between_the_loads():
     # each load takes longer than the one before
     loads = [900.0 if i % 60 < 10 + i // 20 else 500 + i // 60 for i in range(615)]
-    told = measure_serve._slope(loads, 60)
+    told = soak._slope(loads, 60)
     assert "slope +1.0 MiB" in told and told.endswith("at most 900")
 
 
@@ -46,7 +46,7 @@ def test_photos_and_a_model_are_needed(exported, tmp_path):
 
 @pytest.mark.slow
 def test_a_minute_of_mixed_load_with_swaps_fails_no_good_request(exported):
-    text, failed = measure_serve.report(
+    text, failed = soak.report(
         exported.model, exported.path / "images", minutes=0.5, swap_seconds=5, clients=2
     )
     assert failed == 0

@@ -14,19 +14,19 @@ from torch.nn import functional
 
 from attr_extractor.config import Attention, Config
 from attr_extractor.schema import Schema
-from attr_extractor.training import measure
+from benchmarks import timing
 
 
 def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
-    """Return the seconds of measure.time_steps and the number of trained parameters."""
+    """Return the seconds of timing.time_steps and the number of trained parameters."""
     torch.manual_seed(config.train.seed)
     torch.set_num_threads(os.cpu_count() or 1)  # as TensorFlow does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Net(config, schema).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(model.parameters(), config.train.learning_rate)
-    batch = measure.made_up_batch(config, schema)
+    batch = timing.made_up_batch(config, schema)
     pixels, labels = (torch.from_numpy(batch[name]).to(device) for name in ("pixels", "labels"))
     half = config.train.precision == "mixed_bfloat16"
 
@@ -40,7 +40,7 @@ def run(
         return loss.item()
 
     trained = sum(parameter.numel() for parameter in model.parameters())
-    return measure.time_steps(step, steps), trained
+    return timing.time_steps(step, steps), trained
 
 
 class Net(nn.Module):
@@ -50,7 +50,7 @@ class Net(nn.Module):
         super().__init__()
         # without a head and its pooling; Keras' B0 drops paths at this rate by default
         self.trunk = timm.create_model(
-            measure.TIMM_TRUNKS[config.model.trunk],
+            timing.TIMM_TRUNKS[config.model.trunk],
             num_classes=0,
             global_pool="",
             drop_path_rate=0.2,
@@ -79,7 +79,7 @@ class Net(nn.Module):
 
 
 class Block(nn.Module):
-    """Transformer block that normalises before its sublayers, like this package's block.
+    """Transformer block that normalises before its sublayers, like attr_extractor's block.
 
     nn.MultiheadAttention supports no key width other than D / heads; its fused kernel is used here.
     """

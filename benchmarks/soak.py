@@ -29,13 +29,13 @@ import urllib3
 
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.records import example
-from attr_extractor.serving import hostile
 from attr_extractor.serving.client import Answers, Client
-from attr_extractor.serving.hostile import ATTACKS
 from attr_extractor.serving.loaded import LoadedModel
 from attr_extractor.serving.model_dir import versions
+from benchmarks import checkout, hostile
+from benchmarks.hostile import ATTACKS
 
-_PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "serve.py"
+_PROGRAM = checkout.ROOT / "tools" / "serve.py"
 _PHOTOS = 64  # distinct photos, sent repeatedly
 _QUIET = 100  # requests of a single client, before the load
 _ATTACKED = ", attacked"
@@ -135,7 +135,8 @@ def _attack(
     places = [address.split("://")[1] for address in addresses]
     command = [sys.executable, "-m", hostile.__name__, *places, "model", str(connections), *attacks]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    environment = checkout.environment()
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         assert process.stdin is not None
         if not seen.over.wait(quiet):
             seen.attacked.set()
@@ -286,7 +287,13 @@ def _server(folder: Path, log: Path) -> Iterator[tuple[subprocess.Popen, list[st
     """Run serve.py, logging to a file; yield its process and its REST and gRPC addresses."""
     command = [sys.executable, str(_PROGRAM), f"--model={folder}", "--port=0", "--grpc_port=0"]
     with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=checkout.environment(),
+        )
     assert process.stdout is not None
     try:
         rest, grpc = (process.stdout.readline().split()[1] for _ in range(2))

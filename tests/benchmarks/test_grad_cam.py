@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import measure_grad_cam
 from attr_extractor.model import network
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
+from benchmarks import grad_cam
 from tests.conftest import ROOT
 
 SCHEMA = Schema.read(ROOT / "configs" / "schemas" / "demo.yaml")
@@ -33,7 +33,7 @@ def run() -> SimpleNamespace:
 
 
 def test_perfect_heat_hits_always_and_heat_of_the_other_attribute_never(run):
-    photos = list(measure_grad_cam.draw(SCHEMA, 3))
+    photos = list(grad_cam.draw(SCHEMA, 3))
     seen = [
         {name: pixels.to_model_size(255 * np.uint8(np.dstack([region] * 3)), SIZE, "squeeze")
          for name, region in drawn.regions.items()}
@@ -46,7 +46,7 @@ def test_perfect_heat_hits_always_and_heat_of_the_other_attribute_never(run):
         return tf.constant(regions) ** 4  # nothing of its faded edge
 
     scores = SimpleNamespace(flat_scores=lambda batch: tf.zeros([len(batch), SCHEMA.num_values]))
-    found = measure_grad_cam.measure(run, scores, SimpleNamespace(heats=heats), photos)
+    found = grad_cam.measure(run, scores, SimpleNamespace(heats=heats), photos)
     for name, row in found.items():
         areas = [drawn.regions[name].mean() for drawn in photos]
         assert row["chance"] == pytest.approx(np.mean(areas))
@@ -58,7 +58,7 @@ def test_every_way_is_measured(run, monkeypatch):
     built = network.build(SCHEMA, run.config)
     fake = SimpleNamespace(load_network=lambda: built, config=run.config, schema=SCHEMA)
     monkeypatch.setattr(RunDir, "read", classmethod(lambda cls, path: fake))
-    lines = measure_grad_cam.report("run", 2).splitlines()[3:]
+    lines = grad_cam.report("run", 2).splitlines()[3:]
     assert len(lines) == 2 * 5
     figures = np.array([line.split()[-4:] for line in lines], float)
     assert ((figures >= 0) & (figures <= 1)).all()
@@ -67,4 +67,4 @@ def test_every_way_is_measured(run, monkeypatch):
 
 def test_a_run_of_another_schema_is_refused(trained):
     with pytest.raises(InputError, match="the demo requires a category|the demo cannot draw"):
-        measure_grad_cam.report(trained.run, 1)
+        grad_cam.report(trained.run, 1)

@@ -15,8 +15,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from attr_extractor.config import Config
-from attr_extractor.evaluation import audit, audit_planted
-from attr_extractor.evaluation.audit_planted import Cell
+from attr_extractor.evaluation import audit
 from attr_extractor.labels import PRESENT
 from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.model.per_attribute import sum_values
@@ -24,6 +23,8 @@ from attr_extractor.records import dataset
 from attr_extractor.records.runner import Local
 from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
+from benchmarks import audit_planted
+from benchmarks.audit_planted import Cell
 
 SHARE = 0.05  # of the filled cells of exclusive attributes
 AUDIT, LOSS, RANDOM = "audit: refitted out of fold", "loss of the run itself", "at random"

@@ -1,6 +1,6 @@
 """Attacks on a running server; soak.py --hostile runs them alongside the good clients.
 
-  python -m attr_extractor.serving.hostile REST GRPC MODEL CONNECTIONS [ATTACK...]
+  python -m benchmarks.hostile REST GRPC MODEL CONNECTIONS [ATTACK...]
 
 Each connection repeats one attack, from the first line of stdin until SIGTERM. The program then
 prints `attack outcome count`, one per line. An outcome is an HTTP status, a gRPC status, or how the

@@ -26,7 +26,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
-from attr_extractor.training import measure
+from benchmarks import checkout, timing
 
 OURS, OURS_HALF, KERAS, TIMM, TIMM_HALF, LOOP = (
     "ours, float32",
@@ -36,13 +36,13 @@ OURS, OURS_HALF, KERAS, TIMM, TIMM_HALF, LOOP = (
     "PyTorch + timm, bfloat16",
     "ours, float32: the whole loop",
 )
-CONTENDERS = {  # module of this package, precision
-    OURS: ("measure_ours", "float32"),
-    OURS_HALF: ("measure_ours", "mixed_bfloat16"),
-    KERAS: ("measure_plain_keras", "float32"),
-    TIMM: ("measure_timm", "float32"),
-    TIMM_HALF: ("measure_timm", "mixed_bfloat16"),
-    LOOP: ("measure_loop", "float32"),
+CONTENDERS = {  # module of this folder, precision
+    OURS: ("our_step", "float32"),
+    OURS_HALF: ("our_step", "mixed_bfloat16"),
+    KERAS: ("plain_keras_step", "float32"),
+    TIMM: ("timm_step", "float32"),
+    TIMM_HALF: ("timm_step", "mixed_bfloat16"),
+    LOOP: ("loop_step", "float32"),
 }
 Pass = dict[str, Any]  # seconds: list of time_steps; parameters; peak_gib
 
@@ -51,12 +51,12 @@ def contenders(config: Config, records: str | None) -> tuple[list[str], list[str
     """Return the names of the available contenders, and a line about each unavailable one."""
     names, lines = [OURS, OURS_HALF], []
     trunk = config.model.trunk
-    if trunk == measure.KERAS_TRUNK:
+    if trunk == timing.KERAS_TRUNK:
         names.append(KERAS)
     else:
-        lines.append(f"plain Keras: skipped, requires trunk {measure.KERAS_TRUNK}")
-    if trunk not in measure.TIMM_TRUNKS:
-        known = ", ".join(measure.TIMM_TRUNKS)
+        lines.append(f"plain Keras: skipped, requires trunk {timing.KERAS_TRUNK}")
+    if trunk not in timing.TIMM_TRUNKS:
+        known = ", ".join(timing.TIMM_TRUNKS)
         lines.append(f"PyTorch + timm: skipped, requires a trunk of {known}")
     else:
         absent = [name for name in ("torch", "timm") if not importlib.util.find_spec(name)]
@@ -78,7 +78,7 @@ def report(
     Args:
       schema: with records, their schema is used instead.
       steps: number per contender, over all rounds; each process also runs a first step and
-        measure.WARMUP more.
+        timing.WARMUP more.
 
     Raises:
       InputError: if config or records are invalid, or there is too little memory.
@@ -129,11 +129,11 @@ def _first(measured: Pass) -> float:
 
 
 def _step(measured: Pass) -> float:
-    return float(np.median(measured["seconds"][1 + measure.WARMUP :]))
+    return float(np.median(measured["seconds"][1 + timing.WARMUP :]))
 
 
 def _mean(measured: Pass) -> float:  # stalls of the loop count, even if they affect few steps
-    return float(np.mean(measured["seconds"][1 + measure.WARMUP :]))
+    return float(np.mean(measured["seconds"][1 + timing.WARMUP :]))
 
 
 def _peak(measured: Pass) -> float:
@@ -169,6 +169,7 @@ def _run(name: str, config: Config, schema: Schema, steps: int, records: str | N
         capture_output=True,
         text=True,
         check=False,
+        env=checkout.environment(),
     )
     if done.returncode == errors.BAD_INPUT:
         raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
@@ -186,10 +187,10 @@ def _one_pass() -> None:
     """Run the job on standard input in a child process; print its Pass as the last line."""
     job = json.load(sys.stdin)
     config = Config.model_validate_json(job["config"])
-    contender = importlib.import_module(f"attr_extractor.training.{job['file']}")
+    contender = importlib.import_module(f"benchmarks.{job['file']}")
     schema = Schema.parse(job["schema"], "the schema")
     seconds, parameters = contender.run(config, schema, job["steps"], job["records"])
-    peak = measure.peak_memory()
+    peak = timing.peak_memory()
     print(json.dumps({"seconds": seconds, "parameters": parameters, "peak_gib": peak}))
 
 

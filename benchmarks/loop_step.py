@@ -11,8 +11,9 @@ from attr_extractor.config import Config
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
-from attr_extractor.training import fit, measure, measure_ours
+from attr_extractor.training import fit
 from attr_extractor.training.progress import Progress
+from benchmarks import our_step, timing
 
 
 class _Enough(Exception):  # noqa: N818 - not an error
@@ -45,8 +46,8 @@ class Stopwatch(Progress):
 
 
 def run(config: Config, schema: Schema, steps: int, records: str) -> tuple[list[float], int]:
-    """Return seconds like measure.time_steps, from train.py's loop, and trained parameters."""
-    wanted = 1 + measure.WARMUP + steps
+    """Return seconds like timing.time_steps, from train.py's loop, and trained parameters."""
+    wanted = 1 + timing.WARMUP + steps
     epoch = dataset.steps_per_epoch(Manifest.read(records), config.data)
     one_phase = {"epochs": -(-wanted // epoch), "image_sizes": {}, "freeze_trunk_epochs": 0}
     config = config.model_copy(update={"train": config.train.model_copy(update=one_phase)})
@@ -58,4 +59,4 @@ def run(config: Config, schema: Schema, steps: int, records: str) -> tuple[list[
 
     with tempfile.TemporaryDirectory() as run_dir, contextlib.suppress(_Enough):
         fit.train(config, records, run_dir, progress)
-    return watches[0].seconds, measure_ours.parameters(watches[0].model)
+    return watches[0].seconds, our_step.parameters(watches[0].model)
