@@ -33,8 +33,8 @@ test-quick: lint
 	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
-	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor tools tests
-	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor tools tests
+	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor benchmarks tools tests
+	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor benchmarks tools tests
 	$(BIN)/mypy
 
 # pyenv runs a Python that is installed and not chosen only where its version is named

@@ -129,6 +129,17 @@ def extra(name: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def from_checkout() -> Iterator[None]:
+    """Wrap imports of `benchmarks`, which is not installed; without it, end with one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] != "benchmarks":
+            raise
+        _fail("this program needs a checkout: its folder benchmarks/ is not installed")
+
+
 def run_program(main: Callable[[], None]) -> None:
     """Parse the flags and run `main`.
 

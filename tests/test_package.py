@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "attr_extractor"
 FILES = sorted(PACKAGE.rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 # Rooms in the order in which data flows; a file may import from its own room and those before it.
 ROOMS = [
     ("errors",),
@@ -26,6 +27,7 @@ ROOMS = [
     ("labels",),
     ("config",),
     ("catalogue",),
+    ("demo",),
     ("records",),
     ("model",),
     ("training",),
@@ -36,7 +38,6 @@ ROOMS = [
     ("review",),
     ("search",),
     ("drift",),
-    ("benches",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
@@ -60,6 +61,7 @@ def imported_rooms(tree: ast.Module) -> Iterator[tuple[int, str]]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             parts = name.split(".")
+            assert parts[0] not in ("benchmarks", "tools"), f"line {node.lineno}: not installed"
             if parts[0] == "attr_extractor" and parts[1:] != ["__version__"]:
                 assert len(parts) > 1, f"line {node.lineno}: imports the bare package"
                 yield node.lineno, parts[1]
@@ -119,12 +121,12 @@ def test_the_walk_over_imports_sees_every_form():
     assert list(imported_rooms(ast.parse(source))) == [(1, "model"), (2, "labels"), (4, "serving")]
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@pytest.mark.parametrize("path", FILES + BENCHMARKS, ids=relative)
 def test_a_file_says_what_it_is_for(path):
     assert ast.get_docstring(parse(path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@pytest.mark.parametrize("path", FILES + BENCHMARKS, ids=relative)
 def test_no_exception_is_swallowed(path):
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.ExceptHandler):
@@ -151,7 +153,7 @@ INHERITED = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@pytest.mark.parametrize("path", FILES + BENCHMARKS, ids=relative)
 def test_every_public_function_has_a_docstring(path):
     bare = [
         name

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,29 @@ def test_help_ends_well_and_shows_an_example(name):
     assert f"python tools/{name}.py --" in result.stdout
     assert [line for line in result.stderr.splitlines() if not NATIVE_LOG.match(line)] == []
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["bench", "soak"])
+def test_benchmarks_are_found_beside_the_program_and_need_a_checkout(name, tmp_path):
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "attr_extractor").symlink_to(ROOT / "attr_extractor")
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / f"{name}.py", tmp_path / "tools")
+    flags = [f"--model={tmp_path}", f"--photos={tmp_path}"] if name == "soak" else ["--what=what"]
+
+    def run(folder: Path) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(folder / "tools" / f"{name}.py"), *flags],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        )
+
+    words = "contains no version folders" if name == "soak" else "value should be one of"
+    require_bad_input(run(ROOT), words)
+    require_bad_input(run(tmp_path), "this program needs a checkout: its folder benchmarks/")
 
 
 @pytest.mark.parametrize(

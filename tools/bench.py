@@ -1,12 +1,19 @@
 r"""Benchmark one component, compared with alternatives where they are installed.
 Example: python tools/bench.py --what=step --config=configs/fake_data.yaml --count=10"""
 
+import sys
+from pathlib import Path
+
 from absl import flags
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
+
 from attr_extractor import errors
-from attr_extractor.benches import BENCHES, On
 from attr_extractor.config import Config
-from attr_extractor.training.measure import as_text
+
+with errors.from_checkout():
+    from benchmarks.benches import BENCHES, On
+    from benchmarks.timing import as_text
 
 F = flags.FLAGS
 flags.DEFINE_enum("what", None, list(BENCHES), "What to measure.", required=True)

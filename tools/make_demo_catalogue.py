@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from attr_extractor import errors, ownership, storage
-from attr_extractor.catalogue.demo.catalogue import write_demo_catalogue
+from attr_extractor.demo.catalogue import write_demo_catalogue
 from attr_extractor.schema import Schema
 
 SCHEMA = Path(__file__).resolve().parents[1] / "configs" / "schemas" / "demo.yaml"

@@ -7,8 +7,11 @@ Example:
 """
 
 import sys
+from pathlib import Path
 
 from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 
 from attr_extractor import errors
 
@@ -23,9 +26,9 @@ flags.DEFINE_multi_string("attack", [], "One of hostile.ATTACKS; repeatable. Def
 
 
 def main() -> None:
-    with errors.extra("serving"):
-        from attr_extractor.serving import measure_serve
-    text, failed = measure_serve.report(
+    with errors.extra("serving"), errors.from_checkout():
+        from benchmarks import soak
+    text, failed = soak.report(
         *(F.model, F.photos, F.minutes, F.swap_seconds, F.clients, F.hostile, F.attack)
     )
     print(text)

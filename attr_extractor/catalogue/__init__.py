@@ -1,1 +1,1 @@
-"""The seller's table: readers, photo preprocessing (step a), splits, sampling, demo catalogue."""
+"""The seller's table: readers, photo preprocessing (step a), splits, sampling."""

@@ -1,4 +1,4 @@
-"""Benchmark of an index: queries per second, and recall of the ten nearest photos."""
+"""Measurement of an index: queries per second, and recall of the ten nearest photos."""
 
 from __future__ import annotations
 
@@ -17,26 +17,12 @@ QUERIES = 500
 NEAREST = 10
 ALL_PROBES = (8, 32, vectors.PROBES, 512)
 _BLOCK = 4096
-_WIDTH, _DIRECTIONS = 1280, 32  # synthetic vectors: width of EfficientNet-B0, rank of the data
 
 
 def report(index: str | Path, model: str | Path) -> str:
     """Return the `measure` report of an index folder; raise InputError if it cannot be opened."""
     opened = Index(index, model_dir.describe(model))
     return measure(len(opened), opened.facts.width, opened.vectors.reconstruct_n)
-
-
-def made_up(count: int) -> str:
-    """Return the `measure` report of synthetic vectors: Gaussian in a low-dimensional subspace."""
-    random = np.random.default_rng(0)
-    free = random.standard_normal([count, _DIRECTIONS], np.float32)
-    directions = random.standard_normal([_DIRECTIONS, _WIDTH], np.float32)
-
-    def block(first: int, number: int) -> np.ndarray:
-        found = free[first : first + number] @ directions
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-    return measure(count, _WIDTH, block)
 
 
 def measure(count: int, width: int, block: Callable[[int, int], np.ndarray]) -> str:

@@ -17,16 +17,16 @@ from attr_extractor.evaluation import (
     audit_features,
     audit_findings,
     audit_heads,
-    audit_planted,
-    measure_audit,
 )
 from attr_extractor.model import network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
+from benchmarks import audit_planted
+from benchmarks.audit import hits
 from tests.conftest import Shop, require_bad_input, run_tool
-from tests.records.by_hand import InProcess, read_csv, read_split
+from tests.records.by_hand import InProcess, read_csv
 
 SCHEMA = """
 name: two
@@ -288,49 +288,6 @@ def test_the_best_rows_are_kept_whatever_the_order():
     assert [row for _, row, *_ in top.best()] == np.argsort(-scores)[:30].tolist()
 
 
-def test_swapping_follows_frequency_and_leaves_the_rest(schema):
-    rows = [
-        {"category": "shirt", "neck_type": ("v-neck", "round neck")[i % 2], "closure": "button"}
-        for i in range(200)
-    ] + [{"category": "jeans", "closure": ("button", "zip")[i % 2]} for i in range(200)]
-    codes = np.array([labels.encode(schema, row)[0] for row in rows])
-    swapped = audit_planted.swap(schema, codes, 0.1, np.random.default_rng(0))
-    changed = {name: (swapped != codes)[:, w].any(axis=1) for name, w in schema.slices.items()}
-    assert {name: int(c.sum()) for name, c in changed.items()} == {
-        "category": 0,  # neck_type and closure hang on it
-        "neck_type": 20,
-        "color": 0,  # several values
-        "closure": 40,
-    }
-    assert not swapped[:, schema.slices["neck_type"]][:, 2].any()  # no cell has "no neck"
-    for row in swapped[changed["closure"]]:
-        assert (row[schema.slices["closure"]] == labels.PRESENT).sum() == 1
-    jeans = swapped[200:, schema.slices["closure"]]
-    assert not jeans[:, 2].any()  # no drawstring: the category does not allow it
-
-
-def test_planted_records_hold_the_wrong_values_and_nothing_else_new(trained, tmp_path):
-    spoiled = tmp_path / "spoiled"
-    planted = audit_planted.plant(trained.records, spoiled, 0.1, InProcess())
-    manifest = Manifest.read(spoiled)
-    before = audit_planted.read_labels(trained.records, Manifest.read(trained.records))
-    after = audit_planted.read_labels(spoiled, manifest)
-    differ = {}
-    for product, codes in before.items():
-        old, new = (labels.decode(manifest.schema, c) for c in (codes, after[product]))
-        differ.update({(product, name): old[name] for name in old if old[name] != new[name]})
-    assert differ == {cell: [value] for cell, value in planted.items()} and len(differ) > 10
-    for split in ("train", "test"):
-        for old, new in zip(read_split(trained.records, split), read_split(spoiled, split)):
-            assert old["image/encoded"] == new["image/encoded"]
-
-
-def test_hits_are_shares_of_the_first_rows():
-    cell = [(f"p{i}", "a") for i in range(10)]
-    assert measure_audit.hits([*cell[:3], *cell[5:]], set(cell[2:6])) == (0.5, 0.0)
-    assert measure_audit.hits(cell[:1], set(cell[:4])) == (0.25, 0.5)  # a short list
-
-
 @pytest.fixture(scope="module")
 def audited(trained, tmp_path_factory) -> tuple[list[dict[str, str]], dict, str]:
     """audit.csv of a run whose records have wrong labels now, what they are, and the output."""
@@ -356,7 +313,7 @@ def test_planted_labels_come_first(audited):
     wrong = [(row["product_id"], row["attribute"]) for row in wrong]
     neck = {cell for cell in planted if cell[1] == "neck_type"}
     ranked = [cell for cell in wrong if cell[1] == "neck_type"]
-    assert measure_audit.hits(ranked, neck)[0] >= 0.6
+    assert hits(ranked, neck)[0] >= 0.6
     assert neck
 
 

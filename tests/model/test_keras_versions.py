@@ -138,7 +138,8 @@ def test_the_installed_stack_is_the_one_of_this_python():
 def test_one_short_file_knows_of_the_two_versions():
     seam = Path(keras_versions.__file__)
     assert len(seam.read_text(encoding="utf-8").splitlines()) <= 60
-    for path in sorted((ROOT / "attr_extractor").rglob("*.py")):
+    folders = (ROOT / "attr_extractor", ROOT / "benchmarks")
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         knows = re.search(
             r"tensorflow_addons|KERAS_3|keras\.(__version__|ops|src)", path.read_text("utf-8")
         )

@@ -7,18 +7,7 @@ import numpy as np
 import pytest
 
 from attr_extractor.search import measure_search, vectors
-
-
-def recalls(text: str) -> dict[str, float]:
-    """By what is searched: the recall that is told."""
-    rows = [line.split("  ") for line in text.splitlines()[2:-1]]
-    return {name: float(next(filter(None, rest))) for name, *rest in rows}
-
-
-def test_all_cells_find_what_exact_search_finds():
-    found = recalls(measure_search.made_up(3000))  # 46 cells
-    assert found["128 cells"] >= 0.999  # 16 bits may change equal places
-    assert 0.3 < found["8 cells"] <= found["32 cells"] <= found["128 cells"] == found["512 cells"]
+from tests.search.by_hand import recalls
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(10, 0.0), (4, 0.6), (0, 1.0)])
