@@ -1,4 +1,4 @@
-"""Claims about `evaluation/predictions.py`: logits computed once, and never those of other inputs."""
+"""Claims about `evaluation/predictions.py`: logits computed once per set of inputs."""
 
 from __future__ import annotations
 
