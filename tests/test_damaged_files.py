@@ -26,6 +26,7 @@ from attr_extractor.evaluation import (
     evaluate,
     learning_curve,
     model_card,
+    predictions,
     report_calibration,
     report_curves,
 )
@@ -165,6 +166,9 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
             return [lambda: checkpoints.read_best(run_dir / name)]
         if name.startswith("checkpoints"):
             return [lambda: checkpoints.newest_step(run_dir / "checkpoints", tells=False)]
+        if name.startswith(predictions.FOLDER):  # the arrays have digests
+            is_list = name.endswith(predictions.FILE)
+            return [lambda: predictions._contents((run_dir / name).parent)] if is_list else []
         if name == "learning_curve.json":
             return [lambda: report_curves.learning(run.schema, learning_curve.read(run))]
         if name in ("config.yaml", "schema.yaml", "records.json"):

@@ -2,7 +2,7 @@
 
 config.yaml, schema.yaml, records.json (path, fingerprint), checkpoints/, logs/, weights.npz
 (arrays by layer name), thresholds.json, metrics.json, report.html, model_card.md and .json,
-learning_curve.json.
+learning_curve.json, predictions/ (logits and labels by split).
 """
 
 from __future__ import annotations

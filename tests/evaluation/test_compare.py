@@ -85,7 +85,7 @@ def test_runs_for_photos_of_two_sizes_see_the_same_photos_each_in_its_size(two):
     run, large = (RunDir.read(path) for path in two)
     predicted = predictions.predict(run, "test")
     compared = predictions.predict(large, "test", run.records, home=run.path)
-    assert not (large.path / predictions.FOLDER).exists()
+    assert (run.path / predictions.FOLDER / "test_compared").is_dir()
     assert predicted.product_ids == compared.product_ids
     examples = read_split(run.records, "test")
     for one, found in ((run, predicted), (large, compared)):
