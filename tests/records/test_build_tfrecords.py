@@ -50,7 +50,7 @@ CASES = {
     "missing column": ({"catalogue": "renamed.csv"}, ["'neck_type' is missing", "'nek_type'"]),
     "full folder": (
         {"output_dir": "full"},
-        ["full: the output folder contains 'keep.txt'", "name a new folder"],
+        ["full: the output folder contains 'keep.txt'", "use a new folder"],
     ),
     "fractions": (
         {"split_fractions": "0.8,0.3,0.1"},
