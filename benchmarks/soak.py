@@ -258,7 +258,8 @@ def _slope(memory: list[float], swap_seconds: float) -> str:
     third = max(1, len(settled) // 3)
     start, end = (np.median(part) for part in (settled[:third], settled[-third:]))
     told = f"memory between swaps: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB"
-    return f"{told} a minute; at most {max(memory):,.0f}"
+    each = " ".join(f"{low:.0f}" for low in lows)
+    return f"{told} a minute; at most {max(memory):,.0f}\nlowest memory of each period, MiB: {each}"
 
 
 def _bare(version: Path, files: list[bytes]) -> list[str]:

@@ -34,7 +34,8 @@ def test_the_slope_of_memory_is_that_between_the_loads():
     # each load takes longer than the one before
     loads = [900.0 if i % 60 < 10 + i // 20 else 500 + i // 60 for i in range(615)]
     told = soak._slope(loads, 60)
-    assert "slope +1.0 MiB" in told and told.endswith("at most 900")
+    assert "slope +1.0 MiB" in told and "at most 900\n" in told
+    assert told.endswith("MiB: 500 501 502 503 504 505 506 507 508 509")
 
 
 def test_photos_and_a_model_are_needed(exported, tmp_path):
