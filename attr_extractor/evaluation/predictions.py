@@ -12,8 +12,9 @@ change; new labels of the same photos replace only the labels. An interrupted pa
 from __future__ import annotations
 
 import io
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
@@ -137,9 +138,11 @@ def with_pixels(
       other: a second model's predictions on the same photos; yielded as `other_logits`.
     """
     photos = dataset.evaluation_batches(records, manifest, data, predictions.split)
-    others = (other or predictions).batches(data.batch_size)
+    others: Iterable[Batch] = itertools.repeat({})
+    if other is not None:
+        others = ({OTHER: batch["logits"]} for batch in other.batches(data.batch_size))
     for batch, own, second in zip(photos, predictions.batches(data.batch_size), others):
-        yield {**batch, **own, OTHER: second["logits"]}
+        yield {**batch, **own, **second}
 
 
 def _name(run: RunDir, split: str, records: str | Path | None, compared: bool) -> str:
@@ -151,7 +154,7 @@ def _name(run: RunDir, split: str, records: str | Path | None, compared: bool) -
 def _contents(path: Path) -> Contents | None:
     if not (path / FILE).is_file():
         return None
-    content = files.read_json(path / FILE, "the list of predictions")
+    content = files.read_json(path / FILE, "the list of predictions (it may be removed)")
     return yaml_files.validate(Contents, content, str(path / FILE))
 
 
@@ -191,6 +194,12 @@ def _write_logits(
     shape = (manifest.splits[split].photos, manifest.schema.num_values)
     header, row_bytes = _header(shape), 4 * shape[1]
     done = _photos_done(path, made_from)
+    size = (path / LOGITS).stat().st_size if done else 0
+    if not done or done > shape[0] or size < len(header) + done * row_bytes:
+        done = 0
+        # not overwritten in place: a notebook may have mapped the old file
+        for name in (PROGRESS, LOGITS):
+            (path / name).unlink(missing_ok=True)
     network = run.load_network(Thresholds.of_schema(run.schema))
     forward = tf.function(
         lambda pixels: network.logits(pixels, training=False), reduce_retracing=True
@@ -209,7 +218,9 @@ def _write_logits(
             done += len(logits)
             if number % _BATCHES == 0:
                 file.flush()
-                os.fsync(file.fileno())  # the note must not survive a power failure alone
+                os.fsync(
+                    file.fileno()
+                )  # a power failure must not lose rows that progress.json counts
                 note = Progress(made_from=made_from, photos=done)
                 files.write_json(path / PROGRESS, note.model_dump())
         file.truncate()
@@ -219,7 +230,7 @@ def _photos_done(path: Path, made_from: MadeFrom) -> int:
     """Return how many photos an interrupted pass over the same inputs finished."""
     if not (path / PROGRESS).is_file() or not (path / LOGITS).is_file():
         return 0
-    content = files.read_json(path / PROGRESS, "the progress of the predictions")
+    content = files.read_json(path / PROGRESS, "the progress of predictions (it may be removed)")
     progress = yaml_files.validate(Progress, content, str(path / PROGRESS))
     return progress.photos if progress.made_from == made_from else 0
 

@@ -1,4 +1,4 @@
-"""A deadline for the messages of gRPC calls: gRPC itself waits for the rest of one for ever."""
+"""Deadline for gRPC request messages; gRPC alone waits indefinitely for the rest of a message."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import grpc
 class MessageDeadline(grpc.aio.ServerInterceptor):
     """Abort a unary call with DEADLINE_EXCEEDED if its message has not arrived after `seconds`.
 
-    A unary call is on the wire what a stream of one message is. As a stream it reaches its handler
-    before the message, so that the wait for the message can end.
+    On the wire a unary call equals a stream of one message. A stream's handler is called before the
+    message has arrived, so it can limit the wait.
     """
 
     def __init__(self, seconds: float):
@@ -24,7 +24,7 @@ class MessageDeadline(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """Return the method's handler, one of a stream instead of a unary one."""
+        """Return the method's handler; a unary one is replaced by a stream handler."""
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler

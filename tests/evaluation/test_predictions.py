@@ -68,11 +68,24 @@ def test_other_weights_have_logits_of_their_own(run):
 def test_a_damaged_file_is_written_again(run):
     expected = np.array(predictions.predict(run, "test").logits)
     for name in (LOGITS, LABELS, PHOTOS):
-        content = bytearray((folder(run) / name).read_bytes())
-        content[-1] ^= 1
-        (folder(run) / name).write_bytes(content)
+        whole = (folder(run) / name).read_bytes()
+        (folder(run) / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         predictions.predict(run, "test")
+        assert (folder(run) / name).read_bytes() == whole
     np.testing.assert_array_equal(np.load(folder(run) / LOGITS), expected)
+
+
+@pytest.mark.parametrize("claimed", [1, 10**6])
+def test_progress_beyond_the_file_or_the_split_is_not_believed(run, claimed):
+    predictions.predict(run, "test")
+    expected = (folder(run) / LOGITS).read_bytes()
+    made_from = files.read_json(folder(run) / predictions.FILE, "it")["made_from"]
+    (folder(run) / predictions.FILE).unlink()
+    (folder(run) / LOGITS).write_bytes(expected[:130])  # the header and less than a row
+    progress = {"made_from": made_from, "photos": claimed}
+    files.write_json(folder(run) / predictions.PROGRESS, progress)
+    predictions.predict(run, "test")
+    assert (folder(run) / LOGITS).read_bytes() == expected
 
 
 def test_new_labels_keep_the_logits(run, trained, tmp_path, monkeypatch):
