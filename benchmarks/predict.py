@@ -18,7 +18,8 @@ from attr_extractor import files, labels, storage
 from attr_extractor.catalogue import table as tables
 from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.config import Config
-from attr_extractor.enrichment import predict, scoring
+from attr_extractor.enrichment import scoring
+from attr_extractor.enrichment.fill import predict
 from attr_extractor.model import network
 from attr_extractor.records import example
 from attr_extractor.records.manifest import Manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attr_extractor.search import measure_search
+from attr_extractor.enrichment.search import measure_search
 
 _WIDTH, _DIRECTIONS = 1280, 32  # width of EfficientNet-B0, rank of the data
 

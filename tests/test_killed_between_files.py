@@ -12,19 +12,19 @@ import pytest
 
 from attr_extractor import storage
 from attr_extractor.config import Config
-from attr_extractor.enrichment import predict
+from attr_extractor.enrichment.fill import predict
+from attr_extractor.enrichment.migration import migrate
+from attr_extractor.enrichment.review.export_decisions import export
 from attr_extractor.errors import InputError
-from attr_extractor.migration import migrate
 from attr_extractor.records import relabel
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.review.export_decisions import export
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import write_table
 from tests.enrichment.by_hand import cell
-from tests.migration.by_hand import MAPPING, NEW_SCHEMA
+from tests.enrichment.migration.by_hand import MAPPING, NEW_SCHEMA
+from tests.enrichment.review.test_export_decisions import ADA, HEADER, decide, rows, write_rows
 from tests.records.by_hand import InProcess
-from tests.review.test_export_decisions import ADA, HEADER, decide, rows, write_rows
 
 
 class Killed(BaseException):

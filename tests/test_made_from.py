@@ -19,19 +19,20 @@ import tensorflow as tf
 
 from attr_extractor import files, made_from
 from attr_extractor.config import Config
-from attr_extractor.enrichment import predict, qualify
+from attr_extractor.enrichment.fill import predict
+from attr_extractor.enrichment.quality import qualify
 from attr_extractor.enrichment.read_cells import CellsFile
+from attr_extractor.enrichment.review.server import Server
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import calibrate, evaluate, model_card
 from attr_extractor.model.thresholds import Thresholds
-from attr_extractor.review.server import Server
 from attr_extractor.serving import export, model_dir
 from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import Shop, write_table
 from tests.enrichment.by_hand import cell, write_cells
-from tests.enrichment.test_predict import table_of
-from tests.review.by_hand import options as review_options
+from tests.enrichment.fill.test_predict import table_of
+from tests.enrichment.review.by_hand import options as review_options
 from tests.serving.running import running
 
 

@@ -15,8 +15,12 @@ import pytest
 
 from attr_extractor import ownership
 from attr_extractor.config import Config
-from attr_extractor.drift import drift
-from attr_extractor.enrichment import predict, qualify
+from attr_extractor.enrichment.drift import drift
+from attr_extractor.enrichment.fill import predict
+from attr_extractor.enrichment.migration import migrate
+from attr_extractor.enrichment.quality import qualify
+from attr_extractor.enrichment.review import export_decisions, server, simulate
+from attr_extractor.enrichment.search import build as search
 from attr_extractor.errors import InputError, TemporaryError
 from attr_extractor.evaluation import (
     audit,
@@ -26,16 +30,13 @@ from attr_extractor.evaluation import (
     learning_curve,
     sweep,
 )
-from attr_extractor.migration import migrate
 from attr_extractor.records import builder, relabel
-from attr_extractor.review import export_decisions, server, simulate
 from attr_extractor.schema import Schema
-from attr_extractor.search import build as search
 from attr_extractor.serving import convert, export
 from attr_extractor.training import fit, strategy
 from tests.conftest import ROOT, run_tool
 from tests.enrichment.by_hand import cell, write_cells
-from tests.migration.by_hand import MAPPING, NEW_SCHEMA
+from tests.enrichment.migration.by_hand import MAPPING, NEW_SCHEMA
 from tests.records.by_hand import InProcess
 
 OWN = {

@@ -31,13 +31,9 @@ ROOMS = [
     ("records",),
     ("model",),
     ("training",),
-    ("migration",),
     ("evaluation",),
     ("serving",),
     ("enrichment",),
-    ("review",),
-    ("search",),
-    ("drift",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 

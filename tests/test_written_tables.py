@@ -20,25 +20,25 @@ from hypothesis import strategies as st
 
 from attr_extractor.catalogue import table
 from attr_extractor.catalogue.csv_rows import MAX_CELL
-from attr_extractor.enrichment import predict
-from attr_extractor.enrichment.contradictions import Contradictions
-from attr_extractor.enrichment.qualify import _write_list
+from attr_extractor.enrichment.fill import predict
+from attr_extractor.enrichment.migration import migrate
+from attr_extractor.enrichment.quality.contradictions import Contradictions
+from attr_extractor.enrichment.quality.qualify import _write_list
+from attr_extractor.enrichment.review.export_decisions import export
+from attr_extractor.enrichment.review.queue import Window
+from attr_extractor.enrichment.search import build as search
+from attr_extractor.enrichment.search import folder as index_folder
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import audit
 from attr_extractor.evaluation.audit_features import Products
 from attr_extractor.labels import ABSENT, PRESENT
-from attr_extractor.migration import migrate
 from attr_extractor.records import near_duplicates, rows
 from attr_extractor.records.near_duplicates import NearDuplicate
-from attr_extractor.review.export_decisions import export
-from attr_extractor.review.queue import Window
 from attr_extractor.schema import Schema
-from attr_extractor.search import build as search
-from attr_extractor.search import folder as index_folder
 from tests.conftest import SCHEMA
 from tests.enrichment.by_hand import cell, write_cells
-from tests.migration.by_hand import MAPPING, NEW_SCHEMA
-from tests.review.test_export_decisions import ADA, decide
+from tests.enrichment.migration.by_hand import MAPPING, NEW_SCHEMA
+from tests.enrichment.review.test_export_decisions import ADA, decide
 
 ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(st.one_of(st.sampled_from("\r\n,\"';\t \ufeff\u2028\x1a=@"), ANY), max_size=6)

@@ -8,7 +8,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.search import build
+from attr_extractor.enrichment.search import build
 
 F = flags.FLAGS
 flags.DEFINE_string("model", None, "Exported model: a version folder or its parent.", required=True)

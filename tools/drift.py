@@ -12,7 +12,7 @@ import sys
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.drift import drift, options
+from attr_extractor.enrichment.drift import drift, options
 
 F = flags.FLAGS
 flags.DEFINE_string("catalogue", None, "Table of the delivery.", required=True)

@@ -10,7 +10,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.review import export_decisions
+from attr_extractor.enrichment.review import export_decisions
 from attr_extractor.schema import Schema
 
 F = flags.FLAGS

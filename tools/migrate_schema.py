@@ -10,7 +10,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.migration.migrate import migrate
+from attr_extractor.enrichment.migration.migrate import migrate
 
 F = flags.FLAGS
 flags.DEFINE_string("schema", None, "New schema file (YAML).", required=True)

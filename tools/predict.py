@@ -8,7 +8,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.enrichment import predict
+from attr_extractor.enrichment.fill import predict
 from attr_extractor.records import runner
 
 F = flags.FLAGS

@@ -8,7 +8,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.enrichment import qualify
+from attr_extractor.enrichment.quality import qualify
 
 F = flags.FLAGS
 flags.DEFINE_string("cells", None, "Cells file of predict.py --cells.", required=True)

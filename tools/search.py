@@ -8,7 +8,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.search import find, measure_search
+from attr_extractor.enrichment.search import find, measure_search
 
 F = flags.FLAGS
 flags.DEFINE_string("index", None, "Index folder of build_index.py.", required=True)
@@ -29,7 +29,7 @@ def main() -> None:
     find.require_one(F.photo, F.port, F.measure)
     if F.port is not None:
         with errors.extra("search"):
-            from attr_extractor.search import server
+            from attr_extractor.enrichment.search import server
         server.run(server.SearchOptions(F.index, F.model, F.image_root, F.port))
     elif F.measure:
         print(measure_search.report(F.index, F.model))

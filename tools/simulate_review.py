@@ -9,8 +9,8 @@ from absl import flags
 
 from attr_extractor import errors
 from attr_extractor.config import Config
+from attr_extractor.enrichment.review import simulate
 from attr_extractor.records import runner
-from attr_extractor.review import simulate
 from attr_extractor.schema import Schema
 
 F = flags.FLAGS

@@ -1,1 +1,1 @@
-"""Filling a catalogue with an exported model, and reports on the catalogue's quality."""
+"""What a shop does with answers: fill, quality, review, search, drift and migration."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import search
-from tests.search.by_hand import recalls
+from tests.enrichment.search.by_hand import recalls
 
 
 def test_all_cells_find_what_exact_search_finds():

@@ -1,0 +1,1 @@
+"""Fill the empty cells of a table with a model's answers."""

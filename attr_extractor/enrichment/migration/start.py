@@ -1,0 +1,166 @@
+"""Migration of a trained run: a run directory from which `train.init_from` starts a new run.
+
+Weights that do not belong to single attributes stay bit-identical. A value that comes from several
+starts with the mean of their output columns. Each of n values that an old value is split into
+starts with its column and a bias lower by log n, so that the n scores add up to about the old one.
+Hidden layers of new branches are initialised like those of a new network. The output of a new value
+starts at its prior in the new records, independent of the photo: random columns on trained features
+would start at arbitrary scores. An attribute that comes from several starts with the branch of the
+first; values that only the others have start like new values, because their output columns belong
+to other features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from attr_extractor import files, made_from
+from attr_extractor.enrichment.migration.plan import Plan, Source
+from attr_extractor.errors import InputError
+from attr_extractor.model import branches, network
+from attr_extractor.model.thresholds import OfAttribute, Thresholds
+from attr_extractor.records.manifest import Manifest
+from attr_extractor.training.run_dir import RunDir
+
+CORRELATION = "correlation"
+
+
+def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return the weights of the run's network for the new schema; see `network.layer_arrays`.
+
+    Args:
+      manifest: of records of the new schema, for the priors of new values.
+
+    Raises:
+      InputError: if the run is not trained, or one of its files is damaged.
+    """
+    old = network.layer_arrays(run.load_network().logits)
+    fresh = network.layer_arrays(_fresh(plan, run, manifest).logits)
+    result = {**fresh, **{name: array for name, array in old.items() if not _by_value(name)}}
+    of_old = branches.unpack(_of_layer(old, network.BRANCHES), plan.old.sizes)
+    of_new = branches.unpack(_of_layer(fresh, network.BRANCHES), plan.new.sizes)
+    for branch in of_new:
+        branch["kernel3"] = np.zeros_like(branch["kernel3"])
+    for name, (source, *_) in plan.sources.items():
+        before = of_old[plan.old.index[source.old.name]]
+        of_new[plan.new.index[name]] = _branch(source, before, of_new[plan.new.index[name]])
+    result.update(_as_layer(network.BRANCHES, branches.pack(of_new)))
+    if f"{CORRELATION}/0" in old:
+        result.update(_as_layer(CORRELATION, _correlation(plan, _of_layer(old, CORRELATION))))
+    return result
+
+
+def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
+    """Return thresholds and temperatures for the new schema; merged values get the mean."""
+    found = Thresholds.of_schema(plan.new)
+    attributes = dict(found.attributes)
+    for name, sources in plan.sources.items():
+        before, values = old.attributes[sources[0].old.name], {}
+        for value in plan.new[name].values:
+            own = [
+                _limit(old.attributes[source.old.name], part)
+                for source in sources
+                for part in source.parts[value]
+            ] or [plan.new[name].threshold]
+            if own != [before.threshold] * len(own):
+                values[value] = float(np.mean(own))
+        attributes[name] = OfAttribute(
+            threshold=before.threshold,
+            temperature=before.temperature,
+            goal=before.goal,
+            values=values,
+        )
+    return Thresholds(
+        fingerprint=plan.new.fingerprint, split=old.split, photos=old.photos, attributes=attributes
+    )
+
+
+def _limit(attribute: OfAttribute, value: str) -> float:
+    return attribute.values.get(value, attribute.threshold)
+
+
+def write(
+    plan: Plan, run: RunDir, records: str | Path, manifest: Manifest, output_dir: str | Path
+) -> None:
+    """Write config, schema, records.json, thresholds.json and, last, weights.npz.
+
+    Resumes an interrupted call.
+
+    Raises:
+      InputError: see `arrays`; or if the folder contains something else.
+    """
+    weights, before = arrays(plan, run, manifest), run.thresholds()
+    limits = thresholds(plan, before)
+    if before.calibrated:  # on the weights that the new ones come from
+        limits = limits.model_copy(update={"weights": made_from.weights_digest(weights)})
+    start = RunDir.create(output_dir, run.config, Path(records), manifest)
+    path = start.path / "weights.npz"
+    if path.is_file():  # the table, which is written after it, was not finished
+        there = files.read_arrays(path)
+        if there.keys() != weights.keys() or any(
+            not np.array_equal(array, there[name]) for name, array in weights.items()
+        ):
+            raise InputError(f"{output_dir}: contains another run; name a new folder or remove it")
+        return
+    files.write_json(start.path / "thresholds.json", limits.model_dump())
+    files.write_arrays(path, weights)
+
+
+def _fresh(plan: Plan, run: RunDir, manifest: Manifest) -> network.Network:
+    """Return the run's network for the new schema, untrained, in float32."""
+    config = run.config_to_load()  # the trunk's weights always come from the run
+    model = config.model.model_copy(update={"prior_bias": True})
+    config = config.model_copy(update={"model": model})
+    keras.utils.set_random_seed(config.train.seed)
+    return network.build(plan.new, config, manifest.frequencies("train"))
+
+
+def _by_value(name: str) -> bool:
+    return name.split("/")[0] in (network.BRANCHES, CORRELATION)
+
+
+def _of_layer(found: dict[str, np.ndarray], layer: str) -> list[np.ndarray]:
+    count = sum(name.split("/")[0] == layer for name in found)
+    return [found[f"{layer}/{i}"] for i in range(count)]
+
+
+def _as_layer(layer: str, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{layer}/{i}": weight for i, weight in enumerate(weights)}
+
+
+def _branch(
+    source: Source, before: dict[str, np.ndarray], fresh: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    position = {value: i for i, value in enumerate(source.old.values)}
+    kernel, bias = fresh["kernel3"].copy(), fresh["bias3"].copy()
+    for i, parts in enumerate(source.parts.values()):
+        if not parts:
+            continue
+        columns = [position[part] for part in parts]
+        lower = np.log([len(source.becomes[part]) for part in parts]).astype(np.float32)
+        kernel[:, i] = before["kernel3"][:, columns].mean(axis=1)
+        bias[i] = (before["bias3"][columns] - lower).mean()
+    return {**before, "kernel3": kernel, "bias3": bias}
+
+
+def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the layer's weights by value; new values and the others do not affect each other.
+
+    An old value that several new attributes come from counts once, in equal shares.
+    """
+    kernel1, bias1, kernel2 = weights  # [V, R], [R], [R, V]
+    new1 = np.zeros([plan.new.num_values, len(bias1)], kernel1.dtype)
+    new2 = np.zeros([len(bias1), plan.new.num_values], kernel2.dtype)
+    position = {name: v for v, name in enumerate(plan.old.value_names)}
+    for name, sources in plan.sources.items():
+        for i, value in enumerate(plan.new[name].values, plan.new.slices[name].start):
+            made_of = [(s.old.name, part) for s in sources for part in s.parts[value]]
+            if made_of:
+                rows = [position[f"{origin}={part}"] for origin, part in made_of]
+                heard = [[sum(bool(s.becomes[p]) for s in plan.becomes[o])] for o, p in made_of]
+                new1[i] = (kernel1[rows] / np.array(heard, np.float32)).mean(axis=0)
+                new2[:, i] = kernel2[:, rows].mean(axis=1)
+    return [new1, bias1, new2]

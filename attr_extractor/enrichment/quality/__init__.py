@@ -1,0 +1,1 @@
+"""Report on the quality of a catalogue's cells, from the cells file of predict.py."""

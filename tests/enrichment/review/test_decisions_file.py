@@ -1,0 +1,150 @@
+"""Claims about `review/decisions_file.py` and `build_queue.py`: whose file it is, and its state."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from attr_extractor.enrichment.review import decisions_file
+from attr_extractor.enrichment.review.build_queue import open_queue
+from attr_extractor.enrichment.review.decisions_file import DecisionsFile
+from attr_extractor.enrichment.review.filters import Filter
+from attr_extractor.enrichment.review.queue import Queue, Window
+from attr_extractor.errors import InputError
+from attr_extractor.schema import Schema
+from tests.conftest import SCHEMA
+from tests.enrichment.by_hand import cell, color, write_cells
+
+ADA = Window("Ada", "a" * 32)
+
+
+def opened(schema, folder: Path, rows=None, most: int = 100):
+    path = write_cells(folder / "cells.parquet", rows or [cell(1), cell(2), color(3)])
+    limits = np.full(schema.num_values, 0.5, np.float32)
+    return open_queue(folder / "decisions.sqlite", path, schema, limits, most)
+
+
+def test_the_queue_is_built_once_and_found_again_with_its_decisions(schema, tmp_path):
+    file, said = opened(schema, tmp_path, most=2)
+    assert said.startswith("queue: 2 of 3 cells that are worth a look (3 contradicted;")
+    Queue(file, schema).decide(ADA, 1, "none", [])
+    file.close()
+    file, again = opened(schema, tmp_path, most=100)
+    assert again == said
+    with file.reading() as db:
+        assert db.execute("SELECT count(*), sum(decided) FROM items").fetchone()[:] == (2, 1)
+    file.close()
+
+
+def test_a_file_without_boxes_is_brought_up_to_date(schema, tmp_path):
+    path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2)])
+    pq.write_table(pq.read_table(path).drop_columns(["box"]), path)
+    limits = np.full(schema.num_values, 0.5, np.float32)
+
+    def again():
+        return open_queue(tmp_path / "decisions.sqlite", path, schema, limits, 100)[0]
+
+    file = again()
+    Queue(file, schema).decide(ADA, 1, "none", [])
+    file.close()
+    with sqlite3.connect(tmp_path / "decisions.sqlite") as old:
+        old.execute("ALTER TABLE items DROP COLUMN box")
+        old.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        file = again()
+        with file.reading() as db:
+            assert db.execute("SELECT DISTINCT box FROM items").fetchall()[0][:] == ("",)
+            assert db.execute("SELECT count(*) FROM decisions").fetchone()[:] == (1,)
+        file.close()
+
+
+def test_no_candidates_are_a_queue_too(schema, tmp_path):
+    file, said = opened(schema, tmp_path, [cell(verdict="agreed")])
+    assert said.startswith("queue: 0 of 0 cells")
+    assert Queue(file, schema).next(ADA, Filter()) is None
+    file.close()
+
+
+def test_a_queue_that_cannot_be_built_leaves_no_half_of_it(schema, tmp_path):
+    rows = [cell(i) for i in range(1, 50)] + [cell(50, given="turtle")]
+    with pytest.raises(InputError, match="'turtle' is not a value of neck_type"):
+        opened(schema, tmp_path, rows)
+    file, said = opened(schema, tmp_path)
+    assert said.startswith("queue: 3 of 3")
+    file.close()
+
+
+def test_decisions_about_other_cells_or_another_schema_are_refused(schema, tmp_path):
+    opened(schema, tmp_path)[0].close()
+    with pytest.raises(InputError, match="decisions about another cells file"):
+        opened(schema, tmp_path, [cell(1), cell(2)])
+    wider = Schema.parse(SCHEMA.replace("no neck]", "no neck, collar]"), "test")
+    with pytest.raises(InputError, match="decisions about another schema .*name a new file"):
+        opened(wider, tmp_path)
+
+
+def test_files_that_are_no_decisions_are_refused_and_kept(schema, tmp_path):
+    path = tmp_path / "decisions.sqlite"
+    path.write_bytes(b"product_id,image\n" * 100)
+    with pytest.raises(InputError, match="decisions.sqlite: .*file is not a database"):
+        opened(schema, tmp_path)
+    assert path.read_bytes() == b"product_id,image\n" * 100
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE shopping (what)")
+    db.close()
+    with pytest.raises(InputError, match="an SQLite file, but not one of review.py"):
+        opened(schema, tmp_path)
+    with pytest.raises(InputError, match="is a folder"):
+        DecisionsFile(tmp_path)
+    with pytest.raises(InputError, match="the folder of --decisions does not exist"):
+        DecisionsFile(tmp_path / "new" / "decisions.sqlite")
+    with pytest.raises(InputError, match="the decisions file does not exist"):
+        DecisionsFile(tmp_path / "other.sqlite", new=False)
+
+
+def test_a_damaged_file_is_told_at_the_start(schema, tmp_path):
+    opened(schema, tmp_path, [cell(i) for i in range(1, 400)])[0].close()
+    path = tmp_path / "decisions.sqlite"
+    data = bytearray(path.read_bytes())
+    data[4096 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4096)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="decisions.sqlite: .*(damaged|malformed)"):
+        opened(schema, tmp_path)
+
+
+def test_a_locked_file_is_told_and_nothing_is_stored(schema, tmp_path, monkeypatch):
+    monkeypatch.setattr(decisions_file, "BUSY_SECONDS", 0.05)
+    file, _ = opened(schema, tmp_path)
+    other = sqlite3.connect(tmp_path / "decisions.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(InputError, match="is locked by another program; nothing was stored"):
+        Queue(file, schema).decide(ADA, 1, "none", [])
+    with pytest.raises(InputError, match="is locked by another program"):
+        opened(schema, tmp_path)
+    other.execute("COMMIT")
+    other.close()
+    Queue(file, schema).decide(ADA, 1, "none", [])
+    file.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing(schema, tmp_path):
+    file, _ = opened(schema, tmp_path)
+    with pytest.raises(ZeroDivisionError), file.transaction() as db:
+        db.execute("UPDATE items SET decided = 1")
+        raise ZeroDivisionError
+    with file.reading() as db:
+        assert db.execute("SELECT sum(decided) FROM items").fetchone()[0] == 0
+    file.close()
+
+
+def test_what_is_committed_waits_for_the_disk(schema, tmp_path):
+    file, _ = opened(schema, tmp_path)
+    with file.reading() as db:
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+    file.close()
