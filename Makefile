@@ -36,6 +36,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor benchmarks tools tests
 	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor benchmarks tools tests
 	$(BIN)/mypy
+	$(BIN)/oxlint --config .ci/oxlint.json attr_extractor/web/static
 
 # pyenv runs a Python that is installed and not chosen only where its version is named
 $(STAMP): export PYENV_VERSION ?= $(VERSION)

@@ -24,7 +24,7 @@ import grpc
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from attr_extractor.serving.stop import stop_asked
+from attr_extractor.web.stop import stop_asked
 
 UNPACKED = 64 * 2**20  # bytes of a body after decompression; the server's own limit
 _PAUSE = 0.2  # seconds between two attempts of one connection

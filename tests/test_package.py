@@ -22,6 +22,7 @@ ROOMS = [
     ("storage",),
     ("ownership",),
     ("files", "yaml_files", "html_page"),
+    ("web",),
     ("made_from",),
     ("schema",),
     ("labels",),

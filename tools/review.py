@@ -25,7 +25,8 @@ flags.DEFINE_float("lease_minutes", 10.0, "Minutes that an item is reserved for 
 
 def main() -> None:
     with errors.extra("review"):
-        from attr_extractor.enrichment.review import access, server
+        from attr_extractor.enrichment.review import server
+        from attr_extractor.web import access
     token = "" if F.token_file is None else access.read_token(F.token_file)
     paths = (F.cells, F.decisions, F.image_root, F.schema, F.model, F.run_dir)
     server.run(

@@ -27,7 +27,8 @@ flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions
 
 def main() -> None:
     with errors.extra("serving"):
-        from attr_extractor.serving import batching, http_server, server
+        from attr_extractor.serving import batching, server
+        from attr_extractor.web import http_server
     options = server.ServeOptions(
         *(F.model, F.name, F.host, F.port, F.grpc_port),
         batching.Limits(F.batch_size, F.batch_delay_ms / 1e3, F.max_waiting, F.max_megapixels),

@@ -17,7 +17,6 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from attr_extractor.serving import (
-    hosts,
     json_answers,
     json_requests,
     model_info,
@@ -26,10 +25,11 @@ from attr_extractor.serving import (
 )
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import SMALL, Limits, Workers
-from attr_extractor.serving.http_server import Handler, HttpServer
 from attr_extractor.serving.status import Code, ServingError, invalid
 from attr_extractor.serving.tensors import Arrays, Spec
 from attr_extractor.serving.versions import Versions
+from attr_extractor.web import hosts
+from attr_extractor.web.http_server import Handler, HttpServer
 
 _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICT = re.compile(rf"(?i)/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)")

@@ -15,16 +15,16 @@ import grpc
 import tensorflow as tf
 
 from attr_extractor.errors import InputError
-from attr_extractor.serving import hosts
 from attr_extractor.serving.admission import PendingBytes
 from attr_extractor.serving.batching import Limits, Workers
 from attr_extractor.serving.grpc_deadline import MessageDeadline
 from attr_extractor.serving.grpc_service import Services
-from attr_extractor.serving.http_server import LAST_SECONDS, HttpLimits, HttpServer, open_files
 from attr_extractor.serving.metrics import Metrics
 from attr_extractor.serving.rest import Rest
-from attr_extractor.serving.stop import stop_asked
 from attr_extractor.serving.versions import Versions
+from attr_extractor.web import hosts
+from attr_extractor.web.http_server import LAST_SECONDS, HttpLimits, HttpServer, open_files
+from attr_extractor.web.stop import stop_asked
 
 _MB = 2**20
 

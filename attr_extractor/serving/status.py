@@ -7,7 +7,7 @@ import logging
 import tensorflow as tf
 from grpc import StatusCode as Code
 
-from attr_extractor.serving.few_lines import few_lines
+from attr_extractor.web.log_limit import limit_log_lines
 
 # TF Serving's ToHTTPStatusCode (model_servers/http_server.cc)
 HTTP = {
@@ -31,7 +31,7 @@ _LONGEST = 500  # characters of a message: a graph's lists its nodes and their P
 
 
 _LOG = logging.getLogger(__name__)
-few_lines(__name__)
+limit_log_lines(__name__)
 
 
 class ServingError(Exception):

@@ -18,10 +18,10 @@ import pytest
 
 from attr_extractor.errors import InputError
 from attr_extractor.records import example
-from attr_extractor.serving import http_server
 from attr_extractor.serving.batching import Limits
 from attr_extractor.serving.client import Client
-from attr_extractor.serving.http_server import HttpLimits
+from attr_extractor.web import http_server
+from attr_extractor.web.http_server import HttpLimits
 from tests.serving.running import add_version, expected, photos, running
 
 MOST = 2**18  # bytes of a body

@@ -23,15 +23,16 @@ from aiohttp import web
 
 from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.catalogue.table import image_paths
-from attr_extractor.enrichment.review import page, responses
-from attr_extractor.enrichment.review.access import HEADERS, Access
+from attr_extractor.enrichment.pictures import Photos
+from attr_extractor.enrichment.review import page
 from attr_extractor.enrichment.review.filters import Filter
-from attr_extractor.enrichment.review.pictures import Photos
 from attr_extractor.enrichment.review.queue import Queue, ReviewError, Window
-from attr_extractor.enrichment.review.responses import as_json, jpeg
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
-from attr_extractor.serving.http_server import Handler, HttpLimits, HttpServer
+from attr_extractor.web import responses
+from attr_extractor.web.access import HEADERS, Access
+from attr_extractor.web.http_server import Handler, HttpLimits, HttpServer
+from attr_extractor.web.responses import as_json, jpeg
 
 if TYPE_CHECKING:
     from attr_extractor.enrichment.review.heat import Heat

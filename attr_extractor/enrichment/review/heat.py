@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from attr_extractor.catalogue import photos
-from attr_extractor.enrichment.review.pictures import SHORT_SIDE, photo_of
+from attr_extractor.enrichment.pictures import SHORT_SIDE, photo_of
 from attr_extractor.evaluation import heat_map
 from attr_extractor.evaluation.explain import Explainer
 from attr_extractor.records import pixels

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from attr_extractor import ownership
+from attr_extractor.enrichment.pictures import Photos
 from attr_extractor.enrichment.read_cells import CellsFile, schema_of
-from attr_extractor.enrichment.review import access
 from attr_extractor.enrichment.review.api import Api
 from attr_extractor.enrichment.review.build_queue import QUEUE, open_queue
-from attr_extractor.enrichment.review.pictures import Photos
 from attr_extractor.enrichment.review.queue import LEASE_SECONDS, Queue
 from attr_extractor.errors import InputError
 from attr_extractor.model.thresholds import Thresholds
-from attr_extractor.serving.stop import stop_asked
+from attr_extractor.web import access
+from attr_extractor.web.stop import stop_asked
 
 MOST = 100_000  # cells in the queue
 _DRAIN_SECONDS = 10.0  # maximum time for running requests at the end

@@ -25,15 +25,15 @@ import pydantic
 from aiohttp import web
 
 from attr_extractor.catalogue.photos import PhotoError
-from attr_extractor.enrichment.review import responses
-from attr_extractor.enrichment.review.access import HEADERS, Access
-from attr_extractor.enrichment.review.pictures import Photos
-from attr_extractor.enrichment.review.responses import as_json, jpeg
+from attr_extractor.enrichment.pictures import Photos
 from attr_extractor.enrichment.search import embed, filters, page
 from attr_extractor.enrichment.search.index import Found, Index
 from attr_extractor.errors import InputError
-from attr_extractor.serving.http_server import Handler, HttpLimits, HttpServer
-from attr_extractor.serving.stop import stop_asked
+from attr_extractor.web import responses
+from attr_extractor.web.access import HEADERS, Access
+from attr_extractor.web.http_server import Handler, HttpLimits, HttpServer
+from attr_extractor.web.responses import as_json, jpeg
+from attr_extractor.web.stop import stop_asked
 
 HOST = "127.0.0.1"
 MOST_BYTES = 20 * 2**20  # of an uploaded photo

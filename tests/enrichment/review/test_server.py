@@ -18,9 +18,10 @@ from PIL import Image
 
 from attr_extractor import storage
 from attr_extractor.catalogue import boxes
-from attr_extractor.enrichment.review import access, decisions_file, page
+from attr_extractor.enrichment.review import decisions_file, page
 from attr_extractor.enrichment.review.server import Server
 from attr_extractor.errors import InputError
+from attr_extractor.web import access
 from tests.conftest import draw_photo
 from tests.enrichment.by_hand import cell, color
 from tests.enrichment.review.by_hand import ask, options, running, step

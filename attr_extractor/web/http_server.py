@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from attr_extractor.serving.few_lines import few_lines
+from attr_extractor.web.log_limit import limit_log_lines
 
 _BACKLOG = 256  # connections that the kernel completes before the server accepts them
 _OTHER_FILES = 2 * _BACKLOG  # descriptors for the process' own files and a backlog beyond the cap
@@ -68,7 +68,7 @@ class HttpServer:
         Raises:
           OSError: if the port is taken, or the host is not an address of this machine.
         """
-        few_lines("aiohttp.server", "asyncio")
+        limit_log_lines("aiohttp.server", "asyncio")
         self._runner = web.AppRunner(
             application,
             access_log=None,

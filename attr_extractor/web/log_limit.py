@@ -35,7 +35,7 @@ class _FewLines(logging.Filter):
 _FILTER = _FewLines()
 
 
-def few_lines(*loggers: str) -> None:
+def limit_log_lines(*loggers: str) -> None:
     """Limit the rate of these loggers."""
     for name in loggers:
         logging.getLogger(name).addFilter(_FILTER)  # adds the same filter only once

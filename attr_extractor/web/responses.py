@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pydantic
 from aiohttp import web
 
-from attr_extractor.serving.http_server import Handler, HttpServer
+from attr_extractor.web.http_server import Handler, HttpServer
 
 B = TypeVar("B", bound=pydantic.BaseModel)
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from attr_extractor.errors import InputError, require_file
-from attr_extractor.serving.hosts import asked_by_loopback_name, is_loopback
-from attr_extractor.serving.http_server import Handler
+from attr_extractor.web.hosts import asked_by_loopback_name, is_loopback
+from attr_extractor.web.http_server import Handler
 
 COOKIE = "review"
 # the page loads only its own script, style and photos

@@ -1,0 +1,1 @@
+"""Pages and servers: Jinja2 templates, CSS and JavaScript as files, and a hardened HTTP server."""

@@ -1,0 +1,26 @@
+"""Numbers as text, the same in pages and terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def thousands(value: Any) -> Any:
+    """Return an integer with thousands separators; any other value as is."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def figure(value: float | None) -> str:
+    """Format with three decimals; a dash if nothing was measured."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Format both ends of an interval; a dash if nothing was measured."""
+    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a share in percent with one decimal; a dash if `whole` is 0."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
