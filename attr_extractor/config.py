@@ -21,6 +21,13 @@ Pixels = Annotated[int, Field(ge=32)]  # the smallest size that nearly every tru
 Epoch = Annotated[int, Strict(False)]  # a mapping key: quoted in written files, as in JSON
 
 
+def _without_retired(content: Any, key: str) -> Any:
+    """Drop a key that no longer exists if it is off; config.yaml of older runs lists every key."""
+    if isinstance(content, dict) and content.get(key) in (0, False):
+        return {name: value for name, value in content.items() if name != key}
+    return content
+
+
 class DataConfig(yaml_files.Model):
     """Input pipeline: from records to batches."""
 
@@ -40,7 +47,6 @@ class AugmentationConfig(yaml_files.Model):
     shear: float = Field(default=0.0, ge=0, lt=90)  # degrees
     flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
     fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
-    cutout: float = Field(default=0.0, ge=0, lt=1)  # grey square's side / photo's; 0 = off
     brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factors; 0 = off
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
@@ -48,6 +54,11 @@ class AugmentationConfig(yaml_files.Model):
     rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # RandAugment: their magnitude
     mixup: float = Field(default=0.25, ge=0, le=1)  # fraction of photos blended with another
     cutmix: float = Field(default=0.25, ge=0, le=1)  # fraction of photos with a patch of another
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_files(cls, content: Any) -> Any:
+        return _without_retired(content, "cutout")
 
     @model_validator(mode="after")
     def _a_photo_is_mixed_one_way(self) -> AugmentationConfig:
@@ -64,7 +75,11 @@ class AttentionConfig(yaml_files.Model):
     key_dim: int = Field(default=32, ge=1)  # per head
     feed_forward_dim: int = Field(default=512, ge=1)
     initial_scale: float = Field(default=0.1, ge=0)  # of the block's residual branch, per channel
-    learned_positions: bool = False  # a learned vector for each of the N positions
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_files(cls, content: Any) -> Any:
+        return _without_retired(content, "learned_positions")
 
 
 class ModelConfig(yaml_files.Model):
@@ -164,8 +179,6 @@ class Config(yaml_files.Model):
         sizes, final = list(self.train.image_sizes.values()), self.data.image_size
         if sizes and sizes[-1] != final:
             raise ValueError(f"train.image_sizes ends at {sizes[-1]}, data.image_size is {final}")
-        if len(set(sizes)) > 1 and self.model.attention.learned_positions:
-            raise ValueError("model.attention.learned_positions needs photos of one size")
         return self
 
     @model_validator(mode="after")

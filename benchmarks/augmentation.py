@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import AugmentationConfig, Config
-from attr_extractor.model import augmentation, transform
+from attr_extractor.model import augmentation
+from attr_extractor.model.augmentation.affine import compose, resample
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 
@@ -98,11 +99,11 @@ def move(photos: tf.Tensor, config: AugmentationConfig, together: bool) -> tf.Te
     for part in parts:
         each = {**still, "shear": 0.0, **part}
         filled = {name: tf.fill([batch], value) for name, value in each.items()}
-        matrices.append(augmentation.compose(height, width, **filled))  # [B, 3, 3]
+        matrices.append(compose(height, width, **filled))  # [B, 3, 3]
     # maps from output to input: the first factor is applied first
     steps = [functools.reduce(tf.matmul, matrices)] if together else matrices
     return functools.reduce(
-        lambda moved, matrix: transform.resample(moved, matrix, config.fill_mode), steps, photos
+        lambda moved, matrix: resample(moved, matrix, config.fill_mode), steps, photos
     )
 
 

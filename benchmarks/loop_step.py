@@ -12,7 +12,7 @@ from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from attr_extractor.training import fit
-from attr_extractor.training.progress import Progress
+from attr_extractor.training.callbacks import Progress
 from benchmarks import our_step, timing
 
 

@@ -90,7 +90,6 @@ def test_a_value_may_hold_an_equals_sign(path: Path):
         ("name=5", ["name", "valid string", "not 5; write it in quotes"]),
         ("model.hidden=[1]", ["model.hidden", "at least 2 items"]),
         ("train.optimizer=adam", ["train: weight_decay needs optimizer: adamw"]),
-        ("augmentation.cutout=1", ["augmentation.cutout", "less than 1"]),
         ("model.fuse_stages=0", ["model.fuse_stages", "greater than or equal to 1"]),
         ("model.dropout=1", ["model.dropout", "less than 1"]),
         ("model.exclusive_output=softmx", ["model.exclusive_output", "did you mean 'softmax'?"]),
@@ -125,12 +124,12 @@ def test_a_mistake_is_one_line_naming_the_key_and_the_cure(path: Path, override:
     assert "\n" not in str(caught.value)
 
 
-def test_learned_positions_fit_photos_of_one_size_alone(path: Path):
-    positions, grow = "model.attention.learned_positions=true", "train.image_sizes={0: 64, 4: 224}"
-    with pytest.raises(InputError, match="learned_positions needs photos of one size"):
-        Config.read(path, [positions, grow])
-    assert Config.read(path, [grow]).train.image_sizes == {0: 64, 4: 224}
-    Config.read(path, [positions, "train.image_sizes={0: 224, 4: 224}"])
+def test_keys_of_older_versions_are_accepted_where_they_are_off(path: Path):
+    older = ["augmentation.cutout=0.0", "model.attention.learned_positions=false"]
+    assert Config.read(path, older) == Config.read(path)
+    for override in ("augmentation.cutout=0.3", "model.attention.learned_positions=true"):
+        with pytest.raises(InputError, match="unknown key"):
+            Config.read(path, [override])
 
 
 def test_the_papers_file_switches_on_nothing_that_the_paper_lacks():
@@ -142,12 +141,12 @@ def test_the_papers_file_switches_on_nothing_that_the_paper_lacks():
     )
     model, train = config.model, config.train
     assert (model.fuse_stages, model.dropout, model.correlation_rank) == (1, 0.0, 0)
-    assert model.exclusive_output == "sigmoid" and not model.attention.learned_positions
+    assert model.exclusive_output == "sigmoid"
     assert (train.average, train.clip_norm, train.freeze_trunk_epochs) == (0.0, 0.0, 0)
     assert (train.trunk_rate, train.first_layer_rate, train.image_sizes) == (1.0, 1.0, {})
     assert (train.weight_decay, train.precision, train.warmup_epochs) == (0.0, "float32", 0.0)
     augmentation = config.augmentation
-    assert augmentation.mixup == augmentation.cutmix == augmentation.cutout == 0
+    assert augmentation.mixup == augmentation.cutmix == 0
 
 
 def test_a_missing_label_cannot_be_an_absent_one_under_a_softmax(path: Path):

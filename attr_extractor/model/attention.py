@@ -31,8 +31,6 @@ class TransformerBlock(keras.layers.Layer):
       feed_forward_dim: width of the hidden layer of the position-wise network.
       initial_scale: initial value of the weight per channel; with a small value, the block does not
         overwhelm the features of a deep, randomly initialised trunk in the first steps of Adam.
-      learned_positions: whether to add a learned vector to each position, initialised to 0; the
-        block then accepts photos of one size only.
     """
 
     def __init__(
@@ -41,7 +39,6 @@ class TransformerBlock(keras.layers.Layer):
         key_dim: int,
         feed_forward_dim: int,
         initial_scale: float = 0.1,
-        learned_positions: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -49,7 +46,6 @@ class TransformerBlock(keras.layers.Layer):
         self.key_dim = key_dim
         self.feed_forward_dim = feed_forward_dim
         self.initial_scale = initial_scale
-        self.learned_positions = learned_positions
 
     def build(self, input_shape: Any) -> None:
         channels = int(input_shape[-1])
@@ -69,8 +65,6 @@ class TransformerBlock(keras.layers.Layer):
         scale = keras.initializers.Constant(self.initial_scale)
         self.attention_scale = self._vector("attention_scale", channels, scale)
         self.feed_forward_scale = self._vector("feed_forward_scale", channels, scale)
-        if self.learned_positions:
-            self.positions = self._zeros("positions", [int(input_shape[-2]), channels])
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -82,14 +76,10 @@ class TransformerBlock(keras.layers.Layer):
         self, inputs: tf.Tensor, parts: Sequence[TransformerBlock]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the sum after the attention of all parts, [B, N, D], and its normalised form."""
-        inputs = self._with_positions(inputs)
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
         attended = functools.reduce(operator.add, (part.attend(normal) for part in parts))
         hidden = inputs + self.attention_scale * attended  # [B, N, D]
         return hidden, _normalize(hidden, self.norm2_scale, self.norm2_offset)
-
-    def _with_positions(self, inputs: tf.Tensor) -> tf.Tensor:
-        return inputs + self.positions if self.learned_positions else inputs
 
     def _expand(self, normal: tf.Tensor) -> tf.Tensor:
         """Return the hidden layer of the position-wise network, [B, N, F]."""
@@ -105,7 +95,6 @@ class TransformerBlock(keras.layers.Layer):
           float32 [B, h, N, N]: the weights of each query position (third axis) over all positions;
           they sum to 1.
         """
-        inputs = self._with_positions(inputs)
         normal = _normalize(inputs, self.norm1_scale, self.norm1_offset)  # [B, N, D]
         query, key, _ = self._query_key_value(normal)
         return _softmax(query, key)
@@ -147,7 +136,6 @@ class TransformerBlock(keras.layers.Layer):
             "key_dim": self.key_dim,
             "feed_forward_dim": self.feed_forward_dim,
             "initial_scale": self.initial_scale,
-            "learned_positions": self.learned_positions,
         }
 
 

@@ -1,4 +1,4 @@
-"""The paper's T branches, computed in three matrix products for any T.
+"""The paper's T branches, computed in three matrix products for any T, and their correlation.
 
 A branch has two hidden layers and one output per value of its attribute; its input is the pooled
 features. Layer 1 of all branches is one matrix product, layer 2 one batched product. The output
@@ -90,6 +90,45 @@ class SplitAttributes(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sizes": self.sizes}
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class Correlation(keras.layers.Layer):
+    """Learned correlations between attributes, which the paper leaves to future work.
+
+        z' = z + W2 relu(W1 sigmoid(z) + b1)
+
+    maps logits [B, V] to [B, V], float32, with W1 [V, R] and W2 [R, V], so the cost grows with
+    V * R and not with V * V. W2 is initialised to 0, so the layer starts as the identity: a network
+    without it equals one whose W2 stays 0.
+
+    Args:
+      rank: R.
+    """
+
+    def __init__(self, rank: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.rank = rank
+
+    def build(self, input_shape: Any) -> None:
+        values = int(input_shape[-1])
+        self.kernel1 = self.add_weight(
+            name="kernel1", shape=[values, self.rank], initializer="glorot_uniform"
+        )
+        self.bias1 = self.add_weight(name="bias1", shape=[self.rank], initializer="zeros")
+        self.kernel2 = self.add_weight(
+            name="kernel2", shape=[self.rank, values], initializer="zeros"
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        scores = tf.cast(tf.sigmoid(inputs), self.compute_dtype)  # [B, V]
+        hidden = tf.nn.relu(tf.matmul(scores, self.kernel1) + self.bias1)  # [B, R]
+        change = tf.matmul(hidden, self.kernel2)  # [B, V]
+        return tf.cast(inputs, tf.float32) + tf.cast(change, tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rank": self.rank}
 
 
 def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Graph queries on functional Keras models, and a layer that replaces other layers."""
+"""The graph of a functional Keras model: readers of a layer, padding, a layer that does nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,59 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 def readers(model: Any) -> dict[str, list[Any]]:
     """Return the steps that read each layer's output, keyed by the layer's name.
 
-    In Keras 3 not every step is a layer.
+    Args:
+      model: a functional model whose layers are called once each. In Keras 3 not every step is a
+        layer.
     """
-    found: dict[str, list[Any]] = {}
-    for step in keras_versions.operations(model):
+    steps = keras_versions.operations(model)
+    # a symbolic tensor is one object, as the output of one step and as the input of others
+    origins = {id(tensor): step.name for step in steps for tensor in tf.nest.flatten(step.output)}
+    readers_by_name: dict[str, list[Any]] = {}
+    for step in steps:
+        if isinstance(step, keras.layers.InputLayer):
+            continue  # Keras 2 gives it its own output as its input
         for tensor in tf.nest.flatten(step.input):
-            found.setdefault(tensor._keras_history[0].name, []).append(step)
-    return found
+            readers_by_name.setdefault(origins[id(tensor)], []).append(step)
+    return readers_by_name
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the zeros before and after an axis with SAME padding; an odd one goes after."""
+    total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    return total // 2, total - total // 2
+
+
+def needless_padding(model: Any) -> dict[str, str]:
+    """Find layers that pad a convolution's input as the convolution could do itself.
+
+    Args:
+      model: a functional model whose layers are called once each, on maps [B, H, W, C] of known
+        H and W.
+
+    Returns:
+      the names of the padding layers, keyed by the convolution's name.
+    """
+    padding_layers: dict[str, str] = {}
+    readers_by_name = readers(model)
+    outputs = {id(tensor) for tensor in model.outputs}
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.ZeroPadding2D) or id(layer.output) in outputs:
+            continue
+        reading = readers_by_name[layer.name]
+        if len(reading) == 1 and _could_pad(reading[0], layer):
+            padding_layers[reading[0].name] = layer.name
+    return padding_layers
+
+
+def _could_pad(reader: Any, layer: Any) -> bool:
+    """Return whether SAME padding in `reader` would add the same zeros as `layer`."""
+    if type(reader) not in CONVOLUTIONS or reader.padding != "valid":
+        return False
+    if {reader.data_format, layer.data_format} != {"channels_last"}:
+        return False
+    axes = zip(layer.input.shape[1:3], reader.kernel_size, reader.strides)
+    by_itself = [same_padding(*axis) for axis in axes]
+    return set(reader.dilation_rate) == {1} and by_itself == [tuple(p) for p in layer.padding]
 
 
 @keras.utils.register_keras_serializable("attr_extractor")

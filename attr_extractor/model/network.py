@@ -19,12 +19,12 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.model import noise, trunk
+from attr_extractor.model import noise
 from attr_extractor.model.attention import PooledTransformerBlock
-from attr_extractor.model.branches import Branches, SplitAttributes
-from attr_extractor.model.correlation import Correlation
+from attr_extractor.model.branches import Branches, Correlation, SplitAttributes
 from attr_extractor.model.functional import Identity
 from attr_extractor.model.scoring import Scoring, softmax_values
+from attr_extractor.model.trunks import trunk
 from attr_extractor.schema import Schema
 
 # Layer names contain a hyphen, so that no attribute can have the same name.
@@ -79,7 +79,6 @@ def build(
             model.attention.key_dim,
             model.attention.feed_forward_dim,
             model.attention.initial_scale,
-            model.attention.learned_positions,
             name=ATTENTION,
         )(positions)  # [B, D]
     else:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from attr_extractor import files, storage
 from attr_extractor.errors import InputError, parsing
-from attr_extractor.training.nan_stop import StopAtNaN
+from attr_extractor.training.callbacks import StopAtNaN
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices

@@ -17,21 +17,21 @@ import tensorflow as tf
 from attr_extractor import files, made_from, ownership
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, require_file
-from attr_extractor.model import network, trunk
+from attr_extractor.model import network
 from attr_extractor.model.thresholds import Thresholds
+from attr_extractor.model.trunks import trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import require_same
-from attr_extractor.training import hardware, projector, schedule, strategy
+from attr_extractor.training import schedule, strategy
 from attr_extractor.training.average import ValidateAverage
+from attr_extractor.training.callbacks import Progress, StopAtNaN
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
-from attr_extractor.training.nan_stop import StopAtNaN
 from attr_extractor.training.optimizer import steps_done
-from attr_extractor.training.progress import Progress
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
 from attr_extractor.training.strategy import Devices
-from attr_extractor.training.tensorboard import TensorBoard
+from attr_extractor.training.tensorboard import TensorBoard, write_projector
 
 MakeProgress = Callable[[int, int, int, bool], Progress]
 
@@ -71,9 +71,9 @@ def train(
         trunk.find(config.model.trunk, phase.image_size)  # fails now, not hours later
     if config.train.init_from:
         _weights_of(config.train.init_from, manifest)
-    slow = hardware.warning(config.train.precision)
-    if slow and devices.is_chief:
-        print(slow, file=sys.stderr)
+    warning = strategy.precision_warning(config.train.precision)
+    if warning and devices.is_chief:
+        print(warning, file=sys.stderr)
     keras.mixed_precision.set_global_policy(config.train.precision)
     # only the chief owns the run directory: other workers do not write to it
     owned = ownership.folder(run_dir, "the run directory")
@@ -253,10 +253,10 @@ def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: 
             "images_per_second": round(photos / trained.seconds, 1),
             "parameters": int(built.logits.count_params()),
             "tensorflow": tf.__version__,
-            "hardware": hardware.describe(),
+            "hardware": strategy.describe_hardware(),
         },
     )
     if manifest.splits["validation"].photos:
         batches = dataset.evaluation_batches(run.records, manifest, config.data, "validation")
-        projector.write(run.path / "logs" / "validation", built.logits, batches, run.schema)
+        write_projector(run.path / "logs" / "validation", built.logits, batches, run.schema)
     files.write_arrays(run.path / "weights.npz", trained.arrays)

@@ -14,7 +14,7 @@ from attr_extractor.model import keras_versions
 from attr_extractor.model.network import Network
 from attr_extractor.training.optimizer import FusedAdamW, Group
 
-NOT_DECAYED = ("bias", "gamma", "beta", "norm1", "norm2", "scale", "positions")
+NOT_DECAYED = ("bias", "gamma", "beta", "norm1", "norm2", "scale")
 
 
 @keras.utils.register_keras_serializable("attr_extractor")

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.model import augmentation, metrics, mixing, network, noise
+from attr_extractor.model import augmentation, metrics, network, noise
 from attr_extractor.model.answers import Answers, default_thresholds
+from attr_extractor.model.augmentation import mixing
 from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
 from attr_extractor.training.average import MovingAverage

@@ -1,4 +1,4 @@
-"""Devices and processes of a run: tf.distribute strategies, by their names in the config.
+"""Devices and processes of a run: tf.distribute strategies by config name, and the hardware.
 
 One device and many give the same loss and weights for the same global batch, up to float error:
 equation 1 divides by the samples of all replicas, and batch normalisation is synchronised. Noise
@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -88,14 +91,14 @@ def make(config: Config) -> Devices:
       InputError: if the batch cannot be split equally among the devices, or the devices are not
         available.
     """
-    found = _MAKERS[config.train.strategy]()
-    replicas = found.strategy.num_replicas_in_sync
+    devices = _MAKERS[config.train.strategy]()
+    replicas = devices.strategy.num_replicas_in_sync
     if config.data.batch_size % replicas:
         raise InputError(
             f"data.batch_size: {config.data.batch_size} photos cannot be split equally among "
             f"{replicas} devices"
         )
-    return found
+    return devices
 
 
 def _mirrored() -> Devices:
@@ -154,3 +157,38 @@ _MAKERS = {
     "multi_worker": _multi_worker,
     "tpu": _tpu,
 }
+
+
+def describe_hardware() -> str:
+    """Return the names of the accelerators that TensorFlow sees, and the processor's cores."""
+    cores = f"{os.cpu_count()} CPU cores ({_processor()})"
+    names: Counter[str] = Counter()
+    for device in tf.config.list_physical_devices():
+        if device.device_type != "CPU":
+            details = tf.config.experimental.get_device_details(device)
+            names[details.get("device_name", device.device_type)] += 1
+    return ", ".join([*(f"{count} x {name}" for name, count in names.items()), cores])
+
+
+def precision_warning(precision: str) -> str | None:
+    """Return a warning if this processor only emulates a precision, else None.
+
+    Args:
+      precision: value of `train.precision`.
+    """
+    has_gpu = any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
+    flags = set(_cpu_info("flags").split())
+    if precision == "float32" or has_gpu or not flags or flags & {"avx512_bf16", "amx_bf16"}:
+        return None
+    return "this CPU emulates bfloat16: --set train.precision=float32 trains faster on it"
+
+
+def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
+    """Return a field of the first processor in /proc/cpuinfo; empty on systems without it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -1,18 +1,39 @@
-"""TensorBoard logs of a run: curves of every attribute, learning rates, augmented photos."""
+"""TensorBoard logs of a run: curves, learning rates, a page of augmented photos, the projector."""
 
 from __future__ import annotations
 
-from typing import Any
+import io
+import math
+from pathlib import Path
+from typing import Any, Union
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
 
-from attr_extractor.model import augmentation
-from attr_extractor.training import photo_page
+from attr_extractor import labels, storage
+from attr_extractor.config import AugmentationConfig
+from attr_extractor.model import augmentation, network
+from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices
+
+PAGE_PHOTOS, COLUMNS = 16, 4
+WIDTH = 192  # minimum width of a photo on the page, in pixels; smaller ones are enlarged
+FONT_SIZE, LINE, MARGIN = 12, 15, 6  # pixels
+PROJECTOR_PHOTOS = 1000
+PROJECTOR_CONFIG = """embeddings {{
+  tensor_name: "pooled features of validation photos"
+  tensor_shape: {}
+  tensor_shape: {}
+  tensor_path: "tensors.tsv"
+  metadata_path: "metadata.tsv"
+}}
+"""
+
+Font = Union[ImageFont.FreeTypeFont, ImageFont.ImageFont]
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -66,13 +87,13 @@ class TensorBoard(keras.callbacks.Callback):
         seed = tf.constant([config.train.seed, 0], tf.int64)
         loops = config.train.xla_loops
         photos = augmentation.augment(batch["pixels"], config.augmentation, seed, loops)
-        page = photo_page.draw(photos.numpy(), batch["labels"].numpy(), self.run.schema)
+        page = draw_photo_page(photos.numpy(), batch["labels"].numpy(), self.run.schema)
         with self.writers["train"].as_default():
             tf.summary.image(
                 "augmented_photos",
                 np.asarray(page)[None],
                 step=0,
-                description=photo_page.describe(config.augmentation),
+                description=describe_augmentation(config.augmentation),
             )
         self.writers["train"].flush()
 
@@ -93,3 +114,86 @@ class TensorBoard(keras.callbacks.Callback):
 
     def _step(self) -> int:
         return steps_done(self.model.optimizer)
+
+
+def draw_photo_page(photos: np.ndarray, codes: np.ndarray, schema: Schema) -> Image.Image:
+    """Draw the first photos of a batch in rows of four.
+
+    Args:
+      photos: float [B, H, W, 3] in 0 .. 255.
+      codes: int8 [B, V], their labels.
+    """
+    factor = math.ceil(WIDTH / photos.shape[2])  # an integer, so that pixel values do not change
+    side = factor * photos.shape[2]
+    font = ImageFont.load_default(FONT_SIZE)
+    captions = [_caption(states, schema, side, font) for states in codes[:PAGE_PHOTOS]]
+    cell = (side + MARGIN, factor * photos.shape[1] + MARGIN + LINE * max(map(len, captions)))
+    rows = math.ceil(len(captions) / COLUMNS)
+    page = Image.new("RGB", (cell[0] * min(COLUMNS, len(captions)), cell[1] * rows), "white")
+    pen = ImageDraw.Draw(page)
+    for i, (photo, lines) in enumerate(zip(photos, captions)):
+        x, y = (i % COLUMNS) * cell[0], (i // COLUMNS) * cell[1]
+        image = Image.fromarray(np.clip(np.rint(photo), 0, 255).astype(np.uint8))
+        page.paste(image.resize((side, factor * image.height), Image.Resampling.NEAREST), (x, y))
+        for k, line in enumerate(lines):
+            pen.text((x, y + factor * image.height + LINE * k), line, fill="black", font=font)
+    return page
+
+
+def describe_augmentation(config: AugmentationConfig) -> str:
+    """Return the page's description, which names the augmentation of the photos."""
+    if not config.enabled:
+        return "The first training batch; augmentation is off."
+    off = {"enabled"} if config.rand_operations else {"enabled", "rand_magnitude"}
+    settings = config.model_dump(exclude=off)
+    listed = ", ".join(f"{name} {value}" for name, value in settings.items() if value)
+    return f"The first training batch as the network gets it, augmented: {listed}."
+
+
+def _caption(states: np.ndarray, schema: Schema, width: int, font: Font) -> list[str]:
+    """Return one line for every attribute that has values, truncated to a width in pixels."""
+    lines = []
+    for name, values in labels.decode(schema, states).items():
+        line = f"{name}: {', '.join(values)}" if values else ""
+        while font.getlength(line) > width:
+            line = line[:-2].rstrip("…") + "…"
+        lines += [line] * bool(line)
+    return lines
+
+
+def write_projector(folder: Path, logits: Any, batches: tf.data.Dataset, schema: Schema) -> None:
+    """Write pooled features, labels and the projector's config for the first photos of `batches`.
+
+    Args:
+      folder: folder of a TensorBoard run: the plugin searches next to the event files.
+      logits: the network, uint8 [B, H, W, 3] -> float32 [B, V].
+      batches: the result of `dataset.evaluation_batches`.
+    """
+    pooled = keras.Model(logits.input, logits.get_layer(network.POOLED).output)
+    forward = tf.function(lambda pixels: tf.cast(pooled(pixels, training=False), tf.float32))
+    features: list[np.ndarray] = []
+    lines = ["\t".join(["product_id", *schema.names])]
+    for batch in batches.unbatch().take(PROJECTOR_PHOTOS).batch(32):
+        features.append(forward(batch["pixels"]).numpy())  # [B, D]
+        for product, codes in zip(batch["product_id"].numpy(), batch["labels"].numpy()):
+            lines.append("\t".join([_cell(product.decode()), *_cells(schema, codes)]))
+    cloud = np.concatenate(features)  # [at most PROJECTOR_PHOTOS, D]
+    tensors = io.BytesIO()
+    np.savetxt(tensors, cloud, fmt="%.6g", delimiter="\t")
+    storage.write(folder / "tensors.tsv", tensors.getvalue())
+    storage.write(folder / "metadata.tsv", ("\n".join(lines) + "\n").encode())
+    storage.write(folder / "projector_config.pbtxt", PROJECTOR_CONFIG.format(*cloud.shape).encode())
+
+
+def _cells(schema: Schema, codes: np.ndarray) -> list[str]:
+    """Return the text of every attribute; the four states of a label stay distinct."""
+    decoded = labels.decode(schema, codes).values()
+    return [
+        "(missing)" if values is None else _cell(SEPARATOR.join(values)) or "(not applicable)"
+        for values in decoded
+    ]
+
+
+def _cell(text: str) -> str:
+    """Replace tabs and line ends, which would break the table: its format has no quotes."""
+    return " ".join(text.split())

@@ -188,7 +188,7 @@ def test_the_maps_reach_from_as_fine_as_the_grid_to_the_last():
     built = network.build(CORNERS, Config.model_validate(config))
     assert [each.shape[1] for each in maps_of(built)] == [32, 16, 8]
     config["data"]["image_size"] = 48  # nothing but the pixels is so fine there
-    config["model"]["trunk"] = "small_resnet"
+    config["model"]["trunk"] = "efficientnetlite0"
     built = network.build(CORNERS, Config.model_validate(config))
     assert [each.shape[1] for each in maps_of(built)] == [24, 12, 6, 3, 2]
 

@@ -99,24 +99,6 @@ def test_a_fresh_block_is_the_identity(inputs):
     np.testing.assert_array_equal(TransformerBlock(HEADS, KEY, FEED_FORWARD)(inputs), inputs)
 
 
-def test_learned_positions_are_added_before_the_block(block, inputs):
-    layer = TransformerBlock(HEADS, KEY, FEED_FORWARD, learned_positions=True)
-    layer.build([None, POSITIONS, CHANNELS])
-    assert layer.positions.shape == (POSITIONS, CHANNELS) and not layer.positions.numpy().any()
-    positions = np.random.default_rng(3).normal(size=[POSITIONS, CHANNELS])
-    layer.set_weights([*block.get_weights(), positions])
-    expected = block_in_numpy(block, inputs.astype(np.float64) + positions)
-    np.testing.assert_allclose(layer(inputs), expected, atol=1e-3, rtol=1e-4)
-
-
-def test_with_learned_positions_the_order_of_the_positions_matters(inputs):
-    layer = TransformerBlock(HEADS, KEY, FEED_FORWARD, learned_positions=True)
-    np.testing.assert_array_equal(layer(inputs), inputs)  # fresh: the identity still
-    layer.positions.assign(np.random.default_rng(3).normal(size=[POSITIONS, CHANNELS]))
-    order = np.random.default_rng(2).permutation(POSITIONS)
-    assert np.abs(layer(inputs[:, order]) - layer(inputs).numpy()[:, order]).max() > 0.1
-
-
 def test_the_pooled_block_is_the_mean_over_the_positions(block, inputs):
     pooled = PooledTransformerBlock.from_config(block.get_config())
     pooled.build(inputs.shape)

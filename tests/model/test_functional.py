@@ -1,9 +1,11 @@
-"""Claims about `model/functional.py`, of a network of Keras and a layer that does nothing."""
+"""Queries of a model's graph, compared with TensorFlow's convolutions and with Keras' networks."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from attr_extractor.model import functional
 
@@ -22,3 +24,70 @@ def test_what_stands_for_another_layer_passes_on_what_it_gets():
     layer = functional.Identity.from_config(functional.Identity(name="a").get_config())
     assert layer.name == "a" and not layer.weights
     np.testing.assert_array_equal(layer(x, training=True), x)
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 9, 30])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_as_many_zeros_give_what_same_gives(size, kernel, stride):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=[1, size, size, 2]).astype(np.float32)
+    taps = generator.normal(size=[kernel, kernel, 2, 2]).astype(np.float32)
+    zeros = functional.same_padding(size, kernel, stride)
+    padded = np.pad(x, [(0, 0), zeros, zeros, (0, 0)])
+    expected = tf.nn.conv2d(x, taps, stride, "SAME")
+    np.testing.assert_allclose(tf.nn.conv2d(padded, taps, stride, "VALID"), expected, atol=1e-5)
+
+
+def padded_by_keras(zeros, then, size=8) -> keras.Model:
+    inputs = keras.Input([size, size, 3])
+    return keras.Model(inputs, then(keras.layers.ZeroPadding2D(zeros, name="zeros")(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("zeros", "layer", "size", "expected"),
+    [
+        (((0, 1), (0, 1)), keras.layers.Conv2D(4, 3, 2, name="it"), 8, True),
+        (((1, 2), (1, 2)), keras.layers.DepthwiseConv2D(5, 2, name="it"), 8, True),
+        (((1, 1), (1, 1)), keras.layers.Conv2D(4, 3, 2, name="it"), 9, True),
+        (((1, 1), (1, 1)), keras.layers.Conv2D(4, 3, 2, name="it"), 8, False),  # the other way
+        (((0, 1), (0, 1)), keras.layers.Conv2D(4, 3, 2, "same", name="it"), 8, False),
+        (((2, 2), (2, 2)), keras.layers.Conv2D(4, 3, dilation_rate=2, name="it"), 8, False),
+        (((0, 1), (0, 1)), keras.layers.MaxPooling2D(3, 2, name="it"), 8, False),
+        (((1, 1), (1, 1)), keras.layers.Conv2DTranspose(4, 3, name="it"), 8, False),
+    ],
+)
+def test_only_padding_that_the_convolution_would_add_is_needless(zeros, layer, size, expected):
+    model = padded_by_keras(zeros, layer, size)
+    assert functional.needless_padding(model) == ({"it": "zeros"} if expected else {})
+
+
+def test_padding_that_something_else_reads_stays():
+    def both(x):
+        convolved = keras.layers.Conv2D(3, 3, 2)(x)
+        return [convolved, keras.layers.ReLU()(x)]
+
+    assert not functional.needless_padding(padded_by_keras(((0, 1), (0, 1)), both))
+
+
+def test_padding_that_the_model_gives_back_stays():
+    inputs = keras.Input([8, 8, 3])
+    padded = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(inputs)
+    assert not functional.needless_padding(keras.Model(inputs, [padded, keras.layers.Conv2D(4, 3, 2)(padded)]))
+    assert not functional.needless_padding(keras.Model(inputs, padded))
+
+
+def test_padding_of_channels_that_come_first_stays():
+    inputs = keras.Input([3, 8, 8])  # where H and W were 3 and 8, this would be needless
+    first = {"data_format": "channels_first"}
+    padded = keras.layers.ZeroPadding2D(((1, 1), (0, 1)), **first)(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, 2, **first)(padded))
+    assert functional.same_padding(3, 3, 2) == (1, 1) and functional.same_padding(8, 3, 2) == (0, 1)
+    assert not functional.needless_padding(model)
+
+
+def test_efficientnet_pads_five_times_as_its_convolutions_could():
+    network = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
+    found = functional.needless_padding(network)
+    expected = ["stem_conv", *(f"block{i}a_dwconv" for i in (2, 3, 4, 6))]
+    assert found == {name: f"{name}_pad" for name in expected}

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.model.activations import fused_silu
 from attr_extractor.model.attention import PooledTransformerBlock, TransformerBlock
-from attr_extractor.model.branches import Branches, SplitAttributes
-from attr_extractor.model.correlation import Correlation
-from attr_extractor.model.depthwise import DepthwiseConv2D
+from attr_extractor.model.branches import Branches, Correlation, SplitAttributes
 from attr_extractor.model.noise import Dropout
-from attr_extractor.model.trunk import PixelNormalization
+from attr_extractor.model.trunks.fast_layers import DepthwiseConv2D, fused_silu
+from attr_extractor.model.trunks.trunk import PixelNormalization
 
 LAYERS = {
     "normalization": (
@@ -21,10 +19,6 @@ LAYERS = {
         [8, 8, 3],
     ),
     "attention": (lambda **k: TransformerBlock(4, 3, 10, **k), [9, 12]),
-    "attention with positions": (
-        lambda **k: TransformerBlock(4, 3, 10, learned_positions=True, **k),
-        [9, 12],
-    ),
     "attention and pooling": (lambda **k: PooledTransformerBlock(4, 3, 10, **k), [9, 12]),
     "depthwise": (lambda **k: DepthwiseConv2D(5, 2, "same", **k), [8, 8, 3]),
     "correlation": (lambda **k: Correlation(5, **k), [12]),

@@ -68,7 +68,7 @@ def nodes(function) -> list:
         ("mobilenetv3small", 64),
         ("mobilenetv3small", 75),  # odd sides are padded otherwise
         pytest.param("inceptionv3", 96, marks=pytest.mark.slow),
-        ("small_resnet", 64),
+        ("small_cnn", 64),
         ("convnexttiny", 64),
         pytest.param("vgg16", 64, marks=pytest.mark.slow),
     ],
@@ -105,10 +105,10 @@ def test_a_served_efficientnet_normalises_and_pads_within_convolutions_of_consta
 
 
 def test_a_normalisation_whose_convolution_has_another_reader_stays():
-    built = build("small_resnet")
+    built = build("small_cnn")
     model = built.logits
-    convolution = next(layer for layer in model.layers if layer.name == "stem1_conv")
-    norm = model.get_layer("stem1_bn")
+    convolution = next(layer for layer in model.layers if layer.name == "stem_conv")
+    norm = model.get_layer("stem_bn")
     pixels = keras.Input([8, 8, 3])
     x = convolution.__class__.from_config(convolution.get_config())(pixels)
     both = keras.layers.Add()([norm.__class__.from_config(norm.get_config())(x), x])
@@ -126,7 +126,7 @@ def test_a_normalisation_whose_convolution_has_another_reader_stays():
 
 
 def test_the_network_itself_is_left_as_it_was():
-    built = build("small_resnet")
+    built = build("small_cnn")
     before = network.layer_arrays(built.logits)
     fold(built)
     after = network.layer_arrays(built.logits)
@@ -134,4 +134,4 @@ def test_the_network_itself_is_left_as_it_was():
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
     # one inbound node: of two Keras would not know which is meant
-    assert built.logits.get_layer("stem1_conv").output.shape[-1] == 32
+    assert built.logits.get_layer("stem_conv").output.shape[-1] == 16

@@ -47,9 +47,9 @@ def require_equal(built: network.Network, count: int, size: int = 64) -> None:
         pytest.param("inceptionv3", 2, 96, marks=slow),
         ("convnexttiny", 2, 64),
         pytest.param("vgg16", 2, 64, marks=slow),
-        ("small_resnet", 1, 64),
-        ("small_resnet", 2, 64),
-        ("small_resnet", 40, 64),  # more than heads and attributes
+        ("small_cnn", 1, 64),
+        ("small_cnn", 2, 64),
+        ("small_cnn", 40, 64),  # more than heads and attributes
     ],
 )
 def test_parts_give_the_logits_and_features_of_the_network(trunk, count, size):
@@ -59,14 +59,13 @@ def test_parts_give_the_logits_and_features_of_the_network(trunk, count, size):
 @pytest.mark.parametrize(
     "model",
     [
-        {"attention": {"learned_positions": True}},
         {"attention": {"enabled": False}},
         {"fuse_stages": 2},
         {"correlation_rank": 3},
     ],
 )
 def test_so_do_other_networks_around_the_trunk(model):
-    require_equal(build("small_resnet", **model), 2)
+    require_equal(build("small_cnn", **model), 2)
 
 
 def kernels(function) -> list[tuple[str, tuple[int, ...]]]:

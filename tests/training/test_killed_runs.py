@@ -19,7 +19,7 @@ KILLS = 10
 SETTINGS = [  # all noise on, averages, and photos that grow
     "train.epochs=6", "train.deterministic=true", "train.average=0.9", "train.keep=last",
     "train.image_sizes={0: 32, 4: 48}", "data.image_size=48", "model.dropout=0.3",
-    "augmentation.cutout=0.3", "augmentation.brightness=0.2", "augmentation.rand_operations=2",
+    "augmentation.brightness=0.2", "augmentation.rand_operations=2",
     "augmentation.mixup=0.3", "augmentation.cutmix=0.3", "model.trunk=efficientnetlite0",
     "model.weights=imagenet", "train.first_layer_rate=0.1", "train.freeze_trunk_epochs=1",
 ]  # fmt: skip

@@ -127,20 +127,19 @@ def test_rates_fall_geometrically_towards_the_trunks_first_layer():
 
 
 def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
-    """`scale` and `positions` of the attention block are of those; so is the second hidden bias."""
+    """Vectors include the attention block's scales and the second hidden bias."""
     model = {
-        "trunk": "small_resnet",
+        "trunk": "small_cnn",
         "weights": "none",
         "attention": {
             "num_heads": 2,
             "key_dim": 4,
             "feed_forward_dim": 8,
-            "learned_positions": True,
         },
         "hidden": [8, 8],
         "correlation_rank": 2,
     }
-    content = {"name": "t", "data": {"image_size": 64}, "model": model}
+    content = {"name": "t", "data": {"image_size": 32}, "model": model}
     built = network.build(schema, Config.model_validate(content))
     rng = np.random.default_rng(0)
     built.logits.set_weights([rng.uniform(0.5, 1.0, w.shape) for w in built.logits.get_weights()])

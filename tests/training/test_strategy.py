@@ -97,3 +97,19 @@ def test_a_batch_that_cannot_be_shared_is_one_clear_line(built, tmp_path):
     settings = ["train.strategy=mirrored", "data.batch_size=7"]
     done = run(TRAIN, built, tmp_path / "run", *settings)
     assert "data.batch_size: 7 photos cannot be split equally among 2 devices" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "told"),
+    [
+        ("mixed_bfloat16", "fpu avx2 avx512f", True),
+        ("mixed_bfloat16", "fpu avx512f avx512_bf16", False),
+        ("mixed_bfloat16", "fpu amx_bf16", False),
+        ("mixed_bfloat16", "", False),  # no Linux: nothing is known
+        ("float32", "fpu avx2", False),
+    ],
+)
+def test_a_cpu_without_bfloat16_is_told_in_one_line(precision, flags, told, monkeypatch):
+    monkeypatch.setattr(strategy, "_cpu_info", lambda key: flags)
+    line = strategy.precision_warning(precision)
+    assert (line is not None and "train.precision=float32" in line) == told

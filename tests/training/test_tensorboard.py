@@ -1,4 +1,4 @@
-"""Claims about what TensorBoard shows: learning rates, and a page of augmented photos once."""
+"""TensorBoard logs: learning rates, one page of augmented photos, the projector's files."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
 from PIL import Image, ImageDraw, ImageFont
+from tensorboard.plugins.projector import ProjectorConfig, projector_plugin
 
 from attr_extractor import labels
 from attr_extractor.config import AugmentationConfig, Config
-from attr_extractor.model import augmentation
+from attr_extractor.model import augmentation, network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.training import fit, photo_page
+from attr_extractor.schema import Schema
+from attr_extractor.training import fit, tensorboard
 from attr_extractor.training.checkpoints import Checkpoints
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices
-from attr_extractor.training.tensorboard import TensorBoard
+from attr_extractor.training.tensorboard import TensorBoard, write_projector
+from tests.records.by_hand import read_csv, read_split
 
 ONE = Devices(tf.distribute.get_strategy())
 
@@ -54,7 +59,7 @@ def test_a_run_shows_the_photos_of_its_first_step_once(trained):
     expected = np.rint(expected.numpy())
     assert len(expected) == 8  # two rows of four, each photo of 32 pixels enlarged six times
     for i, photo in enumerate(expected):
-        y, x = (i // 4) * (len(image) // 2), (i % 4) * (6 * 32 + photo_page.MARGIN)
+        y, x = (i // 4) * (len(image) // 2), (i % 4) * (6 * 32 + tensorboard.MARGIN)
         shown = image[y : y + 6 * 32 : 6, x : x + 6 * 32 : 6]
         np.testing.assert_allclose(shown, photo, atol=1)
     described = value.metadata.summary_description
@@ -98,7 +103,7 @@ def test_the_values_present_stand_below_each_photo(schema):
     ]
     codes = np.stack([labels.encode(schema, row)[0] for row in cells])
     photos = np.zeros([3, 200, 200, 3], np.float32)
-    page = np.asarray(photo_page.draw(photos, codes, schema))
+    page = np.asarray(tensorboard.draw_photo_page(photos, codes, schema))
     lines = [
         ["category: shirt", "neck_type: v-neck", "color: red, blue"],
         ["category: jeans", "color: green", ""],
@@ -112,9 +117,9 @@ def test_the_values_present_stand_below_each_photo(schema):
 
 def test_a_line_wider_than_the_photo_is_cut(schema):
     codes = np.where(np.arange(schema.num_values) >= 0, 1, 0)[None].astype(np.int8)  # all present
-    narrow = np.asarray(photo_page.draw(np.zeros([1, 96, 96, 3], np.float32), codes, schema))
+    narrow = np.asarray(tensorboard.draw_photo_page(np.zeros([1, 96, 96, 3], np.float32), codes, schema))
     lines = narrow[192:, :192]
-    assert lines.shape[0] == 15 * 4 + photo_page.MARGIN
+    assert lines.shape[0] == 15 * 4 + tensorboard.MARGIN
     assert (lines[:, :150] == 0).any()
     np.testing.assert_array_equal(narrow[:, 192:], 255)
 
@@ -122,18 +127,18 @@ def test_a_line_wider_than_the_photo_is_cut(schema):
 @pytest.mark.parametrize("count, rows, columns", [(1, 1, 1), (3, 1, 3), (6, 2, 4), (40, 4, 4)])
 def test_a_page_has_at_most_16_photos(schema, count: int, rows: int, columns: int):
     codes = np.zeros([count, schema.num_values], np.int8)
-    page = photo_page.draw(np.zeros([count, 192, 192, 3], np.float32), codes, schema)
+    page = tensorboard.draw_photo_page(np.zeros([count, 192, 192, 3], np.float32), codes, schema)
     assert page.size == (columns * 198, rows * 198)
 
 
 def test_colours_outside_the_range_are_cut_not_wrapped(schema):
     photos = np.array([-9.0, 264.0, 99.6], np.float32).reshape(3, 1, 1, 1) * np.ones([192, 192, 3])
-    page = np.asarray(photo_page.draw(photos, np.zeros([3, schema.num_values], np.int8), schema))
+    page = np.asarray(tensorboard.draw_photo_page(photos, np.zeros([3, schema.num_values], np.int8), schema))
     assert [page[0, 198 * i].tolist() for i in range(3)] == [[0] * 3, [255] * 3, [100] * 3]
 
 
 def test_the_description_says_where_augmentation_is_off():
-    assert photo_page.describe(AugmentationConfig(enabled=False)).endswith("augmentation is off.")
+    assert tensorboard.describe_augmentation(AugmentationConfig(enabled=False)).endswith("augmentation is off.")
 
 
 # Learning rates
@@ -157,3 +162,108 @@ def test_learning_rates_are_those_of_the_model(trained, tmp_path):
     }
     rates = {tag: value for tag, value in found.items() if tag.startswith("lr")}
     assert rates == {"lr": 0.25, "lr_trunk": 0.125}
+
+
+# Projector
+
+
+def cloud(folder: Path) -> tuple[np.ndarray, list[list[str]]]:
+    """Points and rows of metadata as TensorBoard's plugin finds them by the config."""
+    config = ProjectorConfig()
+    text_format.Parse((folder / "projector_config.pbtxt").read_text(), config)
+    (embedding,) = config.embeddings
+    points = projector_plugin._read_tensor_tsv_file(str(folder / embedding.tensor_path))
+    assert list(embedding.tensor_shape) == list(points.shape)
+    text = (folder / embedding.metadata_path).read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+    assert len(rows) == len(points) + 1  # the header
+    return points, rows
+
+
+def test_a_finished_run_has_the_features_and_values_of_its_validation_photos(trained):
+    points, (header, *rows) = cloud(trained.run / "logs" / "validation")
+    stored = read_split(trained.records, "validation")
+    assert [row[0] for row in rows] == [e["product_id"].decode() for e in stored]
+    run = RunDir.read(trained.run)
+    assert header == ["product_id", *run.schema.names]
+    cells = {row["product_id"]: row for row in read_csv(trained.catalogue)}
+    for product, category, neck, color, closure in rows:
+        row = cells[product]
+        assert category == row["category"]
+        assert neck == (row["neck_type"] or "(not applicable)")
+        assert color == (row["color"] or "(missing)")
+        assert closure == row["closure"]
+    logits = run.load_network().logits
+    seen = keras.Model(logits.input, logits.get_layer(network.BRANCHES).input)
+    batches = dataset.evaluation_batches(
+        trained.records, Manifest.read(trained.records), run.config.data, "validation"
+    )
+    expected = np.concatenate([seen(batch["pixels"]).numpy() for batch in batches])
+    np.testing.assert_allclose(points, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tensorboard_finds_it(trained):
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+    from tensorboard.plugins import base_plugin
+    from werkzeug.test import Client
+
+    logs = str(trained.run / "logs")
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(logs)
+    multiplexer.Reload()
+    context = base_plugin.TBContext(
+        logdir=logs, data_provider=data_provider.MultiplexerDataProvider(multiplexer, logs)
+    )
+    apps = projector_plugin.ProjectorPlugin(context).get_plugin_apps()
+
+    def get(route: str, **query: str) -> bytes:
+        answer = Client(apps[route]).get(route, query_string=query)
+        assert answer.status_code == 200, answer.data
+        return answer.data
+
+    assert b"validation" in get("/runs")
+    name = "pooled features of validation photos"
+    points, rows = cloud(trained.run / "logs" / "validation")
+    tensor = np.frombuffer(get("/tensor", run="validation", name=name), np.float32)
+    np.testing.assert_array_equal(tensor.reshape(points.shape), points)
+    metadata = get("/metadata", run="validation", name=name).decode()
+    assert [line.split("\t") for line in metadata.splitlines()] == rows
+
+
+@pytest.fixture
+def odd() -> Schema:
+    text = """
+name: odd
+category: category
+attributes:
+  - {name: category, values: [shirt]}
+  - {name: size, exclusive: false, values: ["one\\ttab", "two\\nlines", "größe"]}
+"""
+    return Schema.parse(text, "test")
+
+
+def odd_batches(schema: Schema, count: int) -> tf.data.Dataset:
+    codes, _ = labels.encode(schema, {"category": "shirt", "size": "one\ttab|two\nlines|größe"})
+    photos = {
+        "pixels": np.zeros([count, 32, 32, 3], np.uint8),
+        "labels": np.stack([codes] * count),
+        "product_id": [f"p\t{i}\nü".encode() for i in range(count)],
+    }
+    return tf.data.Dataset.from_tensor_slices(photos).batch(8)
+
+
+def small_logits(shop, schema: Schema) -> keras.Model:
+    return network.build(schema, Config.read(shop.config)).logits
+
+
+def test_tabs_and_line_ends_do_not_break_the_table(shop, odd, tmp_path):
+    write_projector(tmp_path, small_logits(shop, odd), odd_batches(odd, 3), odd)
+    _, (_, *rows) = cloud(tmp_path)
+    assert rows == [[f"p {i} ü", "shirt", "one tab|two lines|größe"] for i in range(3)]
+
+
+def test_only_the_first_photos_are_written(shop, odd, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "PROJECTOR_PHOTOS", 37)
+    write_projector(tmp_path, small_logits(shop, odd), odd_batches(odd, 50), odd)
+    points, rows = cloud(tmp_path)
+    assert len(points) == 37
+    assert rows[-1][0] == "p 36 ü"

@@ -1,4 +1,4 @@
-"""Stop a run when its numbers are no longer finite, before they are saved in a checkpoint."""
+"""Small callbacks of `fit`: the progress bar, and a stop when numbers are no longer finite."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm
 
 from attr_extractor.config import Config, TrainConfig
 from attr_extractor.errors import InputError
@@ -16,6 +17,55 @@ from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.optimizer import steps_done
 
 NAMED = 8  # products of a batch that the error names
+
+
+class Progress(keras.callbacks.Callback):
+    """Callback that shows a progress bar of the whole run: images/s, time left, loss, mean score.
+
+    Close it if training ends with an exception; otherwise the error is on the bar's line.
+
+    Args:
+      shown: False for all workers but the chief.
+    """
+
+    def __init__(self, total_steps: int, start_step: int, batch_size: int, shown: bool = True):
+        super().__init__()
+        self.shown = shown
+        self.batch_size = batch_size
+        self.bar = tqdm(
+            total=total_steps * batch_size,
+            initial=start_step * batch_size,
+            unit="img",
+            mininterval=1.0,
+            smoothing=0.05,
+            disable=not shown,
+        )
+        self.started = False
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self.started:  # the first step traces the graph and says nothing about speed
+            self.bar.unpause()
+            self.started = True
+        self.bar.update(self.batch_size)
+        if logs:
+            self.bar.set_postfix(
+                loss=f"{logs['loss']:.4g}", score=f"{logs['score']:.3f}", refresh=False
+            )
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.bar.unpause()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        values = [f"{name} {value:.4g}" for name, value in (logs or {}).items()]
+        if self.shown:
+            self.bar.write(f"epoch {epoch + 1}: {', '.join(values)}")
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the bar's line; may be called twice."""
+        self.bar.close()
 
 
 class StopAtNaN(keras.callbacks.Callback):
@@ -49,7 +99,7 @@ class StopAtNaN(keras.callbacks.Callback):
             if values.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(values)):
                 raise self._error(f"the weights {variable.name} are not finite after the step")
 
-    def _error(self, what: str) -> InputError:
+    def _error(self, problem: str) -> InputError:
         step, train = steps_done(self.model.optimizer), self.config.train
         batch = dataset.product_ids(
             self.records, self.manifest, self.config.data, train.seed, step - 1
@@ -57,12 +107,12 @@ class StopAtNaN(keras.callbacks.Callback):
         products = list(dict.fromkeys(batch))  # a product with several photos once
         more = f" and {len(products) - NAMED} more" if len(products) > NAMED else ""
         return InputError(
-            f"step {step}: {what}; its batch contains the products {', '.join(products[:NAMED])}"
-            f"{more}; in a new run directory, try {_what_to_try(train)}"
+            f"step {step}: {problem}; its batch contains the products {', '.join(products[:NAMED])}"
+            f"{more}; in a new run directory, try {_remedies(train)}"
         )
 
 
-def _what_to_try(train: TrainConfig) -> str:
+def _remedies(train: TrainConfig) -> str:
     tips = [
         f"a train.learning_rate below {train.learning_rate:g}",
         f"train.clip_norm={train.clip_norm / 10 or 1:g}",

@@ -1,4 +1,4 @@
-"""Claims about `model/rand_augment.py`, against Pillow, keras-cv and NumPy."""
+"""Colour augmentation, compared with Pillow, keras-cv and NumPy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from attr_extractor.model import rand_augment
-from attr_extractor.model.photometric import RANGE, keras_cv_layers
+from attr_extractor.config import AugmentationConfig
+from attr_extractor.model.augmentation import colour
 
 SIDE = 24
 
@@ -20,7 +20,7 @@ def photos(count: int) -> np.ndarray:
     return np.stack([np.asarray(p) for p in resized])
 
 
-def run(operation: rand_augment._Operation, strength: float, sign: float = 1.0) -> np.ndarray:
+def run(operation: colour._Operation, strength: float, sign: float = 1.0) -> np.ndarray:
     given = tf.constant(photos(3), tf.float32)
     return operation(given, tf.fill([3], strength), tf.fill([3], sign)).numpy()
 
@@ -30,13 +30,13 @@ def in_pillow(operation) -> np.ndarray:
 
 
 def test_auto_contrast_is_pillows():
-    found = run(rand_augment._auto_contrast, 0.5)
+    found = run(colour._auto_contrast, 0.5)
     assert np.abs(found - in_pillow(ImageOps.autocontrast)).max() <= 1.0  # Pillow cuts fractions
 
 
 def test_equalize_is_keras_cvs_to_the_level_and_nearly_pillows():
-    found = run(rand_augment._equalize, 0.5)
-    layer = keras_cv_layers().Equalization(RANGE)
+    found = run(colour._equalize, 0.5)
+    layer = colour.keras_cv_layers().Equalization(colour.RANGE)
     expected = layer.augment_images(tf.constant(photos(3), tf.float32))
     np.testing.assert_array_equal(found, expected)
     # Pillow leaves the brightest level's count out of the step, keras-cv the rarest one's
@@ -45,7 +45,7 @@ def test_equalize_is_keras_cvs_to_the_level_and_nearly_pillows():
 
 def test_a_flat_channel_stays_as_it_is():
     flat = tf.fill([1, SIDE, SIDE, 3], 77.0)
-    for operation in (rand_augment._equalize, rand_augment._auto_contrast):
+    for operation in (colour._equalize, colour._auto_contrast):
         np.testing.assert_array_equal(operation(flat, tf.ones([1]), tf.ones([1])), flat)
 
 
@@ -53,12 +53,12 @@ def test_solarize_adds_and_then_inverts_above_a_threshold():
     expected = photos(3).astype(float) + 0.4 * 110
     expected = np.clip(expected, 0, 255)
     expected = np.where(expected < 0.6 * 255, expected, 255 - expected)
-    np.testing.assert_allclose(run(rand_augment._solarize, 0.4), expected, atol=1e-3)
+    np.testing.assert_allclose(run(colour._solarize, 0.4), expected, atol=1e-3)
 
 
 def test_degenerate_is_pillows_colour_enhancement_downwards():
     expected = in_pillow(lambda p: ImageEnhance.Color(p).enhance(0.7))
-    assert np.abs(run(rand_augment._degenerate, 0.3) - expected).max() <= 1.5  # whole levels there
+    assert np.abs(run(colour._degenerate, 0.3) - expected).max() <= 1.5  # whole levels there
 
 
 @pytest.mark.parametrize("sign", [-0.5, 0.5])
@@ -66,9 +66,9 @@ def test_contrast_and_brightness_go_both_ways(sign):
     given = photos(3).astype(float)
     means = given.mean(axis=(1, 2), keepdims=True)
     expected = np.clip((given - means) * (1 + 0.4 * sign) + means, 0, 255)
-    np.testing.assert_allclose(run(rand_augment._contrast, 0.4, sign), expected, atol=1e-2)
+    np.testing.assert_allclose(run(colour._contrast, 0.4, sign), expected, atol=1e-2)
     expected = np.clip(given + 255 * 0.4 * sign, 0, 255)
-    np.testing.assert_allclose(run(rand_augment._brighten, 0.4, sign), expected, atol=1e-2)
+    np.testing.assert_allclose(run(colour._brighten, 0.4, sign), expected, atol=1e-2)
 
 
 def test_each_photo_gets_one_operation_of_its_own_and_one_draw_in_eleven_is_idle(monkeypatch):
@@ -78,10 +78,10 @@ def test_each_photo_gets_one_operation_of_its_own_and_one_draw_in_eleven_is_idle
     def darken(given, strengths, _signs):
         return given * strengths[:, None, None, None]
 
-    monkeypatch.setattr(rand_augment, "_SPREAD", 0.0)
-    monkeypatch.setattr(rand_augment, "_OPERATIONS", [invert, darken])
+    monkeypatch.setattr(colour, "_SPREAD", 0.0)
+    monkeypatch.setattr(colour, "_OPERATIONS", [invert, darken])
     given = np.tile(photos(30), [100, 1, 1, 1]).astype(np.float32)
-    found = rand_augment.rand_augment(tf.constant(given), 1, 0.3, tf.constant([0, 1])).numpy()
+    found = colour.rand_augment(tf.constant(given), 1, 0.3, tf.constant([0, 1])).numpy()
     expected = {"idle": given, "inverted": 255 - given, "darkened": 0.3 * given}
     is_it = {n: np.abs(found - e).max(axis=(1, 2, 3)) < 0.01 for n, e in expected.items()}
     assert (sum(each.astype(int) for each in is_it.values()) == 1).all()
@@ -96,7 +96,7 @@ def test_a_seed_repeats_its_operations_and_more_of_them_change_more():
 
     def changed(operations: int, seed: int) -> np.ndarray:
         seeds = tf.constant([seed, 7], tf.int64)
-        found = rand_augment.rand_augment(given, operations, 0.5, seeds).numpy()
+        found = colour.rand_augment(given, operations, 0.5, seeds).numpy()
         assert found.min() >= 0 and found.max() <= 255
         return found
 
@@ -114,11 +114,26 @@ def test_magnitudes_scatter_about_the_one_given(monkeypatch):
         seen.append(strengths)
         return given
 
-    monkeypatch.setattr(rand_augment, "_OPERATIONS", [note])
+    monkeypatch.setattr(colour, "_OPERATIONS", [note])
     given = tf.zeros([4000, 1, 1, 3])
     for magnitude in (0.5, 0.0):
-        rand_augment.rand_augment(given, 1, magnitude, tf.constant([0, 2]))
+        colour.rand_augment(given, 1, magnitude, tf.constant([0, 2]))
     middle, weak = (np.array(each) for each in seen)
     assert middle.mean() == pytest.approx(0.5, abs=0.02)
     assert middle.std() == pytest.approx(0.15, abs=0.02)
     assert weak.min() == 0 and (weak == 0).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_colour_steps_keep_the_range_and_change_what_they_name():
+    given = photos(1)[0]
+    batch = tf.constant(given[np.newaxis], tf.float32)
+    bright = colour.adjust(batch, AugmentationConfig(brightness=0.3), tf.constant([0, 3])).numpy()
+    shifts = (bright - given)[(bright > 0) & (bright < 255)]
+    assert shifts.std() < 1e-3 and abs(shifts.mean()) > 1  # one shift for the whole photo
+    contrast = colour.adjust(batch, AugmentationConfig(contrast=0.5), tf.constant([0, 3])).numpy()
+    mean = given.mean(axis=(0, 1))
+    inside = (contrast[0] > 0) & (contrast[0] < 255) & (np.abs(given - mean) > 20)
+    ratios = ((contrast[0] - mean) / (given - mean))[inside]
+    assert ratios.std() < 1e-3 and abs(ratios.mean() - 1) > 0.02
+    for found in (bright, contrast):
+        assert found.min() >= 0 and found.max() <= 255

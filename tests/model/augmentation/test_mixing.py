@@ -1,4 +1,4 @@
-"""Claims about `model/mixing.py` and its loss: shares by hand, labels masked on each side."""
+"""MixUp and CutMix, and the loss of mixed photos, worked out in NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from attr_extractor.config import AugmentationConfig, Config, LossConfig
-from attr_extractor.model import mixing, network
+from attr_extractor.model import network
+from attr_extractor.model.augmentation import mixing
 from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.training import schedule
 from attr_extractor.training.step import TrainingModel

@@ -1,4 +1,4 @@
-"""Claims about `training/nan_stop.py`: numbers that are not finite end a run, in one line."""
+"""The progress bar, and the one-line error when numbers are no longer finite."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from attr_extractor.errors import InputError
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training import fit
+from attr_extractor.training.callbacks import Progress, StopAtNaN
 from attr_extractor.training.checkpoints import saved_steps
-from attr_extractor.training.nan_stop import StopAtNaN
 from tests.conftest import require_bad_input, run_tool
 
 EVERY_STEP = "train.checkpoint_minutes=1e-9"
@@ -145,3 +145,35 @@ def test_what_to_try_follows_from_the_config(built, settings: list[str], tips: s
     with pytest.raises(InputError) as caught:
         stop.on_train_batch_end(0, {"loss": float("nan")})
     assert str(caught.value).endswith(f"; in a new run directory, try {tips}")
+
+
+# Progress bar
+
+
+def test_the_bar_counts_photos_of_the_whole_run_from_where_it_goes_on(
+    capsys: pytest.CaptureFixture,
+):
+    progress = Progress(total_steps=100, start_step=40, batch_size=8)
+    for step in range(3):
+        progress.on_train_batch_end(step, {"loss": 1.23456, "score": 0.5})
+    progress.on_epoch_end(4, {"loss": 1.5, "val_score": 0.25})
+    progress.on_train_end()
+    shown = re.split(r"[\r\n]+", capsys.readouterr().err.strip())
+    assert "320/800" in shown[0]
+    last = shown[-1]
+    assert re.search(r"344/800 \[\d\d:\d\d<\d\d:\d\d,.*img/s", last)  # time so far < time left
+    assert "loss=1.235, score=0.500" in last
+
+
+def test_an_epochs_figures_stand_on_a_line_of_their_own(capsys: pytest.CaptureFixture):
+    progress = Progress(total_steps=2, start_step=0, batch_size=8)
+    progress.on_epoch_end(4, {"loss": 1.5, "val_score": 0.25})
+    progress.close()
+    assert capsys.readouterr().out == "epoch 5: loss 1.5, val_score 0.25\n"
+
+
+def test_what_is_printed_after_closing_stands_on_a_new_line(capsys: pytest.CaptureFixture):
+    progress = Progress(total_steps=2, start_step=0, batch_size=8)
+    progress.close()
+    progress.close()
+    assert capsys.readouterr().err.endswith("\n")

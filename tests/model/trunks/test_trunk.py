@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model import noise, trunk
-from attr_extractor.model.activations import fused_silu
-from attr_extractor.model.depthwise import DepthwiseConv2D
+from attr_extractor.model import noise
 from attr_extractor.model.keras_versions import tf_variable
-from attr_extractor.model.pretrained import copy_weights, from_keras
-from tests.model.weights_files import write_h5
+from attr_extractor.model.trunks import trunk
+from attr_extractor.model.trunks.fast_layers import DepthwiseConv2D, fused_silu
+from attr_extractor.model.trunks.pretrained import copy_weights, from_keras
+from tests.model.trunks.weights_files import write_h5
 
 apps = keras.applications
 SLOW = pytest.mark.slow
@@ -104,7 +104,7 @@ OWN = {"efficientnetb0": 64, "mobilenetv3small": 64, "vgg16": 32, "small_cnn": 3
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [*OWN.items(), ("small_resnet", 64)]
+    [*OWN.items()]
     + [
         pytest.param(name, 75, marks=SLOW)
         for name in ("efficientnetv2b0", "efficientnetv2s", "resnet50", "inceptionv3")
@@ -208,28 +208,15 @@ def test_the_trunk_is_not_nested():
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
-@pytest.mark.parametrize(
-    ("name", "make", "stride", "channels"),
-    [("small_cnn", trunk.small_cnn, 8, 160), ("small_resnet", trunk.small_resnet, 32, 512)],
-)
-def test_our_own_trunks_load_a_file_by_path(name, make, stride, channels, tmp_path):
+def test_small_cnn_loads_a_file_by_path(tmp_path):
     keras.utils.set_random_seed(1)
-    network = make(input_shape=(64, 64, 3))
-    assert network.output.shape == (None, 64 // stride, 64 // stride, channels)
+    network = trunk.small_cnn(input_shape=(64, 64, 3))
+    assert network.output.shape == (None, 8, 8, 160)
     path = write_weights(network, tmp_path / "own.h5")
     normal = ((pixels_of(64) / 255.0 - MEAN) / STD).astype(np.float32)
     expected = network(normal).numpy()
-    found = built(name, 64, path)(pixels_of(64))
+    found = built("small_cnn", 64, path)(pixels_of(64))
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-
-
-def test_a_fresh_block_of_small_resnet_is_its_shortcut():
-    model = built("small_resnet", 64)
-    block = keras.Model(
-        model.input, [model.get_layer(n).output for n in ("stem_pool", "stage1_out")]
-    )
-    before, after = block(pixels_of(64))
-    np.testing.assert_array_equal(np.maximum(before, 0), after)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +225,6 @@ def test_a_fresh_block_of_small_resnet_is_its_shortcut():
         ("efficentnetb0", "none", "did you mean 'efficientnetb0'"),
         ("small_cnn", "nowhere.h5", "nowhere.h5: no such file"),
         ("small_cnn", "imagenet", "no ImageNet weights"),
-        ("small_resnet", "imagenet", "no ImageNet weights"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(name, weights, words):
@@ -249,7 +235,7 @@ def test_what_cannot_be_is_one_clear_line(name, weights, words):
 def test_a_file_of_another_network_is_refused(tmp_path):
     path = write_h5(trunk.small_cnn(input_shape=(64, 64, 3)), tmp_path / "small.h5")
     (tmp_path / "junk.h5").write_bytes(b"junk")
-    for name, file in (("vgg16", path), ("small_resnet", path), ("vgg16", tmp_path / "junk.h5")):
+    for name, file in (("vgg16", path), ("vgg16", tmp_path / "junk.h5")):
         with pytest.raises(InputError, match=f"not weights of {name}") as caught:
             built(name, 64, str(file))
         assert "\n" not in str(caught.value)

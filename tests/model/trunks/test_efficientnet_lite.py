@@ -14,9 +14,9 @@ import pytest
 
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model import efficientnet_lite, pretrained, trunk
-from attr_extractor.model.torch_files import read_state_dict
-from tests.model.references import efficientnet_lite as reference
+from attr_extractor.model.trunks import efficientnet_lite, pretrained, trunk
+from attr_extractor.model.trunks.torch_files import read_state_dict
+from tests.model.trunks.references import efficientnet_lite as reference
 
 REFERENCE = Path(reference.__file__).with_suffix(".npz")
 

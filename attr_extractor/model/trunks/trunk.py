@@ -18,11 +18,11 @@ import tensorflow as tf
 
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError, did_you_mean
-from attr_extractor.model import depthwise, noise, padding, pretrained
-from attr_extractor.model.activations import fused_relu6, fused_silu
-from attr_extractor.model.efficientnet_lite import SCALES, efficientnet_lite
-from attr_extractor.model.functional import Identity
-from attr_extractor.model.residual import small_cnn, small_resnet
+from attr_extractor.model import noise
+from attr_extractor.model.functional import Identity, needless_padding
+from attr_extractor.model.trunks import fast_layers, pretrained
+from attr_extractor.model.trunks.efficientnet_lite import SCALES, efficientnet_lite
+from attr_extractor.model.trunks.small_cnn import small_cnn
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,6 @@ TRUNKS: dict[str, Trunk] = {
         for i in SCALES
     },
     "small_cnn": Trunk(small_cnn, min_size=16, imagenet=False),
-    "small_resnet": Trunk(small_resnet, imagenet=False),
 }
 
 
@@ -159,9 +158,9 @@ def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
     # Keras' ConvNeXt skips to the source of input_tensor: our layer then replaces its own
     is_skipped = normalize not in network.layers
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    needless = padding.needless(network)  # padding layer by convolution
+    needless = needless_padding(network)  # padding layer by convolution
 
-    def ours(layer: Any) -> Any:
+    def replace(layer: Any) -> Any:
         settings = layer.get_config()
         if is_skipped and isinstance(layer, keras.layers.Normalization):
             return PixelNormalization.from_config({**normalize.get_config(), "name": layer.name})
@@ -177,16 +176,18 @@ def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = config.batch_norm_momentum
             settings["synchronized"] = synchronized
-        if depthwise.takes(layer):
-            return depthwise.DepthwiseConv2D.from_config(settings)
+        if fast_layers.is_replaceable(layer):
+            return fast_layers.DepthwiseConv2D.from_config(settings)
         is_silu = settings.get("activation") in ("swish", "silu")
         if fused and is_silu and isinstance(layer, keras.layers.Activation):
-            settings["activation"] = fused_silu
+            settings["activation"] = fast_layers.fused_silu
         if fused and isinstance(layer, keras.layers.ReLU) and settings["max_value"] == 6:
-            return keras.layers.Activation(fused_relu6, name=layer.name, dtype=settings["dtype"])
+            return keras.layers.Activation(
+                fast_layers.fused_relu6, name=layer.name, dtype=settings["dtype"]
+            )
         return layer.__class__.from_config(settings)
 
-    network = keras.models.clone_model(network, clone_function=ours)
+    network = keras.models.clone_model(network, clone_function=replace)
     if config.weights != "none":
         if config.weights == "imagenet" and not trunk.imagenet:
             raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")

@@ -1,4 +1,4 @@
-"""Claims about `model/depthwise.py`: Keras' layer, with gradients written out in NumPy."""
+"""Faster layers, compared with TensorFlow's own and with gradients written out in NumPy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 
-from attr_extractor.model import depthwise
+from attr_extractor.model.trunks import fast_layers
+from attr_extractor.model.trunks.fast_layers import fused_relu6, fused_silu
 
 FLOATS = {tf.float32: 1e-4, tf.bfloat16: 2e-2}  # relative to the largest number
 CASES = [  # H and W, kernel, strides, channels, results per channel
@@ -74,7 +76,7 @@ def test_result_and_gradients_equal_the_definition(case, pads, dtype):
     def computed(x, kernel, upstream):
         with tf.GradientTape() as tape:
             tape.watch([x, kernel])
-            result = depthwise.convolve(x, kernel, strides, pads)
+            result = fast_layers.convolve(x, kernel, strides, pads)
         return result, *tape.gradient(result, [x, kernel], upstream)
 
     found = computed(*(tf.cast(each, dtype) for each in (x, kernel, upstream)))
@@ -90,7 +92,7 @@ def test_the_layer_is_keras_own_to_the_bit(pads):
     theirs = keras.layers.DepthwiseConv2D(
         5, 2, pads, depth_multiplier=2, activation="relu", bias_initializer="normal"
     )
-    ours = depthwise.DepthwiseConv2D.from_config(theirs.get_config())
+    ours = fast_layers.DepthwiseConv2D.from_config(theirs.get_config())
     x = np.random.default_rng(1).normal(size=[2, 9, 10, 3]).astype(np.float32)
     expected = theirs(x)
     ours.build(x.shape)
@@ -107,7 +109,7 @@ def gradient_operations(strides, pads, dtype) -> dict[str, list]:
         with tf.GradientTape() as tape:
             kernel = tf.ones([5, 5, 3, 1], dtype)
             tape.watch([x, kernel])
-            result = depthwise.convolve(x, kernel, strides, pads)
+            result = fast_layers.convolve(x, kernel, strides, pads)
         return tape.gradient(result, [x, kernel])
 
     graph = gradients.get_concrete_function(tf.TensorSpec([2, 8, 8, 3], dtype)).graph
@@ -142,7 +144,7 @@ def test_the_inputs_gradient_is_computed_in_float32_where_there_are_strides(
 @pytest.mark.parametrize("settings", [{"dilation_rate": 2}, {"data_format": "channels_first"}])
 def test_a_layer_of_what_it_cannot_compute_is_refused(settings):
     with pytest.raises(ValueError, match="requires channels_last and a dilation rate of 1"):
-        depthwise.DepthwiseConv2D(3, **settings)
+        fast_layers.DepthwiseConv2D(3, **settings)
 
 
 def devices(monkeypatch, *kinds: str) -> None:
@@ -153,10 +155,87 @@ def devices(monkeypatch, *kinds: str) -> None:
 def test_it_stands_for_plain_layers_on_processors_alone(monkeypatch):
     layer = keras.layers.DepthwiseConv2D
     devices(monkeypatch, "CPU", "CPU")
-    assert depthwise.takes(layer(5))
-    assert not depthwise.takes(layer(5, dilation_rate=2))
-    assert not depthwise.takes(layer(5, data_format="channels_first"))
-    assert not depthwise.takes(keras.layers.Conv2D(3, 5))
-    assert not depthwise.takes(depthwise.DepthwiseConv2D(5))
+    assert fast_layers.is_replaceable(layer(5))
+    assert not fast_layers.is_replaceable(layer(5, dilation_rate=2))
+    assert not fast_layers.is_replaceable(layer(5, data_format="channels_first"))
+    assert not fast_layers.is_replaceable(keras.layers.Conv2D(3, 5))
+    assert not fast_layers.is_replaceable(fast_layers.DepthwiseConv2D(5))
     devices(monkeypatch, "CPU", "GPU")
-    assert not depthwise.takes(layer(5))
+    assert not fast_layers.is_replaceable(layer(5))
+
+
+# Activations
+
+X = np.concatenate([np.linspace(-20, 20, 801), [-3e38, -1e4, -88.0, 88.0, 1e4, 3e38]])
+
+
+def gradient(function, x: np.ndarray, upstream: np.ndarray, dtype=tf.float32) -> np.ndarray:
+    x = tf.cast(x, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    slope = tape.gradient(y, x, output_gradients=tf.cast(upstream, dtype))
+    assert slope.dtype == dtype and y.dtype == dtype
+    return tf.cast(slope, tf.float32).numpy()
+
+
+def expected(x: np.ndarray, upstream: np.ndarray) -> np.ndarray:
+    """d/dx of x s(x) in float64: s (1 + x (1 - s)), where 1 - s = s(-x)."""
+    return upstream * special.expit(x) * (1 + x * special.expit(-x))
+
+
+def test_the_gradient_equals_the_equation_and_tensorflows_own():
+    x = X.astype(np.float32)
+    upstream = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+    found = gradient(fused_silu, x, upstream)
+    np.testing.assert_allclose(found, expected(x.astype(np.float64), upstream), atol=5e-6)
+    small = np.abs(x) < 80
+    theirs = gradient(tf.nn.silu, x, upstream)
+    np.testing.assert_allclose(found[small], theirs[small], atol=5e-6)
+
+
+def test_the_values_are_tensorflows_to_the_bit():
+    for dtype in (tf.float32, tf.bfloat16):
+        x = tf.cast(X, dtype)
+        assert tf.reduce_all(fused_silu(x) == tf.nn.silu(x))
+
+
+def test_in_bfloat16_only_the_result_is_rounded():
+    x = tf.cast(X[:801], tf.bfloat16)
+    wide = tf.cast(x, tf.float64).numpy()
+    found = gradient(fused_silu, wide, np.ones(801), tf.bfloat16)
+    np.testing.assert_allclose(found, expected(wide, 1.0), rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_it_learns_inside_a_compiled_function_of_unknown_batch(jit_compile):
+    @tf.function(jit_compile=jit_compile, input_signature=[tf.TensorSpec([None, 3])])
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(fused_silu(x))
+        return tape.gradient(y, x)
+
+    for batch in (2, 5):
+        x = np.random.default_rng(batch).normal(size=[batch, 3]).astype(np.float32)
+        np.testing.assert_allclose(slope(x), expected(x, 1.0), atol=1e-6)
+
+
+def test_nothing_that_is_exported_holds_xla(tmp_path):
+    inputs = keras.Input([3])
+    model = keras.Model(inputs, keras.layers.Activation(fused_silu)(inputs))
+    served = tf.function(lambda x: model(x), input_signature=[tf.TensorSpec([None, 3])])
+    names = [str(node) for node in served.get_concrete_function().graph.as_graph_def().node]
+    assert names and not any("XlaMustCompile" in name for name in names)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_relu6_and_its_gradient_are_the_equations(dtype):
+    x = tf.cast(np.concatenate([X, [-0.0, 0.0, 6.0]]), dtype)
+    wide = tf.cast(x, tf.float64).numpy()
+    upstream = tf.cast(np.random.default_rng(0).normal(size=x.shape), dtype)
+    values = tf.cast(fused_relu6(x), tf.float64)
+    np.testing.assert_array_equal(values, np.clip(wide, 0, 6))
+    slope = gradient(fused_relu6, wide, upstream, dtype)
+    expected = np.where((wide > 0) & (wide < 6), tf.cast(upstream, tf.float32), 0)
+    np.testing.assert_array_equal(slope, expected)

@@ -16,8 +16,8 @@ import keras
 import tensorflow as tf
 
 from attr_extractor.errors import InputError
-from attr_extractor.model import efficientnet_lite
-from attr_extractor.model.torch_files import read_state_dict
+from attr_extractor.model.trunks import efficientnet_lite
+from attr_extractor.model.trunks.torch_files import read_state_dict
 
 # (network to load into, constructor of such a network, `model.trunk`, `model.weights`)
 Load = Callable[[Any, Callable[..., Any], str, str], None]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import tensorflow as tf
 
 from attr_extractor.config import AugmentationConfig
-from attr_extractor.model.augmentation import rectangles
 
 
 def partners(batch: tf.Tensor) -> tf.Tensor:
@@ -40,8 +39,30 @@ def mix(
     blend = tf.where(blended, own, 1.0)  # [B]
     photos = others + blend[:, tf.newaxis, tf.newaxis, tf.newaxis] * (photos - others)
     sides = tf.sqrt(1.0 - own)[:, tf.newaxis]  # [B, 1]
-    pasted = rectangles(photos, sides, seeds[2]) & cut[:, tf.newaxis, tf.newaxis]  # [B, H, W]
+    pasted = _rectangles(photos, sides, seeds[2]) & cut[:, tf.newaxis, tf.newaxis]  # [B, H, W]
     photos = tf.where(pasted[..., tf.newaxis], others, photos)
     # a rectangle clipped at an edge covers less than its drawn size
     covered = tf.reduce_mean(tf.cast(pasted, tf.float32), axis=[1, 2])  # [B]
     return photos, tf.where(blended, own, 1.0 - covered)
+
+
+def _rectangles(photos: tf.Tensor, sides: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw a mask with one rectangle per photo, centred anywhere and clipped at the edges.
+
+    Args:
+      photos: [B, H, W, 3].
+      sides: float32 [B, 1], ratio of the rectangles' sides to the photos' sides.
+      seed: int [2].
+
+    Returns:
+      bool [B, H, W].
+    """
+    batch, height, width = tf.unstack(tf.shape(photos)[:3])
+    centres = tf.random.stateless_uniform([2, batch, 1], seed)  # as fractions of height, width
+
+    def within(length: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:  # bool [B, length]
+        middle = (tf.range(length, dtype=tf.float32) + 0.5) / tf.cast(length, tf.float32)
+        return tf.abs(middle - centre) < sides / 2
+
+    rows, columns = within(height, centres[0]), within(width, centres[1])
+    return rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]

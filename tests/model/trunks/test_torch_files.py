@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from attr_extractor.errors import InputError
-from attr_extractor.model import torch_files
-from attr_extractor.model.torch_files import read_state_dict
+from attr_extractor.model.trunks import torch_files
+from attr_extractor.model.trunks.torch_files import read_state_dict
 
 
 class Stored:
