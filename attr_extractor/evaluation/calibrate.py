@@ -132,10 +132,10 @@ def measure(
         chosen = answers.chosen(scores["after"]) & (labels != MISSING)  # [B, V]
         found = metrics.agreement(labels, chosen, schema)
         answered = sum_values(chosen, schema)  # [B, T]
-        known = tf.cast(found["known"], tf.float32)
+        known = tf.cast(found.known, tf.float32)
         sums = {
             "known": known,
-            "equation_2": found["score"] * known,
+            "equation_2": found.score * known,
             "coverage": tf.cast(answered > 0, tf.float32),
             "answered": answered,
             "right": sum_values(chosen & (labels > 0), schema),

@@ -190,7 +190,7 @@ def _observer(contender: Contender) -> Callable[..., Batch]:
         found = metrics.agreement(labels, chosen, schema)  # [B, T]
         given = sum_values(chosen & known, schema)  # [B, T]
         counted = {
-            **found,
+            **found._asdict(),
             "answered": any_value(chosen, schema),
             "given": given,
             "present": sum_values(present, schema),
@@ -200,7 +200,7 @@ def _observer(contender: Contender) -> Callable[..., Batch]:
         }
         for name, places in guesses.items():
             marked = tf.gather(places, owner, axis=1) == tf.range(schema.num_values)  # [B, V]
-            counted[name] = metrics.agreement(labels, marked, schema)["score"]
+            counted[name] = metrics.agreement(labels, marked, schema).score
         return scores, chosen, counted
 
     def observe(

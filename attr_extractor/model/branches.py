@@ -9,13 +9,24 @@ attributes differ widely in size, and the number of graph ops does not depend on
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 TILE = 32  # values
+
+
+class BranchWeights(NamedTuple):
+    """Weights of one branch as three dense layers: kernels [in, out] and biases [out]."""
+
+    kernel1: np.ndarray
+    bias1: np.ndarray
+    kernel2: np.ndarray
+    bias2: np.ndarray
+    kernel3: np.ndarray
+    bias3: np.ndarray
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -69,8 +80,8 @@ class Branches(keras.layers.Layer):
         logits = tf.gather(padded, self._value_position, axis=1) + self.bias3  # [B, V]
         return tf.cast(logits, tf.float32)
 
-    def branch_weights(self, t: int) -> dict[str, np.ndarray]:
-        """Return branch t's weights as three dense layers: kernels [in, out] and biases [out]."""
+    def branch_weights(self, t: int) -> BranchWeights:
+        """Return the weights of branch t."""
         return unpack([weight.numpy() for weight in self.weights], self.sizes)[t]
 
     def get_config(self) -> dict[str, Any]:
@@ -131,45 +142,41 @@ class Correlation(keras.layers.Layer):
         return {**super().get_config(), "rank": self.rank}
 
 
-def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[dict[str, np.ndarray]]:
-    """Convert the weights of a `Branches` layer, in order, to T branches of three dense layers.
-
-    Returns:
-      per branch kernels [in, out] and biases [out]: kernel1, bias1, kernel2, bias2, kernel3, bias3.
-    """
+def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[BranchWeights]:
+    """Convert the weights of a `Branches` layer, in order, to those of its T branches."""
     kernel1, bias1, kernel2, bias2, kernel3, bias3 = weights
     position = _tiles(sizes)[1]
     tiles = np.concatenate(kernel3, axis=1)  # [h2, tiles*TILE]
     values = np.split(np.arange(len(position)), np.cumsum(sizes)[:-1])
     return [
-        {
-            "kernel1": first_kernel,
-            "bias1": first_bias,
-            "kernel2": kernel2[t],
-            "bias2": bias2[t, 0],
-            "kernel3": tiles[:, position[values[t]]],
-            "bias3": bias3[values[t]],
-        }
+        BranchWeights(
+            kernel1=first_kernel,
+            bias1=first_bias,
+            kernel2=kernel2[t],
+            bias2=bias2[t, 0],
+            kernel3=tiles[:, position[values[t]]],
+            bias3=bias3[values[t]],
+        )
         for t, (first_kernel, first_bias) in enumerate(
             zip(np.split(kernel1, len(sizes), axis=1), np.split(bias1, len(sizes)))
         )
     ]
 
 
-def pack(branches: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+def pack(branches: list[BranchWeights]) -> list[np.ndarray]:
     """Convert the result of `unpack` to the weights of a `Branches` layer, padded with 0."""
-    sizes = [len(branch["bias3"]) for branch in branches]
+    sizes = [len(branch.bias3) for branch in branches]
     tile_branch, position = _tiles(sizes)
-    kernels = np.concatenate([branch["kernel3"] for branch in branches], axis=1)  # [h2, V]
+    kernels = np.concatenate([branch.kernel3 for branch in branches], axis=1)  # [h2, V]
     tiles = np.zeros([len(kernels), len(tile_branch) * TILE], kernels.dtype)
     tiles[:, position] = kernels
     return [
-        np.concatenate([branch["kernel1"] for branch in branches], axis=1),
-        np.concatenate([branch["bias1"] for branch in branches]),
-        np.stack([branch["kernel2"] for branch in branches]),
-        np.stack([branch["bias2"] for branch in branches])[:, None],
+        np.concatenate([branch.kernel1 for branch in branches], axis=1),
+        np.concatenate([branch.bias1 for branch in branches]),
+        np.stack([branch.kernel2 for branch in branches]),
+        np.stack([branch.bias2 for branch in branches])[:, None],
         np.stack(np.split(tiles, len(tile_branch), axis=1)),
-        np.concatenate([branch["bias3"] for branch in branches]),
+        np.concatenate([branch.bias3 for branch in branches]),
     ]
 
 

@@ -8,7 +8,7 @@ mean over all samples with a known label, which pairs of empty sets inflate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -18,27 +18,31 @@ from attr_extractor.model.per_attribute import any_value, sum_values
 from attr_extractor.schema import Schema
 
 
-def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> dict[str, tf.Tensor]:
+class Agreement(NamedTuple):
+    """Equation 2 for every sample and attribute of a batch."""
+
+    score: tf.Tensor  # float32 [B, T]
+    known: tf.Tensor  # bool [B, T]: whether a label of the attribute is known
+    applies: tf.Tensor  # bool [B, T]: whether it has a value; else it is known to have none
+
+
+def agreement(labels: tf.Tensor, answers: tf.Tensor, schema: Schema) -> Agreement:
     """Compute equation 2 for every sample and attribute.
 
     Args:
       labels: int8 [B, V] of 1, 0, -1.
       answers: bool [B, V], the answered values.
-
-    Returns:
-      `score` float32 [B, T], `known` and `applies` bool [B, T]. A known attribute applies if it has
-      a value: an attribute that does not apply is known to have none.
     """
     present, known = labels == PRESENT, labels != MISSING  # [B, V]
     answers = answers & known  # a value whose label is missing can be neither right nor wrong
 
     union = sum_values(present | answers, schema)  # [B, T]
     common = sum_values(present & answers, schema)  # [B, T]
-    return {
-        "score": tf.where(union > 0, common / tf.maximum(union, 1.0), 1.0),
-        "known": any_value(known, schema),
-        "applies": any_value(present, schema),
-    }
+    return Agreement(
+        score=tf.where(union > 0, common / tf.maximum(union, 1.0), 1.0),
+        known=any_value(known, schema),
+        applies=any_value(present, schema),
+    )
 
 
 @keras.utils.register_keras_serializable("attr_extractor")

@@ -148,10 +148,10 @@ class TrainingModel(keras.Model):
     ) -> dict[str, tf.Tensor]:
         scores = self.layout.scores_of(logits)
         agreement = metrics.agreement(labels, self.answers.chosen(scores), self.schema)
-        applies = tf.cast(agreement["applies"], tf.float32)  # [B, T]
+        applies = tf.cast(agreement.applies, tf.float32)  # [B, T]
         self.losses_seen.update_state(sums, counts)
         self.scores_seen.update_state(
-            tf.reduce_sum(agreement["score"] * applies, axis=0), tf.reduce_sum(applies, axis=0)
+            tf.reduce_sum(agreement.score * applies, axis=0), tf.reduce_sum(applies, axis=0)
         )
         return {"loss": self.losses_seen.result(), "score": self.scores_seen.result()}
 

@@ -1,4 +1,4 @@
-"""Shared by the tests of the loss: a schema of three attributes with weights."""
+"""Fixture of the loss tests: a schema of three attributes with weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims about `model/answers.py`: the paper's post-processing, against plain Python."""
+"""Post-processing of scores to answers, compared with the rule in plain Python."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attr_extractor.model.answers import Answers, default_thresholds
 
 
 def scores_of(schema, **given: list[float]) -> np.ndarray:
-    """float32 [1, V]: the scores named, 0 elsewhere."""
+    """Return float32 [1, V] with the named scores, and 0 for all other values."""
     scores = np.zeros([1, schema.num_values], np.float32)
     for name, values in given.items():
         scores[0, schema.slices[name]] = values
@@ -22,7 +22,7 @@ def values_of(schema, chosen, name: str) -> list[str]:
 
 
 def in_python(scores: np.ndarray, schema, thresholds: np.ndarray) -> np.ndarray:
-    """Keep what is above; of an exclusive attribute only the first best of those."""
+    """Keep values above the threshold; for an exclusive attribute, only the first best of them."""
     chosen = np.zeros(scores.shape, bool)
     for b in range(len(scores)):
         for attribute, where in zip(schema.attributes, schema.slices.values()):
@@ -48,7 +48,7 @@ def test_a_score_equal_to_the_threshold_is_no_answer(schema):
     assert values_of(schema, chosen, "color") == ["green"]
 
 
-def test_always_gives_the_best_value_where_nothing_is_above_the_threshold(schema):
+def test_always_answers_the_best_value_if_none_is_above_the_threshold(schema):
     answers = Answers(schema, default_thresholds(schema))
     scores = scores_of(schema, category=[0.1, 0.2], color=[0.6, 0.9, 0.3], neck_type=[0, 0.01, 0])
     chosen = answers.chosen(scores, always=True)
@@ -63,7 +63,7 @@ def test_without_gating_a_category_suppresses_nothing(schema):
     assert values_of(schema, chosen, "neck_type") == ["v-neck"]
 
 
-def test_a_given_category_rules_out_even_without_gating(schema):
+def test_a_given_category_excludes_values_even_without_gating(schema):
     answers = Answers(schema, default_thresholds(schema))
     scores = scores_of(schema, neck_type=[0.9, 0, 0], closure=[0.6, 0.7, 0.9])
     chosen = answers.chosen(scores, category=np.array([1], np.int32))
@@ -92,7 +92,7 @@ def test_gating_follows_the_given_category_then_the_answered_one(
     assert values_of(schema, chosen, "closure") == closure
 
 
-def test_strings_come_best_first_padded_with_nothing(schema):
+def test_strings_are_sorted_by_score_and_padded(schema):
     answers = Answers(schema, default_thresholds(schema))
     scores = scores_of(schema, category=[0.2, 0.8], color=[0.6, 0.1, 0.9])
     found = answers.strings(scores, answers.chosen(scores))

@@ -1,4 +1,4 @@
-"""Claims about `model/attention.py`, against Keras' own attention and the equation in NumPy."""
+"""The transformer block, compared with Keras' attention and with the equation in NumPy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def normalize(x: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarra
 
 
 def block_in_numpy(block: TransformerBlock, x: np.ndarray) -> np.ndarray:
-    """softmax(Q K^T / sqrt(d_k)) V head by head, then both residuals, in float64."""
+    """Compute softmax(Q K^T / sqrt(d_k)) V head by head, then both residuals, in float64."""
     w = weights_of(block)
     width = HEADS * KEY
     inputs, x = x, normalize(x, w["norm1_scale"], w["norm1_offset"])
@@ -108,7 +108,7 @@ def test_the_pooled_block_is_the_mean_over_the_positions(block, inputs):
 
 
 def test_parts_of_a_pooled_block_add_up_to_it(inputs):
-    """Ranges of heads and of the hidden layer that are not even, biases counted once."""
+    """The ranges of heads and hidden units differ in size, and biases count once."""
     pooled = PooledTransformerBlock(4, 3, 10)
     pooled.build(inputs.shape)
     generator = np.random.default_rng(4)

@@ -17,7 +17,7 @@ SIZES = [3, 1, 89, TILE, TILE + 1, 2, 50]
 
 
 def separate_branches(fused: Branches, channels: int) -> keras.Model:
-    """T ordinary Keras branches, each two hidden Dense layers and one output Dense layer."""
+    """Build T Keras branches with the same weights: two hidden Dense layers and an output layer."""
     inputs = keras.Input([channels])
     outputs = []
     for size in fused.sizes:
@@ -30,7 +30,7 @@ def separate_branches(fused: Branches, channels: int) -> keras.Model:
     by_depth = [dense[k * len(weights) : (k + 1) * len(weights)] for k in range(3)]
     for depth, layers in enumerate(by_depth, start=1):
         for layer, own in zip(layers, weights):
-            layer.set_weights([own[f"kernel{depth}"], own[f"bias{depth}"]])
+            layer.set_weights(own[2 * depth - 2 : 2 * depth])
     return model
 
 
@@ -49,7 +49,7 @@ def test_logits_equal_those_of_separate_branches_with_the_same_weights(fused):
     np.testing.assert_allclose(fused(inputs), expected, rtol=1e-5, atol=1e-4)
 
 
-def test_the_papers_49_branches_equal_49_separate_ones():
+def test_the_papers_49_branches_equal_49_separate_branches():
     sizes = Schema.read(ROOT / "configs/schemas/flipkart49.yaml").sizes
     layer = Branches(sizes, [4, 3])
     layer.build([None, CHANNELS])
@@ -96,7 +96,7 @@ def test_number_of_graph_ops_does_not_depend_on_the_number_of_attributes():
     assert count([4] * 3) == count([40] * 200)
 
 
-def test_padding_stays_below_one_tile_an_attribute():
+def test_padding_is_less_than_one_tile_per_attribute():
     layer = Branches([2, 20_000, 3], [4, 4])
     layer.build([None, 8])
     padded = layer.kernel3.shape[0] * TILE
@@ -113,8 +113,8 @@ def test_every_value_has_a_trainable_output_of_its_own(fused):
     assert (touched.sum(axis=0) <= 1).all()
 
 
-def test_weights_taken_apart_and_put_together_again_compute_the_same(fused):
-    """The padding of the tiles is not kept, and no logit depends on it."""
+def test_packing_unpacked_weights_keeps_the_logits(fused):
+    """Packing does not keep the padding of the tiles, and no logit depends on it."""
     weights = [weight.numpy() for weight in fused.weights]
     again = Branches(SIZES, fused.hidden)
     again.build([None, CHANNELS])

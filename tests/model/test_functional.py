@@ -10,7 +10,7 @@ import tensorflow as tf
 from attr_extractor.model import functional
 
 
-def test_a_layer_is_read_by_all_that_take_what_it_gives():
+def test_readers_are_all_steps_that_use_a_layers_output():
     network = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
     readers = functional.readers(network)
     assert [layer.name for layer in readers["stem_conv_pad"]] == ["stem_conv"]
@@ -19,7 +19,7 @@ def test_a_layer_is_read_by_all_that_take_what_it_gives():
     assert "top_activation" not in readers  # the network's result
 
 
-def test_what_stands_for_another_layer_passes_on_what_it_gets():
+def test_identity_returns_its_input():
     x = np.random.default_rng(0).normal(size=[2, 3]).astype(np.float32)
     layer = functional.Identity.from_config(functional.Identity(name="a").get_config())
     assert layer.name == "a" and not layer.weights
@@ -29,7 +29,7 @@ def test_what_stands_for_another_layer_passes_on_what_it_gets():
 @pytest.mark.parametrize("size", [1, 5, 8, 9, 30])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_as_many_zeros_give_what_same_gives(size, kernel, stride):
+def test_explicit_zeros_equal_same_padding(size, kernel, stride):
     generator = np.random.default_rng(0)
     x = generator.normal(size=[1, size, size, 2]).astype(np.float32)
     taps = generator.normal(size=[kernel, kernel, 2, 2]).astype(np.float32)
@@ -57,12 +57,12 @@ def padded_by_keras(zeros, then, size=8) -> keras.Model:
         (((1, 1), (1, 1)), keras.layers.Conv2DTranspose(4, 3, name="it"), 8, False),
     ],
 )
-def test_only_padding_that_the_convolution_would_add_is_needless(zeros, layer, size, expected):
+def test_padding_is_needless_only_if_the_convolution_could_add_it(zeros, layer, size, expected):
     model = padded_by_keras(zeros, layer, size)
     assert functional.needless_padding(model) == ({"it": "zeros"} if expected else {})
 
 
-def test_padding_that_something_else_reads_stays():
+def test_padding_with_a_second_reader_stays():
     def both(x):
         convolved = keras.layers.Conv2D(3, 3, 2)(x)
         return [convolved, keras.layers.ReLU()(x)]
@@ -70,14 +70,16 @@ def test_padding_that_something_else_reads_stays():
     assert not functional.needless_padding(padded_by_keras(((0, 1), (0, 1)), both))
 
 
-def test_padding_that_the_model_gives_back_stays():
+def test_padding_that_is_an_output_of_the_model_stays():
     inputs = keras.Input([8, 8, 3])
     padded = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(inputs)
-    assert not functional.needless_padding(keras.Model(inputs, [padded, keras.layers.Conv2D(4, 3, 2)(padded)]))
+    assert not functional.needless_padding(
+        keras.Model(inputs, [padded, keras.layers.Conv2D(4, 3, 2)(padded)])
+    )
     assert not functional.needless_padding(keras.Model(inputs, padded))
 
 
-def test_padding_of_channels_that_come_first_stays():
+def test_padding_of_channels_first_stays():
     inputs = keras.Input([3, 8, 8])  # where H and W were 3 and 8, this would be needless
     first = {"data_format": "channels_first"}
     padded = keras.layers.ZeroPadding2D(((1, 1), (0, 1)), **first)(inputs)
@@ -86,7 +88,7 @@ def test_padding_of_channels_that_come_first_stays():
     assert not functional.needless_padding(model)
 
 
-def test_efficientnet_pads_five_times_as_its_convolutions_could():
+def test_efficientnet_has_five_needless_paddings():
     network = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
     found = functional.needless_padding(network)
     expected = ["stem_conv", *(f"block{i}a_dwconv" for i in (2, 3, 4, 6))]

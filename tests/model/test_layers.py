@@ -1,4 +1,4 @@
-"""The contract that every layer of ours keeps: config, save and load, mixed precision, export."""
+"""The contract of every own layer: config, save and load, mixed precision, training, export."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model_of(layer, shape) -> keras.Model:
     return keras.Model(inputs, layer(inputs))
 
 
-def test_config_makes_an_equal_layer(case):
+def test_a_config_rebuilds_an_equal_layer(case):
     make, shape, _ = case
     layer = make(name="it")
     again = type(layer).from_config(layer.get_config())

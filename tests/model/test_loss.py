@@ -1,4 +1,4 @@
-"""Claims about `model/loss.py`: equation 1, against NumPy written from the paper."""
+"""Equation 1, compared with NumPy written from the paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attr_extractor.schema import Schema
 
 
 def equation_1(logits, labels, schema, normalize_by, reduce_values) -> float:
-    """Eq. 1 term by term, in Python floats."""
+    """Compute equation 1 term by term, in Python floats."""
     result = 0.0
     for attribute, where in zip(schema.attributes, schema.slices.values()):
         total, observed = 0.0, 0
@@ -59,7 +59,7 @@ def test_loss_equals_equation_1_term_by_term(weighted, normalize_by, reduce_valu
         assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_value_missing_on_its_own_is_left_out(weighted):
+def test_a_single_missing_value_is_masked(weighted):
     logits, labels = batch(weighted, 1)
     labels[:, 3], labels[:, 4] = 1, -1  # color: red known, blue not
     expected = equation_1(logits, labels, weighted, "batch", "mean")
@@ -78,7 +78,7 @@ def test_all_labels_missing_is_zero_with_zero_gradient(weighted, normalize_by):
     assert not np.any(tape.gradient(total, logits).numpy())
 
 
-def test_not_applicable_counts_as_negative(weighted):
+def test_values_that_do_not_apply_count_as_absent(weighted):
     logits = np.zeros([4, weighted.num_values], np.float32)
     labels = np.zeros([4, weighted.num_values], np.int8)
     # every value at p = 1/2 costs log 2: 3 + 2.5 * 2 + 0.5 * 4 = 10 of them

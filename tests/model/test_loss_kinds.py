@@ -1,7 +1,6 @@
-"""Claims about `model/loss.py`'s other losses, against NumPy in float64 and other libraries.
+"""All kinds of loss, compared with NumPy in float64 and other libraries.
 
-And the claims that every kind has to keep: what is masked reaches nothing, huge logits are finite,
-replicas add up.
+Every kind must mask missing labels, stay finite for huge logits, and add up over replicas.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ def softmax(request) -> np.ndarray | None:
 
 @pytest.fixture(params=KINDS)
 def equation(request, weighted, softmax) -> MaskedLoss:
-    """Every kind, with sigmoids alone and with a softmax over the exclusive attributes."""
+    """Return a loss of each kind, with sigmoids or with a softmax over exclusive attributes."""
     return MaskedLoss(weighted, LossConfig(**KINDS[request.param]), softmax, WEIGHTS)
 
 
 def batch(seed: int, size: int = 7) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as they come: one value of an exclusive attribute, none where it does not apply."""
+    """Draw labels: at most one value of an exclusive attribute, none if it does not apply."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(scale=3, size=[size, 9]).astype(np.float32)
     labels = np.zeros([size, 9], np.int8)
@@ -65,7 +64,7 @@ def batch(seed: int, size: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run(equation: MaskedLoss, logits, labels) -> tuple[float, np.ndarray]:
-    """The total and its gradient with respect to the logits."""
+    """Return the total and its gradient with respect to the logits."""
     logits = tf.Variable(tf.cast(logits, tf.float32))
     with tf.GradientTape() as tape:
         total = equation.total(equation.sums(logits, labels), equation.counts(labels))
@@ -73,7 +72,7 @@ def run(equation: MaskedLoss, logits, labels) -> tuple[float, np.ndarray]:
 
 
 def bracket(config: LossConfig, z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The papers' losses of one value, in float64."""
+    """Return the papers' loss of one value, in float64."""
     p = special.expit(z.astype(np.float64))
     if config.kind == "focal":  # Lin et al. 2017, equation 4
         p_t = np.where(y == 1, p, 1 - p)
@@ -86,7 +85,7 @@ def bracket(config: LossConfig, z: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def by_hand(equation: MaskedLoss, logits: np.ndarray, labels: np.ndarray) -> float:
-    """Equation 1 sample by sample, with those brackets."""
+    """Compute equation 1 sample by sample with these losses of values."""
     config, total = equation.config, 0.0
     softmax = np.zeros(9, bool) if equation.softmax is None else equation.softmax
     weights = np.ones(9) if equation.weights is None else equation.weights.astype(np.float64)
@@ -148,7 +147,7 @@ def test_huge_logits_give_a_finite_loss_and_finite_gradients(equation, huge):
         assert np.isfinite(gradient).all()
 
 
-def test_a_loss_that_asks_for_no_more_is_the_cross_entropy(weighted):
+def test_neutral_parameters_give_the_cross_entropy(weighted):
     logits, labels = batch(5)
     plain, slope = run(MaskedLoss(weighted, LossConfig()), logits, labels)
     for same in (
@@ -184,7 +183,7 @@ def test_a_softmax_attribute_that_does_not_apply_adds_nothing(weighted):
     assert not losses[:, SIZES[2]].any() and not gradient[:, SIZES[2]].any()
 
 
-def test_with_the_mask_off_a_missing_label_is_an_absent_one(weighted):
+def test_without_the_mask_missing_labels_count_as_absent(weighted):
     logits, labels = batch(8)
     for normalize_by in ("batch", "observed"):
         off = MaskedLoss(weighted, LossConfig(mask=False, normalize_by=normalize_by))
@@ -221,7 +220,7 @@ def test_xla_compiles_every_kind_to_the_same_numbers(weighted, kind):
     np.testing.assert_allclose(compiled, plain, rtol=1e-5)
 
 
-def test_effective_numbers_by_hand(weighted):
+def test_effective_numbers_equal_a_calculation_by_hand(weighted):
     counts = np.array([100, 10, 0, 5, 5, 0, 0, 0, 0])
     found = effective_number_weights(counts, weighted, 0.9)
     assert found.dtype == np.float32
@@ -232,14 +231,14 @@ def test_effective_numbers_by_hand(weighted):
     assert not found[5:].any()  # an attribute never seen weighs nothing, and divides by nothing
 
 
-def test_effective_numbers_go_from_equal_weights_to_inverse_frequency(weighted):
+def test_effective_numbers_range_from_equal_weights_to_inverse_frequency(weighted):
     counts = np.array([900, 90, 10, 1, 1, 1, 1, 1, 1])
     np.testing.assert_allclose(effective_number_weights(counts, weighted, 1e-9)[:3], 1, rtol=1e-6)
     near_one = effective_number_weights(counts, weighted, 1 - 1e-9)[:3]
     np.testing.assert_allclose(near_one * counts[:3] / near_one[0], counts[0], rtol=1e-4)
 
 
-def test_weights_weigh_present_values_alone(weighted):
+def test_class_weights_apply_to_present_values_only(weighted):
     logits, labels = batch(11)
     plain = MaskedLoss(weighted, LossConfig()).of_values(logits, labels).numpy()
     found = MaskedLoss(weighted, LossConfig(), None, WEIGHTS).of_values(logits, labels)

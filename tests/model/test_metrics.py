@@ -1,4 +1,4 @@
-"""Claims about `model/metrics.py`: equation 2, against Python sets."""
+"""Equation 2, compared with Python sets and scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attr_extractor.schema import Schema
 
 
 def equation_2(labels: np.ndarray, answers: np.ndarray, schema: Schema):
-    """|Y and P| / |Y or P| per sample and attribute with sets; NaN where the label is missing."""
+    """Compute |Y and P| / |Y or P| per sample and attribute with sets; NaN if missing."""
     scores = np.full([len(labels), len(schema.attributes)], np.nan)
     for b in range(len(labels)):
         for t, where in enumerate(schema.slices.values()):
@@ -38,50 +38,50 @@ def random_batch(schema: Schema, seed: int, size: int = 40):
 def test_agreement_equals_equation_2_with_sets(schema):
     for seed in range(5):
         labels, answers = random_batch(schema, seed)
-        found = metrics.agreement(labels, answers, schema)
+        agreement = metrics.agreement(labels, answers, schema)
         expected = equation_2(labels, answers, schema)
         known = ~np.isnan(expected)
-        np.testing.assert_array_equal(found["known"], known)
-        np.testing.assert_allclose(found["score"].numpy()[known], expected[known], rtol=1e-6)
+        np.testing.assert_array_equal(agreement.known, known)
+        np.testing.assert_allclose(agreement.score.numpy()[known], expected[known], rtol=1e-6)
 
 
 def test_both_empty_counts_one_and_does_not_apply(schema):
     labels = np.zeros([1, schema.num_values], np.int8)
     answers = np.zeros([1, schema.num_values], bool)
-    found = metrics.agreement(labels, answers, schema)
-    assert (found["score"].numpy() == 1).all()
-    assert found["known"].numpy().all() and not found["applies"].numpy().any()
+    agreement = metrics.agreement(labels, answers, schema)
+    assert (agreement.score.numpy() == 1).all()
+    assert agreement.known.numpy().all() and not agreement.applies.numpy().any()
 
 
 def test_a_missing_label_is_neither_known_nor_a_negative(schema):
     labels = np.full([1, schema.num_values], -1, np.int8)
     answers = np.ones([1, schema.num_values], bool)
-    found = metrics.agreement(labels, answers, schema)
-    assert not found["known"].numpy().any() and not found["applies"].numpy().any()
+    agreement = metrics.agreement(labels, answers, schema)
+    assert not agreement.known.numpy().any() and not agreement.applies.numpy().any()
 
 
-def test_an_answer_whose_own_label_is_missing_is_left_out(schema):
+def test_an_answer_with_a_missing_label_is_ignored(schema):
     labels = np.full([1, schema.num_values], -1, np.int8)
     where = schema.slices["color"]
     labels[0, where] = [1, -1, -1]
     answers = np.zeros([1, schema.num_values], bool)
     answers[0, where] = [True, True, False]
     t = schema.index["color"]
-    assert metrics.agreement(labels, answers, schema)["score"].numpy()[0, t] == 1.0
+    assert metrics.agreement(labels, answers, schema).score.numpy()[0, t] == 1.0
 
 
 def test_agreement_equals_scikit_learn_on_complete_labels(schema):
     labels, answers = random_batch(schema, 9)
     labels = np.abs(labels)
-    found = metrics.agreement(labels, answers, schema)["score"].numpy()
+    scores = metrics.agreement(labels, answers, schema).score.numpy()
     for t, where in enumerate(schema.slices.values()):
         expected = jaccard_score(
             labels[:, where], answers[:, where], average="samples", zero_division=1.0
         )
-        assert found[:, t].mean() == pytest.approx(expected, rel=1e-6)
+        assert scores[:, t].mean() == pytest.approx(expected, rel=1e-6)
 
 
-def test_mean_per_attribute_streams_to_the_same_as_all_at_once():
+def test_mean_per_attribute_does_not_depend_on_the_batches():
     generator = np.random.default_rng(0)
     sums = generator.random([5, 3]).astype(np.float32)
     counts = np.array([[1, 0, 2]] * 5, np.float32)

@@ -1,4 +1,4 @@
-"""Claims about `model/network.py`: two models over one set of weights, and their arrays."""
+"""The network: two models over one set of weights, and its weights as arrays."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_prior_bias_starts_every_value_at_its_base_rate(schema, photos):
     np.testing.assert_allclose(scores, np.tile(priors, [3, 1]), atol=1e-5)
 
 
-def test_attention_can_be_left_out(schema, photos):
+def test_attention_can_be_disabled(schema, photos):
     off = config(attention={"enabled": False})
     built = network.build(schema, off)
     assert "transformer-block" not in [layer.name for layer in built.logits.layers]
     assert np.isfinite(built.logits(photos)).all()
 
 
-def test_arrays_by_layer_name_carry_all_weights_to_another_copy(schema, photos):
+def test_arrays_by_layer_name_copy_all_weights(schema, photos):
     first, second = network.build(schema, config()), network.build(schema, config())
     before = first.logits(photos).numpy()
     assert np.abs(second.logits(photos) - before).max() > 1e-3
@@ -75,7 +75,7 @@ def test_arrays_by_layer_name_carry_all_weights_to_another_copy(schema, photos):
     np.testing.assert_array_equal(second.logits(photos), before)
 
 
-def test_arrays_of_another_network_are_refused_naming_the_layer(schema):
+def test_arrays_of_another_network_are_rejected_with_the_layers_name(schema):
     built = network.build(schema, config())
     arrays = network.layer_arrays(network.build(schema, config(hidden=[8, 9])).logits)
     with pytest.raises(InputError, match="branches-fused/2"):
@@ -86,7 +86,7 @@ def test_arrays_of_another_network_are_refused_naming_the_layer(schema):
         network.set_layer_arrays(built.logits, missing, "w.npz")
 
 
-def test_an_attribute_named_like_a_layer_of_the_trunk_is_refused(schema):
+def test_an_attribute_with_the_name_of_a_trunk_layer_is_rejected(schema):
     attributes = [
         a.model_copy(update={"name": "stage1_add"}) if a.name == "color" else a
         for a in schema.attributes
@@ -107,7 +107,7 @@ def test_mixed_bfloat16_keeps_logits_and_scores_in_float32(schema, photos):
     assert built.logits.get_layer("stem_conv").compute_dtype == "bfloat16"
 
 
-def test_names_of_the_arrays_do_not_depend_on_what_the_process_built_before(schema):
+def test_array_names_do_not_depend_on_networks_built_before(schema):
     b0 = config(trunk="efficientnetb0")
     first, second = network.build(schema, b0).logits, network.build(schema, b0).logits
     unnamed = [layer.name for layer in second.layers if layer.name.startswith("normalization")]
@@ -167,7 +167,7 @@ def test_fused_stages_are_the_means_of_the_last_map_of_each_resolution(schema, p
     np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_fused_stages_of_efficientnet_leave_padding_and_squeezed_maps_out(schema):
+def test_fused_stages_of_efficientnet_exclude_padding_and_squeezed_maps(schema):
     content = config(trunk="efficientnetb0", fuse_stages=3, attention={"enabled": False})
     built = network.build(schema, content, image_size=96)
     pooled = [built.logits.get_layer(f"pooled-stage-{i}").input for i in range(2)]
@@ -177,7 +177,7 @@ def test_fused_stages_of_efficientnet_leave_padding_and_squeezed_maps_out(schema
     assert built.logits.get_layer(network.POOLED).output.shape == (None, 240 + 672 + 1280)
 
 
-def test_dropout_is_of_the_pooled_features_and_by_the_seed(schema, photos):
+def test_dropout_applies_to_the_pooled_features_and_depends_on_the_seed(schema, photos):
     built = network.build(schema, config(dropout=0.5))
     layer = built.logits.get_layer(network.POOLED)
     both = keras.Model(built.logits.input, [layer.input, layer.output])
@@ -195,7 +195,7 @@ def test_dropout_is_of_the_pooled_features_and_by_the_seed(schema, photos):
     np.testing.assert_array_equal(*both(photos))  # evaluation
 
 
-def test_correlation_begins_as_a_network_without_it(schema, photos):
+def test_a_fresh_correlation_does_not_change_the_logits(schema, photos):
     plain, correlated = (network.build(schema, config(correlation_rank=r)) for r in (0, 4))
     assert len(correlated.logits.weights) == len(plain.logits.weights) + 3
     correlated.logits.set_weights(plain.logits.get_weights() + correlated.logits.get_weights()[-3:])
@@ -225,7 +225,7 @@ def test_arrays_of_one_image_size_load_into_a_network_of_another(schema):
     assert large.logits(np.zeros([2, 64, 64, 3], np.uint8)).shape == (2, schema.num_values)
 
 
-def test_the_trunk_is_every_layer_before_the_attention_block_and_no_other(schema):
+def test_the_trunk_is_exactly_the_layers_before_the_attention_block(schema):
     built = network.build(schema, config(fuse_stages=2, correlation_rank=3))
     trunk = {layer.name for layer in built.trunk}
     rest = {layer.name for layer in built.logits.layers} - trunk

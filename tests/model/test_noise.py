@@ -1,4 +1,4 @@
-"""Claims about `model/noise.py`: dropout is a function of seed and layer alone."""
+"""Dropout depends on the seed and on the layer's name only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def dropped(layer, seed, inputs=ONES) -> np.ndarray:
         return tf.cast(layer(inputs, training=True), tf.float32).numpy()
 
 
-def test_one_seed_gives_one_noise_and_another_gives_another():
+def test_dropout_depends_on_the_seed():
     layer, twin = noise.Dropout(0.5, name="a"), noise.Dropout(0.5, name="a")
     first = dropped(layer, [0, 7])
     np.testing.assert_array_equal(first, dropped(layer, [0, 7]))
@@ -34,7 +34,7 @@ def test_two_layers_draw_independently_from_one_seed():
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_a_share_is_zeroed_and_the_rest_keeps_the_mean(rate):
+def test_dropout_zeroes_its_rate_and_keeps_the_mean(rate):
     found = dropped(noise.Dropout(rate, name="a"), [0, 1], np.full([200, 300], 3.0, np.float32))
     assert set(np.unique(found.round(4))) == {0.0, np.float32(3.0 / (1 - rate)).round(4)}
     assert (found == 0).mean() == pytest.approx(rate, abs=0.01)
@@ -47,20 +47,20 @@ def test_bfloat16_drops_the_same_units():
     np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
-def test_a_noise_shape_drops_whole_photos():
+def test_noise_shape_drops_whole_photos():
     layer = noise.Dropout(0.5, (None, 1, 1, 1), name="a")
     found = dropped(layer, [0, 3], np.ones([64, 4, 4, 2], np.float32)).reshape(64, -1)
     assert set(found.min(axis=1)) == set(found.max(axis=1)) == {0.0, 2.0}
     np.testing.assert_array_equal(found.min(axis=1), found.max(axis=1))
 
 
-def test_evaluation_and_a_rate_of_0_change_nothing_and_need_no_seed():
+def test_evaluation_and_rate_0_change_nothing_and_need_no_seed():
     np.testing.assert_array_equal(noise.Dropout(0.5)(ONES), ONES)
     np.testing.assert_array_equal(noise.Dropout(0.5)(ONES, training=False), ONES)
     np.testing.assert_array_equal(noise.Dropout(0.0)(ONES, training=True), ONES)
 
 
-def test_training_without_a_seed_is_a_fault_that_is_told():
+def test_training_without_a_seed_raises():
     with pytest.raises(RuntimeError, match="outside of noise.keyed"):
         noise.Dropout(0.5, name="a")(ONES, training=True)
     with noise.keyed(tf.constant([0, 1], tf.int64)):
@@ -69,7 +69,7 @@ def test_training_without_a_seed_is_a_fault_that_is_told():
         noise.Dropout(0.5, name="b")(ONES, training=True)
 
 
-def test_seeds_nest_and_each_thread_has_its_own():
+def test_seeds_nest_and_are_local_to_a_thread():
     layer = noise.Dropout(0.5, name="a")
     seen = []
 
@@ -90,7 +90,7 @@ def test_seeds_nest_and_each_thread_has_its_own():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_traced_step_draws_anew_at_each_seed_and_learns_through_what_is_kept(jit_compile):
+def test_a_traced_step_draws_by_seed_and_has_gradients_of_kept_units(jit_compile):
     layer = noise.Dropout(0.5, name="a")
 
     @tf.function(jit_compile=jit_compile)

@@ -1,4 +1,4 @@
-"""Claims about `model/thresholds.py`: what a thresholds.json may say."""
+"""The content of thresholds.json: valid files are read, all others are bad input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def content(schema) -> dict:
     return Thresholds.of_schema(schema).model_dump()
 
 
-def test_the_schemas_thresholds_and_temperature_1_come_first(schema):
+def test_a_new_run_has_the_schemas_thresholds_and_temperature_1(schema):
     color = schema["color"].model_copy(update={"threshold": 0.3})
     attributes = [color if a.name == "color" else a for a in schema.attributes]
     found = Thresholds.of_schema(schema.model_copy(update={"attributes": attributes}))
@@ -62,7 +62,7 @@ def other_attribute(c):
         (lambda c: c.pop("attributes"), "attributes: this key is required"),
     ],
 )
-def test_a_file_that_does_not_fit_is_bad_input(schema, tmp_path, change, words):
+def test_a_file_of_another_schema_is_bad_input(schema, tmp_path, change, words):
     path = tmp_path / "thresholds.json"
     changed = content(schema)
     change(changed)

@@ -1,4 +1,4 @@
-"""Claims about `training/average.py`: the recursion in NumPy, weights that come back."""
+"""The moving average, compared with the recursion in NumPy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_average_follows_the_recursion(momentum, traced):
         np.testing.assert_allclose(found, by_hand, rtol=1e-5, atol=1e-6)
 
 
-def test_the_first_steps_are_soon_forgotten():
+def test_the_first_steps_have_little_weight():
     average, weights = made(0.999)
     for step in range(30):
         for weight in weights:
@@ -48,7 +48,7 @@ def test_the_first_steps_are_soon_forgotten():
         np.testing.assert_allclose(found, 1.0, atol=1e-6)
 
 
-def test_in_place_gives_the_averages_and_restores_both_exactly():
+def test_in_place_swaps_in_the_averages_and_restores_both_exactly():
     average, weights = made()
     for weight in weights:
         weight.assign(weight * 1.2345678)
@@ -66,8 +66,8 @@ def test_in_place_gives_the_averages_and_restores_both_exactly():
         np.testing.assert_array_equal(found, value)
 
 
-def test_a_step_after_in_place_changes_weights_and_averages_apart():
-    """Exchanged values share memory for a while, and ApplyAdam writes where the variable lies."""
+def test_a_step_after_in_place_updates_weights_and_averages_separately():
+    """Swapped values share memory for a while, and ApplyAdam writes in place."""
     average, weights = made()
     optimizer = FusedAdamW(0.1, lambda v: Group(), **optimizer_options())
     optimizer.build(weights)
@@ -84,7 +84,7 @@ def test_a_step_after_in_place_changes_weights_and_averages_apart():
         np.testing.assert_allclose(found, old - 0.9 * 0.1, atol=1e-6)
 
 
-def test_moments_of_batch_normalisation_are_averaged_and_nothing_is_trained_twice():
+def test_averages_include_batch_statistics_and_are_not_trainable():
     inputs = keras.Input([4])
     model = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
     average = MovingAverage(model.weights, 0.9)
@@ -103,7 +103,7 @@ def test_averages_are_saved_and_restored(tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_validation_sees_the_averages_and_training_the_weights():
+def test_validation_uses_the_averages_and_training_the_weights():
     class Seen(keras.callbacks.Callback):
         values: list = []
 

@@ -24,7 +24,7 @@ EVERY_STEP = "train.checkpoint_minutes=1e-9"
 
 
 def products_of(built, config: Config, step: int) -> list[str]:
-    """The products of a step's batch, from 0, read off the batches that training gets."""
+    """Return the products of the batch of a step, counted from 0."""
     manifest = Manifest.read(built.records)
     stream = dataset.training_batches(built.records, manifest, config.data, config.train.seed)
     (batch,) = islice(stream.as_numpy_iterator(), step, step + 1)
@@ -38,7 +38,7 @@ def network_with(weight: float = 0.0) -> keras.Model:
 
 
 def stop_after(built, config: Config, step: int, weight: float = 0.0) -> StopAtNaN:
-    """The callback with a model that has done so many steps."""
+    """Return the callback with a model after a number of steps."""
     stop = StopAtNaN(built.records, Manifest.read(built.records), config)
     optimizer = SimpleNamespace(iterations=tf.Variable(step))
     stop.set_model(SimpleNamespace(optimizer=optimizer, network=network_with(weight)))
@@ -66,9 +66,7 @@ def test_an_absurd_learning_rate_ends_with_one_line_and_a_finite_checkpoint(buil
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")  # the rate is infinite in float32
-def test_weights_that_a_step_made_infinite_are_not_saved_though_its_loss_was_finite(
-    built, tmp_path
-):
+def test_infinite_weights_after_a_finite_loss_are_not_saved(built, tmp_path):
     config = Config.read(
         built.config, ["train.learning_rate=1e39", "train.warmup_epochs=0", EVERY_STEP]
     )
@@ -77,7 +75,7 @@ def test_weights_that_a_step_made_infinite_are_not_saved_though_its_loss_was_fin
     assert saved_steps(tmp_path / "run" / "checkpoints") == []
 
 
-def test_a_loss_is_looked_at_before_a_checkpoint_is_saved(built, tmp_path, monkeypatch):
+def test_the_loss_is_checked_before_a_checkpoint_is_saved(built, tmp_path, monkeypatch):
     def third_step_fails(self, batch, logs=None):
         if self.model.optimizer.iterations == 3:
             raise InputError("stop")
@@ -89,7 +87,7 @@ def test_a_loss_is_looked_at_before_a_checkpoint_is_saved(built, tmp_path, monke
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
-def test_step_and_products_are_named(built, loss: float):
+def test_the_error_names_step_and_products(built, loss: float):
     config = Config.read(built.config)
     stop = stop_after(built, config, 5)
     stop.on_train_batch_end(0, {"loss": 3.0})
@@ -101,7 +99,7 @@ def test_step_and_products_are_named(built, loss: float):
     )
 
 
-def test_at_most_8_products_are_named_then_counted(built):
+def test_the_error_names_at_most_8_products(built):
     config = Config.read(built.config, ["data.batch_size=24"])
     products = products_of(built, config, 1)
     with pytest.raises(InputError) as caught:
@@ -110,7 +108,7 @@ def test_at_most_8_products_are_named_then_counted(built):
     assert expected in str(caught.value)
 
 
-def test_a_validation_loss_that_is_not_finite_stops_as_well(built):
+def test_a_validation_loss_that_is_not_finite_raises(built):
     stop = stop_after(built, Config.read(built.config), 9)
     stop.on_epoch_end(0, {"loss": 1.0})  # a run without validation
     stop.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
@@ -119,7 +117,7 @@ def test_a_validation_loss_that_is_not_finite_stops_as_well(built):
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf")])
-def test_a_weight_that_is_not_finite_is_seen(built, weight: float):
+def test_a_weight_that_is_not_finite_raises(built, weight: float):
     config = Config.read(built.config)
     stop_after(built, config, 2, 1e38).require_finite_weights()
     with pytest.raises(InputError, match="step 2: the weights .*kernel.* are not finite"):
@@ -140,7 +138,7 @@ def test_a_weight_that_is_not_finite_is_seen(built, weight: float):
         ),
     ],
 )
-def test_what_to_try_follows_from_the_config(built, settings: list[str], tips: str):
+def test_the_suggested_remedies_depend_on_the_config(built, settings: list[str], tips: str):
     stop = stop_after(built, Config.read(built.config, settings), 1)
     with pytest.raises(InputError) as caught:
         stop.on_train_batch_end(0, {"loss": float("nan")})
@@ -150,7 +148,7 @@ def test_what_to_try_follows_from_the_config(built, settings: list[str], tips: s
 # Progress bar
 
 
-def test_the_bar_counts_photos_of_the_whole_run_from_where_it_goes_on(
+def test_the_bar_counts_photos_of_the_whole_run_from_the_resumed_step(
     capsys: pytest.CaptureFixture,
 ):
     progress = Progress(total_steps=100, start_step=40, batch_size=8)
@@ -165,14 +163,14 @@ def test_the_bar_counts_photos_of_the_whole_run_from_where_it_goes_on(
     assert "loss=1.235, score=0.500" in last
 
 
-def test_an_epochs_figures_stand_on_a_line_of_their_own(capsys: pytest.CaptureFixture):
+def test_the_metrics_of_an_epoch_are_one_line(capsys: pytest.CaptureFixture):
     progress = Progress(total_steps=2, start_step=0, batch_size=8)
     progress.on_epoch_end(4, {"loss": 1.5, "val_score": 0.25})
     progress.close()
     assert capsys.readouterr().out == "epoch 5: loss 1.5, val_score 0.25\n"
 
 
-def test_what_is_printed_after_closing_stands_on_a_new_line(capsys: pytest.CaptureFixture):
+def test_closing_the_bar_ends_its_line(capsys: pytest.CaptureFixture):
     progress = Progress(total_steps=2, start_step=0, batch_size=8)
     progress.close()
     progress.close()

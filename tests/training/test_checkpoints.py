@@ -1,4 +1,4 @@
-"""Claims about `training/checkpoints.py`: damage, a full disk, what is kept and what is best."""
+"""Checkpoints: damage, a full disk, which ones are kept, and the best weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE = Devices(tf.distribute.get_strategy())
 
 
 class Run:
-    """A network of one layer whose weights say the step; every call starts as a new process."""
+    """A network of one layer whose weights equal the step; `start` acts like a new process."""
 
     def __init__(self, path: Path, minutes: float = 1e9):
         self.path = path
@@ -47,7 +47,7 @@ class Run:
         return float(self.model.network.get_weights()[0][0, 0])
 
     def at(self, step: int) -> None:
-        """Puts the model where so many steps have been done."""
+        """Set the model to its state after a number of steps."""
         self.model.optimizer.iterations.assign(step)
         self.model.network.set_weights([np.full([3, 2], step), np.full([2], step)])
 
@@ -88,7 +88,7 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["data-00000-of-00001", "index"])
 @pytest.mark.parametrize("damage", [cut, empty, flip, Path.unlink])
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(run, capsys, damage, end):
+def test_a_damaged_newest_checkpoint_falls_back_to_the_previous_one(run, capsys, damage, end):
     run.save(run.start(), 3, 6)
     damage(run.folder / f"step-6.{end}")
     checkpoints = run.start()
@@ -104,7 +104,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(run, capsys, d
     assert capsys.readouterr().err == ""  # said once
 
 
-def test_after_a_fall_back_two_whole_checkpoints_are_kept_and_the_damaged_one_goes(run):
+def test_after_a_fallback_two_intact_checkpoints_are_kept_and_the_damaged_one_is_removed(run):
     run.save(run.start(), 3, 6)
     cut(run.folder / "step-6.index")
     checkpoints = run.start()
@@ -116,7 +116,7 @@ def test_after_a_fall_back_two_whole_checkpoints_are_kept_and_the_damaged_one_go
     assert run.start().restore() == 6
 
 
-def test_where_none_can_be_read_nothing_is_trained_from_the_start(run):
+def test_without_a_readable_checkpoint_the_run_does_not_restart_from_scratch(run):
     run.save(run.start(), 3, 6)
     for step in (3, 6):
         cut(run.folder / f"step-{step}.data-00000-of-00001")
@@ -130,7 +130,7 @@ def test_a_new_run_starts_at_step_0(run):
     assert run.start().restore() == 0
 
 
-def test_a_trained_run_goes_on_from_the_checkpoint_before_a_damaged_one(trained, tmp_path, capsys):
+def test_a_trained_run_resumes_from_the_checkpoint_before_a_damaged_one(trained, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     newest, before = saved_steps(run / "checkpoints")
@@ -154,7 +154,7 @@ def require_earlier_ones_intact(run: Run) -> None:
     assert run.weight() == 6.0
 
 
-def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_earlier_checkpoints(run):
+def test_a_full_disk_raises_and_keeps_the_earlier_checkpoints(run):
     checkpoints = run.start()
     run.save(checkpoints, 3, 6)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -171,7 +171,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_earlier_checkpoint
     require_earlier_ones_intact(run)
 
 
-def test_no_space_left_is_said_so(run, monkeypatch):
+def test_the_error_says_no_space_left(run, monkeypatch):
     checkpoints = run.start()
     run.save(checkpoints, 3, 6)
 
@@ -209,7 +209,7 @@ def test_weights_that_are_not_finite_are_not_saved(run):
 # What is kept
 
 
-def test_the_two_newest_are_kept_and_what_a_killed_save_left_goes(run):
+def test_two_checkpoints_are_kept_and_leftovers_of_a_killed_save_are_removed(run):
     checkpoints = run.start()
     (run.folder / "step-2_temp").mkdir()
     (run.folder / "step-2_temp" / "part").write_bytes(b"half")
@@ -218,12 +218,12 @@ def test_the_two_newest_are_kept_and_what_a_killed_save_left_goes(run):
     assert saved_steps(run.folder) == [12, 9]
 
 
-def test_newest_is_by_number(run):
+def test_the_newest_checkpoint_has_the_highest_step(run):
     run.save(run.start(), 9, 10)
     assert run.start().restore() == 10
 
 
-def test_within_an_epoch_it_saves_when_the_time_has_come_but_not_at_the_epochs_last_step(tmp_path):
+def test_within_an_epoch_a_save_is_due_after_minutes_but_not_at_the_last_step(tmp_path):
     for minutes, expected in ((1e9, []), (1e-9, [11, 9])):
         run = Run(tmp_path, minutes)
         checkpoints = run.start()
@@ -233,7 +233,7 @@ def test_within_an_epoch_it_saves_when_the_time_has_come_but_not_at_the_epochs_l
         assert saved_steps(run.folder) == expected
 
 
-def test_seconds_and_further_objects_are_part_of_a_checkpoint(run):
+def test_a_checkpoint_contains_seconds_and_tracked_objects(run):
     average = tf.train.Checkpoint(kernel=tf.Variable([1.0, 2.0]))
     checkpoints = run.start(average=average, another=None)
     run.save(checkpoints, 4)
@@ -247,7 +247,7 @@ def test_seconds_and_further_objects_are_part_of_a_checkpoint(run):
 # The best weights
 
 
-def test_the_best_weights_are_those_that_the_caller_gives_at_the_best_score(run, monkeypatch):
+def test_the_best_weights_are_those_at_the_best_score(run, monkeypatch):
     checkpoints = run.start()
     assert checkpoints.best() is None
     reads = []
@@ -266,7 +266,7 @@ def test_scores_of_a_phase_with_smaller_photos_do_not_count(run):
     assert checkpoints.best() is None
 
 
-def test_a_restart_knows_the_best_score(run):
+def test_a_resumed_run_knows_the_best_score(run):
     checkpoints = run.start()
     run.at(1)
     checkpoints.on_epoch_end(0, {"val_score": 0.5})

@@ -1,4 +1,4 @@
-"""Claims about `training/`: a finished run directory, learning, and going on after a kill."""
+"""Training: the run directory, one step by hand, resuming, and bad input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from attr_extractor.training.step import TrainingModel, augmented_on_host
 from tests.conftest import ROOT, draw_photo, write_table
 
 
-def test_a_run_directory_holds_what_later_programs_need(trained):
+def test_a_run_directory_contains_the_files_of_later_programs(trained):
     run = RunDir.read(trained.run)
     assert run.config == Config.read(trained.config)
     assert run.schema.fingerprint == Manifest.read(trained.records).fingerprint
@@ -42,7 +42,7 @@ def test_a_run_directory_holds_what_later_programs_need(trained):
     assert training["images_per_second"] > 0
 
 
-def test_weights_npz_reads_with_numpy_alone_and_rebuilds_the_network(trained):
+def test_weights_npz_is_readable_with_numpy_and_rebuilds_the_network(trained):
     with np.load(trained.run / "weights.npz", allow_pickle=False) as arrays:
         assert "branches-fused/0" in arrays.files
         first = RunDir.read(trained.run).load_network()
@@ -66,7 +66,7 @@ def test_tensorboard_has_loss_and_score_of_every_attribute(trained, schema):
 
 
 def test_one_step_equals_a_step_written_out_by_hand(built, schema):
-    """Forward, equation 1, gradients and Adam with everything random off."""
+    """The reference computes forward pass, equation 1, gradients and Adam without any noise."""
     config = Config.read(
         built.config,
         ["augmentation.enabled=false", "train.optimizer=adam", "train.schedule=constant",
@@ -101,7 +101,7 @@ def test_one_step_equals_a_step_written_out_by_hand(built, schema):
         np.testing.assert_allclose(found.numpy()[sure], wanted.numpy()[sure], atol=2e-4)
 
 
-def test_xla_compiles_nothing_its_loops_or_the_step_to_the_same_loss(built, schema):
+def test_every_setting_of_xla_gives_the_same_loss(built, schema):
     config = Config.read(built.config)
     losses = []
     for xla in ("off", "activations", "step"):
@@ -121,7 +121,7 @@ def test_xla_compiles_nothing_its_loops_or_the_step_to_the_same_loss(built, sche
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
 
 
-def test_a_frozen_trunk_keeps_its_weights_while_the_rest_learns(built, tmp_path):
+def test_a_run_with_a_frozen_trunk_keeps_the_trunks_weights(built, tmp_path):
     frozen = ["train.freeze_trunk_epochs=1", "train.epochs=1", "train.keep=last"]
     config = Config.read(built.config, frozen)
     manifest = Manifest.read(built.records)
@@ -143,7 +143,7 @@ def test_the_same_command_on_a_finished_run_changes_nothing(trained):
     assert [path.read_bytes() for path in files] == before
 
 
-def test_a_run_directory_of_another_config_or_schema_is_refused(trained, tmp_path):
+def test_a_run_directory_of_another_config_is_rejected(trained, tmp_path):
     with pytest.raises(InputError, match="another config"):
         fit.train(Config.read(trained.config, ["train.epochs=9"]), trained.records, trained.run)
     (tmp_path / "notes.txt").write_text("mine")
@@ -152,14 +152,14 @@ def test_a_run_directory_of_another_config_or_schema_is_refused(trained, tmp_pat
 
 
 def copy_of_records(built, folder, **changed):
-    """The records with other entries in their manifest; the shards stay as they are."""
+    """Copy the records and change entries of their manifest, but not the shards."""
     shutil.copytree(built.records, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, **changed}))
     return folder
 
 
-def test_a_run_directory_of_another_schema_is_refused(trained, schema, tmp_path):
+def test_a_run_directory_of_another_schema_is_rejected(trained, schema, tmp_path):
     other = Schema.parse(schema.to_yaml().replace("round neck", "boat neck"), "test")
     records = copy_of_records(trained, tmp_path / "other")
     manifest = (records / "manifest.json").read_text().replace("round neck", "boat neck")
@@ -169,7 +169,7 @@ def test_a_run_directory_of_another_schema_is_refused(trained, schema, tmp_path)
         fit.train(Config.read(trained.config), records, trained.run)
 
 
-def test_records_built_anew_at_the_same_place_are_noticed(trained, tmp_path):
+def test_rebuilt_records_are_detected(trained, tmp_path):
     run, records = tmp_path / "run", tmp_path / "records"
     shutil.copytree(trained.run, run)
     copy_of_records(trained, records)
@@ -187,7 +187,7 @@ def test_records_built_anew_at_the_same_place_are_noticed(trained, tmp_path):
 @pytest.mark.parametrize(
     "spoil", [lambda data: data[:1000], lambda data: data[:-5000] + b"x" * 5000]
 )
-def test_damaged_weights_are_one_clear_line(trained, tmp_path, spoil):
+def test_damaged_weights_raise(trained, tmp_path, spoil):
     shutil.copytree(trained.run, tmp_path / "run")
     path = tmp_path / "run" / "weights.npz"
     path.write_bytes(spoil(path.read_bytes()))
@@ -195,14 +195,14 @@ def test_damaged_weights_are_one_clear_line(trained, tmp_path, spoil):
         RunDir.read(tmp_path / "run").load_network()
 
 
-def test_a_batch_larger_than_the_split_is_refused(built, tmp_path):
+def test_a_batch_larger_than_the_split_is_rejected(built, tmp_path):
     with pytest.raises(InputError, match="batch_size is 999"):
         fit.train(
             Config.read(built.config, ["data.batch_size=999"]), built.records, tmp_path / "run"
         )
 
 
-def test_records_without_a_single_label_are_refused(built, schema, tmp_path):
+def test_records_without_labels_are_rejected(built, schema, tmp_path):
     rows = []
     for i in range(30):
         draw_photo(tmp_path / f"{i}.jpg", "shirt", ["red"], "v-neck")
@@ -224,12 +224,12 @@ def test_stretches_finish_the_interrupted_epoch_first():
 
 
 def newest_step(run) -> int:
-    """The step of the checkpoint that a restart would load, -1 where there is none."""
+    """Return the step of the newest checkpoint, or -1 if there is none."""
     return max(saved_steps(run / "checkpoints"), default=-1)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_its_checkpoint_stood_and_finishes(built, tmp_path):
+def test_a_killed_run_resumes_from_its_checkpoint_and_finishes(built, tmp_path):
     run = tmp_path / "run"
     command = [
         sys.executable, str(ROOT / "tools" / "train.py"), f"--config={built.config}",
@@ -255,7 +255,7 @@ def test_a_killed_run_goes_on_where_its_checkpoint_stood_and_finishes(built, tmp
     assert np.isfinite(run_dir.load_network().logits(np.zeros([1, 32, 32, 3], np.uint8))).all()
 
 
-def test_a_damaged_record_is_one_clear_line(built, tmp_path):
+def test_a_damaged_record_raises(built, tmp_path):
     records = tmp_path / "records"
     shutil.copytree(built.records, records)
     shard = sorted(records.glob("train-*.tfrecord"))[0]
@@ -266,7 +266,7 @@ def test_a_damaged_record_is_one_clear_line(built, tmp_path):
         fit.train(Config.read(built.config), records, tmp_path / "run")
 
 
-def test_augmentation_on_the_host_gives_the_photos_that_a_step_would_make(built):
+def test_augmentation_on_the_host_equals_that_of_a_step(built):
     config = Config.read(built.config)
     manifest = Manifest.read(built.records)
     batches = dataset.training_batches(built.records, manifest, config.data, 0, start_step=3)
@@ -283,7 +283,7 @@ def test_augmentation_on_the_host_gives_the_photos_that_a_step_would_make(built)
         np.testing.assert_array_equal(ready["labels"], plain["labels"])
 
 
-def test_a_later_phase_with_photos_too_small_ends_the_run_before_it_begins(built, tmp_path):
+def test_photos_too_small_for_a_later_phase_are_rejected_before_training(built, tmp_path):
     sizes = ["train.image_sizes={0: 64, 1: 32}", "data.image_size=32"]
     config = Config.read(built.config, ["model.trunk=inceptionv3", *sizes])
     with pytest.raises(InputError, match="too small for inceptionv3: at least 75"):
@@ -291,8 +291,8 @@ def test_a_later_phase_with_photos_too_small_ends_the_run_before_it_begins(built
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_begins_with_the_weights_of_another_one(trained, tmp_path):
-    """With steps too small to move a weight it ends with them, batch statistics apart."""
+def test_init_from_starts_with_the_weights_of_another_run(trained, tmp_path):
+    """With negligible steps, the weights stay equal, except batch statistics."""
     content = Config.read(trained.config).model_dump()
     content["train"].update(
         init_from=str(trained.run), learning_rate=1e-30, epochs=1, keep="last", average=0.9
@@ -307,7 +307,7 @@ def test_a_run_begins_with_the_weights_of_another_one(trained, tmp_path):
     assert moved and all("bn" in name for name in moved)  # moving mean and variance
 
 
-def test_weights_of_another_schema_or_an_untrained_run_do_not_begin_a_run(trained, tmp_path):
+def test_init_from_rejects_another_schema_and_an_untrained_run(trained, tmp_path):
     def begin(run, **model):
         content = Config.read(trained.config).model_dump()
         content["train"]["init_from"] = str(run)

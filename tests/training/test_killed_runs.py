@@ -1,4 +1,4 @@
-"""A run that is killed ten times ends with the weights of one that was left alone, bit for bit."""
+"""A run killed ten times has the weights of an undisturbed run, bit for bit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(built, run, *settings: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ten_kills_do_not_change_a_bit_of_the_weights(built, tmp_path):
+def test_a_run_killed_ten_times_has_equal_weights_bit_for_bit(built, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(command(built, tmp_path / "undisturbed"), check=True, **quiet)

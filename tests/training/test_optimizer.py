@@ -1,4 +1,4 @@
-"""Claims about `training/optimizer.py`: AdamW of the paper in NumPy, and Keras' own."""
+"""FusedAdamW, compared with the paper's algorithm in NumPy and with Keras' optimizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
 class Falling(keras.optimizers.schedules.LearningRateSchedule):
-    """0.1, 0.05, 0.0333...: a rate that differs at every step."""
+    """Learning rates 0.1, 0.05, 0.0333...: different at every step."""
 
     def __call__(self, step):
         return 0.1 / (tf.cast(step, tf.float32) + 1.0)
@@ -36,9 +36,9 @@ def slopes(steps: int) -> list[dict[str, np.ndarray]]:
 
 
 def by_hand(gradients, groups, rate_of=lambda step: 0.1 / (step + 1)) -> dict[str, np.ndarray]:
-    """Loshchilov and Hutter 2019, algorithm 2, in float64; a None gradient skips a variable.
+    """Compute Loshchilov and Hutter 2019, algorithm 2, in float64; None skips a variable.
 
-    epsilon stands beside the uncorrected root, as in Kingma and Ba 2015, end of section 2.
+    epsilon is added to the uncorrected root, as in Kingma and Ba 2015, end of section 2.
     """
     weights = {name: w.astype(np.float64) for name, w in start().items()}
     m = {name: np.zeros(w.shape) for name, w in weights.items()}
@@ -83,13 +83,13 @@ def require_equal(found, expected, **tolerance):
 
 
 @pytest.mark.parametrize("traced", [False, True])
-def test_six_steps_equal_the_papers_algorithm_with_a_schedule_rates_and_decays(traced):
+def test_six_steps_equal_the_papers_algorithm(traced):
     gradients = slopes(6)
     found = apply(fused(Falling()), variables(), gradients, traced)
     require_equal(found, by_hand(gradients, GROUPS), rtol=2e-5, atol=2e-6)
 
 
-def test_it_equals_keras_adamw_and_clips_all_gradients_together_as_adam_does():
+def test_updates_and_clipping_equal_those_of_keras():
     gradients, decay = slopes(5), {name: Group(decay=0.04) for name in SHAPES}
     theirs = keras.optimizers.AdamW(0.01, weight_decay=0.04, **optimizer_options())
     expected = apply(theirs, variables(), gradients)
@@ -102,7 +102,7 @@ def test_it_equals_keras_adamw_and_clips_all_gradients_together_as_adam_does():
     require_equal(apply(ours, variables(), gradients), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_rate_of_0_leaves_a_variable_alone():
+def test_a_variable_with_rate_0_is_not_updated():
     groups = {**GROUPS, "a": Group(rate=0.0, decay=0.5)}
     found = apply(fused(0.1, groups), variables(), slopes(3))
     np.testing.assert_array_equal(found["a"], start()["a"])
@@ -110,8 +110,8 @@ def test_a_rate_of_0_leaves_a_variable_alone():
 
 
 @pytest.mark.parametrize("traced", [False, True])
-def test_frozen_variables_stay_and_the_others_keep_their_own_treatment(traced):
-    """As with a frozen trunk: built on all variables, applied to some."""
+def test_frozen_variables_are_not_updated_and_others_keep_their_groups(traced):
+    """The optimizer is built on all variables and applied to some, as with a frozen trunk."""
     all_of_them = variables()
     optimizer = fused(Falling())
     optimizer.build(list(all_of_them.values()))
@@ -124,14 +124,14 @@ def test_frozen_variables_stay_and_the_others_keep_their_own_treatment(traced):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-def test_a_variable_without_a_gradient_is_not_even_decayed():
+def test_a_variable_without_gradient_is_not_decayed():
     gradients = [{**of_step, "c": None} for of_step in slopes(2)]
     found = apply(fused(0.1), variables(), gradients)
     np.testing.assert_array_equal(found["c"], start()["c"])
     require_equal(found, by_hand(gradients, GROUPS, lambda step: 0.1), rtol=2e-5, atol=2e-6)
 
 
-def test_mixed_bfloat16_learns_in_float32():
+def test_mixed_bfloat16_updates_weights_in_float32():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         inputs = keras.Input([4])
@@ -159,7 +159,7 @@ def test_mixed_bfloat16_learns_in_float32():
     assert {tf.as_dtype(v.dtype) for v in optimizer.variables} <= {tf.float32, tf.int32, tf.int64}
 
 
-def test_a_checkpoint_carries_moments_and_steps_to_another_optimizer(tmp_path):
+def test_a_checkpoint_restores_moments_and_steps(tmp_path):
     gradients = slopes(6)
     undisturbed = apply(fused(Falling()), variables(), gradients)
     first, weights = fused(Falling()), variables()

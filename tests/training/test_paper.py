@@ -1,4 +1,4 @@
-"""The paper's own set-up runs: 224 px, 49 attributes, steps of training and an export."""
+"""The paper's configuration trains and exports: 224 px, 49 attributes."""
 
 from __future__ import annotations
 

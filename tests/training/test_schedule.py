@@ -1,4 +1,4 @@
-"""Claims about `training/schedule.py`: learning rates and phases worked out on paper."""
+"""Learning rates and phases, worked out by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attr_extractor.training import schedule
 
 
 def small() -> SimpleNamespace:
-    """What `make_optimizer` looks at of a network: a trunk of two layers, and one after it."""
+    """Return what `make_optimizer` needs of a network: a trunk of two layers, and a head."""
     inputs = keras.Input([4])
     x = keras.layers.Dense(3, name="dense", bias_initializer="ones")(inputs)
     x = keras.layers.BatchNormalization(name="bn", beta_initializer="ones")(x)
@@ -35,7 +35,7 @@ def test_the_paper_decays_by_a_factor_of_0_75_at_each_epoch():
         assert rate(step) == pytest.approx(1e-3 * 0.75**epochs, rel=1e-5)
 
 
-def test_warm_up_rises_linearly_to_the_peak_and_cosine_falls_to_zero():
+def test_warmup_rises_linearly_to_the_peak_and_cosine_falls_to_0():
     cosine = {"schedule": "cosine", "warmup_epochs": 1.0}
     assert rate(0, **cosine) == pytest.approx(1e-5, rel=1e-5)
     assert rate(49, **cosine) == pytest.approx(5e-4, rel=1e-5)
@@ -45,12 +45,12 @@ def test_warm_up_rises_linearly_to_the_peak_and_cosine_falls_to_zero():
     assert rate(1000, **cosine) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_constant_stays():
+def test_a_constant_rate_does_not_change():
     assert rate(0, schedule="constant") == rate(999, schedule="constant") == pytest.approx(1e-3)
 
 
 def variables(model) -> dict:
-    """By layer and name."""
+    """Return the variables by layer and name."""
     return {
         f"{layer.name}/{v.name.split('/')[-1].split(':')[0]}": v
         for layer in model.layers
@@ -59,7 +59,7 @@ def variables(model) -> dict:
 
 
 def factors_of_one_step(config: TrainConfig, built) -> dict[str, float]:
-    """What a step without gradients leaves of each variable."""
+    """Return the factor by which a step without gradients scales each variable."""
     optimizer = schedule.make_optimizer(config, 10, built)
     before = {name: v.numpy() for name, v in variables(built.logits).items()}
     optimizer.apply_gradients(
@@ -79,7 +79,7 @@ ADAM = {**PLAIN, "optimizer": "adam", "weight_decay": 0}
 ADAMW = {**PLAIN, "optimizer": "adamw", "weight_decay": 0.5}
 
 
-def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
+def test_weight_decay_applies_to_kernels_but_not_to_biases_and_norms():
     assert factors_of_one_step(TrainConfig(**ADAMW), small()) == {
         "dense/kernel": 0.95,
         "dense/bias": 1.0,
@@ -90,7 +90,7 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases_and_norms_alone():
     }
 
 
-def test_the_trunk_decays_and_learns_at_its_own_rate():
+def test_the_trunk_has_its_own_rate_and_decay():
     config = TrainConfig(**{**ADAMW, "trunk_rate": 0.1})
     factors = factors_of_one_step(config, small())
     assert (factors["dense/kernel"], factors["head/kernel"]) == (0.995, 0.95)
@@ -106,7 +106,7 @@ def test_the_trunk_decays_and_learns_at_its_own_rate():
         np.testing.assert_allclose(before[name] - v, step, rtol=1e-3, atol=1e-6)
 
 
-def test_rates_fall_geometrically_towards_the_trunks_first_layer():
+def test_rates_decrease_geometrically_towards_the_trunks_first_layer():
     inputs = keras.Input([4])
     x = inputs
     for i in range(3):
@@ -126,7 +126,7 @@ def test_rates_fall_geometrically_towards_the_trunks_first_layer():
         np.testing.assert_allclose(moved, expected[name.split("/")[0]], rtol=1e-3)
 
 
-def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
+def test_matrices_of_a_network_decay_and_vectors_do_not(schema):
     """Vectors include the attention block's scales and the second hidden bias."""
     model = {
         "trunk": "small_cnn",
@@ -148,7 +148,7 @@ def test_of_a_whole_network_matrices_decay_and_vectors_do_not(schema):
         assert factor == (0.95 if is_matrix else 1.0), name
 
 
-def test_a_frozen_trunk_stays_while_the_rest_learns():
+def test_a_frozen_trunk_is_not_updated():
     built = small()
     config = TrainConfig(**{**ADAMW, "trunk_rate": 0.5})
     optimizer = schedule.make_optimizer(config, 10, built)
@@ -174,7 +174,7 @@ def test_a_run_without_sizes_and_freezing_is_one_phase():
     assert phases(3) == [(0, 30, 64, False, True)]
 
 
-def test_sizes_grow_at_their_epochs():
+def test_photo_sizes_grow_at_their_epochs():
     assert phases(9, image_sizes={0: 32, 4: 48, 7: 64}) == [
         (0, 40, 32, False, False),
         (40, 70, 48, False, False),

@@ -31,7 +31,7 @@ ONE = Devices(tf.distribute.get_strategy())
 
 
 def summaries(folder: Path) -> list[tuple[int, tf.compat.v1.Summary.Value]]:
-    """(step, summary) of every event file in a folder."""
+    """Return (step, summary) of all event files in a folder."""
     found = []
     for path in sorted(folder.glob("events.*")):
         for record in tf.data.TFRecordDataset(str(path)):
@@ -44,7 +44,7 @@ def pages(run: Path) -> list[tuple[int, tf.compat.v1.Summary.Value]]:
     return [(step, v) for step, v in summaries(run / "logs/train") if v.tag == "augmented_photos"]
 
 
-def test_a_run_shows_the_photos_of_its_first_step_once(trained):
+def test_a_run_logs_the_photos_of_its_first_step(trained):
     ((step, value),) = pages(trained.run)
     width, height, page = (tf.make_ndarray(value.tensor)[i] for i in range(3))
     image = tf.io.decode_png(page).numpy()
@@ -66,7 +66,7 @@ def test_a_run_shows_the_photos_of_its_first_step_once(trained):
     assert "augmented: zoom 0.05, shift 0.05, rotation 5.0, shear 3.0, flip 0.5" in described
 
 
-def test_a_run_that_goes_on_does_not_show_them_again(built, tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_log_photos_again(built, tmp_path, monkeypatch):
     save = Checkpoints.on_epoch_end
 
     def interrupted(self, epoch, logs=None):
@@ -87,7 +87,7 @@ def test_a_run_that_goes_on_does_not_show_them_again(built, tmp_path, monkeypatc
 
 
 def text_block(lines: list[str], width: int) -> np.ndarray:
-    """The lines as Pillow draws them, black on white, 15 pixels each."""
+    """Draw lines with Pillow, black on white, 15 pixels each."""
     block = Image.new("RGB", (width, 15 * len(lines)), "white")
     for i, line in enumerate(lines):
         font = ImageFont.load_default(12)
@@ -95,7 +95,7 @@ def text_block(lines: list[str], width: int) -> np.ndarray:
     return np.asarray(block)
 
 
-def test_the_values_present_stand_below_each_photo(schema):
+def test_captions_list_the_present_values(schema):
     cells = [
         {"category": "shirt", "neck_type": "v-neck", "color": "red|blue"},
         {"category": "jeans", "color": "green"},  # closure missing, neck does not apply
@@ -115,9 +115,11 @@ def test_the_values_present_stand_below_each_photo(schema):
         np.testing.assert_array_equal(page[200:245, x : x + 200], text_block(expected, 200))
 
 
-def test_a_line_wider_than_the_photo_is_cut(schema):
+def test_a_caption_wider_than_the_photo_is_truncated(schema):
     codes = np.where(np.arange(schema.num_values) >= 0, 1, 0)[None].astype(np.int8)  # all present
-    narrow = np.asarray(tensorboard.draw_photo_page(np.zeros([1, 96, 96, 3], np.float32), codes, schema))
+    narrow = np.asarray(
+        tensorboard.draw_photo_page(np.zeros([1, 96, 96, 3], np.float32), codes, schema)
+    )
     lines = narrow[192:, :192]
     assert lines.shape[0] == 15 * 4 + tensorboard.MARGIN
     assert (lines[:, :150] == 0).any()
@@ -131,20 +133,24 @@ def test_a_page_has_at_most_16_photos(schema, count: int, rows: int, columns: in
     assert page.size == (columns * 198, rows * 198)
 
 
-def test_colours_outside_the_range_are_cut_not_wrapped(schema):
+def test_colours_outside_the_range_are_clipped(schema):
     photos = np.array([-9.0, 264.0, 99.6], np.float32).reshape(3, 1, 1, 1) * np.ones([192, 192, 3])
-    page = np.asarray(tensorboard.draw_photo_page(photos, np.zeros([3, schema.num_values], np.int8), schema))
+    page = np.asarray(
+        tensorboard.draw_photo_page(photos, np.zeros([3, schema.num_values], np.int8), schema)
+    )
     assert [page[0, 198 * i].tolist() for i in range(3)] == [[0] * 3, [255] * 3, [100] * 3]
 
 
-def test_the_description_says_where_augmentation_is_off():
-    assert tensorboard.describe_augmentation(AugmentationConfig(enabled=False)).endswith("augmentation is off.")
+def test_the_description_mentions_disabled_augmentation():
+    assert tensorboard.describe_augmentation(AugmentationConfig(enabled=False)).endswith(
+        "augmentation is off."
+    )
 
 
 # Learning rates
 
 
-def test_learning_rates_are_those_of_the_model(trained, tmp_path):
+def test_logged_learning_rates_are_those_of_the_model(trained, tmp_path):
     run = dataclasses.replace(RunDir.read(trained.run), path=tmp_path)
     seen = SimpleNamespace(per_attribute=lambda: tf.zeros([4]))
     optimizer = SimpleNamespace(iterations=tf.Variable(7))
@@ -168,7 +174,7 @@ def test_learning_rates_are_those_of_the_model(trained, tmp_path):
 
 
 def cloud(folder: Path) -> tuple[np.ndarray, list[list[str]]]:
-    """Points and rows of metadata as TensorBoard's plugin finds them by the config."""
+    """Return points and rows of metadata as TensorBoard's plugin reads them."""
     config = ProjectorConfig()
     text_format.Parse((folder / "projector_config.pbtxt").read_text(), config)
     (embedding,) = config.embeddings
@@ -180,7 +186,7 @@ def cloud(folder: Path) -> tuple[np.ndarray, list[list[str]]]:
     return points, rows
 
 
-def test_a_finished_run_has_the_features_and_values_of_its_validation_photos(trained):
+def test_the_projector_has_features_and_values_of_the_validation_photos(trained):
     points, (header, *rows) = cloud(trained.run / "logs" / "validation")
     stored = read_split(trained.records, "validation")
     assert [row[0] for row in rows] == [e["product_id"].decode() for e in stored]
@@ -202,7 +208,7 @@ def test_a_finished_run_has_the_features_and_values_of_its_validation_photos(tra
     np.testing.assert_allclose(points, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_tensorboard_finds_it(trained):
+def test_tensorboards_plugin_reads_the_projector_files(trained):
     from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
     from tensorboard.plugins import base_plugin
     from werkzeug.test import Client
@@ -255,13 +261,13 @@ def small_logits(shop, schema: Schema) -> keras.Model:
     return network.build(schema, Config.read(shop.config)).logits
 
 
-def test_tabs_and_line_ends_do_not_break_the_table(shop, odd, tmp_path):
+def test_tabs_and_line_ends_do_not_break_the_projectors_table(shop, odd, tmp_path):
     write_projector(tmp_path, small_logits(shop, odd), odd_batches(odd, 3), odd)
     _, (_, *rows) = cloud(tmp_path)
     assert rows == [[f"p {i} ü", "shirt", "one tab|two lines|größe"] for i in range(3)]
 
 
-def test_only_the_first_photos_are_written(shop, odd, tmp_path, monkeypatch):
+def test_the_projector_has_a_maximum_number_of_photos(shop, odd, tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "PROJECTOR_PHOTOS", 37)
     write_projector(tmp_path, small_logits(shop, odd), odd_batches(odd, 50), odd)
     points, rows = cloud(tmp_path)

@@ -42,8 +42,7 @@ def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]
     result = {**fresh, **{name: array for name, array in old.items() if not _by_value(name)}}
     of_old = branches.unpack(_of_layer(old, network.BRANCHES), plan.old.sizes)
     of_new = branches.unpack(_of_layer(fresh, network.BRANCHES), plan.new.sizes)
-    for branch in of_new:
-        branch["kernel3"] = np.zeros_like(branch["kernel3"])
+    of_new = [branch._replace(kernel3=np.zeros_like(branch.kernel3)) for branch in of_new]
     for name, (source, *_) in plan.sources.items():
         before = of_old[plan.old.index[source.old.name]]
         of_new[plan.new.index[name]] = _branch(source, before, of_new[plan.new.index[name]])
@@ -132,18 +131,18 @@ def _as_layer(layer: str, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _branch(
-    source: Source, before: dict[str, np.ndarray], fresh: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+    source: Source, before: branches.BranchWeights, fresh: branches.BranchWeights
+) -> branches.BranchWeights:
     position = {value: i for i, value in enumerate(source.old.values)}
-    kernel, bias = fresh["kernel3"].copy(), fresh["bias3"].copy()
+    kernel, bias = fresh.kernel3.copy(), fresh.bias3.copy()
     for i, parts in enumerate(source.parts.values()):
         if not parts:
             continue
         columns = [position[part] for part in parts]
         lower = np.log([len(source.becomes[part]) for part in parts]).astype(np.float32)
-        kernel[:, i] = before["kernel3"][:, columns].mean(axis=1)
-        bias[i] = (before["bias3"][columns] - lower).mean()
-    return {**before, "kernel3": kernel, "bias3": bias}
+        kernel[:, i] = before.kernel3[:, columns].mean(axis=1)
+        bias[i] = (before.bias3[columns] - lower).mean()
+    return before._replace(kernel3=kernel, bias3=bias)
 
 
 def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:

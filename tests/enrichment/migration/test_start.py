@@ -138,7 +138,7 @@ def test_hidden_layers_of_a_kept_branch_are_the_old_ones_to_the_bit(moved):
             for layer, schema, name in zip(layers, schemas, names)
         )
         for key in ("kernel1", "bias1", "kernel2", "bias2"):
-            np.testing.assert_array_equal(after[key], before[key])
+            np.testing.assert_array_equal(getattr(after, key), getattr(before, key))
 
 
 def test_what_is_new_starts_at_its_prior(moved):
@@ -191,8 +191,8 @@ def test_a_training_begins_with_it(moved, tmp_path):
     layers = [r.load_network().logits.get_layer(network.BRANCHES) for r in (moved.run, run)]
     pocket = moved.run.schema.index["pocket"]
     before, after = (layer.branch_weights(pocket) for layer in layers)
-    for key in before:
-        assert (after[key] != before[key]).any(), key
+    for name, old, new in zip(before._fields, before, after):
+        assert (new != old).any(), name
 
 
 def wide_schema(values: list[str], extra: list[str]) -> str:

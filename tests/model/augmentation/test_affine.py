@@ -17,13 +17,13 @@ SIDE = 40
 
 
 def photo(seed: int = 0, height: int = SIDE, width: int = SIDE) -> np.ndarray:
-    """A smooth random photo, so that interpolation and not noise is compared."""
+    """Return a smooth random photo, so interpolation and not noise is compared."""
     small = np.random.default_rng(seed).integers(0, 256, [6, 6, 3], dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def matrix(**changed: float) -> np.ndarray:
-    """The composed matrix of one photo with everything off but what is named."""
+    """Return the composed matrix of one photo; parameters not given are neutral."""
     neutral = {"zoom": 1.0, "shift_x": 0.0, "shift_y": 0.0, "rotation": 0.0, "shear": 0.0}
     values = {name: tf.constant([value]) for name, value in {**neutral, **changed}.items()}
     flip = tf.constant([values.pop("flip", None) is not None])
@@ -32,7 +32,7 @@ def matrix(**changed: float) -> np.ndarray:
 
 
 def warp_in_numpy(image: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Bilinear reading at m @ (x, y, 1) for every output pixel, edges repeated; float64."""
+    """Interpolate at m @ (x, y, 1) for every output pixel, edges repeated; float64."""
     height, width = image.shape[:2]
     ys, xs = np.mgrid[:height, :width]
     x = np.clip(m[0, 0] * xs + m[0, 1] * ys + m[0, 2], 0, width - 1)
@@ -63,7 +63,7 @@ def test_random_maps_equal_a_numpy_warp_pixel_for_pixel():
         assert np.abs(found - expected).max() < 1.0  # of 255: float32 against float64
 
 
-def test_a_map_equals_pillows_affine_transform_inside_the_photo():
+def test_resampling_equals_pillows_affine_transform_inside_the_photo():
     m = matrix(rotation=0.2, zoom=0.8, shear=0.1)
     image = Image.fromarray(photo())
     # Pillow reads at pixel centres (x + 0.5, y + 0.5): the same map moved by half a pixel
@@ -93,7 +93,7 @@ def test_composed_matrix_equals_the_five_matrices_multiplied_by_hand():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_flip_alone_mirrors_exactly_and_nothing_alone_changes_nothing():
+def test_a_flip_mirrors_exactly_and_the_neutral_map_changes_nothing():
     np.testing.assert_array_equal(resample(photo(), matrix()), photo())
     np.testing.assert_allclose(resample(photo(), matrix(flip=1.0)), photo()[:, ::-1], atol=1e-2)
 
@@ -133,7 +133,7 @@ def test_half_of_the_photos_are_flipped():
 
 @pytest.mark.parametrize("fill_mode", ["nearest", "reflect", "constant"])
 @pytest.mark.parametrize("dtype", [tf.uint8, tf.bfloat16, tf.float32])
-def test_the_compiled_loop_gives_what_tensorflows_op_gives(fill_mode, dtype):
+def test_the_compiled_loop_equals_tensorflows_op(fill_mode, dtype):
     generator = np.random.default_rng(0)
     photos = tf.cast(generator.integers(0, 256, [4, 30, 41, 3]), dtype)
     # from within the photo to far outside of it, by whole pixels too

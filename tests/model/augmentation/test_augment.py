@@ -16,7 +16,7 @@ def photo(seed: int = 0) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((40, 40), Image.Resampling.BICUBIC))
 
 
-def test_a_seed_repeats_a_batch_and_another_seed_does_not():
+def test_augmentation_depends_on_the_seed():
     pixels = tf.constant(np.stack([photo(i) for i in range(4)]))
     config = AugmentationConfig(brightness=0.2, contrast=0.2, saturation=0.2)
     first, again, other = (
@@ -28,7 +28,7 @@ def test_a_seed_repeats_a_batch_and_another_seed_does_not():
     assert np.abs(first[0] - first[1]).mean() > 1.0  # photos of a batch differ too
 
 
-def test_switched_off_it_only_casts():
+def test_disabled_augmentation_only_casts():
     pixels = tf.constant(photo()[np.newaxis])
     found = augmentation.augment(pixels, AugmentationConfig(enabled=False), tf.constant([0, 0]))
     assert found.dtype == tf.float32

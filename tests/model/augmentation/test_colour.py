@@ -14,7 +14,7 @@ SIDE = 24
 
 
 def photos(count: int) -> np.ndarray:
-    """Smooth photos of little contrast, uint8 [count, SIDE, SIDE, 3]."""
+    """Return smooth photos of low contrast, uint8 [count, SIDE, SIDE, 3]."""
     small = np.random.default_rng(0).integers(40, 200, [count, 5, 5, 3], dtype=np.uint8)
     resized = [Image.fromarray(p).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for p in small]
     return np.stack([np.asarray(p) for p in resized])
@@ -29,12 +29,12 @@ def in_pillow(operation) -> np.ndarray:
     return np.stack([np.asarray(operation(Image.fromarray(p))) for p in photos(3)]).astype(float)
 
 
-def test_auto_contrast_is_pillows():
+def test_auto_contrast_equals_pillows():
     found = run(colour._auto_contrast, 0.5)
     assert np.abs(found - in_pillow(ImageOps.autocontrast)).max() <= 1.0  # Pillow cuts fractions
 
 
-def test_equalize_is_keras_cvs_to_the_level_and_nearly_pillows():
+def test_equalize_equals_keras_cvs_and_nearly_pillows():
     found = run(colour._equalize, 0.5)
     layer = colour.keras_cv_layers().Equalization(colour.RANGE)
     expected = layer.augment_images(tf.constant(photos(3), tf.float32))
@@ -43,7 +43,7 @@ def test_equalize_is_keras_cvs_to_the_level_and_nearly_pillows():
     assert np.abs(found - in_pillow(ImageOps.equalize)).mean() < 4
 
 
-def test_a_flat_channel_stays_as_it_is():
+def test_a_flat_channel_is_unchanged():
     flat = tf.fill([1, SIDE, SIDE, 3], 77.0)
     for operation in (colour._equalize, colour._auto_contrast):
         np.testing.assert_array_equal(operation(flat, tf.ones([1]), tf.ones([1])), flat)
@@ -56,7 +56,7 @@ def test_solarize_adds_and_then_inverts_above_a_threshold():
     np.testing.assert_allclose(run(colour._solarize, 0.4), expected, atol=1e-3)
 
 
-def test_degenerate_is_pillows_colour_enhancement_downwards():
+def test_degenerate_equals_pillows_colour_enhancement_below_1():
     expected = in_pillow(lambda p: ImageEnhance.Color(p).enhance(0.7))
     assert np.abs(run(colour._degenerate, 0.3) - expected).max() <= 1.5  # whole levels there
 
@@ -71,7 +71,7 @@ def test_contrast_and_brightness_go_both_ways(sign):
     np.testing.assert_allclose(run(colour._brighten, 0.4, sign), expected, atol=1e-2)
 
 
-def test_each_photo_gets_one_operation_of_its_own_and_one_draw_in_eleven_is_idle(monkeypatch):
+def test_each_photo_has_its_own_operation_and_one_draw_in_eleven_is_idle(monkeypatch):
     def invert(given, _strengths, _signs):
         return 255 - given
 
@@ -91,7 +91,7 @@ def test_each_photo_gets_one_operation_of_its_own_and_one_draw_in_eleven_is_idle
     )
 
 
-def test_a_seed_repeats_its_operations_and_more_of_them_change_more():
+def test_operations_depend_on_the_seed_and_their_number():
     given = tf.constant(photos(64), tf.float32)
 
     def changed(operations: int, seed: int) -> np.ndarray:
@@ -107,7 +107,7 @@ def test_a_seed_repeats_its_operations_and_more_of_them_change_more():
     assert alike[0] > alike[1]
 
 
-def test_magnitudes_scatter_about_the_one_given(monkeypatch):
+def test_magnitudes_vary_around_the_given_one(monkeypatch):
     seen = []
 
     def note(given, strengths, _signs):
@@ -124,7 +124,7 @@ def test_magnitudes_scatter_about_the_one_given(monkeypatch):
     assert weak.min() == 0 and (weak == 0).mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_colour_steps_keep_the_range_and_change_what_they_name():
+def test_brightness_shifts_and_contrast_scales_within_the_range():
     given = photos(1)[0]
     batch = tf.constant(given[np.newaxis], tf.float32)
     bright = colour.adjust(batch, AugmentationConfig(brightness=0.3), tf.constant([0, 3])).numpy()

@@ -18,7 +18,7 @@ SIZE = 24
 
 
 def photos_of(count: int) -> np.ndarray:
-    """Each photo of one colour of its own, so that a pixel says whose it is."""
+    """Return photos of one colour each, so a pixel identifies its photo."""
     return np.repeat(np.arange(count, dtype=np.float32), SIZE * SIZE * 3).reshape(
         [count, SIZE, SIZE, 3]
     )
@@ -33,7 +33,7 @@ def mixed(count: int, seed: int = 0, **shares):
     return photos.numpy(), own.numpy()
 
 
-def test_cutmix_takes_a_rectangle_of_the_partner_and_says_how_much():
+def test_cutmix_pastes_a_rectangle_of_the_partner_and_returns_its_share():
     photos, own = mixed(64, cutmix=1.0)
     for i, photo in enumerate(photos):
         others = photo[..., 0] == 63 - i
@@ -54,7 +54,7 @@ def test_mixup_blends_each_photo_with_its_partner_by_its_share():
     assert own.min() < 0.1 and own.max() > 0.9
 
 
-def test_photos_are_mixed_as_often_as_asked_the_same_way_for_a_seed_and_another_for_another():
+def test_photos_are_mixed_at_the_configured_rates_depending_on_the_seed():
     counts = {"neither": 0, "blended": 0, "cut": 0}
     for seed in range(20):
         photos, own = mixed(64, seed, mixup=0.25, cutmix=0.5)
@@ -71,13 +71,13 @@ def test_photos_are_mixed_as_often_as_asked_the_same_way_for_a_seed_and_another_
     assert (mixed(8, 3, cutmix=1.0)[1] != mixed(8, 4, cutmix=1.0)[1]).any()
 
 
-def test_more_than_all_photos_cannot_be_mixed():
+def test_rates_of_mixing_above_1_are_rejected():
     with pytest.raises(ValidationError, match="at most 1 together"):
         AugmentationConfig(mixup=0.6, cutmix=0.5)
 
 
-def test_the_loss_of_mixed_photos_is_that_of_both_labels_by_their_shares(weighted):
-    """Term by term; a label that is missing on one side counts on the other alone."""
+def test_the_loss_of_mixed_photos_weights_both_labels_by_their_shares(weighted):
+    """Computed term by term; a label that is missing for one photo counts for the other only."""
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=3, size=[6, weighted.num_values]).astype(np.float32)
     labels = generator.integers(0, 2, logits.shape).astype(np.int8)
@@ -100,8 +100,8 @@ def test_the_loss_of_mixed_photos_is_that_of_both_labels_by_their_shares(weighte
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_training_step_learns_from_mixed_photos_by_their_shares(schema, monkeypatch):
-    """The step's loss, from the photos and shares that it drew, in NumPy."""
+def test_a_training_step_weights_mixed_photos_by_their_shares(schema, monkeypatch):
+    """The expected loss is computed in NumPy from the photos and shares that the step drew."""
     model = {
         "trunk": "small_cnn",
         "weights": "none",

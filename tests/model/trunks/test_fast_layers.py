@@ -28,7 +28,7 @@ CASES = [  # H and W, kernel, strides, channels, results per channel
 
 
 def in_numpy(x, kernel, upstream, strides, pads) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The result and its gradients, tap by tap, from the definition of a cross-correlation."""
+    """Compute output and gradients tap by tap, from the definition of a cross-correlation."""
     (down, across), (rows, columns) = strides, kernel.shape[:2]
     zeros = [(0, 0), (0, 0)]
     if pads == "SAME":
@@ -59,7 +59,7 @@ def in_numpy(x, kernel, upstream, strides, pads) -> tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("pads", ["SAME", "VALID"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_result_and_gradients_equal_the_definition(case, pads, dtype):
+def test_depthwise_output_and_gradients_equal_the_definition(case, pads, dtype):
     size, taps, strides, channels, multiplier = case
     generator = np.random.default_rng(0)
 
@@ -88,7 +88,7 @@ def test_result_and_gradients_equal_the_definition(case, pads, dtype):
 
 
 @pytest.mark.parametrize("pads", ["same", "valid"])
-def test_the_layer_is_keras_own_to_the_bit(pads):
+def test_the_depthwise_layer_equals_keras_bit_for_bit(pads):
     theirs = keras.layers.DepthwiseConv2D(
         5, 2, pads, depth_multiplier=2, activation="relu", bias_initializer="normal"
     )
@@ -102,7 +102,7 @@ def test_the_layer_is_keras_own_to_the_bit(pads):
 
 
 def gradient_operations(strides, pads, dtype) -> dict[str, list]:
-    """The operations of both gradients of a 5 x 5 kernel, by their type's last word."""
+    """Return the operations of both gradients of a 5 x 5 kernel, by the last word of their type."""
 
     @tf.function(autograph=False)
     def gradients(x):
@@ -120,7 +120,7 @@ def gradient_operations(strides, pads, dtype) -> dict[str, list]:
     }
 
 
-def test_a_wide_kernels_gradient_is_made_of_narrow_ones():
+def test_a_wide_kernels_gradient_consists_of_narrow_ones():
     found = gradient_operations((1, 1), "SAME", tf.float32)["Filter"]
     shapes = [tf.get_static_value(operation.inputs[1]).tolist() for operation in found]
     assert shapes == [[5, 3, 3, 1], [5, 2, 3, 1]]
@@ -134,15 +134,13 @@ def test_a_wide_kernels_gradient_is_made_of_narrow_ones():
         ((2, 2), tf.float32, tf.float32),
     ],
 )
-def test_the_inputs_gradient_is_computed_in_float32_where_there_are_strides(
-    strides, dtype, computed_in
-):
+def test_a_strided_input_gradient_of_bfloat16_is_computed_in_float32(strides, dtype, computed_in):
     (operation,) = gradient_operations(strides, "SAME", dtype)["Input"]
     assert operation.outputs[0].dtype == computed_in
 
 
 @pytest.mark.parametrize("settings", [{"dilation_rate": 2}, {"data_format": "channels_first"}])
-def test_a_layer_of_what_it_cannot_compute_is_refused(settings):
+def test_dilation_and_channels_first_are_rejected(settings):
     with pytest.raises(ValueError, match="requires channels_last and a dilation rate of 1"):
         fast_layers.DepthwiseConv2D(3, **settings)
 
@@ -152,7 +150,7 @@ def devices(monkeypatch, *kinds: str) -> None:
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: found)
 
 
-def test_it_stands_for_plain_layers_on_processors_alone(monkeypatch):
+def test_only_plain_depthwise_layers_on_cpus_are_replaceable(monkeypatch):
     layer = keras.layers.DepthwiseConv2D
     devices(monkeypatch, "CPU", "CPU")
     assert fast_layers.is_replaceable(layer(5))
@@ -180,11 +178,11 @@ def gradient(function, x: np.ndarray, upstream: np.ndarray, dtype=tf.float32) ->
 
 
 def expected(x: np.ndarray, upstream: np.ndarray) -> np.ndarray:
-    """d/dx of x s(x) in float64: s (1 + x (1 - s)), where 1 - s = s(-x)."""
+    """Compute d/dx of x s(x) in float64: s (1 + x (1 - s)), with 1 - s = s(-x)."""
     return upstream * special.expit(x) * (1 + x * special.expit(-x))
 
 
-def test_the_gradient_equals_the_equation_and_tensorflows_own():
+def test_the_silu_gradient_equals_the_equation_and_tensorflows():
     x = X.astype(np.float32)
     upstream = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
     found = gradient(fused_silu, x, upstream)
@@ -194,13 +192,13 @@ def test_the_gradient_equals_the_equation_and_tensorflows_own():
     np.testing.assert_allclose(found[small], theirs[small], atol=5e-6)
 
 
-def test_the_values_are_tensorflows_to_the_bit():
+def test_silu_equals_tensorflows_bit_for_bit():
     for dtype in (tf.float32, tf.bfloat16):
         x = tf.cast(X, dtype)
         assert tf.reduce_all(fused_silu(x) == tf.nn.silu(x))
 
 
-def test_in_bfloat16_only_the_result_is_rounded():
+def test_the_silu_gradient_of_bfloat16_is_rounded_once():
     x = tf.cast(X[:801], tf.bfloat16)
     wide = tf.cast(x, tf.float64).numpy()
     found = gradient(fused_silu, wide, np.ones(801), tf.bfloat16)
@@ -208,7 +206,7 @@ def test_in_bfloat16_only_the_result_is_rounded():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_it_learns_inside_a_compiled_function_of_unknown_batch(jit_compile):
+def test_silu_has_gradients_in_a_compiled_function_of_unknown_batch_size(jit_compile):
     @tf.function(jit_compile=jit_compile, input_signature=[tf.TensorSpec([None, 3])])
     def slope(x):
         with tf.GradientTape() as tape:
@@ -221,7 +219,7 @@ def test_it_learns_inside_a_compiled_function_of_unknown_batch(jit_compile):
         np.testing.assert_allclose(slope(x), expected(x, 1.0), atol=1e-6)
 
 
-def test_nothing_that_is_exported_holds_xla(tmp_path):
+def test_the_forward_graph_of_silu_contains_no_xla(tmp_path):
     inputs = keras.Input([3])
     model = keras.Model(inputs, keras.layers.Activation(fused_silu)(inputs))
     served = tf.function(lambda x: model(x), input_signature=[tf.TensorSpec([None, 3])])
@@ -230,7 +228,7 @@ def test_nothing_that_is_exported_holds_xla(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_relu6_and_its_gradient_are_the_equations(dtype):
+def test_relu6_and_its_gradient_equal_the_equations(dtype):
     x = tf.cast(np.concatenate([X, [-0.0, 0.0, 6.0]]), dtype)
     wide = tf.cast(x, tf.float64).numpy()
     upstream = tf.cast(np.random.default_rng(0).normal(size=x.shape), dtype)

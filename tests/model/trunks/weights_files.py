@@ -1,4 +1,4 @@
-"""A weights file as keras.applications publishes them, which Keras 3 reads and does not write."""
+"""Write weights files as keras.applications publishes them; Keras 3 only reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import h5py
 
 
 def write_h5(network: Any, path: Path) -> str:
-    """Writes a network's weights by layer; returns the path."""
+    """Write a network's weights by layer; return the path."""
     with h5py.File(path, "w") as file:
         file.attrs["keras_version"] = "2.15.0"
         file.attrs["backend"] = "tensorflow"

