@@ -133,7 +133,9 @@ def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
     section = run.metrics_of(run.weights_digest).get("calibration")
     if section is None:
         return None
-    run_files.require_calibrated(section, run.schema, f"{run.path / run_files.FILE}: calibration")
+    run_files.require_calibrated(
+        section, run.schema, f"{run.path / run_files.METRICS}: calibration"
+    )
     split = split if split in section else section["thresholds"]["split"]
     return {"thresholds": section["thresholds"], "split": split, "measured": section[split]}
 

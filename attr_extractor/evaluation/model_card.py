@@ -82,7 +82,7 @@ def make(run: RunDir) -> tuple[dict[str, Any], str]:
 
 def _metrics(run: RunDir) -> dict[str, Any]:
     """Return the validated sections of metrics.json that belong to the run's current weights."""
-    metrics, path = run.metrics_of(run.weights_digest), run.path / run_files.FILE
+    metrics, path = run.metrics_of(run.weights_digest), run.path / run_files.METRICS
     for name, section in metrics.items():
         if name == "training":
             yaml_files.validate(run_files.Training, section, f"{path}: {name}")

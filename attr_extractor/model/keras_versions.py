@@ -41,7 +41,11 @@ def operations(model: Any) -> list[Any]:
 
 
 def slot(optimizer: Any, variable: Any) -> int:
-    """Return the index of a variable, and thus of its moments, in a built optimizer."""
+    """Return the index of a variable, and thus of its moments, in a built optimizer.
+
+    The attributes are private. Neither version has a public way: under a distribution strategy
+    `update_step` receives a component of the variable that the optimizer was built on.
+    """
     if KERAS_3:
         return optimizer._get_variable_index(variable)
     return optimizer._index_dict[optimizer._var_key(variable)]

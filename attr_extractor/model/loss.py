@@ -108,9 +108,9 @@ def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) ->
         value with count 0 is 0.
     """
     weights = np.where(counts > 0, (1 - beta) / (1 - np.power(beta, np.maximum(counts, 1))), 0.0)
-    for part in schema.slices.values():
-        seen = weights[part][counts[part] > 0]
-        weights[part] /= seen.mean() if len(seen) else 1.0
+    for values in schema.slices.values():
+        seen = weights[values][counts[values] > 0]
+        weights[values] /= seen.mean() if len(seen) else 1.0
     return weights.astype(np.float32)
 
 

@@ -104,16 +104,16 @@ def build(
         logits
     )
     split = SplitAttributes(schema.sizes, name="split-attributes", dtype="float32")(scaled)
-    taken = {layer.name for layer in keras.Model(pixels, logits).layers}
+    layer_names = {layer.name for layer in keras.Model(pixels, logits).layers}
     for name in schema.names:
-        if name in taken:
+        if name in layer_names:
             raise InputError(
                 f"the attribute {name!r} has the name of a layer of the trunk; rename it"
             )
     outputs = {}
-    for name, part in zip(schema.names, split):
-        activation = "softmax" if softmax[schema.slices[name]].all() else "sigmoid"
-        outputs[name] = keras.layers.Activation(activation, name=name, dtype="float32")(part)
+    for name, own_logits in zip(schema.names, split):
+        kind = "softmax" if softmax[schema.slices[name]].all() else "sigmoid"
+        outputs[name] = keras.layers.Activation(kind, name=name, dtype="float32")(own_logits)
     return Network(
         logits=keras.Model(pixels, logits, name="logits"),
         scores=keras.Model(pixels, outputs, name="scores"),
@@ -168,9 +168,9 @@ def set_layer_arrays(model: Any, arrays: dict[str, np.ndarray], origin: str) -> 
     """Set all weights from `layer_arrays`; raise InputError if they are from another network."""
     expected = layer_arrays(model)
     for key in [*expected, *arrays]:
-        ours, theirs = expected.get(key), arrays.get(key)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            shapes = [None if a is None else list(a.shape) for a in (theirs, ours)]
+        given, wanted = arrays.get(key), expected.get(key)
+        if given is None or wanted is None or given.shape != wanted.shape:
+            shapes = [None if a is None else list(a.shape) for a in (given, wanted)]
             raise InputError(
                 f"{origin}: weights of another network: {key} has shape {shapes[0]} in the file, "
                 f"{shapes[1]} in this config"

@@ -54,11 +54,11 @@ class Thresholds(yaml_files.Model):
         """
         content = files.read_json(path, "the run's thresholds")
         try:
-            found = yaml_files.validate(cls, content, str(path))
+            thresholds = yaml_files.validate(cls, content, str(path))
         except InputError as error:
             raise InputError(f"{error}; calibrate.py rewrites the file") from error
-        found.check(schema, str(path))
-        return found
+        thresholds.check(schema, str(path))
+        return thresholds
 
     @property
     def calibrated(self) -> bool:
@@ -68,8 +68,8 @@ class Thresholds(yaml_files.Model):
     @property
     def digest(self) -> str:
         """Return 16 hex digits that depend on the temperatures and thresholds."""
-        held = self.model_dump_json(exclude={"weights"})
-        return hashlib.sha256(held.encode()).hexdigest()[:16]
+        content = self.model_dump_json(exclude={"weights"})
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def require_weights(self, digest: str, run_dir: Path) -> None:
         """Verify that the thresholds belong to a run's weights; the schema's are valid for any.

@@ -60,7 +60,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.best_path = self.folder / "best.npz"
         best = self.best()
         self.best_score = -np.inf if best is None else best[0]
-        self.every = 60.0 * run.config.train.checkpoint_minutes
+        self.seconds_between_saves = 60.0 * run.config.train.checkpoint_minutes
         self.last_saved = self.counted_to = time.monotonic()
         self.optimizer = model.optimizer
         self.checkpoint = tf.train.Checkpoint(
@@ -78,7 +78,7 @@ class Checkpoints(keras.callbacks.Callback):
           InputError: see `newest_step`; or if the workers find different steps, or the checkpoint
             does not match the config.
         """
-        step = newest_step(self.folder, tells=self.devices.is_chief)
+        step = newest_step(self.folder, reports=self.devices.is_chief)
         if self.devices.total(step) != step * self.devices.workers:
             raise InputError(
                 f"{self.folder}: the newest step of worker {self.devices.worker} is {step}, that "
@@ -113,7 +113,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _is_due(self, step: int) -> bool:
         """Return whether the chief's clock makes a save due; all workers must call it together."""
-        due = time.monotonic() - self.last_saved > self.every
+        due = time.monotonic() - self.last_saved > self.seconds_between_saves
         if self.devices.workers == 1:
             return due
         return not step % ASKED_EVERY and bool(self.devices.total(due and self.devices.is_chief))
@@ -168,13 +168,13 @@ def read_best(path: Path) -> tuple[float, dict[str, np.ndarray]] | None:
     return float(arrays.pop(SCORE)), arrays
 
 
-def newest_step(folder: Path, tells: bool = True) -> int:
+def newest_step(folder: Path, reports: bool = True) -> int:
     """Return the step of the newest readable checkpoint, or 0 if there are no checkpoints.
 
     Newer unreadable checkpoints are reported on stderr and renamed; the next save removes them.
 
     Args:
-      tells: whether to report and rename; False if another process does so.
+      reports: whether to report and rename; False if another process does so.
 
     Raises:
       InputError: if there are checkpoints, and none can be read.
@@ -183,7 +183,7 @@ def newest_step(folder: Path, tells: bool = True) -> int:
     for step in saved_steps(folder):
         reason = _damage(folder / f"step-{step}")
         if not reason:
-            for line, paths in damaged if tells else ():
+            for line, paths in damaged if reports else ():
                 print(f"{line}; falling back to step {step}", file=sys.stderr)
                 for path in paths:
                     path.rename(path.with_name(f"damaged-{path.name}"))

@@ -156,7 +156,7 @@ def _run_phase(
     """Train one phase; the last phase returns the result of the run, unless already finished."""
     config, records = run.config, run.records
     # the last phase does not need this check: `restore` reads the checkpoint anyway
-    newest = partial(newest_step, run.path / "checkpoints", tells=devices.is_chief)
+    newest = partial(newest_step, run.path / "checkpoints", reports=devices.is_chief)
     if not phase.is_last and newest() >= phase.end_step:
         return None
     model = make_model(config, manifest, steps, phase.image_size, not devices.augments_on_host)

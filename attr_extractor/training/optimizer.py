@@ -1,7 +1,9 @@
 """Adam and AdamW with one fused update per variable, and a rate and a decay per variable.
 
 Keras' own update has some twenty ops per variable: for 230 variables, several seconds of tracing
-and a tenth of a small network's step. TensorFlow's ApplyAdam kernel is one op.
+and a tenth of a small network's step. TensorFlow's ApplyAdam kernel is one op. It needs the moments
+that the base class creates: both Keras versions keep them in the protected lists `_momentums` and
+`_velocities`.
 """
 
 from __future__ import annotations

@@ -44,12 +44,12 @@ def is_begun(path: Path, more: Sequence[str] = ()) -> bool:
     """
     folders = {"checkpoints", "logs"}
     known = {*folders, "schema.yaml", "records.json", "thresholds.json", *more}
-    found = {name for name in storage.names(path) if not name.endswith(storage.TEMPORARY)}
-    found.discard(ownership.LOCK)
+    present = {name for name in storage.names(path) if not name.endswith(storage.TEMPORARY)}
+    present.discard(ownership.LOCK)
     if any(storage.names(path / name) for name in folders):
         return False
     # the folders are created first: without them, the other files come from another program
-    return found <= folders or folders <= found <= known
+    return present <= folders or folders <= present <= known
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class RunDir:
             most_frequent=manifest.most_frequent("train"),
         )
         if (path / "config.yaml").is_file():
-            found = cls.read(path)
-            require_same(found.schema.fingerprint, schema, f"{path}: the run directory")
-            if found.config != config or found.origin != origin:
+            run = cls.read(path)
+            require_same(run.schema.fingerprint, schema, f"{path}: the run directory")
+            if run.config != config or run.origin != origin:
                 raise InputError(
                     f"{path}: contains a run of another config or of other records; "
                     "name a new run directory"
                 )
-            return found
+            return run
         if path.is_file() or not is_begun(path):
             raise InputError(f"{path}: exists and is not a run directory; name a new one")
         for folder in (path / "checkpoints", path / "logs"):
@@ -213,4 +213,4 @@ class RunDir:
           content: includes the digest of the measured weights, `weights_digest`.
         """
         kept = self.metrics_of(content["weights_digest"])
-        files.write_json(self.path / run_files.FILE, {**kept, section: content})
+        files.write_json(self.path / run_files.METRICS, {**kept, section: content})

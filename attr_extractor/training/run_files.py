@@ -1,7 +1,7 @@
-"""The JSON files of a run, typed as far as programs read them again.
+"""The JSON files of a run, typed as far as later programs read them.
 
-They are metrics and their details, the learning curve and the model card. Further keys are allowed,
-and their content is kept unchanged.
+metrics.json and its details, learning_curve.json and model_card.json. Further keys are allowed and
+kept unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema
 from attr_extractor.yaml_files import Count
 
-FILE = "metrics.json"
+METRICS = "metrics.json"
 FileName = Annotated[str, Field(pattern=r"^[^/]+$")]  # in the run directory
 Number = Optional[float]  # None if nothing was measured
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,8 +27,8 @@ Shares = List[Optional[Share]]
 Ends = Annotated[List[float], Field(min_length=2, max_length=2)]  # of an interval
 
 
-class Part(pydantic.BaseModel):
-    """Object in such a file."""
+class JsonObject(pydantic.BaseModel):
+    """An object in one of these files; it keeps keys that are not listed here."""
 
     model_config = pydantic.ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -37,7 +37,7 @@ class Sections(pydantic.RootModel[Dict[str, Dict[str, Any]]]):
     """Content of metrics.json."""
 
 
-class Figures(Part):
+class Figures(JsonObject):
     """Figures of a model for an attribute, or their mean."""
 
     score: Number
@@ -50,102 +50,102 @@ class Figures(Part):
     macro_f1: Number = None
 
 
-class OfAttribute(Figures):
+class AttributeFigures(Figures):
     """Figures of one attribute."""
 
     applicable: Count  # photos
 
     @pydantic.model_validator(mode="after")
-    def _a_score_has_its_interval(self) -> OfAttribute:
+    def _a_score_has_its_interval(self) -> AttributeFigures:
         if self.score is not None and (self.interval is None or self.most_frequent is None):
             raise ValueError("a score without interval or without that of the most frequent value")
         return self
 
 
-class OfCategory(Part):
+class CategoryScore(JsonObject):
     """Score of one category, or of one attribute within it."""
 
     score: float
     photos: Count
 
 
-class Worst(OfCategory):
+class WorstCategory(CategoryScore):
     """One of the worst categories."""
 
     category: str
 
 
-class WithoutNearDuplicates(Part):
+class WithoutNearDuplicates(JsonObject):
     """Figures without photos that resemble a training photo."""
 
     left_out: Count
     mean: Figures
 
 
-class Measured(Part):
+class SplitFigures(JsonObject):
     """Section of metrics.json: a run measured on a split."""
 
     split: str
     photos: Count
     details: Optional[FileName] = None
     mean: Figures
-    attributes: Dict[str, OfAttribute]
-    worst_categories: List[Worst] = []
+    attributes: Dict[str, AttributeFigures]
+    worst_categories: List[WorstCategory] = []
     without_near_duplicates: Optional[WithoutNearDuplicates] = None
 
 
-class Category(Part):
+class CategoryDetails(JsonObject):
     """One category in the details of a section."""
 
-    attributes: Dict[str, OfCategory]
+    attributes: Dict[str, CategoryScore]
 
 
-class Categories(Part):
+class DetailsByCategory(JsonObject):
     """Details of a section, by category."""
 
-    categories: Dict[str, Category]
+    categories: Dict[str, CategoryDetails]
 
 
-class Training(Part):
+class Training(JsonObject):
     """Section `training` of metrics.json."""
 
     seconds: Number = None
     parameters: Optional[Count] = None
 
 
-class Applicable(Part):
+class ApplicableCount(JsonObject):
     """Figures of an attribute that the cost of filling cells requires."""
 
     applicable: Count
 
 
-class MeasuredForCosts(Part):
+class MeasuredForCosts(JsonObject):
     """Section of metrics.json, as far as the cost of filling cells requires it."""
 
     photos: Count
     thresholds: str  # their digest
     details: FileName
-    attributes: Dict[str, Applicable]
+    attributes: Dict[str, ApplicableCount]
 
 
-class Risk(Part):
+class RiskCurve(JsonObject):
     """Coverage and accuracy above each cut-off."""
 
     coverage: Shares
     accuracy: Shares
 
 
-class RiskOfAttribute(Part):
+class AttributeRisk(JsonObject):
     """One attribute in the details of a section."""
 
-    risk_coverage: Risk
+    risk_coverage: RiskCurve
 
 
-class Risks(Part):
+class Risks(JsonObject):
     """Details of a section, by attribute."""
 
     cut_offs: List[float]
-    attributes: Dict[str, RiskOfAttribute]
+    attributes: Dict[str, AttributeRisk]
 
     @pydantic.model_validator(mode="after")
     def _curves_have_all_cut_offs(self) -> Risks:
@@ -156,7 +156,7 @@ class Risks(Part):
         return self
 
 
-class Diagram(Part):
+class ReliabilityDiagram(JsonObject):
     """Bins of a reliability diagram."""
 
     score: List[Share]
@@ -164,14 +164,14 @@ class Diagram(Part):
     count: List[Count]
 
 
-class Reliability(Part):
+class Reliability(JsonObject):
     """Calibration error and reliability diagram of one attribute's scores."""
 
     ece: Number
-    reliability: Diagram
+    reliability: ReliabilityDiagram
 
 
-class CalibratedAttribute(Part):
+class AttributeCalibration(JsonObject):
     """One attribute before and after calibration."""
 
     before: Reliability
@@ -182,35 +182,35 @@ class CalibratedAttribute(Part):
     coverage: Number
 
 
-class CalibrationErrors(Part):
+class CalibrationErrors(JsonObject):
     """Means over attributes."""
 
     ece_before: Number
     ece_after: Number
 
 
-class CalibratedSplit(Part):
+class SplitCalibration(JsonObject):
     """Results for one split in the section `calibration` of metrics.json."""
 
     mean: CalibrationErrors
-    attributes: Dict[str, CalibratedAttribute]
+    attributes: Dict[str, AttributeCalibration]
 
 
-class Gain(Part):
+class Gain(JsonObject):
     """Estimated gain from more labels."""
 
     gain: float
     interval: Ends
 
 
-class Gains(Part):
+class Gains(JsonObject):
     """Gains from twice as many labels and from a thousand more."""
 
     twice: Gain
     thousand: Optional[Gain]
 
 
-class Fit(Part):
+class PowerLawFit(JsonObject):
     """Fit of a power law."""
 
     exponent: float = Field(ge=-100, le=100)
@@ -218,56 +218,56 @@ class Fit(Part):
     gains: Gains
 
 
-class Points(Part):
+class CurvePoints(JsonObject):
     """Points of one attribute; the last one is for all labels."""
 
     labels: List[Annotated[int, Field(ge=1, lt=2**53)]] = Field(min_length=1)
     score: Shares = Field(min_length=1)
-    fit: Optional[Fit]
+    fit: Optional[PowerLawFit]
 
     @pydantic.model_validator(mode="after")
-    def _points_carry_the_fit(self) -> Points:
+    def _points_carry_the_fit(self) -> CurvePoints:
         if self.fit and None in self.score:
             raise ValueError("a fit without points")
         return self
 
 
-class OfPart(Part):
+class TrainingSize(JsonObject):
     """One of the trainings behind a learning curve."""
 
     photos: Count
 
 
-class Curve(Part):
+class Curve(JsonObject):
     """Content of learning_curve.json."""
 
     weights_digest: Optional[str] = None  # of the last point, trained on all photos
-    points: List[OfPart]
-    attributes: Dict[str, Points]
+    points: List[TrainingSize]
+    attributes: Dict[str, CurvePoints]
 
 
-class SplitData(Part):
+class SplitSize(JsonObject):
     """Split in the model card."""
 
     products: Count
     photos: Count
 
 
-class Data(Part):
+class CardData(JsonObject):
     """Records in the model card."""
 
     records: str
     digest: str
     photo_short_side: Count
     build: Dict[str, Any]
-    splits: Dict[str, SplitData]
+    splits: Dict[str, SplitSize]
     near_duplicates: Dict[str, Count]
 
 
-class Card(Part):
+class Card(JsonObject):
     """Content of model_card.json, as far as the next model card reuses it."""
 
-    data: Optional[Data] = None
+    data: Optional[CardData] = None
     entries: Dict[str, str] = {}
 
 
@@ -277,7 +277,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
     Raises:
       InputError: if it is not JSON, or not sections by name.
     """
-    path = run_dir / FILE
+    path = run_dir / METRICS
     if not path.is_file():
         return {}
     content = files.read_json(path, "the run's metrics")
@@ -287,8 +287,8 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
 
 def require_measured(section: Any, schema: Schema, origin: str) -> None:
     """Verify a section of a split; raise InputError naming `origin`."""
-    found = yaml_files.validate(Measured, section, origin)
-    require_attributes(found.attributes, schema, origin)
+    figures = yaml_files.validate(SplitFigures, section, origin)
+    require_attributes(figures.attributes, schema, origin)
 
 
 def require_calibrated(section: dict[str, Any], schema: Schema, origin: str) -> None:
@@ -297,17 +297,17 @@ def require_calibrated(section: dict[str, Any], schema: Schema, origin: str) -> 
     thresholds.check(schema, f"{origin}.thresholds")
     if thresholds.split not in section:
         raise InputError(f"{origin}: the split {thresholds.split!r} of its thresholds is missing")
-    for split, part in section.items():
+    for split, results in section.items():
         if split not in ("thresholds", "weights_digest"):
-            found = yaml_files.validate(CalibratedSplit, part, f"{origin}.{split}")
-            require_attributes(found.attributes, schema, f"{origin}.{split}")
+            calibration = yaml_files.validate(SplitCalibration, results, f"{origin}.{split}")
+            require_attributes(calibration.attributes, schema, f"{origin}.{split}")
 
 
 def require_categories(details: Any, schema: Schema, origin: str) -> None:
     """Verify the details of a section by category; raise InputError naming `origin`."""
-    found = yaml_files.validate(Categories, details, origin)
-    for category, part in found.categories.items():
-        for name in part.attributes:
+    by_category = yaml_files.validate(DetailsByCategory, details, origin)
+    for category, scores in by_category.categories.items():
+        for name in scores.attributes:
             if name not in schema.index:
                 known = did_you_mean(name, schema.names)
                 raise InputError(f"{origin}: {category}: {name!r} is not an attribute{known}")

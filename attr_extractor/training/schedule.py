@@ -77,13 +77,13 @@ def phases(config: Config, steps_per_epoch: int) -> list[Phase]:
     train = config.train
     sizes = train.image_sizes or {0: config.data.image_size}
     starts = sorted({*sizes, min(train.freeze_trunk_epochs, train.epochs)} - {train.epochs})
-    found = []
+    result = []
     for start, end in zip(starts, [*starts[1:], train.epochs]):
         size = sizes[max(epoch for epoch in sizes if epoch <= start)]
         frozen = start < train.freeze_trunk_epochs
         steps = start * steps_per_epoch, end * steps_per_epoch
-        found.append(Phase(*steps, size, frozen, end == train.epochs))
-    return found
+        result.append(Phase(*steps, size, frozen, end == train.epochs))
+    return result
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int, network: Network) -> FusedAdamW:

@@ -10,9 +10,13 @@ import tensorflow as tf
 from attr_extractor.model import functional
 
 
-def test_readers_are_all_steps_that_use_a_layers_output():
-    network = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
-    readers = functional.readers(network)
+@pytest.fixture(scope="module")
+def efficientnet() -> keras.Model:
+    return keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
+
+
+def test_readers_are_all_steps_that_use_a_layers_output(efficientnet):
+    readers = functional.readers(efficientnet)
     assert [layer.name for layer in readers["stem_conv_pad"]] == ["stem_conv"]
     squeezed = [layer.name for layer in readers["block1a_activation"]]
     assert sorted(squeezed) == ["block1a_se_excite", "block1a_se_squeeze"]
@@ -88,8 +92,7 @@ def test_padding_of_channels_first_stays():
     assert not functional.needless_padding(model)
 
 
-def test_efficientnet_has_five_needless_paddings():
-    network = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
-    found = functional.needless_padding(network)
+def test_efficientnet_has_five_needless_paddings(efficientnet):
+    found = functional.needless_padding(efficientnet)
     expected = ["stem_conv", *(f"block{i}a_dwconv" for i in (2, 3, 4, 6))]
     assert found == {name: f"{name}_pad" for name in expected}

@@ -12,6 +12,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import network, noise
 from attr_extractor.schema import Schema
+from tests.conftest import ROOT
 
 
 def config(**model) -> Config:
@@ -37,11 +38,15 @@ def test_named_scores_are_the_sigmoids_of_the_logits(schema, photos):
     assert built.scores.count_params() == built.logits.count_params()
 
 
-def test_the_paper_has_49_named_sigmoid_outputs_over_7x7_positions():
-    from tests.conftest import ROOT
-
+@pytest.fixture(scope="module")
+def paper() -> network.Network:
+    """Build the paper's network: EfficientNet-B0 at 224 px, 49 attributes."""
     schema = Schema.read(ROOT / "configs/schemas/flipkart49.yaml")
-    built = network.build(schema, Config.read(ROOT / "configs/paper.yaml"))
+    return network.build(schema, Config.read(ROOT / "configs/paper.yaml"))
+
+
+def test_the_paper_has_49_named_sigmoid_outputs_over_7x7_positions(paper):
+    built, schema = paper, paper.schema
     assert built.logits.get_layer(network.FEATURE_MAP).output.shape == (None, 49, 1280)
     assert built.logits.output.shape == (None, schema.num_values)
     assert len(built.scores.outputs) == 49
@@ -107,13 +112,18 @@ def test_mixed_bfloat16_keeps_logits_and_scores_in_float32(schema, photos):
     assert built.logits.get_layer("stem_conv").compute_dtype == "bfloat16"
 
 
-def test_array_names_do_not_depend_on_networks_built_before(schema):
-    b0 = config(trunk="efficientnetb0")
-    first, second = network.build(schema, b0).logits, network.build(schema, b0).logits
-    unnamed = [layer.name for layer in second.layers if layer.name.startswith("normalization")]
-    assert unnamed != ["normalization"]  # Keras numbers it through the process
-    assert list(network.layer_arrays(first)) == list(network.layer_arrays(second))
-    assert len(network.layer_arrays(second)) == len(second.weights)
+def test_array_names_do_not_depend_on_models_built_before():
+    def unnamed_layers() -> keras.Model:
+        inputs = keras.Input([3])
+        x = keras.layers.Dense(4)(inputs)
+        return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+    models = [unnamed_layers() for _ in range(2)]
+    first, second = ([layer.name for layer in model.layers] for model in models)
+    assert first != second  # Keras numbers unnamed layers across the process
+    for model in models:
+        names = list(network.layer_arrays(model))
+        assert names == ["dense/0", "dense/1", "dense_1/0", "dense_1/1"]
 
 
 def concatenated(scores: dict) -> np.ndarray:
@@ -167,14 +177,11 @@ def test_fused_stages_are_the_means_of_the_last_map_of_each_resolution(schema, p
     np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_fused_stages_of_efficientnet_exclude_padding_and_squeezed_maps(schema):
-    content = config(trunk="efficientnetb0", fuse_stages=3, attention={"enabled": False})
-    built = network.build(schema, content, image_size=96)
-    pooled = [built.logits.get_layer(f"pooled-stage-{i}").input for i in range(2)]
-    last = [x.name for x in built.trunk if any(x.output is stage for stage in pooled)]
-    # the maps that the next stage's striding convolution reads: 12 x 12 and 6 x 6
-    assert last == ["block4a_expand_activation", "block6a_expand_activation"]
-    assert built.logits.get_layer(network.POOLED).output.shape == (None, 240 + 672 + 1280)
+def test_resolutions_of_efficientnet_exclude_padding_and_squeezed_maps(paper):
+    assert [each.shape[1] for each in paper.maps[-3:]] == [28, 14, 7]
+    layers = [x.name for x in paper.trunk if any(x.output is each for each in paper.maps[-3:])]
+    # the maps that the next stage's striding convolution reads, and the last one
+    assert layers == ["block4a_expand_activation", "block6a_expand_activation", "top_activation"]
 
 
 def test_dropout_applies_to_the_pooled_features_and_depends_on_the_seed(schema, photos):

@@ -20,8 +20,7 @@ from attr_extractor.model import augmentation, network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
-from attr_extractor.training import fit, tensorboard
-from attr_extractor.training.checkpoints import Checkpoints
+from attr_extractor.training import tensorboard
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices
 from attr_extractor.training.tensorboard import TensorBoard, write_projector
@@ -64,23 +63,6 @@ def test_a_run_logs_the_photos_of_its_first_step(trained):
         np.testing.assert_allclose(shown, photo, atol=1)
     described = value.metadata.summary_description
     assert "augmented: zoom 0.05, shift 0.05, rotation 5.0, shear 3.0, flip 0.5" in described
-
-
-def test_a_resumed_run_does_not_log_photos_again(built, tmp_path, monkeypatch):
-    save = Checkpoints.on_epoch_end
-
-    def interrupted(self, epoch, logs=None):
-        save(self, epoch, logs)
-        raise KeyboardInterrupt
-
-    config, run = Config.read(built.config, ["train.epochs=2"]), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "on_epoch_end", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit.train(config, built.records, run)
-    assert len(pages(run)) == 1
-    fit.train(config, built.records, run)
-    assert len(pages(run)) == 1
 
 
 # The page
@@ -150,7 +132,7 @@ def test_the_description_mentions_disabled_augmentation():
 # Learning rates
 
 
-def test_logged_learning_rates_are_those_of_the_model(trained, tmp_path):
+def test_a_resumed_run_logs_learning_rates_and_no_photos(trained, tmp_path):
     run = dataclasses.replace(RunDir.read(trained.run), path=tmp_path)
     seen = SimpleNamespace(per_attribute=lambda: tf.zeros([4]))
     optimizer = SimpleNamespace(iterations=tf.Variable(7))
@@ -158,7 +140,7 @@ def test_logged_learning_rates_are_those_of_the_model(trained, tmp_path):
     model.learning_rates = lambda: {"lr": 0.25, "lr_trunk": 0.125}
     board = TensorBoard(run, tf.data.Dataset.range(0), ONE)
     board.set_model(model)
-    board.on_train_begin()  # of a run that goes on: no photos are asked for
+    board.on_train_begin()  # would fail for this dataset if the run logged photos
     board.on_epoch_end(0, {"loss": 1.0, "score": 0.5})
     board.on_train_end()
     found = {
@@ -168,6 +150,7 @@ def test_logged_learning_rates_are_those_of_the_model(trained, tmp_path):
     }
     rates = {tag: value for tag, value in found.items() if tag.startswith("lr")}
     assert rates == {"lr": 0.25, "lr_trunk": 0.125}
+    assert not pages(tmp_path)
 
 
 # Projector

@@ -47,7 +47,7 @@ def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> 
     """
     folder = require_folder(run_dir, "the run directory")
     chosen = Thresholds.read(folder / "thresholds.json", schema)
-    metrics = folder / run_files.FILE
+    metrics = folder / run_files.METRICS
     section = run_files.read_metrics(folder).get(SPLIT)
     todo = f"python tools/evaluate.py --run_dir={folder} --split={SPLIT}"
     if section is None:

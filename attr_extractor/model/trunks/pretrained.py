@@ -97,8 +97,8 @@ def from_keras(network: Any, make: Callable[..., Any], name: str, weights: str) 
 
 def copy_weights(source: Any, target: Any) -> None:
     """Copy the weights of Keras' own network to a trunk whose layers have the same order."""
-    for theirs, ours in zip(_weighted(source), _weighted(target)):
-        ours.set_weights(theirs.get_weights())
+    for layer, copy in zip(_weighted(source), _weighted(target)):
+        copy.set_weights(layer.get_weights())
 
 
 def _weighted(network: Any) -> list[Any]:

