@@ -27,8 +27,7 @@ def augment(
     if not config.enabled:
         return tf.cast(pixels, tf.float32)
     batch, height, width = tf.unstack(tf.shape(pixels)[:3])
-    # three seeds: fewer would change the first two, and with them the photos of existing runs
-    seeds = tf.random.experimental.stateless_split(seed, 3)
+    seeds = tf.random.experimental.stateless_split(seed, 2)
     matrices = affine.random_matrices(batch, height, width, config, seeds[0])  # [B, 3, 3]
     photos = affine.resample(pixels, matrices, config.fill_mode, compiled)  # [B, H, W, 3]
     photos = colour.adjust(photos, config, seeds[1])
