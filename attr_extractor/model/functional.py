@@ -17,17 +17,19 @@ def readers(model: Any) -> dict[str, list[Any]]:
 
     Args:
       model: a functional model whose layers are called once each. In Keras 3 not every step is a
-        layer.
+        layer. A nested model is not known as a reader, nor are the readers of its output: its
+        `input` and `output` are tensors of its own.
     """
     steps = keras_versions.operations(model)
     # a symbolic tensor is one object, as the output of one step and as the input of others
     origins = {id(tensor): step.name for step in steps for tensor in tf.nest.flatten(step.output)}
     readers_by_name: dict[str, list[Any]] = {}
     for step in steps:
-        if isinstance(step, keras.layers.InputLayer):
-            continue  # Keras 2 gives it its own output as its input
+        if isinstance(step, (keras.layers.InputLayer, keras.Model)):
+            continue  # Keras 2 gives an InputLayer its own output as its input
         for tensor in tf.nest.flatten(step.input):
-            readers_by_name.setdefault(origins[id(tensor)], []).append(step)
+            if id(tensor) in origins:
+                readers_by_name.setdefault(origins[id(tensor)], []).append(step)
     return readers_by_name
 
 
