@@ -271,8 +271,6 @@ def test_a_failed_download_raises(monkeypatch):
 def test_a_photo_too_small_for_the_trunk_is_rejected(name, least):
     with pytest.raises(InputError, match=f"{least - 1} is too small for {name}: at least {least}"):
         built(name, least - 1)
-    if name != "inceptionv3":  # its test above is built at 75
-        assert min(built(name, least).output.shape[1:]) >= 1
 
 
 def test_every_trunk_has_the_name_of_its_keras_network():
