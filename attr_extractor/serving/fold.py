@@ -30,7 +30,7 @@ def fold(network: Network) -> Any:
     followed = {norm.name for norm in normalized.values()}
     copied: list[Any] = []
 
-    def ours(layer: Any) -> Any:
+    def to_served(layer: Any) -> Any:
         settings = layer.get_config()
         if layer.name in followed:
             return Identity(name=layer.name)
@@ -44,7 +44,7 @@ def fold(network: Network) -> Any:
 
     features = model.get_layer(POOLED).output
     both = keras.Model(model.inputs, [model.outputs[0], features])
-    served = keras.models.clone_model(both, clone_function=ours)
+    served = keras.models.clone_model(both, clone_function=to_served)
     for layer in copied:
         served.get_layer(layer.name).set_weights(layer.get_weights())
     return served
