@@ -31,7 +31,6 @@ from attr_extractor.serving.server.status import Code, ServingError, invalid
 from attr_extractor.serving.server.tensors import Arrays, Specs
 from attr_extractor.serving.server.versions import Versions
 
-Context = grpc.aio.ServicerContext
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
@@ -53,29 +52,31 @@ class Services(
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, server)
 
-    async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:  # noqa: N802
+    async def Predict(  # noqa: N802
+        self, request: PredictRequest, context: grpc.aio.ServicerContext
+    ) -> PredictResponse:
         """See TF Serving's prediction_service.proto."""
         return await self._answer(self._predict, request, context)
 
     async def GetModelMetadata(  # noqa: N802
-        self, request: GetModelMetadataRequest, context: Context
+        self, request: GetModelMetadataRequest, context: grpc.aio.ServicerContext
     ) -> GetModelMetadataResponse:
         """See TF Serving's prediction_service.proto."""
         return await self._answer(self._metadata, request, context)
 
     async def GetModelStatus(  # noqa: N802
-        self, request: GetModelStatusRequest, context: Context
+        self, request: GetModelStatusRequest, context: grpc.aio.ServicerContext
     ) -> GetModelStatusResponse:
         """See TF Serving's model_service.proto."""
         return await self._answer(self._status, request, context)
 
-    async def _unsupported(self, request: Message, context: Context) -> Message:
+    async def _unsupported(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         return await self._answer(_reject, request, context)
 
     Classify = Regress = MultiInference = HandleReloadConfigRequest = _unsupported
 
     async def _answer(
-        self, respond: Callable[[Q], Awaitable[A]], request: Q, context: Context
+        self, respond: Callable[[Q], Awaitable[A]], request: Q, context: grpc.aio.ServicerContext
     ) -> A:
         """Respond, or abort with the status of the error; count the request."""
         start, code = time.perf_counter(), Code.UNKNOWN

@@ -53,7 +53,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     return content
 
 
-class PredictRequest(pydantic.BaseModel):
+class PredictBody(pydantic.BaseModel):
     """A predict request, either in rows or in columns.
 
     Rows (`instances`) contain one value or object per row, columns (`inputs`) one nested list per
@@ -65,7 +65,7 @@ class PredictRequest(pydantic.BaseModel):
     inputs: Any = None
 
     @pydantic.model_validator(mode="after")
-    def _require_one_format(self) -> PredictRequest:
+    def _require_one_format(self) -> PredictBody:
         if len(self.model_fields_set & {"instances", "inputs"}) != 1:
             raise ValueError("either 'inputs' or 'instances' is expected")
         return self
@@ -102,13 +102,13 @@ class PredictRequest(pydantic.BaseModel):
         return self.inputs
 
 
-def parse_request(body: bytes, max_values: int) -> PredictRequest:
+def parse_body(body: bytes, max_values: int) -> PredictBody:
     """Parse a request's body; raise ServingError if it is invalid or has more values."""
     # those within strings count too; base64 has none
     if sum(map(body.count, (b",", b"[", b"{"))) > max_values:
         raise invalid(f"the body has more than {max_values:,} values")
     try:
-        return PredictRequest.model_validate_json(body)
+        return PredictBody.model_validate_json(body)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"

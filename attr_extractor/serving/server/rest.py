@@ -25,7 +25,7 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import (
 from attr_extractor.serving.server import predict_json, tensors
 from attr_extractor.serving.server.batching import SMALL, Limits, PendingBytes, Workers
 from attr_extractor.serving.server.loaded import DEFAULT
-from attr_extractor.serving.server.predict_json import PredictRequest
+from attr_extractor.serving.server.predict_json import PredictBody
 from attr_extractor.serving.server.status import Code, ServingError, invalid
 from attr_extractor.serving.server.tensors import Arrays, Specs
 from attr_extractor.serving.server.versions import SIGNATURES, Versions
@@ -125,20 +125,20 @@ class Rest:
             sent = await self._server.body(request, self._max_body_bytes, held.grow)
             encoding = request.headers.get("Content-Encoding", "").lower()
             small = len(sent) <= SMALL and not encoding
-            asked, size = await self._workers.parse(
+            body, size = await self._workers.parse(
                 small, _parse, sent, encoding, self._max_body_bytes, max_values
             )
             await held.grow(size - len(sent))
             del sent
             # only now, so that a slow upload does not keep a version in memory
             with self._versions.use(name, number) as version:
-                signature = version.signature(asked.signature_name or DEFAULT)
+                signature = version.signature(body.signature_name or DEFAULT)
                 inputs = await self._workers.parse(
-                    small, _inputs, asked, signature.inputs, self._workers.limits
+                    small, _inputs, body, signature.inputs, self._workers.limits
                 )
                 rows = len(next(iter(inputs.values())))
                 outputs = await version.queues[signature.name].submit(inputs, rows)
-        return _json_response(predict_json.format_response(outputs, asked.in_rows))
+        return _json_response(predict_json.format_response(outputs, body.in_rows))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
@@ -164,17 +164,17 @@ def _version(number: str | None, label: str | None) -> int | None:
 
 
 class _Parsed(NamedTuple):
-    request: PredictRequest
+    body: PredictBody
     size: int  # bytes after decompression
 
 
 def _parse(sent: bytes, encoding: str, max_bytes: int, max_values: int) -> _Parsed:
-    body = predict_json.decompress(sent, encoding, max_bytes)
-    return _Parsed(predict_json.parse_request(body, max_values), len(body))
+    content = predict_json.decompress(sent, encoding, max_bytes)
+    return _Parsed(predict_json.parse_body(content, max_values), len(content))
 
 
-def _inputs(request: PredictRequest, specs: Specs, limits: Limits) -> Arrays:
-    inputs = request.tensors(specs)
+def _inputs(body: PredictBody, specs: Specs, limits: Limits) -> Arrays:
+    inputs = body.tensors(specs)
     shapes = {name: array.shape for name, array in inputs.items()}
     tensors.count_rows(shapes, specs, limits.batch_size)
     tensors.check_photos(inputs, limits.megapixels)

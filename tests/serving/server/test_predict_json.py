@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from attr_extractor.serving.server.predict_json import format_response, parse_request
+from attr_extractor.serving.server.predict_json import format_response, parse_body
 from attr_extractor.serving.server.status import ServingError
 
 MAX_VALUES = 1000
@@ -24,8 +24,8 @@ def texts(*values: str) -> np.ndarray:
 
 def parsed(body: str, dtype: tf.DType, shape: tuple = (None,)) -> np.ndarray:
     """Return the only tensor of a request."""
-    request = parse_request(body.encode(), MAX_VALUES)
-    return request.tensors({"x": tf.TensorSpec(shape, dtype, "x")})["x"]
+    parsed_body = parse_body(body.encode(), MAX_VALUES)
+    return parsed_body.tensors({"x": tf.TensorSpec(shape, dtype, "x")})["x"]
 
 
 def test_rows_are_one_object_per_photo():
