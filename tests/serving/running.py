@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,9 +26,11 @@ def photos(shop) -> list[bytes]:
 
 def expected(shop, files: list[bytes], signature: str = "serving_default") -> dict[str, np.ndarray]:
     """Return TensorFlow's own answers, computed without the server."""
-    model = tf.saved_model.load(str(shop.model / "1"))
-    answers = model.signatures[signature](image_bytes=tf.constant(files))
+    answers = _load(shop.model / "1").signatures[signature](image_bytes=tf.constant(files))
     return {name: answer.numpy() for name, answer in answers.items()}
+
+
+_load = functools.cache(lambda path: tf.saved_model.load(str(path)))
 
 
 def assert_answers(actual: Mapping, answers: Mapping[str, np.ndarray]) -> None:
