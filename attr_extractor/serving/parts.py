@@ -111,11 +111,10 @@ class Parts:
             convolution.rows(where, np.zeros_like(offset) if where.start else offset)
             for where in _ranges(convolution.kernel.shape[2], self._count)
         ]
-        activation = convolution.settings["activation"]
 
         def compute(parts: list[tf.Tensor]) -> tf.Tensor:
             sums = (piece(part) for piece, part in zip(pieces, parts, strict=True))
-            return activation(functools.reduce(operator.add, sums))
+            return convolution.activation(functools.reduce(operator.add, sums))
 
         return compute
 
