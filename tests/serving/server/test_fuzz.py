@@ -102,7 +102,7 @@ class Fuzz:
         other = part.filter(lambda name: name.lower() not in ("shop", "v1"))
         path = data.draw(
             st.builds("/v1/models/{}:predict".format, other)
-            | st.builds("/v1/models/shop/versions/{}:predict".format, st.integers(2, 10**30))
+            | st.builds("/v1/models/shop/versions/{}:predict".format, st.integers(4, 10**30))
             | st.builds("/v1/models/shop/{}:predict".format, part)
             | st.builds("/{}".format, other)
         )
