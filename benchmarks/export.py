@@ -28,9 +28,9 @@ from attr_extractor.errors import InputError
 from attr_extractor.model import network
 from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.schema import Schema
-from attr_extractor.serving.forms import FORMS, Run, scores_of
-from attr_extractor.serving.loaded import DEFAULT, LoadedModel
+from attr_extractor.serving.convert import FORMS, Scorer, scores_function
 from attr_extractor.serving.served_model import ServedModel
+from attr_extractor.serving.server.loaded import DEFAULT, LoadedModel
 
 Timed = Callable[[np.ndarray], tuple[np.ndarray, float]]  # scores and seconds
 
@@ -80,7 +80,7 @@ def _contenders(
     for name in _FORMS:
         path = folder / FORMS[name].file
         try:
-            FORMS[name].write(scores_of(ours.network), path, np.empty(0))
+            FORMS[name].write(scores_function(ours.network), path, np.empty(0))
             runs[name] = _timed(FORMS[name].open(path))
         except InputError as error:
             absent.append(f"{name}: skipped, {error}")
@@ -94,11 +94,11 @@ def _save(built: Any, config: Config, parts: int, path: Path) -> ServedModel:
     files.write_json(facts, {"parts": parts})
     answers = Answers(built.schema, default_thresholds(built.schema))
     served = ServedModel(built, answers, config.data, [facts], parts)
-    tf.saved_model.save(served, str(path), signatures=scores_of(served.network))
+    tf.saved_model.save(served, str(path), signatures=scores_function(served.network))
     return served
 
 
-def _in_session(path: Path) -> Run:
+def _in_session(path: Path) -> Scorer:
     signature = LoadedModel(path).signatures[DEFAULT]
     return lambda pixels: signature.call(pixels)[0]
 
@@ -128,7 +128,7 @@ def _answer(path: Path, asked: Connection) -> None:
         asked.send(run(asked.recv()))
 
 
-def _timed(run: Run) -> Timed:
+def _timed(run: Scorer) -> Timed:
     def timed(pixels: np.ndarray) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
         return run(pixels), time.perf_counter() - start

@@ -30,8 +30,8 @@ import urllib3
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.records import example
 from attr_extractor.serving.client import Answers, Client
-from attr_extractor.serving.loaded import LoadedModel
 from attr_extractor.serving.model_dir import versions
+from attr_extractor.serving.server.loaded import LoadedModel
 from benchmarks import checkout, hostile
 from benchmarks.hostile import ATTACKS
 

@@ -27,7 +27,7 @@ flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions
 
 def main() -> None:
     with errors.extra("serving"):
-        from attr_extractor.serving import batching, server
+        from attr_extractor.serving.server import batching, server
         from attr_extractor.web import http_server
     options = server.ServeOptions(
         *(F.model, F.name, F.host, F.port, F.grpc_port),

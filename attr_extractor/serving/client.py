@@ -19,8 +19,8 @@ from attr_extractor.errors import InputError, TemporaryError
 
 _RETRIES = 4  # after the first try; gRPC allows no more
 _FIRST_WAIT = 0.25  # seconds, doubled each time, with jitter
-_PASSING_HTTP = (429, 502, 503, 504)
-_PASSING_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_TRANSIENT_HTTP = (429, 502, 503, 504)
+_TRANSIENT_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 _BROKEN_GRPC = ("INTERNAL", "UNKNOWN", "DATA_LOSS")  # HTTP's other 5xx
 _LARGEST = 2**28  # bytes of a message, maximum
 Answers = dict[str, np.ndarray]
@@ -88,15 +88,15 @@ class Client:
         return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
 
 
-def _kind(passing: bool, broken: bool) -> type[Exception]:
-    return TemporaryError if passing else RuntimeError if broken else InputError
+def _error_type(transient: bool, broken: bool) -> type[Exception]:
+    return TemporaryError if transient else RuntimeError if broken else InputError
 
 
 def _rest(address: str, model: str, version: int | None, timeout: float, parallel: int) -> Ask:
     retries = urllib3.Retry(
         _RETRIES,
         allowed_methods=None,  # retry POST too
-        status_forcelist=_PASSING_HTTP,
+        status_forcelist=_TRANSIENT_HTTP,
         backoff_factor=_FIRST_WAIT,
         backoff_jitter=_FIRST_WAIT,
         raise_on_status=False,
@@ -115,10 +115,10 @@ def _rest(address: str, model: str, version: int | None, timeout: float, paralle
         except urllib3.exceptions.HTTPError as error:
             raise TemporaryError(f"{url}: no answer: {error}") from error
         if response.status != 200:
-            passing, broken = response.status in _PASSING_HTTP, response.status >= 500
-            raise _kind(passing, broken)(f"{url}: {response.status}: {_reason(response.data)}")
-        found = json.loads(response.data)["outputs"]
-        return {name: _from_json(values) for name, values in found.items()}
+            error_type = _error_type(response.status in _TRANSIENT_HTTP, response.status >= 500)
+            raise error_type(f"{url}: {response.status}: {_reason(response.data)}")
+        outputs = json.loads(response.data)["outputs"]
+        return {name: _from_json(values) for name, values in outputs.items()}
 
     return ask
 
@@ -153,7 +153,7 @@ def _grpc(address: str, model: str, version: int | None, timeout: float, _parall
         "initialBackoff": f"{_FIRST_WAIT}s",
         "maxBackoff": "10s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": list(_PASSING_GRPC),
+        "retryableStatusCodes": list(_TRANSIENT_GRPC),
     }
     options = [
         (
@@ -180,10 +180,9 @@ def _grpc(address: str, model: str, version: int | None, timeout: float, _parall
             response = service.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
             code = error.code().name
-            passing = code in (*_PASSING_GRPC, "DEADLINE_EXCEEDED")
-            raise _kind(passing, code in _BROKEN_GRPC)(
-                f"{address}: {code}: {error.details()}"
-            ) from error
+            transient = code in (*_TRANSIENT_GRPC, "DEADLINE_EXCEEDED")
+            error_type = _error_type(transient, code in _BROKEN_GRPC)
+            raise error_type(f"{address}: {code}: {error.details()}") from error
         return {name: _from_proto(tf.make_ndarray(p)) for name, p in response.outputs.items()}
 
     return ask

@@ -21,7 +21,7 @@ def operation_threads(parts: int) -> int:
     return 1 if parts > 1 else 0
 
 
-def write(models: Path, parts: int = 1) -> None:
+def write_configs(models: Path, parts: int = 1) -> None:
     """Write the missing files of `<models>/deployment/`.
 
     Args:
@@ -29,7 +29,7 @@ def write(models: Path, parts: int = 1) -> None:
       parts: number of parts of the network; each is computed by one thread.
     """
     name = require_name(models)
-    facts = {
+    values = {
         "name": name,
         "label": re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "model",
         "threads": operation_threads(parts),
@@ -39,7 +39,7 @@ def write(models: Path, parts: int = 1) -> None:
     folder.mkdir(exist_ok=True)
     for file, template in FILES.items():
         if not (folder / file).exists():
-            (folder / file).write_text(Template(template).substitute(facts), encoding="utf-8")
+            (folder / file).write_text(Template(template).substitute(values), encoding="utf-8")
 
 
 def require_name(models: Path) -> str:

@@ -9,6 +9,9 @@ sigmoid(x) * x, and a convolution of a map of one position is a matrix product.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -30,7 +33,7 @@ def fold(network: Network) -> Any:
     followed = {norm.name for norm in normalized.values()}
     copied: list[Any] = []
 
-    def ours(layer: Any) -> Any:
+    def to_served(layer: Any) -> Any:
         settings = layer.get_config()
         if layer.name in followed:
             return Identity(name=layer.name)
@@ -44,7 +47,7 @@ def fold(network: Network) -> Any:
 
     features = model.get_layer(POOLED).output
     both = keras.Model(model.inputs, [model.outputs[0], features])
-    served = keras.models.clone_model(both, clone_function=ours)
+    served = keras.models.clone_model(both, clone_function=to_served)
     for layer in copied:
         served.get_layer(layer.name).set_weights(layer.get_weights())
     return served
@@ -124,42 +127,44 @@ class ConvolutionLayer(keras.layers.Layer):
         return self.folded(inputs)
 
 
+@dataclass(eq=False)
 class Convolution:
-    """A convolution with constant kernel, offset [C] and activation; returns [B, H, W, C']."""
+    """A convolution with constant kernel, offset and activation; returns [B, H, W, C']."""
 
-    def __init__(self, kernel: np.ndarray, offset: np.ndarray, depthwise: bool, **settings: Any):
-        self.kernel, self.offset = kernel, offset
-        self.depthwise = depthwise
-        self.settings = settings
-        # a row [1, C], reshaped to a vector in the graph: a vector, constant or not, is slower,
+    kernel: np.ndarray  # [h, w, C, C'], or [h, w, C, 1] if depthwise
+    offset: np.ndarray  # [C']
+    depthwise: bool
+    strides: Sequence[int]  # 4
+    padding: str
+    dilations: Sequence[int]  # 2
+    activation: Callable[[tf.Tensor], tf.Tensor]
+
+    def __post_init__(self) -> None:
+        # a row [1, C'], reshaped to a vector in the graph: a vector, constant or not, is slower,
         # since the optimiser then fuses it differently (measure with bench.py --what=export)
-        self._offset = tf.Variable(offset[np.newaxis], trainable=False)
+        self._offset = tf.Variable(self.offset[np.newaxis], trainable=False)
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
-        offset, activation = tf.reshape(self._offset, [-1]), self.settings["activation"]
+        offset = tf.reshape(self._offset, [-1])
         if self._is_product(inputs):
             rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # [B, C]
-            outputs = activation(tf.nn.bias_add(tf.matmul(rows, self.kernel[0, 0]), offset))
+            outputs = self.activation(tf.nn.bias_add(tf.matmul(rows, self.kernel[0, 0]), offset))
             return outputs[:, tf.newaxis, tf.newaxis]  # [B, 1, 1, C']
         convolve = tf.nn.depthwise_conv2d if self.depthwise else tf.nn.conv2d
         outputs = convolve(
-            inputs,
-            self.kernel,
-            self.settings["strides"],
-            self.settings["padding"],
-            dilations=self.settings["dilations"],
+            inputs, self.kernel, self.strides, self.padding, dilations=self.dilations
         )
-        return activation(tf.nn.bias_add(outputs, offset))
+        return self.activation(tf.nn.bias_add(outputs, offset))
 
-    def columns(self, where: slice) -> Convolution:
+    def columns(self, channels: slice) -> Convolution:
         """Return a convolution that computes only these channels of the results."""
-        kernel = self.kernel[:, :, where] if self.depthwise else self.kernel[..., where]
-        return Convolution(kernel, self.offset[where], self.depthwise, **self.settings)
+        kernel = self.kernel[:, :, channels] if self.depthwise else self.kernel[..., channels]
+        return dataclasses.replace(self, kernel=kernel, offset=self.offset[channels])
 
-    def rows(self, where: slice, offset: np.ndarray) -> Convolution:
+    def rows(self, channels: slice, offset: np.ndarray) -> Convolution:
         """Return a convolution of these input channels only, plus `offset`, without activation."""
-        settings = {**self.settings, "activation": tf.identity}
-        return Convolution(self.kernel[:, :, where], offset, self.depthwise, **settings)
+        kernel = self.kernel[:, :, channels]
+        return dataclasses.replace(self, kernel=kernel, offset=offset, activation=tf.identity)
 
     def _is_product(self, inputs: tf.Tensor) -> bool:
         """Return whether this is a product of one row per photo, as in squeeze and excitation."""

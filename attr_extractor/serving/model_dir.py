@@ -15,6 +15,8 @@ from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
 
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")  # in a version folder, TF Serving's
+
 
 class ModelFacts(yaml_files.Model):
     """Contents of assets/model.json: settings required to decode answers, besides the schema."""
@@ -83,8 +85,9 @@ class ExportedModel(Description):
 
 def versions(folder: Path) -> dict[int, Path]:
     """Return the version folders in a model's folder, by number."""
-    found = (path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
-    return {int(path.name): path for path in found}
+    return {
+        int(path.name): path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()
+    }
 
 
 def describe(path: str | Path) -> Description:
@@ -116,13 +119,14 @@ def describe(path: str | Path) -> Description:
 
 def load(path: str | Path) -> ExportedModel:
     """Load a model; raise as `describe` does, and if graph and model.json do not match."""
-    found = describe(path)
-    with parsing(f"{found.path}: the SavedModel cannot be loaded"):
-        module = tf.saved_model.load(str(found.path))
-    told = module.digest().numpy().decode() if hasattr(module, "digest") else ""
-    if told != found.facts.digest:
+    described = describe(path)
+    path, facts = described.path, described.facts
+    with parsing(f"{path}: the SavedModel cannot be loaded"):
+        module = tf.saved_model.load(str(path))
+    graph_digest = module.digest().numpy().decode() if hasattr(module, "digest") else ""
+    if graph_digest != facts.digest:
         raise InputError(
-            f"{found.path}/assets/model.json: from another export than saved_model.pb "
-            f"(digests {found.facts.digest or '-'}, {told or '-'}): copy or export it again"
+            f"{path}/assets/model.json: from another export than saved_model.pb "
+            f"(digests {facts.digest or '-'}, {graph_digest or '-'}): copy or export it again"
         )
-    return ExportedModel(found.path, found.facts, found.answers, module)
+    return ExportedModel(path, facts, described.answers, module)

@@ -51,7 +51,7 @@ class Parts:
     def __init__(self, model: Any, count: int):
         self._count = count
         self._split: set[str] = set()  # steps whose results stay in parts
-        self._given = model.inputs[0]._keras_history[0].name
+        self._input = model.inputs[0]._keras_history[0].name
         self._outputs = [_source(tensor) for tensor in model.outputs]
         self._steps = [
             (step.name, sources, self._planned(step, sources))
@@ -62,7 +62,7 @@ class Parts:
 
     def __call__(self, pixels: tf.Tensor) -> list[tf.Tensor]:
         """Return the model's outputs for pixels uint8 [B, H, W, 3]."""
-        values: dict[str, Value] = {self._given: pixels}
+        values: dict[str, Value] = {self._input: pixels}
         for name, sources, compute in self._steps:
             values[name] = compute(*(values[source] for source in sources))
         return [_whole(values[name]) for name in self._outputs]
@@ -111,11 +111,10 @@ class Parts:
             convolution.rows(where, np.zeros_like(offset) if where.start else offset)
             for where in _ranges(convolution.kernel.shape[2], self._count)
         ]
-        activation = convolution.settings["activation"]
 
         def compute(parts: list[tf.Tensor]) -> tf.Tensor:
             sums = (piece(part) for piece, part in zip(pieces, parts, strict=True))
-            return activation(functools.reduce(operator.add, sums))
+            return convolution.activation(functools.reduce(operator.add, sums))
 
         return compute
 
@@ -134,12 +133,12 @@ def _block(block: PooledTransformerBlock, count: int) -> Callable[..., Value]:
 
 
 def _branches(layer: Branches, ranges: Sequence[slice]) -> Callable[..., Value]:
-    every = branches.unpack(layer.get_weights(), layer.sizes)
+    weights = branches.unpack(layer.get_weights(), layer.sizes)
     pieces = []
     for where in ranges:
         piece = Branches(layer.sizes[where], layer.hidden)
         piece.build(layer.input.shape)
-        piece.set_weights(branches.pack(every[where]))
+        piece.set_weights(branches.pack(weights[where]))
         pieces.append(piece)
     return lambda inputs: tf.concat([piece(_whole(inputs)) for piece in pieces], axis=1)
 
@@ -154,8 +153,8 @@ def _source(tensor: Any) -> str:
 
 def _sources(step: Any) -> list[str]:
     # a nested model's `input` is internal to it; use the tensors that it is called with
-    given = step._inbound_nodes[-1].input_tensors if isinstance(step, keras.Model) else step.input
-    return [_source(tensor) for tensor in tf.nest.flatten(given)]
+    tensors = step._inbound_nodes[-1].input_tensors if isinstance(step, keras.Model) else step.input
+    return [_source(tensor) for tensor in tf.nest.flatten(tensors)]
 
 
 def _is_row(step: Any) -> bool:

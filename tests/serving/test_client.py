@@ -1,4 +1,4 @@
-"""Claims about the client: one answer over both ways in, and retries where they can help only."""
+"""Test the client: same answers over REST and gRPC, retries of transient failures only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from attr_extractor.errors import InputError, TemporaryError
 from attr_extractor.serving import client as client_module
 from attr_extractor.serving.client import Client
-from attr_extractor.serving.status import Code
-from tests.serving.running import BROKEN, add_version, expected, photos, running
-
-
-@pytest.fixture(scope="module")
-def server(exported, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "shop"
-    folder.mkdir()
-    add_version(exported, folder, 1)
-    with running(folder) as made:
-        yield made
+from attr_extractor.serving.server.status import Code
+from tests.serving.running import BROKEN, assert_answers, expected, photos
 
 
 @pytest.fixture(params=["http", "grpc"])
@@ -35,20 +26,16 @@ def address(server, request):
     return f"{request.param}://127.0.0.1:{port}"
 
 
-def test_both_ways_in_give_tensorflows_answers_in_order(address, exported):
+def test_rest_and_grpc_return_tensorflows_answers_in_order(address, exported):
     files = [*photos(exported), *BROKEN] * 3
     answers = expected(exported, files)
-    found = Client(address, "shop", batch_size=5, version=1).photos(files)
-    assert set(found) == set(answers)
-    for name, values in answers.items():
-        if values.dtype == object:
-            np.testing.assert_array_equal(found[name], np.vectorize(bytes.decode)(values), name)
-        else:
-            assert found[name].dtype == np.float32
-            np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
+    found = Client(address, "shop", batch_size=5, version=3).photos(files)
+    assert_answers(found, answers)
+    assert {array.dtype.kind for array in found.values()} == {"U", "f"}
+    assert found["category_score"].dtype == np.float32
 
 
-def test_arrays_are_inputs_too(address, exported):
+def test_inputs_may_be_arrays(address, exported):
     client, files = Client(address, "shop"), photos(exported)
     threshold = np.ones(len(files), np.float32)
     found = client.predict({"image_bytes": files, "threshold": threshold}, "with_threshold")
@@ -57,7 +44,7 @@ def test_arrays_are_inputs_too(address, exported):
     assert client.predict({"pixels": pixels}, "pixels")["error"].tolist() == [""] * 3
 
 
-def test_threads_may_share_a_client(address, exported):
+def test_a_client_is_thread_safe(address, exported):
     client, files = Client(address, "shop", batch_size=2), photos(exported)
     one = client.photos(files)
     with ThreadPoolExecutor(8) as pool:
@@ -65,7 +52,7 @@ def test_threads_may_share_a_client(address, exported):
             np.testing.assert_array_equal(found["category"], one["category"])
 
 
-def test_what_the_server_refuses_is_bad_input(address, exported):
+def test_a_rejected_request_raises_input_error(address, exported):
     files = photos(exported)
     with pytest.raises(InputError, match="x.* not found"):
         Client(address, "shop").photos(files, "x")
@@ -83,7 +70,7 @@ def short_waits(monkeypatch):
 
 
 def http_server(statuses: list[int]) -> tuple[HTTPServer, list[int]]:
-    """Answers with one status after the other; 0 hangs up."""
+    """Start a server that answers with one status after the other; 0 disconnects."""
     asked: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -109,7 +96,7 @@ def http_server(statuses: list[int]) -> tuple[HTTPServer, list[int]]:
 
 
 def grpc_server(codes: list[Code]) -> tuple[grpc.Server, int, list[Code]]:
-    """Answers with one status after the other."""
+    """Start a server that answers with one status after the other."""
     asked: list[Code] = []
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -131,7 +118,7 @@ def grpc_server(codes: list[Code]) -> tuple[grpc.Server, int, list[Code]]:
     return made, port, asked
 
 
-def test_rest_retries_what_passes_and_nothing_else():
+def test_rest_retries_transient_failures_only():
     made, asked = http_server([429, 503, 0, 200, 400, 500, 404, *[503] * 5])
     client = Client(f"http://127.0.0.1:{made.server_port}", "shop")
     assert client.photos([b"a"])["error"].tolist() == [""]
@@ -145,7 +132,7 @@ def test_rest_retries_what_passes_and_nothing_else():
     made.shutdown()
 
 
-def test_grpc_retries_what_passes_and_nothing_else():
+def test_grpc_retries_transient_failures_only():
     codes = [Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.OK, Code.INVALID_ARGUMENT]
     made, port, asked = grpc_server([*codes, *[Code.UNAVAILABLE] * 5])
     client = Client(f"grpc://127.0.0.1:{port}", "shop")

@@ -1,22 +1,23 @@
-"""Claims about `serving/convert.py`: in its own runtime a form gives the SavedModel's answers."""
+"""Test `serving/convert.py`: each form, in its own runtime, returns the SavedModel's scores."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from attr_extractor.errors import InputError
-from attr_extractor.serving import convert, forms
+from attr_extractor.serving import convert
 
-NEEDS = {"onnx": ["tf2onnx", "onnxruntime"], "openvino": ["openvino"]}
+REQUIRED = {"onnx": ["tf2onnx", "onnxruntime"], "openvino": ["openvino"]}
 
 
 def require(form: str) -> None:
-    for module in NEEDS.get(form, []):
+    for module in REQUIRED.get(form, []):
         pytest.importorskip(module)
 
 
@@ -27,7 +28,7 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def expected(exported, photos) -> np.ndarray:
-    """float32 [5, V]: the scores signature's, of the same pixels in PNG files."""
+    """Return float32 [5, V]: the scores of the same pixels, sent as PNG files."""
     signature = tf.saved_model.load(str(exported.model / "1")).signatures["scores"]
     return signature(image_bytes=tf.stack([tf.io.encode_png(p) for p in photos]))["scores"].numpy()
 
@@ -65,12 +66,12 @@ def run_tflite(path, photos):
         ("tflite_int8", run_tflite, 0.2),
     ],
 )
-def test_a_form_gives_the_scores_of_the_saved_model(
+def test_each_form_returns_the_scores_of_the_saved_model(
     exported, photos, expected, tmp_path, form, run, tolerance
 ):
     require(form)
     rows = convert.convert(exported.model, exported.path / "records", tmp_path, [form], 16)
-    found = run(tmp_path / forms.FORMS[form].file, photos)
+    found = run(tmp_path / convert.FORMS[form].file, photos)
     np.testing.assert_allclose(found, expected, atol=tolerance)
     assert np.ptp(expected, axis=0).max() > 0.01  # the photos matter
     saved, converted = rows
@@ -83,39 +84,39 @@ def test_a_form_gives_the_scores_of_the_saved_model(
     assert (tmp_path / "schema.yaml").is_file() and (tmp_path / "model.json").is_file()
 
 
-def test_agreement_is_counted_by_photo_and_attribute(exported, tmp_path, monkeypatch):
-    spoiled = forms.Form(
+def test_agreement_is_counted_per_photo_and_attribute(exported, tmp_path, monkeypatch):
+    spoiled = convert.Form(
         "odd.bin",
         lambda function, path, pixels: path.write_bytes(b"12"),
         lambda path: lambda pixels: np.eye(11, dtype=np.float32)[[0] * len(pixels)],
         None,
     )
-    monkeypatch.setitem(forms.FORMS, "odd", spoiled)
+    monkeypatch.setitem(convert.FORMS, "odd", spoiled)
     records = exported.path / "records"
     _, row = convert.convert(exported.model, records, tmp_path, ["odd"], 4)
     assert row.mib == 2 / 2**20
     assert 0 <= row.agreement < 1 and row.largest_difference > 0.3
 
 
-def test_a_form_in_float32_that_differs_ends_the_program(exported, tmp_path, monkeypatch):
-    wrong = forms.Form(
+def test_a_float32_form_with_other_scores_raises_an_error(exported, tmp_path, monkeypatch):
+    wrong = convert.Form(
         "odd.bin",
         lambda function, path, pixels: path.write_bytes(b""),
         lambda path: lambda pixels: np.full([len(pixels), 11], np.nan, np.float32),
         1e-3,
     )
-    monkeypatch.setitem(forms.FORMS, "odd", wrong)
+    monkeypatch.setitem(convert.FORMS, "odd", wrong)
     with pytest.raises(RuntimeError, match="odd: scores differ from the SavedModel's by nan"):
         convert.convert(exported.model, exported.path / "records", tmp_path, ["odd"], 4)
 
 
-def test_records_of_another_schema_are_refused(exported, tmp_path):
+def test_missing_records_are_rejected_before_anything_is_written(exported, tmp_path):
     with pytest.raises(InputError, match="records"):
         convert.convert(exported.model, tmp_path / "records", tmp_path / "out", ["onnx"], 4)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_extra_that_is_absent_says_how_to_get_it(exported, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
+def test_a_missing_extra_is_reported_with_its_pip_command(exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(InputError, match=r"pip install 'attr-extractor\[convert\]'"):
         convert.convert(exported.model, exported.path / "records", tmp_path, ["onnx"], 4)

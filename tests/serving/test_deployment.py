@@ -1,4 +1,4 @@
-"""Claims about `serving/deployment.py`, checked by TF Serving's own protos and by YAML."""
+"""Test the deployment configs with TF Serving's own protos and a YAML parser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ model_server_config_pb2 = pytest.importorskip("tensorflow_serving.config.model_s
 def folder(tmp_path_factory):
     models = tmp_path_factory.mktemp("models") / "Spring_Shop"
     models.mkdir()
-    deployment.write(models)
+    deployment.write_configs(models)
     return models / "deployment"
 
 
@@ -26,7 +26,7 @@ def read(folder, file: str) -> str:
     return (folder / file).read_text(encoding="utf-8")
 
 
-def test_tf_servings_own_proto_reads_the_model_config(folder):
+def test_the_model_config_parses_as_tf_servings_proto(folder):
     config = text_format.Parse(
         read(folder, "models.config"), model_server_config_pb2.ModelServerConfig()
     )
@@ -35,7 +35,7 @@ def test_tf_servings_own_proto_reads_the_model_config(folder):
     assert model.model_version_policy.latest.num_versions == 1
 
 
-def test_the_other_configs_have_the_fields_of_their_protos(folder):
+def test_the_other_configs_contain_fields_of_their_protos(folder):
     # monitoring_config.proto and session_bundle_config.proto, which the package does not have
     monitoring = read(folder, "monitoring.config").split("\n", 1)[1].split()
     path = '"/monitoring/prometheus/metrics"'
@@ -46,7 +46,7 @@ def test_the_other_configs_have_the_fields_of_their_protos(folder):
     assert set(fields) == known
 
 
-def test_compose_and_kubernetes_start_the_server_on_the_configs_beside_them(folder):
+def test_compose_and_kubernetes_use_the_configs_of_the_same_folder(folder):
     service = yaml.safe_load(read(folder, "docker-compose.yaml"))["services"]["spring-shop"]
     mounted = service["volumes"][0].split(":")[1]
     first, second = yaml.safe_load_all(read(folder, "kubernetes.yaml"))
@@ -67,23 +67,23 @@ def test_compose_and_kubernetes_start_the_server_on_the_configs_beside_them(fold
 
 
 @pytest.mark.parametrize("name", ['sh"op', "sh$op", "sh\\op", "sh\nop"])
-def test_a_name_that_a_config_cannot_hold_is_refused(name, tmp_path):
+def test_a_name_that_configs_cannot_contain_is_rejected(name, tmp_path):
     with pytest.raises(InputError, match="without quotes, backslashes and dollar signs"):
         deployment.require_name(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["shop", "Mein Laden", "店"])
-def test_any_other_name_reaches_the_proto_whole(name, tmp_path):
+def test_any_other_name_is_written_unchanged(name, tmp_path):
     (tmp_path / name).mkdir()
-    deployment.write(tmp_path / name)
+    deployment.write_configs(tmp_path / name)
     content = (tmp_path / name / "deployment" / "models.config").read_text("utf-8")
     config = text_format.Parse(content, model_server_config_pb2.ModelServerConfig())
     assert config.model_config_list.config[0].name == name
 
 
-def test_a_file_that_is_there_stays_as_the_user_made_it(tmp_path):
+def test_existing_files_are_not_overwritten(tmp_path):
     (tmp_path / "deployment").mkdir()
     (tmp_path / "deployment" / "batching.config").write_text("mine", encoding="utf-8")
-    deployment.write(tmp_path)
+    deployment.write_configs(tmp_path)
     assert read(tmp_path / "deployment", "batching.config") == "mine"
     assert len(list((tmp_path / "deployment").iterdir())) == 5

@@ -1,4 +1,4 @@
-"""Claims about `serving/fold.py`: the scores of the network as it was, from fewer operations."""
+"""Test `serving/fold.py`: the scores of the trained network, from fewer operations."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SCHEMA = Schema.parse(
 
 
 def photos_of(size: int, count: int = 4, seed: int = 1) -> np.ndarray:
-    """uint8 [count, size, size, 3], smooth and unlike each other."""
+    """Return uint8 [count, size, size, 3]: smooth photos that differ from each other."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, [count, 4, 4, 3]).astype(np.uint8)
     return tf.cast(tf.image.resize(coarse, [size, size]), tf.uint8).numpy()
 
 
 def build(trunk: str, size: int = 64, **model) -> network.Network:
-    """A network whose every weight differs from what layers begin with, as after training."""
+    """Build a network whose weights all differ from their initial values, as after training."""
     keras.utils.set_random_seed(0)
     # Lite's fresh weights give hardly any logits
     weights = "imagenet" if trunk.startswith("efficientnetlite") else "none"
@@ -73,7 +73,7 @@ def nodes(function) -> list:
         pytest.param("vgg16", 64, marks=pytest.mark.slow),
     ],
 )
-def test_the_folded_network_gives_the_logits_and_features_of_the_network(trunk, size):
+def test_the_folded_network_returns_the_logits_and_features_of_the_network(trunk, size):
     built = build(trunk, size)
     photos = photos_of(size)
     served = fold(built)
@@ -89,7 +89,7 @@ def test_the_folded_network_gives_the_logits_and_features_of_the_network(trunk, 
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in served.layers)
 
 
-def test_a_served_efficientnet_normalises_and_pads_within_convolutions_of_constant_kernels():
+def test_a_folded_efficientnet_has_constant_kernels_and_no_normalisation_or_padding():
     served = fold(build("efficientnetb0"))
     graph = tf.function(lambda pixels: served(pixels, training=False))
     found = nodes(graph)
@@ -104,7 +104,7 @@ def test_a_served_efficientnet_normalises_and_pads_within_convolutions_of_consta
         assert by_name[node.input[1]].op == "Const", node.name
 
 
-def test_a_normalisation_whose_convolution_has_another_reader_stays():
+def test_a_normalisation_is_kept_if_its_convolution_has_another_reader():
     built = build("small_cnn")
     model = built.logits
     convolution = next(layer for layer in model.layers if layer.name == "stem_conv")
@@ -125,7 +125,7 @@ def test_a_normalisation_whose_convolution_has_another_reader_stays():
     assert any(isinstance(layer, keras.layers.BatchNormalization) for layer in served.layers)
 
 
-def test_the_network_itself_is_left_as_it_was():
+def test_folding_does_not_change_the_network():
     built = build("small_cnn")
     before = network.layer_arrays(built.logits)
     fold(built)

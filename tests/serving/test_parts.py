@@ -1,4 +1,4 @@
-"""Claims about `serving/parts.py`: the network's scores, nothing done twice, one thread each."""
+"""Test `serving/parts.py`: same scores, no duplicate computation, one thread per part."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.model import network
+from attr_extractor.serving import export
 from attr_extractor.serving.fold import fold
 from attr_extractor.serving.parts import Parts
-from tests.conftest import run_tool
 from tests.serving.test_fold import build, nodes, photos_of
 
-loaded = pytest.importorskip("attr_extractor.serving.loaded")
+loaded = pytest.importorskip("attr_extractor.serving.server.loaded")
 slow = pytest.mark.slow
 
 
 def require_equal(built: network.Network, count: int, size: int = 64) -> None:
-    """Of the folded network in parts, against the network as it was."""
+    """Compare the folded network in parts with the trained network."""
     photos = photos_of(size)
     parts = tf.function(Parts(fold(built), count))
     logits, features = (tensor.numpy() for tensor in parts(tf.constant(photos)))
@@ -52,7 +52,7 @@ def require_equal(built: network.Network, count: int, size: int = 64) -> None:
         ("small_cnn", 40, 64),  # more than heads and attributes
     ],
 )
-def test_parts_give_the_logits_and_features_of_the_network(trunk, count, size):
+def test_parts_return_the_logits_and_features_of_the_network(trunk, count, size):
     require_equal(build(trunk, size), count, size)
 
 
@@ -64,12 +64,12 @@ def test_parts_give_the_logits_and_features_of_the_network(trunk, count, size):
         {"correlation_rank": 3},
     ],
 )
-def test_so_do_other_networks_around_the_trunk(model):
+def test_parts_support_every_option_of_the_network(model):
     require_equal(build("small_cnn", **model), 2)
 
 
 def kernels(function) -> list[tuple[str, tuple[int, ...]]]:
-    """The shape of each constant that a convolution or a product has as its second input."""
+    """Return the op and shape of each constant kernel of convolutions and products."""
     found = nodes(function)
     by_name = {node.name: node for node in found}
     return [
@@ -80,7 +80,7 @@ def kernels(function) -> list[tuple[str, tuple[int, ...]]]:
     ]
 
 
-def test_parts_share_every_kernel_evenly_and_compute_nothing_twice():
+def test_parts_divide_every_kernel_evenly_without_duplicate_computation():
     served = fold(build("efficientnetb0"))
     whole = kernels(tf.function(lambda pixels: served(pixels, training=False)))
     halves = kernels(tf.function(Parts(served, 2)))
@@ -93,16 +93,13 @@ def test_parts_share_every_kernel_evenly_and_compute_nothing_twice():
 
 @pytest.fixture(scope="module")
 def in_parts(exported, tmp_path_factory):
-    """The run of `exported`, served in two parts."""
+    """Export the run in two parts."""
     models = tmp_path_factory.mktemp("parts") / "shop"
-    result = run_tool(
-        "export_savedmodel", f"--run_dir={exported.run}", f"--output_dir={models}", "--parts=2"
-    )
-    assert result.returncode == 0, result.stderr
+    export.export(exported.run, models, parts=2)
     return models
 
 
-def test_a_version_in_parts_says_so_and_its_server_gives_an_operation_one_thread(in_parts):
+def test_an_export_in_parts_records_them_and_its_configs_use_one_thread(in_parts):
     facts = json.loads((in_parts / "1" / "assets" / "model.json").read_text("utf-8"))
     assert facts["parts"] == 2
     for file in ("docker-compose.yaml", "kubernetes.yaml"):
@@ -120,7 +117,9 @@ for path in sys.argv[2:4]:
 """
 
 
-def test_plain_tensorflow_gets_the_answers_of_the_version_in_one(exported, in_parts, tmp_path):
+def test_plain_tensorflow_returns_the_answers_of_the_undivided_version(
+    exported, in_parts, tmp_path
+):
     size = json.loads((exported.model / "1" / "assets" / "model.json").read_text())["image_size"]
     np.savez(tmp_path / "given.npz", pixels=photos_of(size, 6))
     paths = [str(exported.model / "1"), str(in_parts / "1")]
@@ -143,7 +142,7 @@ def test_plain_tensorflow_gets_the_answers_of_the_version_in_one(exported, in_pa
     [({"parts": 2}, 1), ({"parts": 1}, 0), ({}, 0), (None, 0), ([2], 0)],  # 0: all cores
     ids=["parts", "one", "older", "foreign", "foreign of that name"],
 )
-def test_the_local_server_gives_an_operation_one_thread_where_the_version_is_in_parts(
+def test_the_local_server_uses_one_thread_per_operation_for_parts(
     facts, threads, tmp_path, monkeypatch
 ):
     doubled = tf.Module()

@@ -1,7 +1,7 @@
-"""Claims about `serving/raw_photos.py`: raw files in the graph, against Pillow on the same bytes.
+"""Test `serving/raw_photos.py`: raw files decoded in the graph, against Pillow on the same bytes.
 
-Where a photo has the model's size already nothing is resampled, so lossless formats are held equal
-to Pillow's pixels exactly, and composites to one rounding step.
+A photo of the model's size is not resampled: lossless formats must equal Pillow's pixels exactly,
+transparent ones to one rounding step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BOMB = 60_000  # pixels a side: 3.6 billion
 
 @pytest.fixture(scope="module")
 def read():
-    """Raw files -> (uint8 [B, SIZE, SIZE, 3], list of errors)."""
+    """Return a function: raw files -> (uint8 [B, SIZE, SIZE, 3], list of errors)."""
     graph = tf.function(
         lambda encoded: raw_photos.read_batch(encoded, SIZE, "squeeze"),
         input_signature=[tf.TensorSpec([None], tf.string)],
@@ -40,7 +40,7 @@ def read():
 
 
 def scene(size: int = SIZE) -> Image.Image:
-    """Smooth shading, hard edges and a little noise, like a garment on a plain ground."""
+    """Draw smooth shading, hard edges and a little noise, like a garment on a plain ground."""
     y, x = np.mgrid[:size, :size] / size
     shade = np.stack([0.9 - 0.5 * x, 0.8 - 0.3 * y, 0.6 + 0.3 * x * y], axis=-1)
     shade[(np.abs(x - 0.5) < 0.25) & (y > 0.2)] *= [0.9, 0.25, 0.3]
@@ -55,7 +55,7 @@ def encode(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def on_white(data: bytes) -> np.ndarray:
-    """Pillow's pixels of a file, alpha laid on white: uint8 [H, W, 3]."""
+    """Return Pillow's pixels of a file, blended with white: uint8 [H, W, 3]."""
     image = Image.open(io.BytesIO(data)).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
@@ -98,7 +98,7 @@ TRANSPARENT = {
 
 
 @pytest.mark.parametrize("name", OPAQUE)
-def test_a_lossless_file_has_pillows_pixels_exactly(read, name):
+def test_lossless_formats_equal_pillows_pixels(read, name):
     data = OPAQUE[name]()
     found, errors = read(data)
     assert errors == [""]
@@ -106,7 +106,7 @@ def test_a_lossless_file_has_pillows_pixels_exactly(read, name):
 
 
 @pytest.mark.parametrize("name", TRANSPARENT)
-def test_transparency_is_laid_on_white(read, name):
+def test_transparency_is_blended_with_white(read, name):
     data = TRANSPARENT[name]()
     found, errors = read(data)
     assert errors == [""]
@@ -124,7 +124,7 @@ def test_a_16_bit_png_is_scaled_not_clipped(read):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_has_pillows_pixels(read, mode, progressive):
+def test_jpeg_pixels_are_close_to_pillows(read, mode, progressive):
     data = encode(scene().convert(mode), "JPEG", quality=95, progressive=progressive)
     found, errors = read(data)
     assert errors == [""]
@@ -132,7 +132,7 @@ def test_a_jpeg_has_pillows_pixels(read, mode, progressive):
     assert difference(found[0], on_white(data)).mean() < 1.0
 
 
-def test_a_raw_photo_read_by_the_graph_resembles_the_stored_photo(read):
+def test_a_raw_photo_is_close_to_the_stored_photo(read):
     data = encode(scene(480).crop((0, 0, 400, 480)), "JPEG", quality=92)
     stored = pixels.from_stored(photos.store(data, 256).encoded, SIZE, "squeeze").numpy()
     found, errors = read(data)
@@ -142,7 +142,7 @@ def test_a_raw_photo_read_by_the_graph_resembles_the_stored_photo(read):
     assert difference(found[0], stored).max() < 40
 
 
-def test_real_photos_read_by_the_graph_resemble_the_stored_photos(read, real_data):
+def test_real_raw_photos_are_close_to_the_stored_photos(read, real_data):
     files = sorted((real_data / "clothing_attributes" / "images").glob("*.jpg"))[:24]
     found, errors = read(*(path.read_bytes() for path in files))
     assert set(errors) == {""}
@@ -182,7 +182,7 @@ def test_a_magic_number_followed_by_noise_is_flagged(read, kind):
 
 
 def bombs() -> dict[str, bytes]:
-    """Files of a few bytes whose headers claim BOMB x BOMB pixels."""
+    """Return files of a few bytes whose headers declare BOMB x BOMB pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", BOMB, BOMB, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
     png += struct.pack(">I", zlib.crc32(header))
@@ -198,12 +198,12 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "GIF", "BMP", "BMP, top down"])
-def test_a_pixel_bomb_is_refused_by_its_header(read, name):
+def test_a_pixel_bomb_is_rejected_by_its_header(read, name):
     # refused with the reason of the header; an attempt to decode would say DAMAGED
     assert read(bombs()[name])[1] == [raw_photos.TOO_LARGE]
 
 
-def test_a_gif_frame_larger_than_the_header_says_is_refused_undecoded(read):
+def test_a_gif_frame_larger_than_its_header_is_rejected_without_decoding(read):
     # 12,000 x 12,000 pixels, all of them there, in 107 kB that claim 8 x 8
     whole = encode(Image.new("P", (12_000, 12_000)), "GIF")
     small = encode(Image.new("P", (8, 8)), "GIF")
@@ -212,7 +212,7 @@ def test_a_gif_frame_larger_than_the_header_says_is_refused_undecoded(read):
     assert read(small, lie, only)[1] == ["", raw_photos.VARIANT, raw_photos.VARIANT]
 
 
-def test_what_the_gif_and_bmp_decoders_would_get_wrong_is_flagged(read):
+def test_gif_and_bmp_variants_that_tensorflow_decodes_wrongly_are_flagged(read):
     files = [
         encode(scene().quantize(), "GIF", transparency=3),
         encode(scene().quantize(), "BMP"),
@@ -222,7 +222,7 @@ def test_what_the_gif_and_bmp_decoders_would_get_wrong_is_flagged(read):
 
 
 def exif(orientation: int, byte_order: str) -> bytes:
-    """An EXIF directory written by hand: maker, orientation, resolution unit."""
+    """Return an EXIF directory with maker, orientation and resolution unit."""
     entries = [(0x010F, 2, 4, b"abc\0"), (0x0112, 3, 1, None), (0x0128, 3, 1, None)]
     out = {"<": b"II*\0", ">": b"MM\0*"}[byte_order] + struct.pack(byte_order + "IH", 8, 3)
     for tag, kind, count, raw in entries:
@@ -254,7 +254,7 @@ def test_exif_rotations_are_flagged_and_an_upright_photo_is_not(read, byte_order
     assert read(*files)[1] == ["", *[raw_photos.ROTATED] * 7]
 
 
-def test_broken_files_leave_their_neighbours_pixels_as_they_are(read):
+def test_broken_files_do_not_change_the_pixels_of_other_rows(read):
     good = [encode(scene().rotate(angle), "JPEG") for angle in (0, 90, 180)]
     alone = read(*good)[0]
     found, errors = read(good[0], b"", good[1], b"\xff\xd8\xff", bombs()["PNG"], good[2])

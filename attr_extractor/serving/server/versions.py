@@ -8,23 +8,32 @@ it may still be in the process of being copied.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Tuple
 
 from absl import logging
-from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataResponse,
+    SignatureDefMap,
+)
+from tensorflow_serving.apis.get_model_status_pb2 import (
+    GetModelStatusResponse,
+    ModelVersionStatus,
+)
 
 from attr_extractor.errors import InputError
-from attr_extractor.serving import memory
-from attr_extractor.serving.batching import Queue, Workers
-from attr_extractor.serving.loaded import LoadedModel, Signature
-from attr_extractor.serving.status import Code, ServingError, invalid
-from attr_extractor.serving.tensors import most_values
+from attr_extractor.serving.server import loaded, tensors
+from attr_extractor.serving.server.batching import Queue, Workers
+from attr_extractor.serving.server.loaded import LoadedModel, Signature
+from attr_extractor.serving.server.status import Code, ServingError, invalid
 
+SIGNATURES = "signature_def"  # the only metadata field, as in TF Serving
 _REMEMBERED = 20  # unloaded versions whose status is kept
+FileStat = Tuple[str, int, int]  # name, size and time of change
 
 
 @dataclass
@@ -34,7 +43,7 @@ class Version:
     number: int
     model: LoadedModel
     queues: dict[str, Queue]
-    most_values: int  # in a request's JSON, maximum over the signatures
+    max_json_values: int  # in a request's JSON, maximum over the signatures
     users: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -65,7 +74,7 @@ class Versions:
         # one thread only, so that a load reuses the heap of the previous one
         self._loader = ThreadPoolExecutor(1, "loader")
         self._current: Version | None = None
-        self._failed: dict[int, list] = {}  # by version: its files when it failed
+        self._failed: dict[int, list[FileStat]] = {}  # by version: its files when it failed
         self._closing: set[asyncio.Task] = set()
         self._watching: asyncio.Task | None = None
 
@@ -75,7 +84,7 @@ class Versions:
         Raises:
           InputError: if no version can be loaded.
         """
-        await self._look()
+        await self._load_newest()
         if self._current is None:
             errors = "; ".join(f"{n}: {state.error}" for n, state in self.states.items())
             none = "there is no numbered folder that contains saved_model.pb"
@@ -119,12 +128,47 @@ class Versions:
             version.users -= 1
             version.left.set()
 
+    def status(self, name: str, number: int | None) -> GetModelStatusResponse:
+        """Return the state of one version, or of all; raise ServingError if there is none."""
+        known = self.states if name == self.name else {}
+        if number is not None and number not in known:
+            raise ServingError(Code.NOT_FOUND, f"Could not find version {number} of model {name}")
+        if not known:
+            raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+        response = GetModelStatusResponse()
+        for each in [number] if number is not None else sorted(known, reverse=True):
+            line = response.model_version_status.add(version=each, state=known[each].state)
+            line.status.error_message = known[each].error
+            if known[each].error:
+                line.status.error_code = Code.UNKNOWN.value[0]
+        return response
+
+    def metadata(
+        self, name: str, number: int | None, fields: Iterable[str] = (SIGNATURES,)
+    ) -> GetModelMetadataResponse:
+        """Return the signatures of a version; raise ServingError for other fields."""
+        fields = list(fields)
+        if not fields:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for each in fields:
+            if each != SIGNATURES:
+                raise invalid(f"Metadata field {each} is not supported")
+        response = GetModelMetadataResponse()
+        with self.use(name, number) as version:
+            signatures = SignatureDefMap()
+            for key, signature in version.model.signature_def.items():
+                signatures.signature_def[key].CopyFrom(signature)
+            response.model_spec.name = name
+            response.model_spec.version.value = version.number
+        response.metadata[SIGNATURES].Pack(signatures)
+        return response
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            await self._look()
+            await self._load_newest()
 
-    async def _look(self) -> None:
+    async def _load_newest(self) -> None:
         """Load the highest version that can be loaded, unless it is the current one."""
         try:
             on_disk = await asyncio.to_thread(_version_folders, self._folder)
@@ -142,41 +186,41 @@ class Versions:
             self._failed[number] = on_disk[number]
 
     async def _load(self, number: int) -> bool:
-        self._set(number, Status.LOADING)
+        self._set(number, ModelVersionStatus.LOADING)
         loop, path = asyncio.get_running_loop(), self._folder / str(number)
-        loaded = loop.run_in_executor(self._loader, self._loaded, path)
-        model = (await asyncio.gather(loaded, return_exceptions=True))[0]
+        loading = loop.run_in_executor(self._loader, self._load_model, path)
+        model = (await asyncio.gather(loading, return_exceptions=True))[0]
         if isinstance(model, BaseException):
             logging.error("version %d of %s cannot be loaded: %s", number, self.name, model)
-            self._set(number, Status.END, f"{type(model).__name__}: {model}")
+            self._set(number, ModelVersionStatus.END, f"{type(model).__name__}: {model}")
             self._workers.metrics.loads.labels("failed").inc()
             return False
         queues = {
             name: Queue(signature, self._workers) for name, signature in model.signatures.items()
         }
         rows = self._workers.limits.batch_size
-        most = max(most_values(s.inputs, rows) for s in model.signatures.values())
-        self._set(number, Status.AVAILABLE)
-        self._replace(Version(number, model, queues, most))
+        values = max(tensors.max_json_values(s.inputs, rows) for s in model.signatures.values())
+        self._set(number, ModelVersionStatus.AVAILABLE)
+        self._replace(Version(number, model, queues, values))
         self._workers.metrics.loads.labels("ok").inc()
         self._workers.metrics.version.set(number)
         logging.info("version %d of %s is being served", number, self.name)
         return True
 
-    def _loaded(self, path: Path) -> LoadedModel:
+    def _load_model(self, path: Path) -> LoadedModel:
         model = LoadedModel(path)
         try:
             model.warm_up(self._workers.limits.batch_size)
         except BaseException:
             model.close()
             raise
-        memory.trim()  # optimising graphs takes far more memory than the result
+        loaded.trim()  # optimising graphs takes far more memory than the result
         return model
 
     def _replace(self, version: Version | None) -> None:
         old, self._current = self._current, version
         if old is not None:
-            self._set(old.number, Status.UNLOADING)
+            self._set(old.number, ModelVersionStatus.UNLOADING)
             task = asyncio.get_running_loop().create_task(self._close(old))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -187,23 +231,23 @@ class Versions:
             await version.left.wait()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._loader, version.model.close)
-        self._set(version.number, Status.END)
+        self._set(version.number, ModelVersionStatus.END)
         del version  # the last reference, except for cycles within the graphs
-        await loop.run_in_executor(self._loader, memory.collect)
+        await loop.run_in_executor(self._loader, loaded.collect)
 
     def _set(self, number: int, state: int, error: str = "") -> None:
         self.states[number] = State(state, error)
-        gone = [n for n in sorted(self.states) if self.states[n].state == Status.END]
+        gone = [n for n in sorted(self.states) if self.states[n].state == ModelVersionStatus.END]
         for old in gone[:-_REMEMBERED]:
             del self.states[old]
 
 
-def _version_folders(folder: Path) -> dict[int, list]:
+def _version_folders(folder: Path) -> dict[int, list[FileStat]]:
     """Return, by number, the files of each version folder with a model: names, sizes, times."""
-    found = {}
+    versions = {}
     for path in folder.iterdir():
         number = int(path.name) if path.name.isdecimal() else -1
         if path.name == str(number) and (path / "saved_model.pb").is_file():
             files = [(str(file), file.stat()) for file in sorted(path.rglob("*"))]
-            found[number] = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
-    return found
+            versions[number] = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    return versions

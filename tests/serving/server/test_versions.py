@@ -1,4 +1,4 @@
-"""Claims about versions: swapped under load without a failed request, and never for the worse."""
+"""Test versions: swapped under load without a failed request; broken ones change nothing."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 import tensorflow as tf
 
+from attr_extractor.errors import InputError
 from attr_extractor.serving.client import Client
 from tests.conftest import ROOT, require_bad_input, run_tool
-from tests.serving.running import add_version, expected, photos, running
+from tests.serving.running import add_version, assert_answers, expected, photos, running
 
 
 @pytest.fixture
 def folder(exported, tmp_path):
     path = tmp_path / "shop"
-    path.mkdir()
     add_version(exported, path, 1)
     return path
 
 
 def states(server) -> dict[int, str]:
-    """Of every version, asked over REST."""
+    """Return the state of every version, read over REST."""
     response = httpx.get(f"http://127.0.0.1:{server.port}/v1/models/shop", timeout=60)
     found = response.json()["model_version_status"]
     return {int(each["version"]): each["state"] for each in found}
@@ -46,14 +45,6 @@ def wait_for(server, number: int, state: str) -> None:
         time.sleep(0.05)
 
 
-def require_right(found: dict, answers: dict) -> None:
-    for name, values in answers.items():
-        if values.dtype == object:
-            np.testing.assert_array_equal(found[name], np.vectorize(bytes.decode)(values), name)
-        else:
-            np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
-
-
 def test_versions_are_swapped_under_load_without_a_failed_request(folder, exported):
     files = photos(exported)
     answers = expected(exported, files)
@@ -62,7 +53,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(folder, export
     def ask(address: str) -> int:
         client, count = Client(address, "shop"), 0
         while not over.is_set():
-            require_right(client.photos(files), answers)
+            assert_answers(client.photos(files), answers)
             count += 1
         return count
 
@@ -80,7 +71,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(folder, export
         assert states(server) == {10: "AVAILABLE", 2: "END", 1: "END"}
 
 
-def test_a_version_that_cannot_be_loaded_changes_nothing_until_it_is_mended(folder, exported):
+def test_a_broken_version_changes_nothing_until_it_is_repaired(folder, exported):
     with running(folder) as server:
         client = Client(f"http://127.0.0.1:{server.port}", "shop")
         broken = folder / "2"
@@ -95,7 +86,7 @@ def test_a_version_that_cannot_be_loaded_changes_nothing_until_it_is_mended(fold
         wait_for(server, 2, "AVAILABLE")
 
 
-def test_removing_the_newest_goes_back_and_removing_all_keeps_the_last(folder, exported):
+def test_removing_the_newest_version_restores_the_previous_one(folder, exported):
     add_version(exported, folder, 2)
     with running(folder) as server:
         assert states(server) == {2: "AVAILABLE"}
@@ -107,7 +98,7 @@ def test_removing_the_newest_goes_back_and_removing_all_keeps_the_last(folder, e
         assert answers["error"].tolist() == [""] * 5
 
 
-def test_the_versions_own_warm_up_requests_are_run(folder, exported):
+def test_warm_up_requests_of_a_version_are_run(folder, exported):
     from tensorflow_serving.apis import prediction_log_pb2
 
     def write(signature: str) -> None:
@@ -136,7 +127,7 @@ def test_the_versions_own_warm_up_requests_are_run(folder, exported):
 
 
 def start(folder, *flags: str) -> tuple[subprocess.Popen, str]:
-    """serve.py in a process of its own, and its REST address."""
+    """Start serve.py in a process; return the process and its REST address."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "tools/serve.py"), f"--model={folder}", "--port=0", *flags],
         stdout=subprocess.PIPE,
@@ -148,7 +139,7 @@ def start(folder, *flags: str) -> tuple[subprocess.Popen, str]:
     return process, line.split()[1].split("/v1")[0]
 
 
-def test_sigterm_answers_what_was_accepted_and_ends_well(folder, exported):
+def test_sigterm_answers_accepted_requests_and_exits_with_0(folder, exported):
     process, address = start(folder)
     files = photos(exported)
     answers = expected(exported, files)
@@ -156,7 +147,7 @@ def test_sigterm_answers_what_was_accepted_and_ends_well(folder, exported):
 
     def ask(_) -> str:
         try:
-            require_right(client.photos(files), answers)
+            assert_answers(client.photos(files), answers)
         except Exception as error:  # noqa: BLE001 - counted below
             return repr(error)
         return "right"
@@ -173,29 +164,30 @@ def test_sigterm_answers_what_was_accepted_and_ends_well(folder, exported):
     assert process.stdout.read().split() == ["draining", "drained"]
 
 
-def test_what_cannot_be_served_is_said_in_one_line(folder, tmp_path, exported):
-    missing = tmp_path / "nowhere"
-    require_bad_input(run_tool("serve", f"--model={missing}"), f"{missing}", "does not exist")
-    one = folder / "1"
-    require_bad_input(run_tool("serve", f"--model={one}"), "use the folder of versions")
+def test_a_folder_without_a_servable_version_is_rejected(folder, tmp_path):
     (tmp_path / "empty").mkdir()
-    empty = run_tool("serve", f"--model={tmp_path / 'empty'}")
-    require_bad_input(empty, "no version could be loaded", "saved_model.pb")
-    process, address = start(folder)
-    taken = run_tool("serve", f"--model={folder}", f"--port={address.split(':')[-1]}")
-    process.terminate()
-    assert process.wait(60) == 0
+    for path, reason in (
+        (tmp_path / "nowhere", "nowhere: the model's folder does not exist"),
+        (folder / "1", "a single version; use the folder of versions"),
+        (tmp_path / "empty", "no version could be loaded: there is no .* saved_model.pb"),
+    ):
+        with pytest.raises(InputError, match=reason), running(path):
+            pass
+
+
+def test_a_taken_port_is_reported_in_one_line(server, served_folder):
+    taken = run_tool("serve", f"--model={served_folder}", f"--port={server.port}")
     require_bad_input(taken, "cannot listen on 127.0.0.1", "in use")
 
 
 def resident_mib() -> float:
-    """Of this process."""
+    """Return the resident memory of this process."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
-def test_a_swap_leaves_no_freed_memory_with_the_process(folder, exported):
+def test_a_swap_returns_freed_memory_to_the_operating_system(folder, exported):
     with running(folder) as server:
         add_version(exported, folder, 2)
         wait_for(server, 1, "END")

@@ -1,4 +1,4 @@
-"""Claims about the queue: who shares a batch, who is refused, and that nobody spoils another's."""
+"""Test the queues: requests share batches, excess ones are rejected, bad ones fail alone."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attr_extractor.serving.batching import Limits, Queue, Workers
-from attr_extractor.serving.loaded import Signature
-from attr_extractor.serving.metrics import Metrics
-from attr_extractor.serving.status import Code, ServingError
-from attr_extractor.serving.tensors import Spec
+from attr_extractor.serving.server.batching import Limits, Queue, Workers
+from attr_extractor.serving.server.loaded import Signature
+from attr_extractor.serving.server.metrics import Metrics
+from attr_extractor.serving.server.status import Code, ServingError
 
-X = Spec("x", "x:0", tf.float32, ())
-Y = Spec("y", "y:0", tf.float32, ())
-
-
+X = tf.TensorSpec([None], tf.float32, "x")
+Y = tf.TensorSpec([None], tf.float32, "y")
 NEGATIVE = tf.errors.InvalidArgumentError(None, None, "negative")
 
 
 class Doubles:
-    """y = 2 x; a negative x is an error of the whole batch, as tf.io.parse_example's are."""
+    """A graph of y = 2 x; a negative x fails the whole batch, as in tf.io.parse_example."""
 
     def __init__(self, error: Exception = NEGATIVE) -> None:
         self.error = error
@@ -40,7 +37,7 @@ class Doubles:
 
 
 def serve(scenario, function=None, **limits):
-    """Runs `scenario(submit, function, workers)` in a loop of its own."""
+    """Run `scenario(submit, function, workers)` in an event loop."""
     function = function or Doubles()
 
     async def main():
@@ -57,7 +54,7 @@ def serve(scenario, function=None, **limits):
     return asyncio.run(main())
 
 
-def test_requests_that_arrive_together_share_a_batch_and_get_their_own_rows():
+def test_concurrent_requests_share_a_batch_and_get_their_own_rows():
     async def scenario(submit, function, _workers):
         found = await asyncio.gather(submit(1), submit(2, 3), submit(4))
         assert [answer["y"].tolist() for answer in found] == [[2], [4, 6], [8]]
@@ -66,7 +63,7 @@ def test_requests_that_arrive_together_share_a_batch_and_get_their_own_rows():
     serve(scenario)
 
 
-def test_a_batch_never_exceeds_its_size_and_keeps_the_order():
+def test_batches_respect_their_size_and_keep_the_order():
     async def scenario(submit, function, _workers):
         await asyncio.gather(*(submit(i, i) for i in range(5)))
         assert function.batches == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
@@ -83,7 +80,7 @@ def test_a_batch_never_exceeds_its_size_and_keeps_the_order():
         (TypeError("a bug"), TypeError),
     ],
 )
-def test_what_the_graph_refuses_for_one_spoils_no_neighbour(error, kind):
+def test_a_request_that_the_graph_rejects_fails_alone(error, kind):
     async def scenario(submit, function, workers):
         asked = (submit(x) for x in (1, 2, -1, 3, 4, 5, 6, 7))
         found = await asyncio.gather(*asked, return_exceptions=True)
@@ -99,7 +96,7 @@ def test_what_the_graph_refuses_for_one_spoils_no_neighbour(error, kind):
     serve(scenario, function=Doubles(error), batch_size=8)
 
 
-def test_a_full_queue_refuses_at_once_and_recovers():
+def test_a_full_queue_rejects_at_once_and_recovers():
     async def scenario(submit, function, workers):
         function.goes_on.clear()
         running = submit(1)
@@ -116,7 +113,7 @@ def test_a_full_queue_refuses_at_once_and_recovers():
     serve(scenario, waiting_rows=2)
 
 
-def test_whoever_hangs_up_is_not_computed_and_shifts_no_rows():
+def test_a_cancelled_request_is_not_computed_and_shifts_no_rows():
     async def scenario(submit, function, _workers):
         function.goes_on.clear()
         first = submit(1)
@@ -132,7 +129,7 @@ def test_whoever_hangs_up_is_not_computed_and_shifts_no_rows():
     serve(scenario)
 
 
-def test_one_that_hangs_up_while_its_batch_runs_shifts_no_rows():
+def test_a_request_cancelled_during_its_batch_shifts_no_rows():
     async def scenario(submit, function, _workers):
         function.goes_on.clear()
         gone, stays = submit(1), submit(2)
@@ -146,7 +143,7 @@ def test_one_that_hangs_up_while_its_batch_runs_shifts_no_rows():
     serve(scenario)
 
 
-def test_an_output_without_its_rows_is_an_error_not_a_wrong_answer():
+def test_an_output_with_too_few_rows_is_an_error():
     async def scenario(submit, _function, _workers):
         with pytest.raises(ServingError, match="output y has the shape"):
             await submit(1, 2)

@@ -1,4 +1,4 @@
-"""Claims about clients that mean harm: an attack costs its sender the request, others nothing."""
+"""Test hostile clients: an attack fails, and other clients are still answered."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pytest
 
 from attr_extractor.errors import InputError
 from attr_extractor.records import example
-from attr_extractor.serving.batching import Limits
 from attr_extractor.serving.client import Client
+from attr_extractor.serving.server.batching import Limits
 from attr_extractor.web import http_server
 from attr_extractor.web.http_server import HttpLimits
 from tests.serving.running import add_version, expected, photos, running
@@ -31,18 +31,12 @@ PREDICT = "/v1/models/shop:predict"
 
 
 @pytest.fixture(scope="module")
-def folder(exported, tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "shop"
-    path.mkdir()
-    add_version(exported, path, 1)
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(folder):
+def server(served_folder):
     limits = Limits(batch_size=5)
-    with running(folder, limits=limits, max_body_bytes=MOST, max_pending_bytes=4 * MOST) as made:
-        yield made
+    with running(
+        served_folder, limits=limits, max_body_bytes=MOST, max_pending_bytes=4 * MOST
+    ) as started:
+        yield started
 
 
 def head(*fields: str) -> bytes:
@@ -52,7 +46,7 @@ def head(*fields: str) -> bytes:
 
 @contextlib.contextmanager
 def stalled(server, count: int, *parts: bytes) -> Iterator[list[socket.socket]]:
-    """So many connections that send these parts and then nothing, once it has come."""
+    """Open connections that send these parts and then nothing; wait until they have arrived."""
     with contextlib.ExitStack() as stack:
         address = ("127.0.0.1", server.port)
         opened = [
@@ -86,7 +80,7 @@ def rows(*values: bytes, signature: str = "serving_default") -> bytes:
     return json.dumps({"signature_name": signature, "instances": texts}).encode()
 
 
-def test_bodies_that_are_announced_and_not_sent_cost_nobody_else_anything(server, exported):
+def test_declared_but_unsent_bodies_do_not_block_other_clients(server, exported):
     announced = head(f"Content-Length: {MOST}")
     for fields in (announced, head("Transfer-Encoding: chunked")):
         with stalled(server, 16, fields, b"1\r\n{\r\n"):
@@ -94,7 +88,7 @@ def test_bodies_that_are_announced_and_not_sent_cost_nobody_else_anything(server
             assert metric(server, "pending_bytes") < MOST
 
 
-def test_many_honest_bodies_of_unknown_length_are_all_answered(server, exported):
+def test_concurrent_bodies_of_undeclared_length_are_answered(server, exported):
     body = rows(photos(exported)[0])
 
     def ask(_i: int) -> int:
@@ -104,7 +98,7 @@ def test_many_honest_bodies_of_unknown_length_are_all_answered(server, exported)
         assert set(pool.map(ask, range(48))) == {200}
 
 
-def test_large_bodies_that_stall_make_room_for_others(server, exported, monkeypatch):
+def test_large_stalled_bodies_are_dropped_for_other_requests(server, exported, monkeypatch):
     monkeypatch.setattr(http_server, "_PATIENCE", 0.1)
     parts = (head(f"Content-Length: {MOST}"), b" " * (MOST - 100))
     with stalled(server, 4, *parts) as connections:
@@ -114,7 +108,7 @@ def test_large_bodies_that_stall_make_room_for_others(server, exported, monkeypa
             assert connections[0].recv(1) == b""  # the one that came first
 
 
-def test_a_stalled_body_keeps_no_version_in_memory(exported, tmp_path):
+def test_a_stalled_body_does_not_keep_a_version_loaded(exported, tmp_path):
     add_version(exported, tmp_path, 1)
 
     def states(server) -> dict[str, str]:
@@ -129,8 +123,8 @@ def test_a_stalled_body_keeps_no_version_in_memory(exported, tmp_path):
         wait_until(lambda: states(server) == {"2": "AVAILABLE", "1": "END"})
 
 
-def test_a_body_that_takes_too_long_is_refused_with_a_reason(folder):
-    with running(folder, http=HttpLimits(body_seconds=0.3)) as server:
+def test_a_slow_body_is_rejected_with_a_reason(served_folder):
+    with running(served_folder, http=HttpLimits(body_seconds=0.3)) as server:
         address = ("127.0.0.1", server.port)
         with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(head("Content-Length: 1000") + b"{")
@@ -138,7 +132,7 @@ def test_a_body_that_takes_too_long_is_refused_with_a_reason(folder):
         assert found.startswith(b"HTTP/1.1 408") and b"more than 0.3 seconds" in found
 
 
-def test_a_grpc_message_that_takes_too_long_is_refused(folder):
+def test_a_slow_grpc_message_is_rejected(served_folder):
     def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:  # RFC 9113, 4.1
         return (
             struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
@@ -158,7 +152,7 @@ def test_a_grpc_message_that_takes_too_long_is_refused(folder):
     )
     headers, message, settings = frame(1, 4, 1, literals), b"\0" + struct.pack(">I", 1000), 4
     with (
-        running(folder, http=HttpLimits(body_seconds=0.3)) as server,
+        running(served_folder, http=HttpLimits(body_seconds=0.3)) as server,
         socket.socket() as connection,
     ):
         connection.settimeout(60)
@@ -172,7 +166,7 @@ def test_a_grpc_message_that_takes_too_long_is_refused(folder):
             received += piece
 
 
-def test_a_body_that_breaks_off_is_refused_and_no_bug(server, caplog):
+def test_an_incomplete_body_is_rejected_and_not_logged_as_a_bug(server, caplog):
     with stalled(server, 3, head("Content-Length: 1000"), b"{"):
         pass  # they hang up
     wait_until(lambda: metric(server, "pending_bytes") == 0)
@@ -182,16 +176,19 @@ def test_a_body_that_breaks_off_is_refused_and_no_bug(server, caplog):
     assert [record for record in caplog.records if record.name.startswith("attr_extractor")] == []
 
 
-def test_the_end_waits_for_no_stalled_body(folder, monkeypatch):
+def test_stop_does_not_wait_for_stalled_bodies(served_folder, monkeypatch):
     monkeypatch.setattr(http_server, "LAST_SECONDS", 0.1)
     stalls = contextlib.ExitStack()
-    with stalls, running(folder, drain_seconds=1e4) as server:  # it ends within 120, or fails
+    with (
+        stalls,
+        running(served_folder, drain_seconds=1e4) as server,
+    ):  # it ends within 120, or fails
         stalls.enter_context(stalled(server, 2, head("Content-Length: 1000"), b"{"))
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nHost: localhost\r\nX-"])
-def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(folder, sent):
-    with running(folder, http=HttpLimits(head_seconds=0.3)) as server:
+def test_an_incomplete_head_is_dropped_after_its_deadline(served_folder, sent):
+    with running(served_folder, http=HttpLimits(head_seconds=0.3)) as server:
         address = ("127.0.0.1", server.port)
         with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(sent)
@@ -206,8 +203,11 @@ def test_a_head_that_does_not_come_is_waited_for_no_longer_than_allowed(folder, 
                 assert connection.recv(1) == b""
 
 
-def test_half_heads_beyond_the_cap_make_room_for_whole_ones(folder, exported):
-    with running(folder, http=HttpLimits(connections=8)) as server, contextlib.ExitStack() as stack:
+def test_incomplete_heads_beyond_the_cap_are_dropped_for_complete_ones(served_folder, exported):
+    with (
+        running(served_folder, http=HttpLimits(connections=8)) as server,
+        contextlib.ExitStack() as stack,
+    ):
         for _ in range(40):
             address = ("127.0.0.1", server.port)
             stack.enter_context(socket.create_connection(address)).sendall(b"POST / HTTP/1.1\r\n")
@@ -216,10 +216,10 @@ def test_half_heads_beyond_the_cap_make_room_for_whole_ones(folder, exported):
             assert {answer.status_code for answer in found} == {200}
 
 
-def test_a_client_that_was_answered_outlasts_half_heads(folder, exported):
+def test_an_answered_client_is_kept_when_incomplete_heads_are_dropped(served_folder, exported):
     body = rows(photos(exported)[0])
     with (
-        running(folder, http=HttpLimits(connections=8)) as server,
+        running(served_folder, http=HttpLimits(connections=8)) as server,
         contextlib.ExitStack() as stack,
     ):
         url = f"http://127.0.0.1:{server.port}{PREDICT}"
@@ -244,23 +244,23 @@ def test_a_client_that_was_answered_outlasts_half_heads(folder, exported):
         (b'{"inputs":[' + b"[]," * 80_000 + b"[]]}", "", 400, VALUES),
     ],
 )
-def test_what_a_body_unpacks_to_is_bounded(server, body, encoding, status, words):
+def test_the_decompressed_size_is_limited(server, body, encoding, status, words):
     answer = post(server, body, **({"Content-Encoding": encoding} if encoding else {}))
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
     assert words in answer.json()["error"]
 
 
-def test_a_small_body_does_not_unpack_to_a_thousand_times_its_size(folder):
-    with running(folder) as server:
+def test_the_compression_ratio_is_limited(served_folder):
+    with running(served_folder) as server:
         answer = post(server, gzip.compress(b" " * 2**24), **{"Content-Encoding": "gzip"})
     assert answer.status_code == 413
 
 
-def test_bytes_that_are_no_example_are_refused_and_spoil_no_neighbour(folder, exported):
+def test_invalid_examples_are_rejected_and_fail_alone(served_folder, exported):
     files = photos(exported)
     answers = expected(exported, files)
     bad = rows(b"\xff" * 100, signature="tf_example")
-    with running(folder) as server, ThreadPoolExecutor(8) as pool:
+    with running(served_folder) as server, ThreadPoolExecutor(8) as pool:
         addresses = (f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}")
         clients = [Client(address, "shop") for address in addresses]
         refused = [pool.submit(post, server, bad) for _ in range(20)]
@@ -278,7 +278,7 @@ def test_bytes_that_are_no_example_are_refused_and_spoil_no_neighbour(folder, ex
             clients[1].predict({"examples": [b"\xff" * 100]}, "tf_example")
 
 
-def test_a_server_of_this_machine_is_asked_by_its_own_name_only(server):
+def test_a_local_server_accepts_loopback_host_names_only(server):
     url = f"http://127.0.0.1:{server.port}/v1/models/shop"
     for host, status in (
         *(("localhost", 200), ("127.0.0.1:8501", 200), ("[::1]:1", 200)),
@@ -287,7 +287,7 @@ def test_a_server_of_this_machine_is_asked_by_its_own_name_only(server):
         assert httpx.get(url, headers={"Host": host}).status_code == status, host
 
 
-def test_what_is_no_http_writes_few_lines(server, caplog):
+def test_invalid_http_writes_few_log_lines(server, caplog):
     for _ in range(40):
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n\x01\x02: \r\n\r\n")

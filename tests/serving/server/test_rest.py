@@ -1,4 +1,4 @@
-"""Claims about the REST API, asked with httpx: TF Serving's paths, formats, words and codes."""
+"""Test the REST API with httpx: TF Serving's paths, formats and status codes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,7 @@ import pytest
 from PIL import Image
 
 from attr_extractor.records import example
-from attr_extractor.serving.batching import Limits
-from tests.serving.running import BROKEN, add_version, expected, photos, running
-
-
-@pytest.fixture(scope="module")
-def folder(exported, tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "shop"
-    path.mkdir()
-    add_version(exported, path, 3)
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(folder):
-    limits = Limits(batch_size=8, megapixels=0.05)
-    with running(folder, limits=limits, max_body_bytes=2**18) as made:
-        yield made
+from tests.serving.running import BROKEN, assert_answers, expected, photos
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +31,12 @@ def rows(*files: bytes) -> dict:
     return {"instances": [{"image_bytes": b64(file)} for file in files]}
 
 
-def require_same(row: dict, answers: dict, i: int) -> None:
-    """One row of JSON against TensorFlow's own answers."""
-    assert set(row) == set(answers)
-    for name, values in answers.items():
-        if values.dtype == object:
-            found = np.array(row[name], object)
-            np.testing.assert_array_equal(found, np.vectorize(bytes.decode)(values[i]), name)
-        else:
-            np.testing.assert_allclose(row[name], values[i], atol=1e-5, err_msg=name)
+def row_of(answers: dict[str, np.ndarray], i: int) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values[i], values.dtype) for name, values in answers.items()}
 
 
 @pytest.mark.parametrize("path", ["/v1/models/shop:predict", "/v1/models/shop/versions/3:predict"])
-def test_rows_are_tensorflows_own_answers_and_broken_photos_say_why(http, exported, path):
+def test_rows_contain_tensorflows_answers_and_errors_of_broken_photos(http, exported, path):
     files = [*photos(exported), *BROKEN]
     answers = expected(exported, files)
     response = http.post(path, json=rows(*files))
@@ -67,17 +44,17 @@ def test_rows_are_tensorflows_own_answers_and_broken_photos_say_why(http, export
     predictions = response.json()["predictions"]
     assert len(predictions) == len(files)
     for i, row in enumerate(predictions):
-        require_same(row, answers, i)
+        assert_answers(row, row_of(answers, i))
         assert bool(row["error"]) == (i >= len(files) - len(BROKEN))
 
 
-def test_a_plain_list_of_values_will_do_for_one_input(http, exported):
+def test_a_single_input_needs_no_name(http, exported):
     file = photos(exported)[0]
     plain = http.post("/v1/models/shop:predict", json={"instances": [b64(file)]})
     assert plain.json() == http.post("/v1/models/shop:predict", json=rows(file)).json()
 
 
-def test_columns_hold_what_rows_hold(http, exported):
+def test_columns_and_rows_contain_the_same_answers(http, exported):
     files = photos(exported)
     by_row = http.post("/v1/models/shop:predict", json=rows(*files)).json()["predictions"]
     for inputs in ([b64(f) for f in files], {"image_bytes": [b64(f) for f in files]}):
@@ -85,7 +62,7 @@ def test_columns_hold_what_rows_hold(http, exported):
         assert {name: [row[name] for row in by_row] for name in by_row[0]} == columns
 
 
-def test_signatures_are_chosen_by_name(http, exported):
+def test_signatures_are_selected_by_name(http, exported):
     files = photos(exported)
     request = {**rows(*files), "signature_name": "scores"}
     found = http.post("/v1/models/shop:predict", json=request).json()["predictions"]
@@ -100,13 +77,13 @@ def test_signatures_are_chosen_by_name(http, exported):
     assert len(http.post("/v1/models/shop:predict", json=request).json()["outputs"]["error"]) == 2
 
 
-def test_a_compressed_body_is_read(http, exported):
+def test_a_gzip_body_is_decompressed(http, exported):
     body = gzip.compress(json.dumps(rows(photos(exported)[0])).encode())
     headers = {"Content-Encoding": "gzip"}
     assert http.post("/v1/models/shop:predict", content=body, headers=headers).status_code == 200
 
 
-def test_status_and_metadata_are_tf_servings(http, exported):
+def test_status_and_metadata_have_tf_servings_format(http, exported):
     state = {"version": "3", "state": "AVAILABLE"}
     state["status"] = {"error_code": "OK", "error_message": ""}
     for path in ("/v1/models/shop", "/v1/models/shop/versions/3"):
@@ -127,7 +104,7 @@ def wide_png() -> bytes:
 
 
 ONE = {"instances": [{"image_bytes": {"b64": ""}}]}
-REFUSED = [
+INVALID = [
     (ONE, "/v1/models/other:predict", 404, "Servable not found for request: Latest(other)"),
     (ONE, "/v1/models/shop/versions/9:predict", 404, "Specific(shop, 9)"),
     (ONE, "/v1/models/shop/versions/99999999999999999999:predict", 400, "to numeric"),
@@ -135,30 +112,30 @@ REFUSED = [
     (ONE, "/v1/models/shop:classify", 400, ":classify"),
     (ONE, "/v1/models/shop:guess", 400, "Malformed request: POST /v1/models/shop:guess"),
     (ONE, "/elsewhere", 404, "Not Found"),
-    (b"{", None, 400, "JSON Parse error"),
-    (b"", None, 400, "JSON Parse error"),
-    (b"\xff\xfe", None, 400, "JSON Parse error"),
-    (b"[" * 100_000, None, 400, "nested too deeply"),
-    ([1], None, 400, "Is not object"),
-    ({}, None, 400, "Missing 'inputs' or 'instances' key"),
-    ({"inputs": [], "instances": []}, None, 400, "only one of"),
-    ({"instances": {}}, None, 400, "to be a list"),
-    ({"instances": []}, None, 400, "No values in 'instances'"),
+    (b"{", None, 400, "Invalid JSON"),
+    (b"", None, 400, "Invalid JSON"),
+    (b"\xff\xfe", None, 400, "Invalid JSON"),
+    (b"[" * 100_000, None, 400, "recursion limit exceeded"),
+    ([1], None, 400, "the body: Input should be an object"),
+    ({}, None, 400, "either 'inputs' or 'instances' is expected"),
+    ({"inputs": [], "instances": [1]}, None, 400, "either 'inputs' or 'instances' is expected"),
+    ({"instances": {}}, None, 400, "instances: Input should be a valid array"),
+    ({"instances": []}, None, 400, "instances: List should have at least 1 item"),
     ({"inputs": []}, None, 400, "no rows"),
     ({"inputs": {"b64": ""}}, None, 400, "has the shape []; [B] is expected"),
-    ({**ONE, "signature_name": 3}, None, 400, "must be a string"),
+    ({**ONE, "signature_name": 3}, None, 400, "signature_name: Input should be a valid string"),
     ({**ONE, "signature_name": "x"}, None, 400, 'name: "x" not found in signature def'),
-    ({"instances": [{"image": {"b64": ""}}]}, None, 400, "keys must be equal to: image_bytes"),
-    ({"inputs": {"image": ["a"]}}, None, 400, "Missing named input: image_bytes"),
-    ({"instances": [{"b64": "a"}]}, None, 400, "Unable to decode"),
-    ({"instances": [{"b64": "\x1f"}]}, None, 400, "Unable to decode"),  # blank for Python alone
-    ({"instances": [{"b64": "YQ\u00a0=="}]}, None, 400, "Unable to decode"),
-    ({"instances": [{"b64": "é"}]}, None, 400, "Unable to decode"),
-    ({"instances": [{"image_bytes": {"b64": 3}}]}, None, 400, "not formatted correctly for base64"),
-    ({"instances": ["\ud800"]}, None, 400, "Unable to decode"),
-    ({"instances": [3]}, None, 400, "not of expected type: string"),
+    ({"instances": [{"image": {"b64": ""}}]}, None, 400, "an object of image_bytes is expected"),
+    ({"inputs": {"image": ["a"]}}, None, 400, "inputs: image_bytes is missing"),
+    ({"instances": [{"b64": "a"}]}, None, 400, "is not valid base64"),
+    ({"instances": [{"b64": "\x1f"}]}, None, 400, "is not valid base64"),  # blank for Python alone
+    ({"instances": [{"b64": "YQ\u00a0=="}]}, None, 400, "is not valid base64"),
+    ({"instances": [{"b64": "é"}]}, None, 400, "is not valid base64"),
+    ({"instances": [{"image_bytes": {"b64": 3}}]}, None, 400, 'is not of the form {"b64": '),
+    ({"instances": ["\ud800"]}, None, 400, "Invalid JSON"),
+    ({"instances": [3]}, None, 400, "3 is not of the type string"),
     ({"instances": [["a"], ["b", "c"]]}, None, 400, "lists differ in size"),
-    ({"instances": ["a", {"image_bytes": "b"}]}, None, 400, "mixed"),
+    ({"instances": ["a", {"image_bytes": "b"}]}, None, 400, "instances.0: 'a': an object of"),
     ({"instances": ["a"] * 9}, None, 400, "9 rows; at most 8"),
     ({"instances": [b64(wide_png())]}, None, 400, "photo 0 is 300 x 200 pixels"),
     (
@@ -180,7 +157,7 @@ REFUSED = [
     ),
     (
         {"inputs": {"image_bytes": ["a"], "threshold": [True]}, "signature_name": "with_threshold"},
-        *(None, 400, "not of expected type: float32"),
+        *(None, 400, "True is not of the type float32"),
     ),
     ({"inputs": [[[[1, 2, 3]]]], "signature_name": "pixels"}, None, 400, "[B, 32, 32, 3] is exp"),
     ({"inputs": [256], "signature_name": "pixels"}, None, 400, "cannot convert 256 to uint8"),
@@ -189,8 +166,8 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("body", "path", "status", "words"), REFUSED)
-def test_what_cannot_be_answered_is_refused_with_a_reason(http, body, path, status, words):
+@pytest.mark.parametrize(("body", "path", "status", "words"), INVALID)
+def test_invalid_requests_are_rejected_with_a_reason(http, body, path, status, words):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = http.post(path or "/v1/models/shop:predict", content=content)
     assert response.status_code == status, response.text
@@ -199,7 +176,7 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(http, body, path, stat
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_body_of_unknown_length_has_the_same_limit(http, compressed):
+def test_a_body_of_undeclared_length_has_the_same_limit(http, compressed):
     content = b'{"inputs": ["' + b"x" * 2**22 + b'"]}'
     headers = {"Content-Encoding": "gzip"} if compressed else {}
     content = gzip.compress(content) if compressed else content
@@ -209,7 +186,7 @@ def test_a_body_of_unknown_length_has_the_same_limit(http, compressed):
     assert "more than 262,144 bytes" in response.json()["error"]
 
 
-def test_health_and_metrics_are_there_for_probes(http, exported):
+def test_health_and_metrics_are_available(http, exported):
     http.post("/v1/models/shop:predict", json=rows(*photos(exported)))
     assert http.get("/healthz").status_code == http.get("/readyz").status_code == 200
     page = http.get("/metrics").text
@@ -219,13 +196,13 @@ def test_health_and_metrics_are_there_for_probes(http, exported):
     assert "attr_extractor_pending_bytes 0.0" in page
 
 
-def test_photos_of_many_requests_at_once_are_all_answered_right(http, exported):
+def test_concurrent_requests_get_their_own_answers_and_share_batches(http, exported):
     files = photos(exported)
     answers = expected(exported, files)
 
     def ask(i: int) -> None:
         response = http.post("/v1/models/shop:predict", json=rows(files[i % len(files)]))
-        require_same(response.json()["predictions"][0], answers, i % len(files))
+        assert_answers(response.json()["predictions"][0], row_of(answers, i % len(files)))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(64)))

@@ -60,7 +60,7 @@ def invalid(message: str) -> ServingError:
     return ServingError(Code.INVALID_ARGUMENT, message)
 
 
-def too_large(most_bytes: int) -> ServingError:
+def too_large(max_bytes: int) -> ServingError:
     """Return the error of a body that has, or decompresses to, more bytes."""
-    message = f"the body has more than {most_bytes:,} bytes"
+    message = f"the body has more than {max_bytes:,} bytes"
     return ServingError(Code.RESOURCE_EXHAUSTED, message, http=413)

@@ -1,4 +1,4 @@
-"""The local server: TF Serving's REST and gRPC APIs for machines without TF Serving.
+"""Start, run and stop the local server, one model behind both APIs.
 
 SIGTERM drains: new connections are refused, accepted requests are answered, then the process exits.
 """
@@ -6,7 +6,6 @@ SIGTERM drains: new connections are refused, accepted requests are answered, the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,11 @@ import grpc
 import tensorflow as tf
 
 from attr_extractor.errors import InputError
-from attr_extractor.serving.admission import PendingBytes
-from attr_extractor.serving.batching import Limits, Workers
-from attr_extractor.serving.grpc_deadline import MessageDeadline
-from attr_extractor.serving.grpc_service import Services
-from attr_extractor.serving.metrics import Metrics
-from attr_extractor.serving.rest import Rest
-from attr_extractor.serving.versions import Versions
+from attr_extractor.serving.server.batching import Limits, PendingBytes, Workers
+from attr_extractor.serving.server.grpc_service import MessageDeadline, Services
+from attr_extractor.serving.server.metrics import Metrics
+from attr_extractor.serving.server.rest import Rest
+from attr_extractor.serving.server.versions import Versions
 from attr_extractor.web import hosts
 from attr_extractor.web.http_server import LAST_SECONDS, HttpLimits, HttpServer, open_files
 from attr_extractor.web.stop import stop_asked
@@ -53,7 +50,7 @@ class Server:
         """Raise InputError if there is no folder of versions."""
         self.options = options
         self.port = self.grpc_port = 0
-        self._folder = _folder(Path(options.model))
+        self._folder = _require_folder(Path(options.model))
         self._grpc: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -117,20 +114,18 @@ class Server:
         await stopping
 
 
-_say = partial(print, flush=True)  # a pipe would buffer the lines until exit
-
-
-def run(options: ServeOptions, say: Callable[[str], None] = _say) -> None:
-    """Serve until SIGTERM or SIGINT; pass the addresses to `say` once the server is ready.
+def run(options: ServeOptions) -> None:
+    """Serve until SIGTERM or SIGINT; print the addresses once the server is ready.
 
     Raises:
       InputError: if there is no model to serve, or a port is taken.
     """
     tf.get_logger().setLevel("ERROR")  # the Session's loader logs a deprecation warning
-    asyncio.run(_run(Server(options), say))
+    asyncio.run(_run(Server(options)))
 
 
-async def _run(server: Server, say: Callable[[str], None]) -> None:
+async def _run(server: Server) -> None:
+    say = partial(print, flush=True)  # a pipe would buffer the lines until exit
     stopped = stop_asked()
     await server.start()
     host = server.options.host
@@ -143,7 +138,7 @@ async def _run(server: Server, say: Callable[[str], None]) -> None:
     say("drained")
 
 
-def _folder(path: Path) -> Path:
+def _require_folder(path: Path) -> Path:
     if (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: a single version; use the folder of versions, {path.parent}")
     if not path.is_dir():

@@ -1,29 +1,34 @@
 """One version of a model in memory: a SavedModel in a Session, as in TF Serving.
 
 tf.saved_model.load is not used: its objects and functions stay in TensorFlow's global context, for
-every version that was ever loaded. Closing a Session frees all of its memory.
+every version that was ever loaded. Closing a Session frees all of its memory, but glibc keeps freed
+blocks for reuse, and loading a version frees far more memory than the loaded version occupies;
+`trim` returns it to the operating system.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import prediction_log_pb2
 
 from attr_extractor import files
-from attr_extractor.serving import deployment, tensors
-from attr_extractor.serving.status import invalid
-from attr_extractor.serving.tensors import Arrays, Spec
+from attr_extractor.serving import deployment
+from attr_extractor.serving.model_dir import WARMUP
+from attr_extractor.serving.server import tensors
+from attr_extractor.serving.server.status import invalid
+from attr_extractor.serving.server.tensors import Arrays, Specs
 
 DEFAULT = "serving_default"
-WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ class Signature:
     """A function of the model; thread-safe."""
 
     name: str
-    inputs: dict[str, Spec]
-    outputs: dict[str, Spec]
+    inputs: Specs
+    outputs: Specs
     call: Callable[..., Sequence[np.ndarray]]
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -43,10 +48,10 @@ class Signature:
           ServingError: if the graph rejects them with a message that is not valid UTF-8.
         """
         try:
-            found = self.call(*(inputs[name] for name in self.inputs))
+            arrays = self.call(*(inputs[name] for name in self.inputs))
         except UnicodeDecodeError as error:  # TensorFlow fails to decode its message
             raise invalid(f"the graph of {self.name} rejects the inputs") from error
-        return dict(zip(self.outputs, found))
+        return dict(zip(self.outputs, arrays))
 
 
 class LoadedModel:
@@ -67,7 +72,7 @@ class LoadedModel:
                 meta = tf.compat.v1.saved_model.load(
                     self._session, [tf.saved_model.SERVING], str(path)
                 )
-            self.signature_def: dict[str, Any] = dict(meta.signature_def)
+            self.signature_def: dict[str, SignatureDef] = dict(meta.signature_def)
             self.signatures = {
                 name: self._signature(name, signature)
                 for name, signature in self.signature_def.items()
@@ -77,12 +82,14 @@ class LoadedModel:
             self._session.close()
             raise
 
-    def _signature(self, name: str, signature: Any) -> Signature:
-        inputs = {key: Spec.of(key, signature.inputs[key]) for key in sorted(signature.inputs)}
-        outputs = {key: Spec.of(key, signature.outputs[key]) for key in sorted(signature.outputs)}
+    def _signature(self, name: str, signature: SignatureDef) -> Signature:
+        inputs, outputs = (
+            {key: tensors.to_spec(key, infos[key]) for key in sorted(infos)}
+            for infos in (signature.inputs, signature.outputs)
+        )
         call = self._session.make_callable(
-            [spec.graph_name for spec in outputs.values()],
-            [spec.graph_name for spec in inputs.values()],
+            [signature.outputs[key].name for key in outputs],
+            [signature.inputs[key].name for key in inputs],
         )
         return Signature(name, inputs, outputs, call)
 
@@ -103,7 +110,7 @@ class LoadedModel:
             for rows in (1, batch_size):
                 made_up = {
                     spec.name: np.full(
-                        [rows, *(1 if size == -1 else size for size in spec.row_shape)],
+                        [rows, *(size or 1 for size in spec.shape.as_list()[1:])],
                         b"" if spec.dtype == tf.string else 0,
                         spec.dtype.as_numpy_dtype,
                     )
@@ -127,3 +134,17 @@ def _threads(path: Path) -> tf.compat.v1.ConfigProto:
     parts = facts.get("parts") if isinstance(facts, dict) else None
     threads = deployment.operation_threads(parts if isinstance(parts, int) else 1)
     return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads)
+
+
+def collect() -> None:
+    """Free unreachable reference cycles, including graphs, and trim."""
+    gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Return the free pages of all heaps; do nothing if the C library is not glibc."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)  # the C library of this process
+        if hasattr(library, "malloc_trim"):
+            library.malloc_trim(ctypes.c_size_t(0))

@@ -3,26 +3,32 @@
 Each signature of each version has a queue. All queues share the threads that run graphs and one
 limit on waiting rows; beyond it a request is rejected at once instead of waiting ever longer. While
 all threads are busy the queues fill, so batches grow with the load.
+
+The limit on waiting rows applies too late to save memory: a body is in memory before its rows are
+known. Hence a second limit, on the bytes of all unanswered requests, which are counted as they
+arrive, not as declared in the head.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from attr_extractor.serving.loaded import Signature
-from attr_extractor.serving.metrics import Metrics
-from attr_extractor.serving.status import Code, ServingError
-from attr_extractor.serving.tensors import Arrays
+from attr_extractor.serving.server.loaded import Signature
+from attr_extractor.serving.server.metrics import Metrics
+from attr_extractor.serving.server.status import Code, ServingError
+from attr_extractor.serving.server.tensors import Arrays
 
 Outputs = dict[str, np.ndarray]
 SMALL = 2**20  # bytes; requests up to this size are parsed concurrently
+_PAUSE = 0.01  # seconds for a dropped request to release its bytes
 T = TypeVar("T")
 
 
@@ -50,7 +56,7 @@ class Workers:
         self._large = ThreadPoolExecutor(1, "large")
         self.waiting_rows = 0
 
-    async def read(self, small: bool, step: Callable[..., T], *arguments: Any) -> T:
+    async def parse(self, small: bool, step: Callable[..., T], *arguments: Any) -> T:
         """Run a step of parsing a request; all large requests share one thread."""
         pool = self._small if small else self._large
         return await asyncio.get_running_loop().run_in_executor(pool, step, *arguments)
@@ -145,8 +151,8 @@ class Queue:
         return batch
 
     async def _answer(self, batch: Sequence[_Request]) -> None:
-        found = (await asyncio.gather(self._run(batch), return_exceptions=True))[0]
-        if isinstance(found, Exception) and len(batch) > 1:
+        result = (await asyncio.gather(self._run(batch), return_exceptions=True))[0]
+        if isinstance(result, Exception) and len(batch) > 1:
             half = len(batch) // 2  # so that a bad request fails alone
             await self._answer(batch[:half])
             await self._answer(batch[half:])
@@ -157,10 +163,10 @@ class Queue:
             start += request.rows
             if request.outputs.done():
                 continue
-            if isinstance(found, BaseException):
-                request.outputs.set_exception(found)
+            if isinstance(result, BaseException):
+                request.outputs.set_exception(result)
             else:
-                request.outputs.set_result({name: a[rows] for name, a in found.items()})
+                request.outputs.set_result({name: a[rows] for name, a in result.items()})
 
     async def _run(self, batch: Sequence[_Request]) -> Outputs:
         rows = sum(request.rows for request in batch)
@@ -180,3 +186,58 @@ class Queue:
                     Code.INTERNAL, f"output {name} has the shape {array.shape} for {rows} rows"
                 )
         return outputs
+
+
+class PendingBytes:
+    """The bytes of all requests that are not answered yet."""
+
+    def __init__(self, limit: int, metrics: Metrics, make_room: Callable[[], bool]):
+        """
+        Args:
+          make_room: drops a slow request; returns false if there is none.
+        """
+        self._limit = limit
+        self._make_room = make_room
+        self._held = 0
+        self._metrics = metrics
+
+    @contextmanager
+    def hold(self) -> Iterator[HeldBytes]:
+        """Hold the bytes of one request; release them at the end."""
+        held = HeldBytes(self)
+        try:
+            yield held
+        finally:
+            self._change(-held.size)
+
+    async def add(self, size: int, own: int) -> None:
+        """Count more bytes of a request that holds `own` already.
+
+        Raises:
+          ServingError: if the other requests leave no room for them.
+        """
+        while self._held > own and self._held + size > self._limit:
+            if not self._make_room():
+                raise ServingError(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"{self._held:,} bytes of requests are waiting for answers; try again later",
+                )
+            await asyncio.sleep(_PAUSE)
+        self._change(size)
+
+    def _change(self, size: int) -> None:
+        self._held += size
+        self._metrics.pending_bytes.set(self._held)
+
+
+class HeldBytes:
+    """The bytes of one request."""
+
+    def __init__(self, pending: PendingBytes):
+        self.size = 0
+        self._pending = pending
+
+    async def grow(self, size: int) -> None:
+        """Hold more bytes; raise ServingError if there is no room for them."""
+        await self._pending.add(size, self.size)
+        self.size += size

@@ -7,27 +7,28 @@ Additional codes: 403 for a Host that is not a loopback name, 408 for a body tha
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from aiohttp import web
-
-from attr_extractor.serving import (
-    json_answers,
-    json_requests,
-    model_info,
-    photo_sizes,
-    tensors,
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataResponse,
+    SignatureDefMap,
 )
-from attr_extractor.serving.admission import PendingBytes
-from attr_extractor.serving.batching import SMALL, Limits, Workers
-from attr_extractor.serving.status import Code, ServingError, invalid
-from attr_extractor.serving.tensors import Arrays, Spec
-from attr_extractor.serving.versions import Versions
+
+from attr_extractor.serving.server import predict_json, tensors
+from attr_extractor.serving.server.batching import SMALL, Limits, PendingBytes, Workers
+from attr_extractor.serving.server.loaded import DEFAULT
+from attr_extractor.serving.server.predict_json import PredictBody
+from attr_extractor.serving.server.status import Code, ServingError, invalid
+from attr_extractor.serving.server.tensors import Arrays, Specs
+from attr_extractor.serving.server.versions import SIGNATURES, Versions
 from attr_extractor.web import hosts
 from attr_extractor.web.http_server import Handler, HttpServer
 
@@ -35,6 +36,11 @@ _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICT = re.compile(rf"(?i)/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)")
 _STATUS = re.compile(rf"(?i)/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?")
 _LARGEST_VERSION = 2**63 - 1
+_ALL_FIELDS = {  # one option, by its name in protobuf 4 and in newer releases
+    name: True
+    for name in ("including_default_value_fields", "always_print_fields_with_no_presence")
+    if name in inspect.signature(json_format.MessageToDict).parameters
+}
 
 
 class Rest:
@@ -84,11 +90,11 @@ class Rest:
             return response
         except web.HTTPException as refusal:  # an unknown path or method; an invalid body
             code = Code.INVALID_ARGUMENT
-            return _json({"error": refusal.reason}, refusal.status)
+            return _error_response(refusal.reason, refusal.status)
         except Exception as raised:  # noqa: BLE001 - bugs are logged and reported as INTERNAL
             error = ServingError.of(raised)
             code = error.code
-            return _json({"error": error.message}, error.http)
+            return _error_response(error.message, error.http)
         finally:
             if request.path.startswith("/v1/"):
                 seconds = time.perf_counter() - start
@@ -101,40 +107,38 @@ class Rest:
             name, number, label, method = predict.groups()
             if method.lower() != "predict":
                 raise invalid(f"the model's signatures support :predict, not :{method}")
-            return await self._predict(request, unquote(name), _number(number, label))
+            return await self._predict(request, unquote(name), _version(number, label))
         asked = _STATUS.fullmatch(path) if request.method == "GET" else None
         if not asked:
             raise invalid(f"Malformed request: {request.method} {path}")
         name, number, label, metadata = asked.groups()
         if not name:
             raise invalid("Missing model name in request.")
-        of_model = self._versions, unquote(name), _number(number, label)
+        of_model = unquote(name), _version(number, label)
         if metadata:
-            return _text(model_info.metadata_json(model_info.metadata(*of_model)))
-        return _text(model_info.status_json(model_info.status(*of_model)))
+            return _json_response(_metadata_json(self._versions.metadata(*of_model)))
+        return _json_response(json.dumps(_to_dict(self._versions.status(*of_model))))
 
     async def _predict(self, request: web.Request, name: str, number: int | None) -> web.Response:
-        most_values = self._versions.find(name, number).most_values
+        max_values = self._versions.find(name, number).max_json_values
         with self._pending.hold() as held:
             sent = await self._server.body(request, self._max_body_bytes, held.grow)
             encoding = request.headers.get("Content-Encoding", "").lower()
             small = len(sent) <= SMALL and not encoding
-            body, size = await self._workers.read(
-                small, _parse, sent, encoding, self._max_body_bytes, most_values
+            body, size = await self._workers.parse(
+                small, _parse, sent, encoding, self._max_body_bytes, max_values
             )
             await held.grow(size - len(sent))
             del sent
             # only now, so that a slow upload does not keep a version in memory
             with self._versions.use(name, number) as version:
-                signature = version.signature(json_requests.signature_name(body))
-                inputs = await self._workers.read(
+                signature = version.signature(body.signature_name or DEFAULT)
+                inputs = await self._workers.parse(
                     small, _inputs, body, signature.inputs, self._workers.limits
                 )
                 rows = len(next(iter(inputs.values())))
                 outputs = await version.queues[signature.name].submit(inputs, rows)
-            in_rows = json_requests.row_format(body)
-        make = json_answers.predictions if in_rows else json_answers.outputs
-        return _json(make(outputs))
+        return _json_response(predict_json.format_response(outputs, body.in_rows))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
@@ -151,7 +155,7 @@ class Rest:
         return web.Response(text="ok\n")
 
 
-def _number(number: str | None, label: str | None) -> int | None:
+def _version(number: str | None, label: str | None) -> int | None:
     if label:
         raise invalid(f"Unrecognized servable version label: {unquote(label)}")
     if number and int(number[:20]) > _LARGEST_VERSION:
@@ -159,26 +163,40 @@ def _number(number: str | None, label: str | None) -> int | None:
     return int(number) if number else None
 
 
-def _parse(
-    sent: bytes, encoding: str, most_bytes: int, most_values: int
-) -> tuple[dict[str, Any], int]:
-    """Return a body's JSON, and the number of bytes after decompression."""
-    unpacked = json_requests.unpack(sent, encoding, most_bytes)
-    return json_requests.parse(unpacked, most_values), len(unpacked)
+class _Parsed(NamedTuple):
+    body: PredictBody
+    size: int  # bytes after decompression
 
 
-def _inputs(body: dict[str, Any], specs: Mapping[str, Spec], limits: Limits) -> Arrays:
-    inputs = json_requests.tensors(body, specs)
+def _parse(sent: bytes, encoding: str, max_bytes: int, max_values: int) -> _Parsed:
+    content = predict_json.decompress(sent, encoding, max_bytes)
+    return _Parsed(predict_json.parse_body(content, max_values), len(content))
+
+
+def _inputs(body: PredictBody, specs: Specs, limits: Limits) -> Arrays:
+    inputs = body.tensors(specs)
     shapes = {name: array.shape for name, array in inputs.items()}
     tensors.count_rows(shapes, specs, limits.batch_size)
-    photo_sizes.check(inputs, limits.megapixels)
+    tensors.check_photos(inputs, limits.megapixels)
     return inputs
 
 
-def _json(content: Any, status: int = 200) -> web.Response:
-    return _text(json.dumps(content), status)
+def _metadata_json(response: GetModelMetadataResponse) -> str:
+    """Return the metadata in TF Serving's format: signatures without the wrapper's type."""
+    signatures = SignatureDefMap()
+    response.metadata[SIGNATURES].Unpack(signatures)
+    model, metadata = _to_dict(response.model_spec), {SIGNATURES: _to_dict(signatures)}
+    return json.dumps({"model_spec": model, "metadata": metadata})
 
 
-def _text(body: str, status: int = 200) -> web.Response:
+def _to_dict(message: Message) -> dict[str, Any]:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, **_ALL_FIELDS)
+
+
+def _error_response(message: str, status: int) -> web.Response:
+    return _json_response(json.dumps({"error": message}), status)
+
+
+def _json_response(body: str, status: int = 200) -> web.Response:
     # without a charset: JSON has none
     return web.Response(body=body.encode(), status=status, content_type="application/json")

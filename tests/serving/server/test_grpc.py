@@ -1,4 +1,4 @@
-"""Claims about gRPC, asked with tensorflow-serving-api's own stubs."""
+"""Test the gRPC API with tensorflow-serving-api's own stubs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from attr_extractor.serving.batching import Limits
-from tests.serving.running import BROKEN, add_version, expected, photos, running
-
-
-@pytest.fixture(scope="module")
-def server(exported, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "shop"
-    folder.mkdir()
-    add_version(exported, folder, 3)
-    with running(folder, limits=Limits(batch_size=8), max_body_bytes=2**18) as made:
-        yield made
+from tests.serving.running import BROKEN, assert_answers, expected, photos
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +42,19 @@ def request(signature: str = "", **inputs) -> predict_pb2.PredictRequest:
     return made
 
 
-def test_answers_are_tensorflows_own(service, exported):
+def test_answers_equal_tensorflows(service, exported):
     files = [*photos(exported), *BROKEN]
     response = service.Predict(request(image_bytes=files), timeout=60)
     assert (response.model_spec.name, response.model_spec.version.value) == ("shop", 3)
     assert response.model_spec.signature_name == "serving_default"
     answers = expected(exported, files)
-    assert set(response.outputs) == set(answers)
-    for name, values in answers.items():
-        found = tf.make_ndarray(response.outputs[name])
-        if values.dtype == object:
-            np.testing.assert_array_equal(found, values, name)
-        else:
-            assert len(response.outputs[name].float_val) == values.size  # where TF Serving puts it
-            np.testing.assert_allclose(found, values, atol=1e-5, err_msg=name)
+    outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+    assert_answers(outputs, answers)
+    for name, proto in response.outputs.items():  # in typed fields, as TF Serving sends them
+        assert len(proto.string_val) + len(proto.float_val) == answers[name].size
 
 
-def test_numbers_may_be_packed_listed_or_said_once(service, exported):
+def test_numbers_may_be_packed_listed_or_a_single_repeated_value(service, exported):
     files = photos(exported)[:4]
     packed = tf.make_tensor_proto(np.full([4], 0.99, np.float32))
     listed = TensorProto(dtype=1, float_val=[0.99] * 4)
@@ -84,13 +70,13 @@ def test_numbers_may_be_packed_listed_or_said_once(service, exported):
     assert len(service.Predict(request("pixels", pixels=pixels)).outputs["error"].string_val) == 2
 
 
-def test_only_the_outputs_asked_for_are_sent(service, exported):
+def test_output_filter_selects_the_outputs(service, exported):
     asked = request(image_bytes=photos(exported))
     asked.output_filter.extend(["category", "error"])
     assert set(service.Predict(asked).outputs) == {"category", "error"}
 
 
-def test_metadata_and_status_are_those_of_rest(server, channel, service):
+def test_metadata_and_status_equal_those_of_rest(server, channel, service):
     asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     asked.model_spec.name = "shop"
     response = service.GetModelMetadata(asked)
@@ -122,7 +108,7 @@ def huge() -> TensorProto:
     return made
 
 
-REFUSED = [
+INVALID = [
     (changed(lambda r: setattr(r.model_spec, "name", "other")), "NOT_FOUND", "Latest(other)"),
     (changed(lambda r: setattr(r.model_spec.version, "value", 9)), "NOT_FOUND", "(shop, 9)"),
     (changed(lambda r: setattr(r.model_spec, "version_label", "x")), "INVALID_ARGUMENT", "label"),
@@ -141,15 +127,15 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "code", "words"), REFUSED)
-def test_what_cannot_be_answered_is_refused_with_a_reason(service, asked, code, words):
+@pytest.mark.parametrize(("asked", "code", "words"), INVALID)
+def test_invalid_requests_are_rejected_with_a_reason(service, asked, code, words):
     with pytest.raises(grpc.RpcError) as refused:
         service.Predict(asked, timeout=60)
     assert refused.value.code().name == code
     assert words in refused.value.details()
 
 
-def test_what_is_not_offered_says_so(service):
+def test_an_unsupported_method_returns_unimplemented(service):
     with pytest.raises(grpc.RpcError) as refused:
         service.Classify(classification_pb2.ClassificationRequest(), timeout=60)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
