@@ -14,9 +14,8 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +27,7 @@ from attr_extractor.config import Config
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.enrichment.review import export_decisions
 from attr_extractor.enrichment.review.build_queue import open_queue
-from attr_extractor.enrichment.review.filters import Filter
-from attr_extractor.enrichment.review.queue import SELLER, VALUES, Queue, Window
+from attr_extractor.enrichment.review.queue import SELLER, VALUES, Filter, Queue, Window
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import evaluate
 from attr_extractor.records import index, relabel
@@ -71,6 +69,27 @@ class SimulateOptions:
             raise InputError(f"--spoiled={self.spoiled:g}: must be above 0 and below 1")
 
 
+@dataclass(frozen=True)
+class WayResult:
+    """Metrics of one way on the test photos.
+
+    Attributes:
+      score: mean score.
+      accuracy: mean accuracy if the best value is always answered.
+      looks: number of reviewed cells.
+      wrong: number of reviewed cells that were corrupted.
+      difference: score minus that of `nothing`; None for `before` and `nothing`.
+      interval: 95 % interval of the difference.
+    """
+
+    score: float
+    accuracy: float
+    looks: int = 0
+    wrong: int = 0
+    difference: float | None = None
+    interval: tuple[float, ...] | None = None
+
+
 def simulate(
     catalogue: str | Path,
     schema: Schema,
@@ -79,8 +98,8 @@ def simulate(
     output_dir: str | Path,
     runner: Runner,
     options: SimulateOptions,
-) -> dict[str, dict[str, Any]]:
-    """Run one round of review for each way and return its metrics.
+) -> dict[str, WayResult]:
+    """Run one round of review for each way and return its metrics by way, `before` first.
 
     Args:
       catalogue: the table.
@@ -91,12 +110,6 @@ def simulate(
       output_dir: a new folder for tables, records, runs and the model.
       runner: runs the relabelling.
       options: settings.
-
-    Returns:
-      A dict per way, `before` first: `score` and `accuracy` (the best value is always answered) on
-      the test photos. The ways after `before` also have `looks`, the number of reviewed cells, and
-      `wrong`, how many of those were corrupted. The ways after `nothing` also have `difference`,
-      the score minus that of `nothing`, and its 95 % `interval`.
 
     Raises:
       InputError: if an input cannot be used, or if `output_dir` is not empty.
@@ -117,37 +130,39 @@ def simulate(
         tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
         looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
 
-        found, then = {BEFORE: _scores(before, records, None)}, _then(config, before, options)
+        results = {BEFORE: _measure(before, records, None)}
+        continued = _continued(config, before, options)
         control = None
         for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
-            run = trained(way, tables[way], then)
+            run = trained(way, tables[way], continued)
             wrong = looked[way] & looked[EVERYTHING]
-            counts = {"looks": len(looked[way]), "wrong": len(wrong)}
-            found[way] = {**_scores(run, records, control), **counts}
+            result = _measure(run, records, control)
+            results[way] = replace(result, looks=len(looked[way]), wrong=len(wrong))
             control = control or run
-        return found
+        return results
 
 
-def _scores(run: Path, records: Path, control: Path | None) -> dict[str, Any]:
+def _measure(run: Path, records: Path, control: Path | None) -> WayResult:
     """Return metrics on the test photos, compared with the run `control` if there is one."""
     measured = evaluate.evaluate(run, records=records, other_dir=control)
-    found = {key: measured["mean"][key] for key in ("score", "accuracy")}
-    if control is not None:
-        compared = measured["comparison"]["mean"]
-        found["difference"] = compared["difference"]
-        found["interval"] = compared["difference_interval"]
-    return found
+    mean = measured["mean"]
+    result = WayResult(mean["score"], mean["accuracy"])
+    if control is None:
+        return result
+    compared = measured["comparison"]["mean"]
+    interval = tuple(compared["difference_interval"])
+    return replace(result, difference=compared["difference"], interval=interval)
 
 
-def as_text(found: dict[str, dict[str, Any]]) -> str:
+def as_text(results: dict[str, WayResult]) -> str:
     """Return a text table, one line per way."""
     lines = [f"{'':12}{'reviewed':>10}{'wrong':>8}{'score':>8}{'accuracy':>10}  difference"]
-    for way, each in found.items():
-        line = f"{way:12}{each.get('looks', 0):10,}{each.get('wrong', 0):8,}"
-        line += f"{each['score']:8.3f}{each['accuracy']:10.3f}"
-        if "difference" in each:
-            low, high = each["interval"]
-            line += f"  {each['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    for way, result in results.items():
+        line = f"{way:12}{result.looks:10,}{result.wrong:8,}"
+        line += f"{result.score:8.3f}{result.accuracy:10.3f}"
+        if result.interval is not None:
+            low, high = result.interval
+            line += f"  {result.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
         lines.append(line)
     lines.append("accuracy: best value always answered; difference: score minus that of 'nothing'")
     return "\n".join(lines)
@@ -250,21 +265,21 @@ def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]
     skipped: set[int] = set()
     while len(decided) < looks:
         item = queue.next(_REVIEWER, Filter())
-        if item is None or item["id"] in skipped:
+        if item is None or item.id in skipped:
             break
-        cell = (item["row"], item["attribute"])
+        cell = (item.row, item.attribute)
         if cell not in known:
-            skipped.add(item["id"])
-            queue.skip(_REVIEWER, item["id"])
+            skipped.add(item.id)
+            queue.skip(_REVIEWER, item.id)
             continue
-        same = set(item["given"].split(SEPARATOR)) == set(known[cell])
+        same = set(item.given.split(SEPARATOR)) == set(known[cell])
         kind, values = (SELLER, []) if same else (VALUES, known[cell])
-        queue.decide(_REVIEWER, item["id"], kind, values)
+        queue.decide(_REVIEWER, item.id, kind, values)
         decided.add(cell)
     return decided
 
 
-def _then(config: Config, before: Path, options: SimulateOptions) -> Config:
+def _continued(config: Config, before: Path, options: SimulateOptions) -> Config:
     """Return the config of the training that continues from a finished run."""
     train = config.train.model_copy(
         update={

@@ -10,8 +10,8 @@ import pytest
 from attr_extractor.enrichment import cells
 from tests.conftest import draw_photo
 from tests.enrichment.by_hand import cell, color
-from tests.enrichment.review.browser import Page, chromium
 from tests.enrichment.review.by_hand import options, running, step
+from tests.web.browser import Page, chromium
 
 pytestmark = pytest.mark.slow  # a browser
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attr_extractor.enrichment.search import build, filters, folder, vectors
-from attr_extractor.enrichment.search.index import Index
+from attr_extractor.enrichment.search import build, vectors
+from attr_extractor.enrichment.search import index as index_folder
+from attr_extractor.enrichment.search.index import Filter, Index
 from attr_extractor.errors import InputError
 from attr_extractor.serving import model_dir
 from tests.conftest import require_bad_input, run_tool
@@ -24,20 +25,20 @@ def index(exported, indexed) -> Index:
 @pytest.fixture(scope="module")
 def brute(indexed):
     """Nearest products by NumPy and pandas alone."""
-    table = pd.read_parquet(indexed / folder.PHOTOS)
-    data = vectors.read(indexed / folder.VECTORS).reconstruct_n(0, len(table))
+    table = pd.read_parquet(indexed / index_folder.PHOTOS)
+    data = vectors.read(indexed / index_folder.VECTORS).reconstruct_n(0, len(table))
 
     def nearest(query: np.ndarray, keep: np.ndarray) -> pd.DataFrame:
         found = table.assign(similarity=data @ query)[keep]
         found = found.sort_values("similarity", ascending=False, kind="stable")
-        return found.drop_duplicates(folder.PRODUCT)
+        return found.drop_duplicates(index_folder.PRODUCT)
 
     return table, data, nearest
 
 
 def test_each_product_comes_once_by_its_nearest_photo(index, brute):
     table, data, nearest = brute
-    assert table[folder.PRODUCT].duplicated().sum() > 10  # else nothing is tested
+    assert table[index_folder.PRODUCT].duplicated().sum() > 10  # else nothing is tested
     for number in range(0, len(table), 11):
         expected = nearest(data[number], np.ones(len(table), bool)).head(10)
         found = index.nearest(data[number], 10)
@@ -46,9 +47,9 @@ def test_each_product_comes_once_by_its_nearest_photo(index, brute):
         assert similar == sorted(similar, reverse=True)
         assert len({each.product_id for each in found}) == 10
         for each in found:  # equally near ones may stand in either order
-            best = table.assign(s=data @ data[number]).groupby(folder.PRODUCT)["s"].max()
+            best = table.assign(s=data @ data[number]).groupby(index_folder.PRODUCT)["s"].max()
             assert each.similarity == pytest.approx(best[each.product_id], abs=1e-5)
-            assert table[folder.IMAGE][each.photo] == each.image
+            assert table[index_folder.IMAGE][each.photo] == each.image
 
 
 @pytest.mark.parametrize("cells", [False, True])
@@ -62,18 +63,18 @@ def test_a_filter_is_exact_and_complete(index, brute, exported, tmp_path, monkey
         build.build(exported.model, catalogue, tmp_path / "index", exported.path)
         index = Index(tmp_path / "index", model_dir.describe(exported.model))
         assert index.facts.kind == vectors.CELLS
-        table = pd.read_parquet(tmp_path / "index" / folder.PHOTOS)
+        table = pd.read_parquet(tmp_path / "index" / index_folder.PHOTOS)
     has_red = table["seller.color"].str.split("|").map(lambda values: "red" in values)
     keep = has_red & (table["seller.neck_type"] != "v-neck")
-    chosen = filters.parse_all(["color=red", "neck_type!=v-neck"], index.schema)
-    products = set(table[folder.PRODUCT][keep])
+    chosen = [Filter.parse(text, index.schema) for text in ["color=red", "neck_type!=v-neck"]]
+    products = set(table[index_folder.PRODUCT][keep])
     found = index.nearest(data[3], 10_000, chosen)
     assert {each.product_id for each in found} == products and 10 < len(products) < 60
     assert len(index.nearest(data[3], len(products) - 1, chosen)) == len(products) - 1
     if not cells:
         similar = [each.similarity for each in found]
         np.testing.assert_allclose(similar, nearest(data[3], keep)["similarity"], atol=1e-5)
-    both = filters.parse_all(["color=red", "color!=red"], index.schema)
+    both = [Filter.parse(text, index.schema) for text in ["color=red", "color!=red"]]
     assert index.nearest(data[3], 10, both) == []
 
 
@@ -117,8 +118,8 @@ def test_bad_input_is_said_in_one_line(exported, indexed, tmp_path):
 def copied(indexed, tmp_path, **changes):
     path = tmp_path / "copy"
     shutil.copytree(indexed, path)
-    facts = json.loads((path / folder.FACTS).read_text(encoding="utf-8"))
-    (path / folder.FACTS).write_text(json.dumps({**facts, **changes}), encoding="utf-8")
+    facts = json.loads((path / index_folder.FACTS).read_text(encoding="utf-8"))
+    (path / index_folder.FACTS).write_text(json.dumps({**facts, **changes}), encoding="utf-8")
     return path
 
 
@@ -139,16 +140,47 @@ def test_an_index_of_another_model_is_refused(exported, indexed, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (folder.VECTORS, "incomplete"),
-        (folder.FACTS, "index.json is missing"),
-        (folder.PHOTOS, "Parq"),
+        (index_folder.VECTORS, "incomplete"),
+        (index_folder.FACTS, "index.json is missing"),
+        (index_folder.PHOTOS, "Parq"),
     ],
 )
 def test_half_an_index_is_refused(exported, indexed, tmp_path, name, words):
     path = copied(indexed, tmp_path)
-    if name == folder.FACTS:
+    if name == index_folder.FACTS:
         (path / name).unlink()
     else:
         (path / name).write_bytes((path / name).read_bytes()[:-100])
     with pytest.raises(InputError, match=words):
         Index(path, model_dir.describe(exported.model))
+
+
+@pytest.mark.parametrize(
+    ("text", "matching", "others"),
+    [
+        ("color=red", ["red", "green|red"], ["", "green", None]),
+        ("color!=red", ["", "green", None], ["red", "green|red"]),
+        ("color=red|blue", ["red", "blue", "green|blue"], ["green", ""]),
+        ("color!=red|blue", ["green", ""], ["red", "green|blue"]),
+        ("neck_type = V Neck", ["v-neck"], ["round neck", ""]),  # a synonym, in other letters
+    ],
+)
+def test_a_filter_lets_through_what_the_seller_wrote(schema, text, matching, others):
+    condition = Filter.parse(text, schema)
+    assert [condition.matches(cell) for cell in matching] == [True] * len(matching)
+    assert [condition.matches(cell) for cell in others] == [False] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour=red", "there is no attribute 'colour'; did you mean 'color'?"),
+        ("color=gren", "color has no value 'gren'; did you mean 'green'?"),
+        ("color=", "color has no value ''"),
+        ("color", "write attribute=value or attribute!=value"),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_said(schema, text, words):
+    with pytest.raises(InputError) as caught:
+        Filter.parse(text, schema)
+    assert words in str(caught.value) and f"--filter={text}" in str(caught.value)
