@@ -1,4 +1,4 @@
-"""Tests of `web/page_server.py` and `web/access.py`: who has access, and which requests are refused.
+"""Tests of `web/page_server.py` and `web/access.py`: access, and requests that are refused.
 
 A page with an API that returns the body of a POST stands for the pages of the package.
 """

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,9 +40,23 @@ from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
 
 BEFORE, NOTHING, RANDOM, QUEUE, EVERYTHING = "before", "nothing", "random", "queue", "everything"
-Cell = tuple[int, str]  # row of the table, attribute
 _REVIEWER = Window("simulation", "simulation")
 _QUEUED = 10  # size of the queue in multiples of `looks`: cells of other products are skipped
+
+
+class Cell(NamedTuple):
+    """A cell of the table."""
+
+    row: int
+    attribute: str
+
+
+class _LabelledCell(NamedTuple):
+    """A cell with its original label."""
+
+    cell: Cell
+    values: list[str]  # the seller's
+    corrupted: str  # the corrupted value; "" if the cell is not corrupted
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ class WayResult:
     looks: int = 0
     wrong: int = 0
     difference: float | None = None
-    interval: tuple[float, ...] | None = None
+    interval: tuple[float, float] | None = None
 
 
 def simulate(
@@ -126,18 +141,18 @@ def simulate(
 
         spoiled = truth.write(folder / "spoiled.csv", right=())
         before = trained(BEFORE, spoiled, config)
-        looked = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
-        tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
-        looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
+        reviewed = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
+        tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in reviewed.items()}
+        reviewed[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
 
         results = {BEFORE: _measure(before, records, None)}
         continued = _continued(config, before, options)
         control = None
         for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
             run = trained(way, tables[way], continued)
-            wrong = looked[way] & looked[EVERYTHING]
+            wrong = reviewed[way] & reviewed[EVERYTHING]
             result = _measure(run, records, control)
-            results[way] = replace(result, looks=len(looked[way]), wrong=len(wrong))
+            results[way] = replace(result, looks=len(reviewed[way]), wrong=len(wrong))
             control = control or run
         return results
 
@@ -150,8 +165,8 @@ def _measure(run: Path, records: Path, control: Path | None) -> WayResult:
     if control is None:
         return result
     compared = measured["comparison"]["mean"]
-    interval = tuple(compared["difference_interval"])
-    return replace(result, difference=compared["difference"], interval=interval)
+    low, high = compared["difference_interval"]
+    return replace(result, difference=compared["difference"], interval=(low, high))
 
 
 def as_text(results: dict[str, WayResult]) -> str:
@@ -178,11 +193,8 @@ class _Truth:
         shards = [shard.name for shard in manifest.split("train").shards]
         self._training = set(index.read(str(records), shards)["product_id"].to_pylist())
 
-    def cells(self, chunk: pd.DataFrame) -> Iterator[tuple[Cell, list[str], str]]:
-        """Yield labelled cells of training products: (cell, seller's values, corrupted value).
-
-        The corrupted value is "" if the cell is not corrupted.
-        """
+    def cells(self, chunk: pd.DataFrame) -> Iterator[_LabelledCell]:
+        """Yield the labelled cells of training products."""
         columns = {name: chunk[name].tolist() for name in self.schema.names}
         products = [text.strip() for text in chunk[table.PRODUCT_ID]]
         for place, (row, product) in enumerate(zip(chunk.index, products)):
@@ -196,25 +208,25 @@ class _Truth:
                     continue
                 others = [v for v in self._allowed(attribute, category) if v not in given]
                 key = (self.options.seed, row, name)
-                wrong = ""
+                corrupted = ""
                 if others and uniform("spoil", *key) < self.options.spoiled:
-                    wrong = attribute.values[others[int(uniform("to", *key) * len(others))]]
-                yield (row, name), [attribute.values[v] for v in given], wrong
+                    corrupted = attribute.values[others[int(uniform("to", *key) * len(others))]]
+                values = [attribute.values[v] for v in given]
+                yield _LabelledCell(Cell(row, name), values, corrupted)
 
     def spoiled(self) -> Iterator[Cell]:
         """Yield the corrupted cells."""
-        return (cell for chunk in self._chunks() for cell, _, wrong in self.cells(chunk) if wrong)
+        return (each.cell for each in self._labelled() if each.corrupted)
 
     def random(self) -> set[Cell]:
         """Return a random sample of `looks` labelled cells."""
-        cells = (cell for chunk in self._chunks() for cell, _, _ in self.cells(chunk))
+        cells = (each.cell for each in self._labelled())
         keys = ((uniform("look", self.options.seed, *cell), cell) for cell in cells)
         return {cell for _, cell in heapq.nsmallest(self.options.looks, keys)}
 
     def values(self, wanted: Container[Cell]) -> dict[Cell, list[str]]:
         """Return the seller's values of the labelled cells of training products in `wanted`."""
-        cells = (each for chunk in self._chunks() for each in self.cells(chunk))
-        return {cell: values for cell, values, _ in cells if cell in wanted}
+        return {each.cell: each.values for each in self._labelled() if each.cell in wanted}
 
     def write(self, path: Path, right: Container[Cell]) -> Path:
         """Write the corrupted table, with the cells of `right` corrected."""
@@ -230,11 +242,14 @@ class _Truth:
     def _chunks(self) -> Iterator[pd.DataFrame]:
         return table.chunks(self.catalogue, self.schema)
 
+    def _labelled(self) -> Iterator[_LabelledCell]:
+        return (each for chunk in self._chunks() for each in self.cells(chunk))
+
     def _spoiled_chunks(self, right: Container[Cell]) -> Iterator[pd.DataFrame]:
         for chunk in self._chunks():
-            for (row, name), _, wrong in list(self.cells(chunk)):
-                if wrong and (row, name) not in right:
-                    chunk.at[row, name] = wrong
+            for each in list(self.cells(chunk)):
+                if each.corrupted and each.cell not in right:
+                    chunk.at[each.cell.row, each.cell.attribute] = each.corrupted
             yield chunk
 
 
@@ -251,8 +266,8 @@ def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[se
     file, _ = open_queue(decisions, cells, truth.schema, thresholds, _QUEUED * looks)
     try:
         with file.reading() as db:
-            asked = {tuple(cell) for cell in db.execute("SELECT row, attribute FROM items")}
-        decided = _decide(Queue(file, truth.schema), truth.values(asked), looks)
+            queued = {Cell(*row) for row in db.execute("SELECT row, attribute FROM items")}
+        decided = _decide(Queue(file, truth.schema), truth.values(queued), looks)
     finally:
         file.close()
     export_decisions.export(decisions, spoiled, truth.schema, corrected)
@@ -267,7 +282,7 @@ def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]
         item = queue.next(_REVIEWER, Filter())
         if item is None or item.id in skipped:
             break
-        cell = (item.row, item.attribute)
+        cell = Cell(item.row, item.attribute)
         if cell not in known:
             skipped.add(item.id)
             queue.skip(_REVIEWER, item.id)

@@ -113,31 +113,9 @@ def test_no_confirmed_decision_is_lost(shop, tmp_path, number):
         assert set(answered) <= decided(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"host": "0.0.0.0"}, ["--host=0.0.0.0 is open to other machines", "pass --token"]),
-        ({"schema": None}, ["pass either --schema or --model"]),
-        ({"image_root": "nowhere"}, ["nowhere: the image root is not a folder"]),
-        ({"cells": "nowhere.parquet"}, ["nowhere.parquet: the cells file does not exist"]),
-        ({"run_dir": "nowhere"}, ["nowhere"]),
-        ({"model": "nowhere", "schema": None}, ["nowhere: not a SavedModel"]),
-        ({"decisions": "nowhere/d.sqlite"}, ["the folder of --decisions does not exist"]),
-        ({"most": 0}, ["flag --most=0"]),
-    ],
-)
-def test_invalid_flags_are_reported_in_one_line(shop, tmp_path, changes, words):
-    require_bad_input(run_tool("review", *flags(shop, tmp_path, **changes)), *words)
-
-
-def test_invalid_files_are_reported_in_one_line(shop, tmp_path):
-    (tmp_path / "decisions.sqlite").write_bytes(b"not SQLite" * 100)
-    require_bad_input(run_tool("review", *flags(shop, tmp_path)), "file is not a database")
-    (tmp_path / "decisions.sqlite").unlink()
-    (tmp_path / "cells.parquet").write_bytes(b"not Parquet")
-    require_bad_input(run_tool("review", *flags(shop, tmp_path)), "not a readable Parquet file")
-    write_cells(tmp_path / "cells.parquet", [cell(given="turtle")])
-    require_bad_input(run_tool("review", *flags(shop, tmp_path)), "written with another schema")
+def test_invalid_input_is_reported_in_one_line(shop, tmp_path):
+    result = run_tool("review", *flags(shop, tmp_path, host="0.0.0.0"))
+    require_bad_input(result, "--host=0.0.0.0 is open to other machines: pass --token_file")
 
 
 def test_tensorflow_is_loaded_only_for_a_model_or_a_run(shop, tmp_path):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from attr_extractor.enrichment.review import decisions_file
 from attr_extractor.enrichment.review.server import Server
 from attr_extractor.errors import InputError
 from tests.conftest import draw_photo
-from tests.enrichment.by_hand import cell, color
+from tests.enrichment.by_hand import cell, color, write_cells
 from tests.enrichment.review.by_hand import options, running, step
 from tests.web.running import ask
 
@@ -240,10 +241,33 @@ def test_a_locked_decisions_file_is_503_and_the_step_can_be_repeated(shop, tmp_p
         assert step(served, "next")[1]["progress"]["done"] == 1
 
 
-def test_either_schema_or_model_is_required(shop, tmp_path):
-    server_options = options(shop, tmp_path, [cell()])
-    for changes in ({"schema": None}, {"model": "model"}):
-        with pytest.raises(InputError, match="pass either --schema or --model"):
-            Server(dataclasses.replace(server_options, **changes))
-    with pytest.raises(InputError, match="the image root is not a folder"):
-        Server(dataclasses.replace(server_options, image_root=tmp_path / "nowhere"))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": None}, "pass either --schema or --model"),
+        ({"model": "model"}, "pass either --schema or --model"),
+        ({"model": "nowhere", "schema": None}, "nowhere: not a SavedModel"),
+        ({"image_root": "nowhere"}, "nowhere: the image root is not a folder"),
+        ({"cells": "nowhere.parquet"}, "nowhere.parquet: the cells file does not exist"),
+        ({"run_dir": "nowhere"}, "nowhere"),
+        ({"decisions": "nowhere/d.sqlite"}, "the folder of --decisions does not exist"),
+    ],
+)
+def test_invalid_options_are_refused(shop, tmp_path, changes, words):
+    valid = options(shop, tmp_path, [cell()])
+    with pytest.raises(InputError, match=words):
+        Server(dataclasses.replace(valid, **changes))
+
+
+def test_invalid_files_are_refused(shop, tmp_path):
+    valid = options(shop, tmp_path, [cell()])
+    Path(valid.decisions).write_bytes(b"not SQLite" * 100)
+    with pytest.raises(InputError, match="file is not a database"):
+        Server(valid)
+    Path(valid.decisions).unlink()
+    write_cells(Path(valid.cells), [cell(given="turtle")])
+    with pytest.raises(InputError, match="written with another schema"):
+        Server(valid)
+    Path(valid.cells).write_bytes(b"not Parquet")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        Server(valid)

@@ -1,4 +1,4 @@
-"""Claims about `search/build.py`: what is in the folder, parts, and kills."""
+"""Tests of `search/build.py`: content of the folder, resumed builds, refused inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in path.iterdir()}
 
 
-def test_every_photo_that_can_be_read_has_its_embedding(exported, indexed, schema):
+def test_every_readable_photo_has_its_embedding(exported, indexed, schema):
     table = pd.read_parquet(indexed / index_folder.PHOTOS)
     index = vectors.read(indexed / index_folder.VECTORS)
     rows = search_rows(exported)
@@ -48,12 +48,12 @@ def test_every_photo_that_can_be_read_has_its_embedding(exported, indexed, schem
         np.testing.assert_allclose(index.reconstruct(number), by_hand, atol=1e-5)
         assert np.linalg.norm(by_hand) == pytest.approx(1, abs=1e-5)
     cells = table.drop_duplicates(index_folder.ROW).set_index(index_folder.ROW)["seller.color"]
-    assert cells[12] == "red|blue"  # the schema's spelling
-    assert cells[13] == ""  # no value of it
+    assert cells[12] == "red|blue"  # in the schema's spelling
+    assert cells[13] == ""  # not a value of the schema
     assert cells[1] == ""
 
 
-def test_photos_that_cannot_be_read_are_listed(exported, indexed):
+def test_unreadable_photos_are_listed(exported, indexed):
     with open(indexed / index_folder.REJECTS, newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     rows = search_rows(exported)
@@ -76,7 +76,7 @@ PROGRAM = (
 
 
 @pytest.mark.slow
-def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tmp_path):
+def test_a_killed_build_resumes_and_gives_the_same_bytes(exported, indexed, tmp_path):
     table = write_table(tmp_path / "table.csv", search_rows(exported) * 5)
     command = [sys.executable, "-c", PROGRAM, ROOT, exported.model, table]
     run = [*map(str, command), str(tmp_path / "killed"), str(exported.path)]
@@ -92,7 +92,9 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tm
     with pytest.raises(InputError, match="unfinished: index.json is missing"):
         index_folder.read_facts(tmp_path / "killed")
     with pytest.raises(InputError, match="unfinished index that differs in its"):
-        build.build(exported.model, table, tmp_path / "killed", exported.path)  # other parts
+        build.build(
+            exported.model, table, tmp_path / "killed", exported.path
+        )  # another size of parts
     again = subprocess.Popen(run, stderr=subprocess.DEVNULL)
     kept: dict[Path, int] = {}
     while again.poll() is None:
@@ -102,14 +104,14 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tm
             except FileNotFoundError:
                 break
         time.sleep(0.01)
-    assert again.returncode == 0 and kept == done  # none of them was made a second time
+    assert again.returncode == 0 and kept == done  # no part was computed twice
     run[-2] = str(tmp_path / "whole")
     subprocess.run(run, stderr=subprocess.DEVNULL, check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not parts.exists()
 
 
-def test_many_photos_get_cells(exported, indexed, tmp_path, monkeypatch):
+def test_an_index_of_many_photos_has_cells(exported, indexed, tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "EXACT_UP_TO", 100)
     monkeypatch.setattr(vectors, "SAMPLE_PER_CELL", 10)
     monkeypatch.setattr(build, "ROWS_PER_PART", 32)
@@ -120,11 +122,11 @@ def test_many_photos_get_cells(exported, indexed, tmp_path, monkeypatch):
         vectors.read(path / index_folder.VECTORS) for path in (tmp_path / "index", indexed)
     )
     assert cells.nlist == facts.photos // 10
-    ours, theirs = (each.reconstruct_n(0, facts.photos) for each in (cells, exact))
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    approximate, original = (each.reconstruct_n(0, facts.photos) for each in (cells, exact))
+    np.testing.assert_allclose(approximate, original, atol=1e-3)
 
 
-def test_bad_input_leaves_what_is_there(exported, indexed, tmp_path):
+def test_invalid_input_changes_no_file(exported, indexed, tmp_path):
     table, before = indexed.parent / "table.csv", contents(indexed)
     with pytest.raises(InputError, match="exists already"):
         build.build(exported.model, table, indexed, exported.path)
@@ -132,7 +134,7 @@ def test_bad_input_leaves_what_is_there(exported, indexed, tmp_path):
     with pytest.raises(InputError, match="no photo could be read.*gone.jpg"):
         gone = write_table(tmp_path / "t.csv", [{"product_id": "a", "image": "gone.jpg"}])
         build.build(exported.model, gone, tmp_path / "none", exported.path)
-    assert not (tmp_path / "none").exists()  # another image root may be tried at once
+    assert not (tmp_path / "none").exists()  # so that another image root can be tried
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("x")
     flags = [f"--model={exported.model}", f"--catalogue={table}"]

@@ -1,4 +1,4 @@
-"""Claims about the search page: over HTTP, and through a headless browser."""
+"""Tests of `search/server.py` over HTTP, and of the page in a headless browser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def encoded(path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def test_a_photo_and_a_product_id_find_what_the_index_finds(served, exported, indexed):
+def test_a_query_by_photo_or_product_agrees_with_the_index(served, exported, indexed):
     embedder = Embedder(exported.model)
     index = Index(indexed, embedder.model)
     photo = exported.path / "images" / "021_0.jpg"
@@ -66,12 +66,12 @@ def test_a_photo_and_a_product_id_find_what_the_index_finds(served, exported, in
         ({"product": 3}, 400, "product: Input should be a valid string"),
     ],
 )
-def test_what_means_nothing_is_refused(served, body, status, words):
-    found, content = search(served, **body)
-    assert found == status and words in content["error"]
+def test_an_invalid_search_is_refused_with_the_reason(served, body, status, words):
+    got, content = search(served, **body)
+    assert got == status and words in content["error"]
 
 
-def test_nobody_else_is_let_in_and_nothing_else_is_shown(served, exported):
+def test_only_photos_of_the_index_are_served_to_this_machine(served, exported):
     status, _, headers = ask(served.address)
     policy = headers["Content-Security-Policy"]
     assert status == 200 and "default-src 'none'" in policy and "img-src 'self'" in policy
@@ -90,12 +90,12 @@ def test_nobody_else_is_let_in_and_nothing_else_is_shown(served, exported):
     assert ask(f"{served.address}api/search", body, other)[0] == 403
 
 
-def test_a_photo_of_too_many_bytes_is_refused(served, monkeypatch):
+def test_a_too_large_photo_is_refused(served, monkeypatch):
     monkeypatch.setattr(server, "MOST_BYTES", 1000)
     assert search(served, photo=base64.b64encode(b"x" * 1001).decode())[0] == 413
 
 
-def test_a_photo_moved_outside_the_root_is_not_shown(exported, indexed, tmp_path):
+def test_a_photo_outside_the_image_root_is_not_served(exported, indexed, tmp_path):
     root = tmp_path / "root"
     (root / "images").mkdir(parents=True)
     outside = tmp_path / "outside.jpg"
@@ -107,7 +107,7 @@ def test_a_photo_moved_outside_the_root_is_not_shown(exported, indexed, tmp_path
     assert status == 404 and b"leaves the image root" in body
 
 
-def test_a_taken_port_is_said_in_one_line(served, exported, indexed):
+def test_a_used_port_is_reported_in_one_line(served, exported, indexed):
     flags = [f"--index={indexed}", f"--model={exported.model}", f"--port={served.port}"]
     require_bad_input(run_tool("search", *flags), "cannot listen on 127.0.0.1")
 
