@@ -24,7 +24,7 @@ import grpc
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from attr_extractor.web.stop import stop_asked
+from attr_extractor.web.http_server import stop_event
 
 UNPACKED = 64 * 2**20  # bytes of a body after decompression; the server's own limit
 _PAUSE = 0.2  # seconds between two attempts of one connection
@@ -183,7 +183,7 @@ def _packed(head: bytes, repeated: bytes, tail: bytes) -> bytes:
 
 async def attack(target: Target, names: Sequence[str], connections: int) -> Counter:
     """Attack until SIGTERM; return how often each attack had each outcome."""
-    stopped, outcomes = stop_asked(), Counter[str]()
+    stopped, outcomes = stop_event(), Counter[str]()
 
     async def repeat(name: str) -> None:
         while not stopped.is_set():  # checked because wait_for may lose a cancellation

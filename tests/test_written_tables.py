@@ -27,7 +27,7 @@ from attr_extractor.enrichment.quality.qualify import _write_list
 from attr_extractor.enrichment.review.export_decisions import export
 from attr_extractor.enrichment.review.queue import Window
 from attr_extractor.enrichment.search import build as search
-from attr_extractor.enrichment.search import folder as index_folder
+from attr_extractor.enrichment.search import index as index_folder
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import audit
 from attr_extractor.evaluation.audit_features import Products

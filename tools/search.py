@@ -8,7 +8,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.enrichment.search import find, measure_search
+from attr_extractor.enrichment.search import measure_search, query
 
 F = flags.FLAGS
 flags.DEFINE_string("index", None, "Index folder of build_index.py.", required=True)
@@ -26,7 +26,8 @@ flags.DEFINE_bool("measure", False, "Measure recall and speed instead, exact and
 
 
 def main() -> None:
-    find.require_one(F.photo, F.port, F.measure)
+    if (F.photo is not None) + (F.port is not None) + F.measure != 1:
+        raise errors.InputError("pass exactly one of --photo, --port and --measure")
     if F.port is not None:
         with errors.extra("search"):
             from attr_extractor.enrichment.search import server
@@ -34,7 +35,7 @@ def main() -> None:
     elif F.measure:
         print(measure_search.report(F.index, F.model))
     else:
-        print(find.find(F.index, F.model, F.photo, F.count, F.filter))
+        print(query.nearest_as_text(F.index, F.model, F.photo, F.count, F.filter))
 
 
 if __name__ == "__main__":

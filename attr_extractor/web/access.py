@@ -1,14 +1,16 @@
-"""Access control of the review page: token, same-origin checks and content security policy.
+"""Access control of web pages: loopback hosts, tokens and same-origin checks.
 
 Without a token the page listens on this machine only, and the Host header must name this machine,
-which prevents DNS rebinding. With a token, a client that opens `?token=` once gets a cookie. The
-cookie is HttpOnly and SameSite=Strict, and it is valid until the server restarts. The number of
-wrong tokens is limited. Requests that change data must be JSON from the page's own origin.
+which prevents DNS rebinding: a web page from elsewhere could point a name that it owns at this
+machine. With a token, a client that opens `?token=` once gets a cookie. The cookie is HttpOnly and
+SameSite=Strict, and it is valid until the server restarts. The number of wrong tokens is limited.
+Requests that change data must be JSON from the page's own origin.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
 import time
 from pathlib import Path
@@ -17,25 +19,29 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from attr_extractor.errors import InputError, require_file
-from attr_extractor.web.hosts import asked_by_loopback_name, is_loopback
 from attr_extractor.web.http_server import Handler
 
 COOKIE = "review"
-# the page loads only its own script, style and photos
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # a URL may contain the token
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 _NO_TOKEN = "open the page with the address that ends in ?token="
 _WRONG = 10  # wrong tokens per address and period
 _ALL_WRONG = 100  # wrong tokens of all addresses per period
 _PERIOD = 60.0  # seconds
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is a loopback one."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def asked_by_loopback_name(host_field: str) -> bool:
+    """Return whether a request's Host is a loopback name, which nobody else can own."""
+    try:
+        return is_loopback(urlsplit(f"//{host_field}").hostname or "")
+    except ValueError:  # an unclosed bracket
+        return False
 
 
 def require_safe(host: str, token: str) -> None:

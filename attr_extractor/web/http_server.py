@@ -1,4 +1,4 @@
-"""An aiohttp server with deadlines, a connection cap and graceful stop, used by all our servers.
+"""An aiohttp server with deadlines, a connection cap and graceful stop, shared by all servers.
 
 aiohttp alone waits forever for the rest of a head or a body, accepts any number of connections, and
 decompresses bodies on the event loop. Here a head has `head_seconds` and a body `body_seconds`. At
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import resource
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -257,3 +258,11 @@ def open_files() -> int:
     """Return the number of file descriptors available for connections."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(64, (2**20 if soft == resource.RLIM_INFINITY else soft) - _OTHER_FILES)
+
+
+def stop_event() -> asyncio.Event:
+    """Return an event of the running loop that SIGTERM and SIGINT set."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from attr_extractor.errors import InputError, require_file
 
-_APPLICATION = 0x41547276  # PRAGMA application_id of a decisions file
+_APPLICATION_ID = 0x41547276  # PRAGMA application_id of a decisions file
 _VERSION = 2
-_FROM_1 = "ALTER TABLE items ADD COLUMN box TEXT NOT NULL DEFAULT ''"
+_UPGRADE_FROM_1 = "ALTER TABLE items ADD COLUMN box TEXT NOT NULL DEFAULT ''"
 BUSY_SECONDS = 5.0  # maximum wait for another program's transaction
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,6 +49,16 @@ CREATE INDEX actions_by_reviewer ON actions (reviewer, id) WHERE undone = 0;
 """
 
 
+@dataclass(frozen=True)
+class QueueInfo:
+    """Description of the queue of a decisions file."""
+
+    queue: str  # unique id of the queue
+    cells: str  # fingerprint of the cells file
+    schema: str  # fingerprint of the schema
+    summary: str  # one line for the terminal
+
+
 class DecisionsFile:
     """An open decisions file; not thread-safe."""
 
@@ -64,7 +75,7 @@ class DecisionsFile:
             raise InputError(f"{path}: the decisions file is a folder; pass a file")
         elif not self.path.parent.is_dir():
             raise InputError(f"{self.path.parent}: the folder of --decisions does not exist")
-        with self._told():
+        with self._sqlite_errors():
             self._db = sqlite3.connect(
                 self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -75,10 +86,10 @@ class DecisionsFile:
             raise
 
     def _open(self) -> None:
-        with self._told():
+        with self._sqlite_errors():
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if application != _APPLICATION and (application or tables):
+            if application != _APPLICATION_ID and (application or tables):
                 raise InputError(f"{self.path}: an SQLite file, but not one of review.py")
             (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
@@ -91,9 +102,9 @@ class DecisionsFile:
             if version == 0:
                 for statement in _TABLES.split(";\n"):
                     db.execute(statement)
-                db.execute(f"PRAGMA application_id = {_APPLICATION}")
+                db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             elif version == 1:
-                db.execute(_FROM_1)
+                db.execute(_UPGRADE_FROM_1)
             elif version != _VERSION:
                 raise InputError(f"{self.path}: has format version {version}, not {_VERSION}")
             if version != _VERSION:
@@ -106,7 +117,7 @@ class DecisionsFile:
         Raises:
           InputError: if the file is locked or damaged, or the disk is full.
         """
-        with self._told():
+        with self._sqlite_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -119,20 +130,22 @@ class DecisionsFile:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection for reading; raise InputError like `transaction`."""
-        with self._told():
+        with self._sqlite_errors():
             yield self._db
 
-    def facts(self) -> dict[str, str]:
-        """Return facts on the queue, such as fingerprints of its sources; empty without a queue."""
+    def info(self) -> QueueInfo | None:
+        """Return the description of the queue, None if there is no queue."""
         with self.reading() as db:
-            return dict(db.execute("SELECT name, value FROM facts").fetchall())
+            facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
+        if not facts:
+            return None
+        return QueueInfo(**{field.name: facts.get(field.name, "") for field in fields(QueueInfo)})
 
-    def require_same(self, fact: str, expected: str, what: str) -> None:
-        """Raise InputError if a fact of the queue differs; `what` is its name in the message."""
-        found = self.facts().get(fact, "")
-        if found != expected:
+    def require_same(self, what: str, recorded: str, expected: str) -> None:
+        """Raise InputError if a fingerprint of the queue differs; `what` names its source."""
+        if recorded != expected:
             raise InputError(
-                f"{self.path}: decisions about another {what} (fingerprint {found}) than the "
+                f"{self.path}: decisions about another {what} (fingerprint {recorded}) than the "
                 f"given one (fingerprint {expected}); name a new file with --decisions"
             )
 
@@ -141,7 +154,7 @@ class DecisionsFile:
         self._db.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         """Convert errors of SQLite to an InputError with a one-line message."""
         try:
             yield

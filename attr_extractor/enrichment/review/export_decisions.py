@@ -18,7 +18,6 @@ import pandas as pd
 from attr_extractor.catalogue import table
 from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.enrichment import job as jobs
-from attr_extractor.enrichment.review.build_queue import QUEUE, SCHEMA
 from attr_extractor.enrichment.review.decisions_file import DecisionsFile
 from attr_extractor.enrichment.review.queue import NONE, SELLER
 from attr_extractor.errors import InputError
@@ -72,19 +71,20 @@ def export(
     if log is not None:
         outputs["--log"] = Path(log)
     with jobs.owned(outputs), closing(DecisionsFile(decisions, new=False)) as file:
-        if not file.facts():
+        info = file.info()
+        if info is None:
             raise InputError(f"{decisions}: contains no queue; create it with review.py")
-        file.require_same(SCHEMA, schema.fingerprint, "schema")
-        job = {"queue": file.facts()[QUEUE], "set_of_outputs": jobs.names(outputs)}
+        file.require_same("schema", info.schema, schema.fingerprint)
+        job = {"queue": info.queue, "set_of_outputs": jobs.names(outputs)}
         folder = jobs.folder_of(outputs["--output"])
-        found = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished export")
-        if log is not None and found is None:
+        unfinished = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished export")
+        if log is not None and unfinished is None:
             jobs.begin(folder, job)
         summary = DecisionsSummary()
         try:
             write_table(output, _corrected(file, catalogue, schema, summary), schema)
         except InputError:
-            if log is not None and found is None:
+            if log is not None and unfinished is None:
                 jobs.remove(folder)
             raise
         if log is not None:

@@ -11,17 +11,17 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
-from attr_extractor.enrichment.review import filters
+import pydantic
+
 from attr_extractor.enrichment.review.decisions_file import DecisionsFile
-from attr_extractor.enrichment.review.filters import Filter
 from attr_extractor.schema import SEPARATOR, Schema
 
 SELLER, VALUES, NONE = "seller", "values", "none"  # kinds of decision
 LEASE_SECONDS = 600.0
 _DECIDE, _SKIP, _UNDO = "decide", "skip", "undo"  # actions
+_MOST_SELLERS = 500  # offered as choices; others can be typed
 _OPEN = (
     "SELECT items.* FROM items WHERE decided = 0 AND {filter} AND NOT EXISTS (SELECT 1 FROM leases"
     " WHERE leases.item = items.id AND until > :now AND holder <> :holder)"
@@ -38,15 +38,14 @@ _SKIPPED = (  # the item skipped longest ago
     "SELECT items.* FROM skips JOIN ({open}) AS items ON skips.item = items.id"
     " WHERE reviewer = :reviewer ORDER BY action LIMIT 1"
 )
-
-
-class ReviewError(Exception):
-    """A rejected step: the reason, and the existing decision if there is one."""
-
-    def __init__(self, status: int, message: str, decision: dict[str, Any] | None = None):
-        super().__init__(message)
-        self.status = status  # HTTP status
-        self.decision = decision  # the existing decision
+_PROGRESS = (
+    "SELECT count(*), total(decided),"
+    " (SELECT count(*) FROM decisions JOIN items ON items.id = decisions.item"
+    "  WHERE {filter} AND reviewer = :reviewer),"
+    " (SELECT count(*) FROM leases JOIN items ON items.id = leases.item"
+    "  WHERE {filter} AND until > :now AND reviewer <> :reviewer)"
+    " FROM items WHERE {filter}"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,89 @@ class Window:
 
     reviewer: str
     holder: str
+
+
+@pydantic.dataclasses.dataclass(
+    frozen=True, config=pydantic.ConfigDict(extra="forbid", strict=True)
+)
+class Filter:
+    """A filter on items; an empty string matches all."""
+
+    attribute: str = ""
+    category: str = ""
+    verdict: str = ""
+    seller: str = ""
+    product: str = ""  # substring of the product id, case-insensitive
+
+    def sql(self) -> str:
+        """Return an SQL condition on `items` whose parameters are those of `asdict`."""
+        names = ("attribute", "category", "verdict", "seller")
+        conditions = [f"items.{name} = :{name}" for name in names if getattr(self, name)]
+        if self.product:
+            conditions.append("instr(lower(items.product_id), lower(:product)) > 0")
+        return " AND ".join(conditions) or "1"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A cell to review, as in the table `items`."""
+
+    id: int
+    attribute: str
+    category: str
+    verdict: str
+    seller: str
+    row: int
+    product_id: str
+    given: str  # the seller's values, separated by |
+    given_score: float | None
+    answer: str
+    proposed: list[tuple[str, float]]  # the model's best values and their scores
+    image: str
+    error: str
+    box: str
+
+    @classmethod
+    def of_row(cls, row: sqlite3.Row) -> Item:
+        """Return the item of a row of `items`."""
+        columns = {field.name: row[field.name] for field in fields(cls)}
+        return cls(**{**columns, "proposed": json.loads(row["proposed"])})
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The current decision of an item."""
+
+    item: int
+    reviewer: str
+    kind: str  # SELLER, VALUES or NONE
+    value: str  # the cell after the decision
+    at: float  # seconds since 1970
+
+    def refusal(self, window: Window) -> str:
+        """Return the message to a window that decides the item again."""
+        if self.reviewer == window.reviewer:
+            return "you already decided this item; undo that first"
+        return f"{self.reviewer} already decided this item"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counts of the items that match a filter."""
+
+    done: int
+    left: int
+    mine: int  # decided by the reviewer
+    with_others: int  # leased to others
+
+
+class ReviewError(Exception):
+    """A rejected step: the reason, and the existing decision if there is one."""
+
+    def __init__(self, status: int, message: str, decision: Decision | None = None):
+        super().__init__(message)
+        self.status = status  # HTTP status
+        self.decision = decision
 
 
 class Queue:
@@ -72,23 +154,23 @@ class Queue:
         self._lease_seconds = lease_seconds
         self._clock = clock
 
-    def next(self, window: Window, which: Filter) -> dict[str, Any] | None:
+    def next(self, window: Window, which: Filter) -> Item | None:
         """Lease and return the first open item that is not leased to another window.
 
         The window's current item is kept while it matches the filter. Items that this reviewer
         skipped come last. Return None if no item is left.
         """
-        asked = {**asdict(which), **asdict(window), "now": self._clock()}
-        own, query = (text.format(filter=which.sql()) for text in (_OWN, _OPEN))
+        parameters = {**asdict(which), **asdict(window), "now": self._clock()}
+        own, open_items = (text.format(filter=which.sql()) for text in (_OWN, _OPEN))
         with self._file.transaction() as db:
-            for text in (own, query + _NOT_SKIPPED, _SKIPPED.format(open=query)):
-                found = db.execute(text, asked).fetchone()
-                if found:
+            for query in (own, open_items + _NOT_SKIPPED, _SKIPPED.format(open=open_items)):
+                row = db.execute(query, parameters).fetchone()
+                if row:
                     break
-            db.execute("DELETE FROM leases WHERE holder = :holder OR until <= :now", asked)
-            if found:
-                self._lease(db, found["id"], window)
-        return self._item(found) if found else None
+            db.execute("DELETE FROM leases WHERE holder = :holder OR until <= :now", parameters)
+            if row:
+                self._lease(db, row["id"], window)
+        return Item.of_row(row) if row else None
 
     def decide(self, window: Window, item: int, kind: str, values: Sequence[str]) -> None:
         """Store a decision; storing the same decision again has no effect.
@@ -103,15 +185,13 @@ class Queue:
           ReviewError: if there is no such item or value, or if the item is already decided.
         """
         with self._file.transaction() as db:
-            found = _require_item(db, item)
-            value = self._value(found, kind, values)
-            standing = _decision(db, item)
-            if standing is not None:
-                if (standing["reviewer"], standing["kind"], standing["value"]) == (
-                    *(window.reviewer, kind, value),
-                ):
+            value = self._cell(_require_item(db, item), kind, values)
+            existing = _decision(db, item)
+            if existing is not None:
+                same = (existing.reviewer, existing.kind, existing.value)
+                if same == (window.reviewer, kind, value):
                     return
-                raise ReviewError(409, _decided_by(standing, window), standing)
+                raise ReviewError(409, existing.refusal(window), existing)
             now = self._clock()
             db.execute(
                 "INSERT INTO decisions VALUES (?, ?, ?, ?, ?)",
@@ -135,7 +215,7 @@ class Queue:
             )
             db.execute("DELETE FROM leases WHERE item = ? AND holder = ?", (item, window.holder))
 
-    def undo(self, window: Window) -> dict[str, Any]:
+    def undo(self, window: Window) -> Item:
         """Undo the reviewer's last decision or skip, and lease its item again.
 
         Raises:
@@ -160,32 +240,40 @@ class Queue:
                 db.execute(
                     "DELETE FROM skips WHERE item = ? AND reviewer = ?", (item, window.reviewer)
                 )
-            gone = self._not_free(db, item, window)
-            if gone is None:
+            taken = self._taken(db, item, window)
+            if taken is None:
                 db.execute("DELETE FROM leases WHERE holder = ?", (window.holder,))
                 self._lease(db, item, window)
-            found = _require_item(db, item)
-        if gone is not None:  # after the commit, as the skip is undone in any case
-            raise gone
-        return self._item(found)
+            row = _require_item(db, item)
+        if taken is not None:  # after the commit, as the skip is undone in any case
+            raise taken
+        return Item.of_row(row)
 
-    def item(self, item: int) -> sqlite3.Row:
-        """Return a row of `items`; raise ReviewError if there is none."""
+    def item(self, item: int) -> Item:
+        """Return an item by its number; raise ReviewError if there is none."""
         with self._file.reading() as db:
-            return _require_item(db, item)
+            return Item.of_row(_require_item(db, item))
 
-    def progress(self, reviewer: str, which: Filter) -> dict[str, int]:
-        """Count a filter's items: done, left, done by this reviewer, and leased to others."""
+    def progress(self, reviewer: str, which: Filter) -> Progress:
+        """Count the items that match a filter."""
+        parameters = {**asdict(which), "reviewer": reviewer, "now": self._clock()}
         with self._file.reading() as db:
-            return filters.progress(db, which, reviewer, self._clock())
+            query = _PROGRESS.format(filter=which.sql())
+            total, done, mine, with_others = db.execute(query, parameters).fetchone()
+        return Progress(int(done), total - int(done), mine, with_others)
 
     def choices(self) -> dict[str, list[str]]:
         """Return the options of the filters: sorted values of each column of the queue."""
+        options = {}
         with self._file.reading() as db:
-            return filters.choices(db)
+            for column in ("attribute", "category", "verdict", "seller"):
+                query = f"SELECT DISTINCT {column} FROM items WHERE {column} <> '' ORDER BY 1"
+                limit = f" LIMIT {_MOST_SELLERS}" if column == "seller" else ""
+                options[column] = [text for (text,) in db.execute(query + limit)]
+        return options
 
-    def _value(self, item: sqlite3.Row, kind: str, values: Sequence[str]) -> str:
-        """Return the stored text of a decision; raise ReviewError if it is invalid."""
+    def _cell(self, item: sqlite3.Row, kind: str, values: Sequence[str]) -> str:
+        """Return the cell that a decision stores; raise ReviewError if it is invalid."""
         attribute = self._schema[item["attribute"]]
         if kind == SELLER and not item["given"]:
             raise ReviewError(400, "the seller gave no value of the schema")
@@ -200,21 +288,18 @@ class Queue:
             raise ReviewError(400, f"{attribute.name} takes {'one value' if values else 'a value'}")
         return SEPARATOR.join(value for value in attribute.values if value in values)
 
-    def _item(self, row: sqlite3.Row) -> dict[str, Any]:
-        return {**dict(row), "proposed": json.loads(row["proposed"])}
-
-    def _not_free(self, db: sqlite3.Connection, item: int, window: Window) -> ReviewError | None:
+    def _taken(self, db: sqlite3.Connection, item: int, window: Window) -> ReviewError | None:
         """Return an error if an item is decided or leased to another window, else None."""
-        standing = _decision(db, item)
-        if standing is not None:
-            return ReviewError(409, f"the skipped item: {_decided_by(standing, window)}")
+        existing = _decision(db, item)
+        if existing is not None:
+            return ReviewError(409, f"the skipped item: {existing.refusal(window)}")
         lease = db.execute(
             "SELECT reviewer FROM leases WHERE item = ? AND until > ? AND holder <> ?",
             (item, self._clock(), window.holder),
         ).fetchone()
-        return lease and ReviewError(
-            409, f"the skipped item: {lease['reviewer']} is reviewing it now"
-        )
+        if lease is None:
+            return None
+        return ReviewError(409, f"the skipped item: {lease['reviewer']} is reviewing it now")
 
     def _lease(self, db: sqlite3.Connection, item: int, window: Window) -> None:
         until = self._clock() + self._lease_seconds
@@ -242,18 +327,12 @@ class Queue:
 
 
 def _require_item(db: sqlite3.Connection, item: int) -> sqlite3.Row:
-    found: sqlite3.Row | None = db.execute("SELECT * FROM items WHERE id = ?", (item,)).fetchone()
-    if found is None:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM items WHERE id = ?", (item,)).fetchone()
+    if row is None:
         raise ReviewError(404, f"the queue has no item {item}")
-    return found
+    return row
 
 
-def _decision(db: sqlite3.Connection, item: int) -> dict[str, Any] | None:
-    found = db.execute("SELECT * FROM decisions WHERE item = ?", (item,)).fetchone()
-    return None if found is None else dict(found)
-
-
-def _decided_by(decision: dict[str, Any], window: Window) -> str:
-    mine = decision["reviewer"] == window.reviewer
-    who = "you" if mine else decision["reviewer"]
-    return f"{who} already decided this item" + ("; undo that first" if mine else "")
+def _decision(db: sqlite3.Connection, item: int) -> Decision | None:
+    row = db.execute("SELECT * FROM decisions WHERE item = ?", (item,)).fetchone()
+    return None if row is None else Decision(**row)

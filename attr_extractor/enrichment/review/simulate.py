@@ -14,9 +14,9 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,7 @@ from attr_extractor.config import Config
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.enrichment.review import export_decisions
 from attr_extractor.enrichment.review.build_queue import open_queue
-from attr_extractor.enrichment.review.filters import Filter
-from attr_extractor.enrichment.review.queue import SELLER, VALUES, Queue, Window
+from attr_extractor.enrichment.review.queue import SELLER, VALUES, Filter, Queue, Window
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import evaluate
 from attr_extractor.records import index, relabel
@@ -41,9 +40,23 @@ from attr_extractor.training import fit
 from attr_extractor.training.run_dir import RunDir
 
 BEFORE, NOTHING, RANDOM, QUEUE, EVERYTHING = "before", "nothing", "random", "queue", "everything"
-Cell = tuple[int, str]  # row of the table, attribute
 _REVIEWER = Window("simulation", "simulation")
 _QUEUED = 10  # size of the queue in multiples of `looks`: cells of other products are skipped
+
+
+class Cell(NamedTuple):
+    """A cell of the table."""
+
+    row: int
+    attribute: str
+
+
+class _LabelledCell(NamedTuple):
+    """A cell with its original label."""
+
+    cell: Cell
+    values: list[str]  # the seller's
+    corrupted: str  # the corrupted value; "" if the cell is not corrupted
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,27 @@ class SimulateOptions:
             raise InputError(f"--spoiled={self.spoiled:g}: must be above 0 and below 1")
 
 
+@dataclass(frozen=True)
+class WayResult:
+    """Metrics of one way on the test photos.
+
+    Attributes:
+      score: mean score.
+      accuracy: mean accuracy if the best value is always answered.
+      looks: number of reviewed cells.
+      wrong: number of reviewed cells that were corrupted.
+      difference: score minus that of `nothing`; None for `before` and `nothing`.
+      interval: 95 % interval of the difference.
+    """
+
+    score: float
+    accuracy: float
+    looks: int = 0
+    wrong: int = 0
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+
+
 def simulate(
     catalogue: str | Path,
     schema: Schema,
@@ -79,8 +113,8 @@ def simulate(
     output_dir: str | Path,
     runner: Runner,
     options: SimulateOptions,
-) -> dict[str, dict[str, Any]]:
-    """Run one round of review for each way and return its metrics.
+) -> dict[str, WayResult]:
+    """Run one round of review for each way and return its metrics by way, `before` first.
 
     Args:
       catalogue: the table.
@@ -91,12 +125,6 @@ def simulate(
       output_dir: a new folder for tables, records, runs and the model.
       runner: runs the relabelling.
       options: settings.
-
-    Returns:
-      A dict per way, `before` first: `score` and `accuracy` (the best value is always answered) on
-      the test photos. The ways after `before` also have `looks`, the number of reviewed cells, and
-      `wrong`, how many of those were corrupted. The ways after `nothing` also have `difference`,
-      the score minus that of `nothing`, and its 95 % `interval`.
 
     Raises:
       InputError: if an input cannot be used, or if `output_dir` is not empty.
@@ -113,41 +141,43 @@ def simulate(
 
         spoiled = truth.write(folder / "spoiled.csv", right=())
         before = trained(BEFORE, spoiled, config)
-        looked = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
-        tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in looked.items()}
-        looked[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
+        reviewed = {NOTHING: set[Cell](), RANDOM: truth.random(), EVERYTHING: set(truth.spoiled())}
+        tables = {w: truth.write(folder / f"{w}.csv", right) for w, right in reviewed.items()}
+        reviewed[QUEUE], tables[QUEUE] = _reviewed(truth, before, spoiled, folder)
 
-        found, then = {BEFORE: _scores(before, records, None)}, _then(config, before, options)
+        results = {BEFORE: _measure(before, records, None)}
+        continued = _continued(config, before, options)
         control = None
         for way in (NOTHING, RANDOM, QUEUE, EVERYTHING):
-            run = trained(way, tables[way], then)
-            wrong = looked[way] & looked[EVERYTHING]
-            counts = {"looks": len(looked[way]), "wrong": len(wrong)}
-            found[way] = {**_scores(run, records, control), **counts}
+            run = trained(way, tables[way], continued)
+            wrong = reviewed[way] & reviewed[EVERYTHING]
+            result = _measure(run, records, control)
+            results[way] = replace(result, looks=len(reviewed[way]), wrong=len(wrong))
             control = control or run
-        return found
+        return results
 
 
-def _scores(run: Path, records: Path, control: Path | None) -> dict[str, Any]:
+def _measure(run: Path, records: Path, control: Path | None) -> WayResult:
     """Return metrics on the test photos, compared with the run `control` if there is one."""
     measured = evaluate.evaluate(run, records=records, other_dir=control)
-    found = {key: measured["mean"][key] for key in ("score", "accuracy")}
-    if control is not None:
-        compared = measured["comparison"]["mean"]
-        found["difference"] = compared["difference"]
-        found["interval"] = compared["difference_interval"]
-    return found
+    mean = measured["mean"]
+    result = WayResult(mean["score"], mean["accuracy"])
+    if control is None:
+        return result
+    compared = measured["comparison"]["mean"]
+    low, high = compared["difference_interval"]
+    return replace(result, difference=compared["difference"], interval=(low, high))
 
 
-def as_text(found: dict[str, dict[str, Any]]) -> str:
+def as_text(results: dict[str, WayResult]) -> str:
     """Return a text table, one line per way."""
     lines = [f"{'':12}{'reviewed':>10}{'wrong':>8}{'score':>8}{'accuracy':>10}  difference"]
-    for way, each in found.items():
-        line = f"{way:12}{each.get('looks', 0):10,}{each.get('wrong', 0):8,}"
-        line += f"{each['score']:8.3f}{each['accuracy']:10.3f}"
-        if "difference" in each:
-            low, high = each["interval"]
-            line += f"  {each['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    for way, result in results.items():
+        line = f"{way:12}{result.looks:10,}{result.wrong:8,}"
+        line += f"{result.score:8.3f}{result.accuracy:10.3f}"
+        if result.interval is not None:
+            low, high = result.interval
+            line += f"  {result.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
         lines.append(line)
     lines.append("accuracy: best value always answered; difference: score minus that of 'nothing'")
     return "\n".join(lines)
@@ -163,11 +193,8 @@ class _Truth:
         shards = [shard.name for shard in manifest.split("train").shards]
         self._training = set(index.read(str(records), shards)["product_id"].to_pylist())
 
-    def cells(self, chunk: pd.DataFrame) -> Iterator[tuple[Cell, list[str], str]]:
-        """Yield labelled cells of training products: (cell, seller's values, corrupted value).
-
-        The corrupted value is "" if the cell is not corrupted.
-        """
+    def cells(self, chunk: pd.DataFrame) -> Iterator[_LabelledCell]:
+        """Yield the labelled cells of training products."""
         columns = {name: chunk[name].tolist() for name in self.schema.names}
         products = [text.strip() for text in chunk[table.PRODUCT_ID]]
         for place, (row, product) in enumerate(zip(chunk.index, products)):
@@ -181,25 +208,25 @@ class _Truth:
                     continue
                 others = [v for v in self._allowed(attribute, category) if v not in given]
                 key = (self.options.seed, row, name)
-                wrong = ""
+                corrupted = ""
                 if others and uniform("spoil", *key) < self.options.spoiled:
-                    wrong = attribute.values[others[int(uniform("to", *key) * len(others))]]
-                yield (row, name), [attribute.values[v] for v in given], wrong
+                    corrupted = attribute.values[others[int(uniform("to", *key) * len(others))]]
+                values = [attribute.values[v] for v in given]
+                yield _LabelledCell(Cell(row, name), values, corrupted)
 
     def spoiled(self) -> Iterator[Cell]:
         """Yield the corrupted cells."""
-        return (cell for chunk in self._chunks() for cell, _, wrong in self.cells(chunk) if wrong)
+        return (each.cell for each in self._labelled() if each.corrupted)
 
     def random(self) -> set[Cell]:
         """Return a random sample of `looks` labelled cells."""
-        cells = (cell for chunk in self._chunks() for cell, _, _ in self.cells(chunk))
+        cells = (each.cell for each in self._labelled())
         keys = ((uniform("look", self.options.seed, *cell), cell) for cell in cells)
         return {cell for _, cell in heapq.nsmallest(self.options.looks, keys)}
 
     def values(self, wanted: Container[Cell]) -> dict[Cell, list[str]]:
         """Return the seller's values of the labelled cells of training products in `wanted`."""
-        cells = (each for chunk in self._chunks() for each in self.cells(chunk))
-        return {cell: values for cell, values, _ in cells if cell in wanted}
+        return {each.cell: each.values for each in self._labelled() if each.cell in wanted}
 
     def write(self, path: Path, right: Container[Cell]) -> Path:
         """Write the corrupted table, with the cells of `right` corrected."""
@@ -215,11 +242,14 @@ class _Truth:
     def _chunks(self) -> Iterator[pd.DataFrame]:
         return table.chunks(self.catalogue, self.schema)
 
+    def _labelled(self) -> Iterator[_LabelledCell]:
+        return (each for chunk in self._chunks() for each in self.cells(chunk))
+
     def _spoiled_chunks(self, right: Container[Cell]) -> Iterator[pd.DataFrame]:
         for chunk in self._chunks():
-            for (row, name), _, wrong in list(self.cells(chunk)):
-                if wrong and (row, name) not in right:
-                    chunk.at[row, name] = wrong
+            for each in list(self.cells(chunk)):
+                if each.corrupted and each.cell not in right:
+                    chunk.at[each.cell.row, each.cell.attribute] = each.corrupted
             yield chunk
 
 
@@ -236,8 +266,8 @@ def _reviewed(truth: _Truth, run: Path, spoiled: Path, folder: Path) -> tuple[se
     file, _ = open_queue(decisions, cells, truth.schema, thresholds, _QUEUED * looks)
     try:
         with file.reading() as db:
-            asked = {tuple(cell) for cell in db.execute("SELECT row, attribute FROM items")}
-        decided = _decide(Queue(file, truth.schema), truth.values(asked), looks)
+            queued = {Cell(*row) for row in db.execute("SELECT row, attribute FROM items")}
+        decided = _decide(Queue(file, truth.schema), truth.values(queued), looks)
     finally:
         file.close()
     export_decisions.export(decisions, spoiled, truth.schema, corrected)
@@ -250,21 +280,21 @@ def _decide(queue: Queue, known: dict[Cell, list[str]], looks: int) -> set[Cell]
     skipped: set[int] = set()
     while len(decided) < looks:
         item = queue.next(_REVIEWER, Filter())
-        if item is None or item["id"] in skipped:
+        if item is None or item.id in skipped:
             break
-        cell = (item["row"], item["attribute"])
+        cell = Cell(item.row, item.attribute)
         if cell not in known:
-            skipped.add(item["id"])
-            queue.skip(_REVIEWER, item["id"])
+            skipped.add(item.id)
+            queue.skip(_REVIEWER, item.id)
             continue
-        same = set(item["given"].split(SEPARATOR)) == set(known[cell])
+        same = set(item.given.split(SEPARATOR)) == set(known[cell])
         kind, values = (SELLER, []) if same else (VALUES, known[cell])
-        queue.decide(_REVIEWER, item["id"], kind, values)
+        queue.decide(_REVIEWER, item.id, kind, values)
         decided.add(cell)
     return decided
 
 
-def _then(config: Config, before: Path, options: SimulateOptions) -> Config:
+def _continued(config: Config, before: Path, options: SimulateOptions) -> Config:
     """Return the config of the training that continues from a finished run."""
     train = config.train.model_copy(
         update={

@@ -10,9 +10,8 @@ import functools
 import io
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,9 @@ from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import job as jobs
 from attr_extractor.enrichment import scoring
-from attr_extractor.enrichment.search import embed, folder, vectors
+from attr_extractor.enrichment.search import index as index_folder
+from attr_extractor.enrichment.search import vectors
+from attr_extractor.enrichment.search.query import Embedder
 from attr_extractor.errors import InputError, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.serving import model_dir
@@ -35,10 +36,22 @@ _ERROR = "error"
 
 
 @dataclass(frozen=True)
+class _Job:
+    """Content of job.json: only the same job resumes a build."""
+
+    model: str  # Description.digest of the model
+    fingerprint: str  # fingerprint of the schema
+    catalogue: str  # digest of the table
+    image_root: str
+    box_columns: list[str]
+    rows_per_part: int
+
+
+@dataclass(frozen=True)
 class _Part:
     """The photos of consecutive rows."""
 
-    photos: pa.Table  # folder.photos_schema and `error`, including unreadable photos
+    photos: pa.Table  # index_folder.photos_schema and `error`, including unreadable photos
     embeddings: np.ndarray  # float32 [P, D] of the readable photos
 
 
@@ -48,7 +61,7 @@ def build(
     output_dir: str | Path,
     image_root: str | Path | None = None,
     box_columns: Sequence[str] = (),
-) -> folder.IndexFacts:
+) -> index_folder.IndexFacts:
     """Write an index folder. The same call resumes an interrupted build.
 
     Args:
@@ -66,32 +79,32 @@ def build(
     if not storage.is_remote(catalogue):
         require_file(catalogue, "the catalogue")
     root = raw_files.image_root_of(catalogue, image_root)
-    job = {
-        "model": described.digest(),
-        "fingerprint": described.facts.fingerprint,
-        "catalogue": files.digest(catalogue),
-        "image_root": root,
-        "box_columns": list(box_columns),
-        "rows_per_part": ROWS_PER_PART,
-    }
+    job = _Job(
+        model=described.digest(),
+        fingerprint=described.facts.fingerprint,
+        catalogue=files.digest(catalogue),
+        image_root=root,
+        box_columns=list(box_columns),
+        rows_per_part=ROWS_PER_PART,
+    )
     output = Path(output_dir)
     with ownership.folder(output, "the index"):
         parts = _prepare(output, job)
-        if not (output / folder.FACTS).is_file():
+        if not (output / index_folder.FACTS).is_file():
             rows = _embed(described, catalogue, root, box_columns, parts)
             _join(output, parts, rows, job, described.schema)
         shutil.rmtree(parts)
-        return folder.read_facts(output)
+        return index_folder.read_facts(output)
 
 
-def _prepare(output: Path, job: dict[str, Any]) -> Path:
+def _prepare(output: Path, job: _Job) -> Path:
     """Return the folder of parts, new or left by an interrupted run of the same build."""
-    parts = output / folder.PARTS
-    if jobs.left(parts, job, f"{output}: contains an unfinished index") is not None:
+    parts = output / index_folder.PARTS
+    if jobs.left(parts, asdict(job), f"{output}: contains an unfinished index") is not None:
         return parts
-    if set(storage.names(output)) - {folder.PARTS, ownership.LOCK}:
+    if set(storage.names(output)) - {index_folder.PARTS, ownership.LOCK}:
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
-    jobs.begin(parts, job)
+    jobs.begin(parts, asdict(job))
     return parts
 
 
@@ -104,7 +117,7 @@ def _embed(
 ) -> int:
     """Write the missing parts; return the number of rows of the table."""
     schema, rows, box = described.schema, 0, []
-    embedder = functools.lru_cache(None)(lambda: embed.Embedder(described.path))
+    embedder = functools.lru_cache(None)(lambda: Embedder(described.path))
     with tqdm(unit="row", desc="embedding") as bar:
         for number, chunk in enumerate(table.chunks(catalogue, schema, False, ROWS_PER_PART)):
             if not number:
@@ -112,7 +125,7 @@ def _embed(
             name = parts / f"{number:06}"
             if not name.with_suffix(".npy").is_file():
                 reader = scoring.Reader(root, described.facts.photo_short_side, tuple(box))
-                part = _work(chunk, reader, embedder(), schema)
+                part = _embed_rows(chunk, reader, embedder(), schema)
                 files.write_table(name.with_suffix(".parquet"), part.photos)
                 embeddings = io.BytesIO()
                 np.save(embeddings, part.embeddings)
@@ -122,8 +135,8 @@ def _embed(
     return rows
 
 
-def _work(
-    chunk: pd.DataFrame, reader: scoring.Reader, embedder: embed.Embedder, schema: Schema
+def _embed_rows(
+    chunk: pd.DataFrame, reader: scoring.Reader, embedder: Embedder, schema: Schema
 ) -> _Part:
     """Read and embed the photos of consecutive rows."""
     rows, first = table.cells_of(chunk), int(chunk.index[0])
@@ -141,9 +154,9 @@ def _work(
                 errors[number] = reason
             embeddings.append(embedding[[not reason for reason in reasons]])
 
-    for batch, found in enumerate(scoring.read_ahead(rows, reader)):
+    for batch, photos in enumerate(scoring.read_ahead(rows, reader)):
         before, index = -1, 0
-        for within, encoded, reason in found:
+        for within, encoded, reason in photos:
             index = index + 1 if within == before else 0
             before, row = within, batch * scoring.BATCH + within
             path = [*table.image_paths(rows[row][table.IMAGE]), ""][index]
@@ -157,16 +170,16 @@ def _work(
     seller = _seller_cells(chunk, schema)
     at = [row for row, _, _ in listed]
     columns = {
-        folder.ROW: [first + row for row in at],
-        folder.PRODUCT: [rows[row][table.PRODUCT_ID] for row in at],
-        folder.IMAGE: [path for _, path, _ in listed],
-        folder.IMAGE_INDEX: [index for _, _, index in listed],
+        index_folder.ROW: [first + row for row in at],
+        index_folder.PRODUCT: [rows[row][table.PRODUCT_ID] for row in at],
+        index_folder.IMAGE: [path for _, path, _ in listed],
+        index_folder.IMAGE_INDEX: [index for _, _, index in listed],
         **{name: [cells[row] for row in at] for name, cells in seller.items()},
         _ERROR: errors,
     }
-    form = folder.photos_schema(schema).append(pa.field(_ERROR, pa.string()))
-    width = np.concatenate(embeddings) if embeddings else np.zeros([0, 0], np.float32)
-    return _Part(pa.table(columns, schema=form), width)
+    columns_schema = index_folder.photos_schema(schema).append(pa.field(_ERROR, pa.string()))
+    joined = np.concatenate(embeddings) if embeddings else np.zeros([0, 0], np.float32)
+    return _Part(pa.table(columns, schema=columns_schema), joined)
 
 
 def _seller_cells(chunk: pd.DataFrame, schema: Schema) -> dict[str, list[str]]:
@@ -176,20 +189,20 @@ def _seller_cells(chunk: pd.DataFrame, schema: Schema) -> dict[str, list[str]]:
         cells = chunk[attribute.name] if attribute.name in chunk else [""] * len(chunk)
         known: dict[str, str] = {}
         for cell in set(cells):
-            found = labels.parse(attribute, cell, schema)[0]
-            known[cell] = SEPARATOR.join(attribute.values[value] for value in found)
-        result[folder.seller_column(attribute.name)] = [known[cell] for cell in cells]
+            values = labels.parse(attribute, cell, schema)[0]
+            known[cell] = SEPARATOR.join(attribute.values[value] for value in values)
+        result[index_folder.seller_column(attribute.name)] = [known[cell] for cell in cells]
     return result
 
 
-def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Schema) -> None:
+def _join(output: Path, parts_dir: Path, rows: int, job: _Job, schema: Schema) -> None:
     """Join the parts: photos to one table, embeddings to one index; write the description last."""
-    names = sorted(path.with_suffix("") for path in parts.glob("*.npy"))
+    names = sorted(path.with_suffix("") for path in parts_dir.glob("*.npy"))
     sizes = [len(np.load(f"{name}.npy", mmap_mode="r")) for name in names]
     count = sum(sizes)
     if not count:
         reason = _first_reason(names)
-        shutil.rmtree(parts)  # nothing to resume, and the next run may have another image root
+        shutil.rmtree(parts_dir)  # nothing to resume, and the next run may have another image root
         raise InputError(
             f"{output}: no photo could be read ({rows:,} rows); check --image_root. "
             f"The first: {reason}"
@@ -199,7 +212,7 @@ def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Sch
     )
     starts = np.cumsum([0, *sizes])
 
-    def each() -> Iterator[np.ndarray]:
+    def parts() -> Iterator[np.ndarray]:
         return (np.load(f"{name}.npy") for name, size in zip(names, sizes) if size)
 
     def sample(numbers: np.ndarray) -> np.ndarray:
@@ -212,49 +225,49 @@ def _join(output: Path, parts: Path, rows: int, job: dict[str, Any], schema: Sch
         return chosen
 
     kind = vectors.kind_for(count)
-    index = vectors.build(kind, count, width, each(), sample)
-    vectors.write(index, output / folder.VECTORS)
+    index = vectors.build(kind, count, width, parts(), sample)
+    vectors.write(index, output / index_folder.VECTORS)
     with_photo, rejects = _join_tables(output, names, schema)
-    facts = folder.IndexFacts(
-        model=job["model"],
-        fingerprint=job["fingerprint"],
+    facts = index_folder.IndexFacts(
+        model=job.model,
+        fingerprint=job.fingerprint,
         kind=kind,
         width=width,
         rows=rows,
         photos=count,
         rows_with_photo=with_photo,
         rejects=rejects,
-        image_root=job["image_root"],
-        bytes=(output / folder.VECTORS).stat().st_size,
+        image_root=job.image_root,
+        bytes=(output / index_folder.VECTORS).stat().st_size,
     )
-    files.write_json(output / folder.FACTS, facts.model_dump())
+    files.write_json(output / index_folder.FACTS, facts.model_dump())
 
 
 def _join_tables(output: Path, names: Sequence[Path], schema: Schema) -> tuple[int, int]:
     """Write photos.parquet and rejects.csv; return the numbers of rows with a photo and rejects."""
     with_photo = rejects = 0
-    form = folder.photos_schema(schema)
+    photos_schema = index_folder.photos_schema(schema)
     with (
-        storage.whole(output / folder.REJECTS) as rejected,
+        storage.whole(output / index_folder.REJECTS) as rejected,
         open(rejected, "w", encoding="utf-8", newline="") as file,
-        storage.whole(output / folder.PHOTOS) as temporary,
-        pq.ParquetWriter(temporary, form, compression="zstd") as writer,
+        storage.whole(output / index_folder.PHOTOS) as temporary,
+        pq.ParquetWriter(temporary, photos_schema, compression="zstd") as writer,
     ):
         lines = CsvWriter(file)
-        lines.writerow(folder.REJECT_COLUMNS)
+        lines.writerow(index_folder.REJECT_COLUMNS)
         for name in names:
             part = files.read_table(f"{name}.parquet")
             errors = np.array(part[_ERROR].to_pylist(), object)
             failed = part.filter(pa.array(errors != ""))
-            wanted = [folder.ROW, folder.PRODUCT, folder.IMAGE, _ERROR]
+            wanted = [index_folder.ROW, index_folder.PRODUCT, index_folder.IMAGE, _ERROR]
             lines.writerows(zip(*(failed[column].to_pylist() for column in wanted)))
             read = part.filter(pa.array(errors == "")).drop_columns([_ERROR])
             writer.write_table(read)
-            with_photo += len(read[folder.ROW].unique())
+            with_photo += len(read[index_folder.ROW].unique())
             rejects += len(failed)
     return with_photo, rejects
 
 
 def _first_reason(names: Sequence[Path]) -> str:
     part = files.read_table(f"{names[0]}.parquet")
-    return " ".join(part[column][0].as_py() for column in (folder.IMAGE, _ERROR)).strip()
+    return " ".join(part[column][0].as_py() for column in (index_folder.IMAGE, _ERROR)).strip()

@@ -1,8 +1,19 @@
-"""Nearest-neighbour search in an index: each product is ranked by its nearest photo."""
+"""An index folder: its files, filters on seller's values, and nearest-neighbour search.
+
+index.faiss     the vectors, numbered from 0
+photos.parquet  one row per vector: row of the table, product_id, image, image_index, and per
+                attribute `seller.<name>`: seller's values in the schema's spelling, separated by |
+rejects.csv     unreadable photos: row, product_id, image, reason
+index.json      model, schema and kind of the index; written last, it marks a finished index
+parts/          only during the build
+
+Each product is ranked by its nearest photo.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +22,114 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attr_extractor import files
-from attr_extractor.enrichment.search import folder, vectors
-from attr_extractor.enrichment.search.filters import Filter
-from attr_extractor.errors import InputError
-from attr_extractor.schema import Schema, require_same
+from attr_extractor import files, yaml_files
+from attr_extractor.enrichment.search import vectors
+from attr_extractor.errors import InputError, did_you_mean, require_folder
+from attr_extractor.schema import SEPARATOR, Schema, require_same
 from attr_extractor.serving.model_dir import Description
+
+VECTORS, PHOTOS, REJECTS, FACTS, PARTS = (
+    *("index.faiss", "photos.parquet", "rejects.csv", "index.json", "parts"),
+)
+REJECT_COLUMNS = ("row", "product_id", "image", "reason")
+ROW, PRODUCT, IMAGE, IMAGE_INDEX = "row", "product_id", "image", "image_index"
+_FILTER = re.compile(r"\s*([^=!]*?)\s*(!?=)(.*)", re.DOTALL)
+
+
+class IndexFacts(yaml_files.Model):
+    """Content of index.json."""
+
+    model: str  # Description.digest of the model
+    fingerprint: str  # fingerprint of the model's schema
+    kind: str  # vectors.EXACT or vectors.CELLS
+    width: int  # D
+    rows: int
+    photos: int
+    rows_with_photo: int  # with a readable photo
+    rejects: int
+    image_root: str
+    bytes: int  # size of index.faiss
+
+
+def read_facts(path: str | Path) -> IndexFacts:
+    """Read the description of a finished index; raise InputError if it is not one."""
+    folder = require_folder(path, "the index")
+    if not (folder / FACTS).is_file():
+        if (folder / PARTS).is_dir():
+            raise InputError(
+                f"{folder}: unfinished: {FACTS} is missing; rerun the build_index.py command to "
+                "resume"
+            )
+        raise InputError(f"{folder}: not an index: {FACTS} is missing; run build_index.py")
+    content = files.read_json(folder / FACTS, "the index's description")
+    facts = yaml_files.validate(IndexFacts, content, str(folder / FACTS))
+    vectors_file = folder / VECTORS
+    size = vectors_file.stat().st_size if vectors_file.is_file() else 0
+    if size != facts.bytes:
+        raise InputError(
+            f"{vectors_file}: has {size:,} bytes, {FACTS} records {facts.bytes:,}: incomplete; "
+            "copy or build it again"
+        )
+    return facts
+
+
+def seller_column(attribute: str) -> str:
+    """Return the column of photos.parquet with the seller's values of an attribute."""
+    return f"seller.{attribute}"
+
+
+def photos_schema(schema: Schema) -> pa.Schema:
+    """Return the schema of photos.parquet."""
+    fields = [
+        (ROW, pa.int64()),  # row number in the table, from 1
+        (PRODUCT, pa.string()),
+        (IMAGE, pa.string()),  # path below the image root
+        (IMAGE_INDEX, pa.int32()),  # index of the photo in its row, from 0
+    ]
+    return pa.schema([*fields, *((seller_column(name), pa.string()) for name in schema.names)])
 
 
 @dataclass(frozen=True)
-class Found:
+class Filter:
+    """One condition on the seller's values of one attribute.
+
+    `print=floral` and `color=red|blue` match if at least one of the listed values is among the
+    seller's, `neck_type!=v-neck` if none is. An empty cell has no value and therefore matches `!=`.
+    """
+
+    attribute: str
+    values: frozenset[str]  # in the schema's spelling
+    wanted: bool  # True for `=`, False for `!=`
+
+    @classmethod
+    def parse(cls, text: str, schema: Schema) -> Filter:
+        """Parse a filter; raise InputError for an unknown attribute or value."""
+        match = _FILTER.fullmatch(text)
+        if match is None:
+            raise InputError(f"--filter={text}: write attribute=value or attribute!=value")
+        name, sign, values_text = match.groups()
+        if name not in schema.index:
+            raise InputError(
+                f"--filter={text}: there is no attribute {name!r}{did_you_mean(name, schema.names)}"
+            )
+        attribute = schema[name]
+        values = set()
+        for spelling in values_text.split(SEPARATOR):
+            value = attribute.value_of(spelling)
+            if value is None:
+                spelling = spelling.strip()
+                guess = did_you_mean(spelling, attribute.values)
+                raise InputError(f"--filter={text}: {name} has no value {spelling!r}{guess}")
+            values.add(attribute.values[value])
+        return cls(name, frozenset(values), sign == "=")
+
+    def matches(self, cell: str | None) -> bool:
+        """Return whether a cell of photos.parquet, its values separated by |, matches."""
+        return self.values.isdisjoint((cell or "").split(SEPARATOR)) != self.wanted
+
+
+@dataclass(frozen=True)
+class Hit:
     """A product and its nearest photo."""
 
     photo: int  # number of the photo in the index
@@ -44,7 +153,7 @@ class Index:
           InputError: if it is not a finished index, or was built with another model or schema.
         """
         path = Path(path)
-        self.facts = folder.read_facts(path)
+        self.facts = read_facts(path)
         self.schema: Schema = model.schema
         require_same(self.facts.fingerprint, model.schema, str(path))
         if self.facts.model != model.digest():
@@ -52,15 +161,13 @@ class Index:
                 f"{path}: built with another model than {model.path}: the embeddings are not "
                 "comparable; search with that model, or build the index again"
             )
-        self.vectors = vectors.read(path / folder.VECTORS)
-        self._photos_file = path / folder.PHOTOS
-        self._photos = files.read_table(
-            self._photos_file, [folder.PRODUCT, folder.IMAGE, folder.IMAGE_INDEX]
-        )
+        self.vectors = vectors.read(path / VECTORS)
+        self._photos_file = path / PHOTOS
+        self._photos = files.read_table(self._photos_file, [PRODUCT, IMAGE, IMAGE_INDEX])
         if not len(self._photos) == self.vectors.ntotal == self.facts.photos:
             raise InputError(
-                f"{path}: {folder.PHOTOS} has {len(self._photos):,} rows, {folder.VECTORS} "
-                f"{self.vectors.ntotal:,} vectors, {folder.FACTS} records {self.facts.photos:,}: "
+                f"{path}: {PHOTOS} has {len(self._photos):,} rows, {VECTORS} "
+                f"{self.vectors.ntotal:,} vectors, {FACTS} records {self.facts.photos:,}: "
                 "files of different builds; build the index again"
             )
         self._seller = functools.lru_cache(None)(self._read_seller)
@@ -75,11 +182,13 @@ class Index:
         """
         mask = None if without is None and not filters else np.ones(len(self), bool)
         if mask is not None and without is not None:
-            mask &= ~pc.equal(self._photos[folder.PRODUCT], without).to_numpy()
+            mask &= ~pc.equal(self._photos[PRODUCT], without).to_numpy()
         for condition in filters:
             cells = self._seller(condition.attribute)
-            lets = np.array([condition.lets(cell) for cell in cells.dictionary.to_pylist()], bool)
-            mask &= lets[cells.indices.to_numpy()]
+            matches = np.array(
+                [condition.matches(cell) for cell in cells.dictionary.to_pylist()], bool
+            )
+            mask &= matches[cells.indices.to_numpy()]
         return mask
 
     def nearest(
@@ -88,7 +197,7 @@ class Index:
         count: int,
         filters: Sequence[Filter] = (),
         without: str | None = None,
-    ) -> list[Found]:
+    ) -> list[Hit]:
         """Return the `count` nearest products that match the filters, best first.
 
         The search is exact if at most vectors.EXACT_UP_TO photos match.
@@ -96,7 +205,7 @@ class Index:
         Args:
           query: float32 [D] of unit length.
           count: maximum number of products.
-          filters: conditions that a photo must match.
+          filters: filters that a photo must all match.
           without: product id to exclude, such as that of the query.
         """
         mask = self.mask(filters, without)
@@ -108,7 +217,7 @@ class Index:
         depth = min(left, 2 * count)
         while True:
             numbers, similar = vectors.search(self.vectors, query, depth, mask, probes)
-            products = self._photos[folder.PRODUCT].take(numbers).to_pylist()
+            products = self._photos[PRODUCT].take(numbers).to_pylist()
             firsts: dict[str, int] = {}
             for i, product in enumerate(products):
                 firsts.setdefault(product, i)
@@ -120,21 +229,21 @@ class Index:
             else:
                 depth = min(4 * depth, left)
         best = list(firsts.values())[:count]
-        return [self.found(int(numbers[i]), float(similar[i])) for i in best]
+        return [self.hit(int(numbers[i]), float(similar[i])) for i in best]
 
-    def found(self, number: int, similarity: float = 1.0) -> Found:
+    def hit(self, number: int, similarity: float = 1.0) -> Hit:
         """Return product, path and seller's values of a photo by its number."""
-        return Found(
+        return Hit(
             number,
-            self._photos[folder.PRODUCT][number].as_py(),
-            self._photos[folder.IMAGE][number].as_py(),
+            self._photos[PRODUCT][number].as_py(),
+            self._photos[IMAGE][number].as_py(),
             similarity,
             {name: self._seller(name)[number].as_py() for name in self.schema.names},
         )
 
     def photo_of(self, product_id: str) -> int | None:
         """Return the number of a product's first photo, or None if the product is unknown."""
-        number = pc.index(self._photos[folder.PRODUCT], product_id).as_py()
+        number = pc.index(self._photos[PRODUCT], product_id).as_py()
         return None if number < 0 else number
 
     def vector(self, number: int) -> np.ndarray:
@@ -142,6 +251,6 @@ class Index:
         return self.vectors.reconstruct(number)
 
     def _read_seller(self, attribute: str) -> pa.DictionaryArray:
-        column = folder.seller_column(attribute)
+        column = seller_column(attribute)
         cells = files.read_table(self._photos_file, [column])[column]
         return pa.chunked_array(cells.chunks, pa.string()).combine_chunks().dictionary_encode()

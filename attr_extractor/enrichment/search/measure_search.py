@@ -48,8 +48,11 @@ def measure(count: int, width: int, block: Callable[[int, int], np.ndarray]) -> 
     noise = random.standard_normal(queries.shape, np.float32)
     queries = queries + 0.1 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    found = f"{count:,} vectors of {width}, {len(queries)} queries one at a time, "
-    lines = [f"{found}{faiss.omp_get_max_threads()} threads", "kind          recall@10  queries/s"]
+    lines = [
+        f"{count:,} vectors of {width}, {len(queries)} queries one at a time, "
+        f"{faiss.omp_get_max_threads()} threads",
+        "kind          recall@10  queries/s",
+    ]
     exact = vectors.build(vectors.EXACT, count, width, parts(), sample)
     truth, rate = _ask(exact, queries, 1)
     lines.append(f"{'exact':12}  {1:9.3f}  {rate:9.0f}")

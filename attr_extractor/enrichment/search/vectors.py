@@ -105,8 +105,8 @@ def search(
     else:
         parameters = faiss.SearchParameters(sel=selector)
     similar, numbers = index.search(query[np.newaxis], count, params=parameters)
-    found = numbers[0] >= 0
-    numbers, similar = numbers[0][found], similar[0][found]
+    valid = numbers[0] >= 0  # Faiss fills up with -1
+    numbers, similar = numbers[0][valid], similar[0][valid]
     order = np.lexsort([numbers, -similar])
     return numbers[order], similar[order]
 

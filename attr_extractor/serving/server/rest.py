@@ -29,7 +29,7 @@ from attr_extractor.serving.server.predict_json import PredictBody
 from attr_extractor.serving.server.status import Code, ServingError, invalid
 from attr_extractor.serving.server.tensors import Arrays, Specs
 from attr_extractor.serving.server.versions import SIGNATURES, Versions
-from attr_extractor.web import hosts
+from attr_extractor.web import access
 from attr_extractor.web.http_server import Handler, HttpServer
 
 _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
@@ -81,7 +81,7 @@ class Rest:
         """Convert errors to JSON, and count the request."""
         start, code = time.perf_counter(), Code.UNKNOWN
         try:
-            if self._loopback and not hosts.asked_by_loopback_name(request.host):
+            if self._loopback and not access.asked_by_loopback_name(request.host):
                 raise ServingError(
                     Code.PERMISSION_DENIED, "use localhost or 127.0.0.1 as this server's name"
                 )

@@ -19,9 +19,14 @@ from attr_extractor.serving.server.grpc_service import MessageDeadline, Services
 from attr_extractor.serving.server.metrics import Metrics
 from attr_extractor.serving.server.rest import Rest
 from attr_extractor.serving.server.versions import Versions
-from attr_extractor.web import hosts
-from attr_extractor.web.http_server import LAST_SECONDS, HttpLimits, HttpServer, open_files
-from attr_extractor.web.stop import stop_asked
+from attr_extractor.web import access
+from attr_extractor.web.http_server import (
+    LAST_SECONDS,
+    HttpLimits,
+    HttpServer,
+    open_files,
+    stop_event,
+)
 
 _MB = 2**20
 
@@ -69,7 +74,7 @@ class Server:
         self._services = Services(self.versions, workers, pending)
         self._rest = Rest(
             *(self.versions, workers, pending, self._http, options.max_body_bytes),
-            loopback=hosts.is_loopback(options.host),
+            loopback=access.is_loopback(options.host),
         )
         try:
             self.port = await self._http.start(
@@ -126,7 +131,7 @@ def run(options: ServeOptions) -> None:
 
 async def _run(server: Server) -> None:
     say = partial(print, flush=True)  # a pipe would buffer the lines until exit
-    stopped = stop_asked()
+    stopped = stop_event()
     await server.start()
     host = server.options.host
     say(f"REST: http://{host}:{server.port}/v1/models/{server.versions.name}")

@@ -1,4 +1,4 @@
-"""Claims about `review/decisions_file.py` and `build_queue.py`: whose file it is, and its state."""
+"""Tests of `review/decisions_file.py`: which files it accepts, and transactions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from attr_extractor.enrichment.review import decisions_file
 from attr_extractor.enrichment.review.build_queue import open_queue
 from attr_extractor.enrichment.review.decisions_file import DecisionsFile
-from attr_extractor.enrichment.review.filters import Filter
-from attr_extractor.enrichment.review.queue import Queue, Window
+from attr_extractor.enrichment.review.queue import Filter, Queue, Window
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema
 from tests.conftest import SCHEMA
@@ -28,19 +27,19 @@ def opened(schema, folder: Path, rows=None, most: int = 100):
     return open_queue(folder / "decisions.sqlite", path, schema, limits, most)
 
 
-def test_the_queue_is_built_once_and_found_again_with_its_decisions(schema, tmp_path):
-    file, said = opened(schema, tmp_path, most=2)
-    assert said.startswith("queue: 2 of 3 cells that are worth a look (3 contradicted;")
+def test_a_queue_is_built_once_and_kept_with_its_decisions(schema, tmp_path):
+    file, info = opened(schema, tmp_path, most=2)
+    assert info.summary.startswith("queue: 2 of 3 cells that are worth a look (3 contradicted;")
     Queue(file, schema).decide(ADA, 1, "none", [])
     file.close()
     file, again = opened(schema, tmp_path, most=100)
-    assert again == said
+    assert again == info
     with file.reading() as db:
         assert db.execute("SELECT count(*), sum(decided) FROM items").fetchone()[:] == (2, 1)
     file.close()
 
 
-def test_a_file_without_boxes_is_brought_up_to_date(schema, tmp_path):
+def test_a_file_of_version_1_gets_the_column_of_boxes(schema, tmp_path):
     path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2)])
     pq.write_table(pq.read_table(path).drop_columns(["box"]), path)
     limits = np.full(schema.num_values, 0.5, np.float32)
@@ -62,23 +61,23 @@ def test_a_file_without_boxes_is_brought_up_to_date(schema, tmp_path):
         file.close()
 
 
-def test_no_candidates_are_a_queue_too(schema, tmp_path):
-    file, said = opened(schema, tmp_path, [cell(verdict="agreed")])
-    assert said.startswith("queue: 0 of 0 cells")
+def test_a_queue_can_be_empty(schema, tmp_path):
+    file, info = opened(schema, tmp_path, [cell(verdict="agreed")])
+    assert info.summary.startswith("queue: 0 of 0 cells")
     assert Queue(file, schema).next(ADA, Filter()) is None
     file.close()
 
 
-def test_a_queue_that_cannot_be_built_leaves_no_half_of_it(schema, tmp_path):
+def test_a_failed_build_leaves_no_queue(schema, tmp_path):
     rows = [cell(i) for i in range(1, 50)] + [cell(50, given="turtle")]
     with pytest.raises(InputError, match="'turtle' is not a value of neck_type"):
         opened(schema, tmp_path, rows)
-    file, said = opened(schema, tmp_path)
-    assert said.startswith("queue: 3 of 3")
+    file, info = opened(schema, tmp_path)
+    assert info.summary.startswith("queue: 3 of 3")
     file.close()
 
 
-def test_decisions_about_other_cells_or_another_schema_are_refused(schema, tmp_path):
+def test_decisions_of_other_cells_or_another_schema_are_refused(schema, tmp_path):
     opened(schema, tmp_path)[0].close()
     with pytest.raises(InputError, match="decisions about another cells file"):
         opened(schema, tmp_path, [cell(1), cell(2)])
@@ -87,7 +86,7 @@ def test_decisions_about_other_cells_or_another_schema_are_refused(schema, tmp_p
         opened(wider, tmp_path)
 
 
-def test_files_that_are_no_decisions_are_refused_and_kept(schema, tmp_path):
+def test_other_files_are_refused_and_kept(schema, tmp_path):
     path = tmp_path / "decisions.sqlite"
     path.write_bytes(b"product_id,image\n" * 100)
     with pytest.raises(InputError, match="decisions.sqlite: .*file is not a database"):
@@ -107,7 +106,7 @@ def test_files_that_are_no_decisions_are_refused_and_kept(schema, tmp_path):
         DecisionsFile(tmp_path / "other.sqlite", new=False)
 
 
-def test_a_damaged_file_is_told_at_the_start(schema, tmp_path):
+def test_a_damaged_file_is_refused(schema, tmp_path):
     opened(schema, tmp_path, [cell(i) for i in range(1, 400)])[0].close()
     path = tmp_path / "decisions.sqlite"
     data = bytearray(path.read_bytes())
@@ -117,7 +116,7 @@ def test_a_damaged_file_is_told_at_the_start(schema, tmp_path):
         opened(schema, tmp_path)
 
 
-def test_a_locked_file_is_told_and_nothing_is_stored(schema, tmp_path, monkeypatch):
+def test_nothing_is_stored_in_a_locked_file(schema, tmp_path, monkeypatch):
     monkeypatch.setattr(decisions_file, "BUSY_SECONDS", 0.05)
     file, _ = opened(schema, tmp_path)
     other = sqlite3.connect(tmp_path / "decisions.sqlite", isolation_level=None)
@@ -132,7 +131,7 @@ def test_a_locked_file_is_told_and_nothing_is_stored(schema, tmp_path, monkeypat
     file.close()
 
 
-def test_a_transaction_that_fails_leaves_nothing(schema, tmp_path):
+def test_a_failed_transaction_is_rolled_back(schema, tmp_path):
     file, _ = opened(schema, tmp_path)
     with pytest.raises(ZeroDivisionError), file.transaction() as db:
         db.execute("UPDATE items SET decided = 1")
@@ -142,7 +141,7 @@ def test_a_transaction_that_fails_leaves_nothing(schema, tmp_path):
     file.close()
 
 
-def test_what_is_committed_waits_for_the_disk(schema, tmp_path):
+def test_a_commit_waits_for_the_disk(schema, tmp_path):
     file, _ = opened(schema, tmp_path)
     with file.reading() as db:
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

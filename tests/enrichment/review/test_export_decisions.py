@@ -1,4 +1,4 @@
-"""Claims about `review/export_decisions.py`: which cells change, and who takes the table."""
+"""Tests of `review/export_decisions.py`: which cells change, and that relabelling reads them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cells_of(path: str | Path) -> list[list[str]]:
 
 
 def rows() -> list[list[str]]:
-    """A table of twelve shirts whose cells are unlike each other."""
+    """A table of twelve shirts, with quotes and line breaks in a cell."""
     return [
         [f'"{i}",\nmore', f"p{i:03d}", f"images/{i:03d}_0.jpg", "NA", " V Neck", "shirt", "", "M"]
         for i in range(12)
@@ -49,7 +49,7 @@ def write_rows(path: Path, header: list[str], of: list[list[str]]) -> Path:
 
 
 def decide(schema, folder: Path, items: list[dict], decisions: list[tuple]) -> Path:
-    """A decisions file: of each decision window, product, attribute, kind, values, in order."""
+    """Write a decisions file; a decision is (window, product, attribute, kind, values)."""
     path = write_cells(folder / "cells.parquet", items)
     limits = np.full(schema.num_values, 0.5, np.float32)
     file, _ = open_queue(folder / "decisions.sqlite", path, schema, limits, 1000)
@@ -91,7 +91,7 @@ def corrected() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
-def test_decided_cells_change_and_nothing_else(schema, decisions, tmp_path, monkeypatch, ending):
+def test_only_decided_cells_change(schema, decisions, tmp_path, monkeypatch, ending):
     several = functools.partial(table.chunks, rows=5)
     monkeypatch.setattr(export_decisions.table, "chunks", several)
     catalogue = tmp_path / f"table.{ending}"
@@ -112,7 +112,7 @@ def test_decided_cells_change_and_nothing_else(schema, decisions, tmp_path, monk
     assert summary.changed == {"neck_type": 3, "color": 2}
 
 
-def test_the_tables_own_names_are_kept_and_lacking_columns_added(decisions, tmp_path, schema):
+def test_column_names_are_kept_and_missing_columns_added(decisions, tmp_path, schema):
     renamed = Schema.parse(SCHEMA + "columns: {neck_type: Neck Style, color: Tint}\n", "test")
     header = [{"neck_type": "Neck Style"}.get(name, name) for name in HEADER]
     header.remove("color")
@@ -125,7 +125,7 @@ def test_the_tables_own_names_are_kept_and_lacking_columns_added(decisions, tmp_
     assert [row[-1] for row in found[1:]] == ["", "", "red|blue", *[""] * 9]
 
 
-def test_a_table_of_other_rows_is_refused_and_nothing_written(schema, decisions, tmp_path):
+def test_a_table_of_other_rows_is_refused_and_nothing_is_written(schema, decisions, tmp_path):
     other = rows()
     other[7][1] = "p999"  # in the queue, not decided
     swapped = rows()
@@ -143,7 +143,7 @@ def test_a_table_of_other_rows_is_refused_and_nothing_written(schema, decisions,
         assert not list(tmp_path.glob("out.csv*")) and not list(tmp_path.glob("log.csv*"))
 
 
-def test_what_cannot_be_exported_is_refused(schema, decisions, tmp_path):
+def test_unusable_inputs_are_refused(schema, decisions, tmp_path):
     catalogue = write_rows(tmp_path / "table.csv", HEADER, rows())
     wider = Schema.parse(SCHEMA.replace("no neck]", "no neck, collar]"), "test")
     with pytest.raises(InputError, match="decisions about another schema"):
@@ -161,7 +161,7 @@ def test_what_cannot_be_exported_is_refused(schema, decisions, tmp_path):
         export(tmp_path / "empty.sqlite", catalogue, schema, tmp_path / "out.csv")
 
 
-def test_the_log_says_who_decided_what_and_when(schema, decisions, tmp_path):
+def test_the_log_lists_reviewer_decision_and_time(schema, decisions, tmp_path):
     catalogue = write_rows(tmp_path / "table.csv", HEADER, rows())
     export(decisions, catalogue, schema, tmp_path / "out.csv", tmp_path / "log.csv")
     header, *lines = cells_of(tmp_path / "log.csv")
@@ -178,7 +178,7 @@ def test_the_log_says_who_decided_what_and_when(schema, decisions, tmp_path):
     assert [line[0] for line in lines] == sorted(line[0] for line in lines)
 
 
-def test_relabel_takes_the_table(built, schema, tmp_path):
+def test_relabel_reads_the_exported_table(built, schema, tmp_path):
     items = [
         cell(1, given="v-neck", proposed=["no neck"], proposed_scores=[0.9]),
         color(2, given="green"),
@@ -204,7 +204,7 @@ def test_relabel_takes_the_table(built, schema, tmp_path):
 
 
 def _labels(records: Path, schema) -> dict[str, dict[str, list[str] | None]]:
-    """What each product's examples say."""
+    """Return the labels of each product in the records."""
     import tensorflow as tf
 
     from attr_extractor.labels import decode

@@ -1,4 +1,4 @@
-"""Claims about `review/heat.py`: explain.py's heat, on the photo as the page shows it."""
+"""Tests of `review/heat.py`: the heat map of explain.py, on the photo of the page."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import SCHEMA
 from tests.enrichment.by_hand import cell
-from tests.enrichment.review.browser import chromium
-from tests.enrichment.review.by_hand import ask, options, running
+from tests.enrichment.review.by_hand import options, running
+from tests.web.browser import chromium
+from tests.web.running import ask
 
 NAME = "images/000_0.jpg"
 
 
-def test_the_heat_is_that_of_the_stored_photo_at_the_pages_size(trained, schema, tmp_path):
+def test_the_heat_map_is_of_the_stored_photo_in_the_size_of_the_page(trained, schema, tmp_path):
     large = tmp_path / "images" / "large.png"
     large.parent.mkdir()
     with Image.open(trained.path / NAME) as photo:
@@ -39,15 +40,15 @@ def test_the_heat_is_that_of_the_stored_photo_at_the_pages_size(trained, schema,
     stored = photos.store(large.read_bytes(), run.origin.photo_short_side)
     pixels = tf.io.decode_jpeg(stored.encoded, dct_method="INTEGER_ACCURATE").numpy()
     expected = Explainer(run).heat(pixels, "neck_type", "v-neck")
-    # red less blue, as the colours of heat go, against the photo's own
+    # red minus blue, compared with the photo itself
     plain = np.asarray(Image.open(large).convert("RGB"), float)
     tint = (picture - plain)[..., 0] - (picture - plain)[..., 2]
     grown = np.asarray(Image.fromarray(expected).resize((400, 500), Image.Resampling.BILINEAR))
     assert tint[grown > 0.8].mean() > tint[(grown > 0.2) & (grown < 0.4)].mean() + 50
-    assert np.abs((picture - plain)[grown < 0.01]).mean() < 5  # a cold place shows the photo
+    assert np.abs((picture - plain)[grown < 0.01]).mean() < 5  # no evidence: the photo itself
 
 
-def test_the_heat_of_a_product_with_a_box_is_that_of_the_cut_photo(trained, schema, tmp_path):
+def test_the_heat_map_of_a_product_with_a_box_is_of_the_cropped_photo(trained, schema, tmp_path):
     wide = Image.new("RGB", (900, 300), "white")
     with Image.open(trained.path / NAME) as photo:
         wide.paste(photo.resize((300, 300)), (500, 0))
@@ -73,9 +74,9 @@ def test_a_run_of_another_schema_is_refused(trained):
         Heat(trained.run, wider, trained.path)
 
 
-def test_no_heat_anywhere_is_said(trained, tmp_path, monkeypatch):
+def test_a_photo_without_evidence_is_an_error(trained, tmp_path, monkeypatch):
     with running(options(trained, tmp_path, [cell()], run_dir=trained.run)) as served:
-        assert json.loads(ask(f"{served.address}api/facts")[1])["heat"] is True
+        assert json.loads(ask(f"{served.address}api/page")[1])["heat"] is True
         status, body, headers = ask(f"{served.address}heat/1/0?value=v-neck")
         assert status == 200 and headers["Content-Type"] == "image/jpeg"
         for query, code in (("", 400), ("?value=red", 400), ("?value=V-Neck", 400)):
@@ -87,9 +88,9 @@ def test_no_heat_anywhere_is_said(trained, tmp_path, monkeypatch):
         assert status == 404 and b"no region of the photo is evidence for 'no neck'" in body
 
 
-def test_the_page_shows_the_heat_of_the_value_asked_about(trained, tmp_path):
-    of = options(trained, tmp_path, [cell()], run_dir=trained.run)
-    with running(of) as served, chromium() as page:
+def test_the_page_shows_the_heat_map_of_the_chosen_value(trained, tmp_path):
+    with_run = options(trained, tmp_path, [cell()], run_dir=trained.run)
+    with running(with_run) as served, chromium() as page:
         page.open(served.address)
         source = page.find("#photo").get_attribute("src")
         page.keys("h")

@@ -1,4 +1,4 @@
-"""Claims about the page itself, through real keys and clicks in a headless browser."""
+"""Tests of the review page with keys and clicks in a headless browser."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from attr_extractor.enrichment import cells
 from tests.conftest import draw_photo
 from tests.enrichment.by_hand import cell, color
-from tests.enrichment.review.browser import Page, chromium
 from tests.enrichment.review.by_hand import options, running, step
+from tests.web.browser import Page, chromium
 
 pytestmark = pytest.mark.slow  # a browser
 
@@ -21,7 +21,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def browser():
-    """One browser; its tests leave nothing behind: every page is of another port."""
+    """One browser for all tests; each server has another port, so no storage is shared."""
     with chromium() as page:
         yield page
 
@@ -31,13 +31,13 @@ def page(browser) -> Page:
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
     browser.colors(dark=False)
-    browser.errors()  # reads those of the test before
+    browser.errors()  # discards the messages of the test before
     return browser
 
 
 @pytest.fixture
 def serve(shop, tmp_path):
-    """Serves a page about some cells; ends it with the test."""
+    """Return a function that serves a page for some cells until the end of the test."""
     import contextlib
 
     with contextlib.ExitStack() as stack:
@@ -46,7 +46,7 @@ def serve(shop, tmp_path):
 
 @pytest.fixture
 def stored(tmp_path):
-    """Reads the standing decisions as another program does: {product: (reviewer, kind, value)}."""
+    """Return a function that reads the decisions as {product: (reviewer, kind, value)}."""
 
     def read() -> dict[str, tuple[str, str, str]]:
         with sqlite3.connect(tmp_path / "decisions.sqlite") as db:
@@ -61,7 +61,7 @@ def stored(tmp_path):
 
 
 def session() -> list[dict]:
-    """Cells for every answer there is, in this order: p000 .. p005."""
+    """Cells of products p000 to p006, in the order of the queue."""
     rows = [
         cell(1 + i, proposed_scores=[0.99 - i / 1000, 0.2, 0.1], given_score=0.0) for i in range(5)
     ]
@@ -94,7 +94,7 @@ def test_a_session_by_keys_only(page, serve, stored):
     page.wait_for("Skipped. Now: color of product p005, doubtful.")
     page.keys("1")
     page.wait_for("Chosen: blue.")
-    page.keys("2", "2", "/", "re", ENTER)  # green is chosen and let go; red is searched
+    page.keys("2", "2", "/", "re", ENTER)  # green is chosen and removed again; red is searched
     page.wait_for("Chosen: blue, red.")
     page.keys(ENTER)
     page.wait_for("Stored for product p005: blue, red.")
@@ -125,7 +125,7 @@ def test_the_same_session_by_clicks_only(page, serve, stored):
     assert page.errors() == []
 
 
-def test_the_end_of_the_queue_is_said(page, serve):
+def test_the_end_of_the_queue_is_shown(page, serve):
     page.open(serve([cell()]).address)
     page.keys("s")
     page.wait_for("Nothing left to review here", "#empty")
@@ -135,7 +135,7 @@ def test_the_end_of_the_queue_is_said(page, serve):
     page.wait_for("Undone. Now: neck_type of product p000")
 
 
-def test_undo_by_key_and_by_click_brings_the_last_item_back(page, serve, stored):
+def test_undo_by_key_and_by_click_shows_the_last_item_again(page, serve, stored):
     page.open(serve(session()).address)
     page.keys("n")
     page.wait_for("Stored for product p000")
@@ -155,7 +155,7 @@ def test_undo_by_key_and_by_click_brings_the_last_item_back(page, serve, stored)
     assert not page.find("#message").is_displayed()
 
 
-def test_filters_choose_what_is_asked(page, serve):
+def test_filters_select_the_items(page, serve):
     page.open(serve([*session(), cell(8, seller="north", product_id="SKU-77")]).address)
     page.click("summary")
     for css, option in (("#f-attribute", "color"), ("#f-verdict", "doubtful")):
@@ -163,7 +163,7 @@ def test_filters_choose_what_is_asked(page, serve):
         page.wait_for("Filtered. Now: color of product p005, doubtful.")
     assert page.text("#progress").startswith("0 done \u00b7 1 left")
     assert page.text("summary") == "Filters: 2 set"
-    page.click("#clear")  # what is on the page stays, it fits
+    page.click("#clear")  # the shown item still matches
     page.wait_for("0 done \u00b7 8 left", "#progress")
     assert page.product() == "p005" and page.text("summary") == "Filters"
     page.find("#f-product").send_keys("sku", ENTER)
@@ -178,7 +178,7 @@ def test_filters_choose_what_is_asked(page, serve):
     page.wait_for("Nothing left to review here", "#empty")
 
 
-def test_two_reviewers_never_have_the_same_and_a_late_decision_is_refused(
+def test_two_reviewers_get_different_items_and_a_late_decision_is_refused(
     page, serve, stored, tmp_path
 ):
     served = serve(session()[:3])
@@ -192,7 +192,7 @@ def test_two_reviewers_never_have_the_same_and_a_late_decision_is_refused(
         assert other.product() == "p002"
         other.keys("n")
         other.wait_for("No item is free now", "#empty")
-        # her lease runs out while she looks; he is given her item and is quicker
+        # Ada's lease ends before she decides, and Ben gets her item
         with sqlite3.connect(tmp_path / "decisions.sqlite") as db:
             db.execute("UPDATE leases SET until = 0 WHERE reviewer = 'Ada'")
         db.close()
@@ -205,7 +205,7 @@ def test_two_reviewers_never_have_the_same_and_a_late_decision_is_refused(
         told = page.text("#message")
         assert "no neck" in told and "Your answer was not stored." in told
         assert page.find("#message").get_attribute("role") == "alert"
-        page.keys("1", "n")  # nothing is decided behind the message
+        page.keys("1", "n")  # no decision is possible while the message is shown
         assert page.script("return document.activeElement.id") == "go-on"
         page.keys(ENTER)
         page.wait_for("Nothing left to review here", "#empty")
@@ -223,7 +223,7 @@ def test_two_windows_of_one_reviewer_have_different_items(page, serve):
     first = page.driver.current_window_handle
     page.driver.switch_to.new_window("window")
     try:
-        page.driver.get(served.address)  # the name is known
+        page.driver.get(served.address)  # the name is stored
         page.wait(lambda: page.find("#work").is_displayed())
         assert page.product() == "p001"
         page.driver.refresh()
@@ -235,7 +235,9 @@ def test_two_windows_of_one_reviewer_have_different_items(page, serve):
     assert page.product() == "p000"
 
 
-def test_a_vanished_photo_is_said_and_the_item_can_be_decided(page, serve, shop, tmp_path, stored):
+def test_a_missing_photo_is_reported_and_the_item_can_be_decided(
+    page, serve, shop, tmp_path, stored
+):
     root = tmp_path / "root"
     shutil.copytree(shop.path / "images", root / "images")
     served = serve(session(), image_root=root)
@@ -250,7 +252,7 @@ def test_a_vanished_photo_is_said_and_the_item_can_be_decided(page, serve, shop,
     assert stored() == {"p000": ("Ada", "seller", "v-neck")}
 
 
-def test_each_photo_of_a_product_can_be_seen(page, serve):
+def test_each_photo_of_a_product_can_be_shown(page, serve):
     page.open(serve([cell(image="images/000_0.jpg|images/000_1.jpg")]).address)
     page.click("#photo-choice button:nth-child(2)")
     alt = "Photo 2 of 2 of product p000"
@@ -260,7 +262,7 @@ def test_each_photo_of_a_product_can_be_seen(page, serve):
     assert pressed == ["false", "true"]
 
 
-def test_texts_of_sellers_stay_text(page, serve, shop, tmp_path):
+def test_texts_of_sellers_are_inserted_as_text(page, serve, shop, tmp_path):
     root = tmp_path / "root"
     (root / "images").mkdir(parents=True)
     draw_photo(root / "images" / "000_0.jpg", "shirt", ["red"], "v-neck")
@@ -294,7 +296,7 @@ def test_the_page_fits_a_phone(page, serve):
     assert page.script(wide) == [390, 390]
 
 
-def test_everything_has_a_name_and_a_role(page, serve):
+def test_every_element_has_a_role_and_a_name(page, serve):
     page.open(serve(session(), token="", run_dir=None).address)
     for which in ("as it opens", "with the filters and the values"):
         tree = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
@@ -323,7 +325,7 @@ def test_everything_has_a_name_and_a_role(page, serve):
     assert page.script("return document.activeElement.id") == "question"
 
 
-def test_the_focus_goes_from_the_question_through_the_answers(page, serve):
+def test_tab_moves_the_focus_from_the_question_through_the_answers(page, serve):
     page.open(serve(session()).address)
     assert page.script("return document.activeElement.id") == "question"
     seen = []
@@ -331,12 +333,12 @@ def test_the_focus_goes_from_the_question_through_the_answers(page, serve):
         page.keys(TAB)
         seen.append(page.script("return document.activeElement.id || 'proposal'"))
     assert seen == ["seller", *["proposal"] * 3, "search", "none", "skip", "undo"]
-    page.keys(" ")  # on the button Undo: it is pressed, nothing is skipped
+    page.keys(" ")  # presses the button Undo, does not skip
     page.wait_for("You have nothing to undo", "#message")
     assert page.find("#status").get_attribute("aria-live") == "polite"
 
 
-def test_keys_typed_into_a_box_decide_nothing(page, serve, stored):
+def test_keys_in_the_search_box_decide_nothing(page, serve, stored):
     page.open(serve(session()).address)
     page.keys("/", "snu1 ")
     assert page.find("#search").get_attribute("value") == "snu1 "
@@ -345,7 +347,7 @@ def test_keys_typed_into_a_box_decide_nothing(page, serve, stored):
     assert page.product() == "p000" and stored() == {}
 
 
-def test_a_key_pressed_again_before_the_answer_decides_one_item(page, serve, stored):
+def test_a_key_repeated_before_the_response_decides_one_item(page, serve, stored):
     page.open(serve(session()).address)
     page.script("""
         for (let i = 0; i < 5; i++)
@@ -355,7 +357,7 @@ def test_a_key_pressed_again_before_the_answer_decides_one_item(page, serve, sto
     assert set(stored()) == {"p000"}
 
 
-def test_a_server_that_is_gone_is_said_and_the_item_stays(page, shop, tmp_path):
+def test_a_stopped_server_is_reported_and_the_item_stays(page, shop, tmp_path):
     with running(options(shop, tmp_path, session())) as served:
         page.open(served.address)
     page.keys("s")
@@ -363,20 +365,20 @@ def test_a_server_that_is_gone_is_said_and_the_item_stays(page, shop, tmp_path):
     assert page.product() == "p000"
 
 
-def test_the_token_leaves_the_address(page, serve):
+def test_the_token_is_removed_from_the_address(page, serve):
     served = serve(session(), token="a secret")
     page.open(f"{served.address}?token=a%20secret")
     assert page.driver.current_url == served.address
     page.keys("s")
     page.wait_for("Stored for product p000")
-    assert page.script("return document.cookie") == ""  # no script reads it
+    assert page.script("return document.cookie") == ""  # scripts cannot read it
     page.driver.delete_all_cookies()
     page.keys("s")
     page.wait_for("Open the page with the address that ends in ?token=", "#message")
     assert page.product() == "p001"
 
 
-def test_light_and_dark_can_be_read(page, serve):
+def test_contrast_in_light_and_dark_mode(page, serve):
     page.open(serve(session()).address)
     for dark in (False, True):
         page.colors(dark)
@@ -385,7 +387,7 @@ def test_light_and_dark_can_be_read(page, serve):
 
 
 def _contrast(page: Page, css: str) -> float:
-    """WCAG 2 contrast of an element's text with what is behind it."""
+    """Return the WCAG 2 contrast of an element's text with its background."""
     front, back = page.script(
         """
         const rgb = text => text.match(/[\\d.]+/g).map(Number);
@@ -406,7 +408,7 @@ def _contrast(page: Page, css: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_a_decision_of_somebody_without_the_page_is_seen_in_the_progress(page, serve):
+def test_decisions_of_other_reviewers_are_counted_in_the_progress(page, serve):
     served = serve(session())
     page.open(served.address)
     assert step(served, "decide", "Ben", item=5, kind="none")[0] == 200

@@ -1,4 +1,4 @@
-"""Claims about `review/queue.py`: leases, decisions, skips and undo, one transaction each."""
+"""Tests of `review/queue.py`: leases, decisions, skips, undo, filters and progress."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from attr_extractor.enrichment import cells
 from attr_extractor.enrichment.review.build_queue import open_queue
 from attr_extractor.enrichment.review.decisions_file import DecisionsFile
-from attr_extractor.enrichment.review.filters import Filter
-from attr_extractor.enrichment.review.queue import Queue, ReviewError, Window
+from attr_extractor.enrichment.review.queue import Filter, Progress, Queue, ReviewError, Window
 from tests.enrichment.by_hand import cell, color, write_cells
 
 ADA, BEN = Window("Ada", "a" * 32), Window("Ben", "b" * 32)
@@ -23,7 +22,7 @@ ALL = Filter()
 
 
 class Clock:
-    """Seconds that go by when a test says so."""
+    """A clock that a test sets."""
 
     now = 1000.0
 
@@ -37,7 +36,7 @@ def clock() -> Clock:
 
 
 def rows(count: int) -> list[dict]:
-    """Cells of one value, the surest first, so that the queue is in the order of the rows."""
+    """Cells of one value in descending order of score, which is the order of the queue."""
     return [
         cell(i, proposed_scores=[0.9 - i / 10_000, 0.2, 0.1], product_id=f"p{i}")
         for i in range(1, count + 1)
@@ -59,23 +58,23 @@ def queue(schema, tmp_path, clock):
 
 
 def product(item) -> str | None:
-    return item and item["product_id"]
+    return item and item.product_id
 
 
 def outside(folder: Path, sql: str) -> list[tuple]:
-    """What another program reads in the file while it is open."""
+    """Query the open file as another program does."""
     with sqlite3.connect(folder / "decisions.sqlite") as db:
         return db.execute(sql).fetchall()
 
 
-def test_two_windows_never_have_the_same_item(queue):
+def test_two_windows_get_different_items(queue):
     first = [product(queue.next(window, ALL)) for window in (ADA, BEN, ADAS_OTHER)]
     assert first == ["p1", "p2", "p3"]
     again = [product(queue.next(window, ALL)) for window in (ADA, BEN, ADAS_OTHER)]
-    assert again == first  # a page that is loaded anew
+    assert again == first  # after a reload of the page
 
 
-def test_an_item_comes_back_after_its_lease(queue, clock):
+def test_an_item_is_offered_again_after_its_lease(queue, clock):
     assert product(queue.next(ADA, ALL)) == "p1"
     clock.now += 59
     assert product(queue.next(BEN, ALL)) == "p2"
@@ -83,7 +82,7 @@ def test_an_item_comes_back_after_its_lease(queue, clock):
     assert product(queue.next(ADAS_OTHER, ALL)) == "p1"
 
 
-def test_a_lease_is_given_back_for_an_item_of_another_filter(queue):
+def test_an_item_of_another_filter_ends_the_lease_of_the_first(queue):
     queue.next(ADA, ALL)
     assert product(queue.next(ADA, Filter(product="P5"))) == "p5"
     assert product(queue.next(BEN, ALL)) == "p1"
@@ -97,19 +96,19 @@ def test_a_decision_is_committed_before_the_step_returns(queue, tmp_path, clock)
     assert product(queue.next(ADA, ALL)) == "p2"
 
 
-def test_the_first_decision_counts_and_the_later_one_is_told_it(queue, tmp_path, clock):
+def test_the_first_decision_is_kept_and_a_later_one_is_refused(queue, tmp_path, clock):
     queue.next(ADA, ALL)
     clock.now += 100
-    assert product(queue.next(BEN, ALL)) == "p1"  # her lease ran out, she decides all the same
+    assert product(queue.next(BEN, ALL)) == "p1"  # Ada's lease has ended, but she decides first
     queue.decide(ADA, 1, "values", ["no neck"])
-    with pytest.raises(ReviewError, match="Ada already decided this item") as told:
+    with pytest.raises(ReviewError, match="Ada already decided this item") as raised:
         queue.decide(BEN, 1, "seller", [])
-    assert told.value.status == 409
-    assert told.value.decision["value"] == "no neck" and told.value.decision["reviewer"] == "Ada"
+    assert raised.value.status == 409
+    assert raised.value.decision.value == "no neck" and raised.value.decision.reviewer == "Ada"
     assert outside(tmp_path, "SELECT reviewer, value FROM decisions") == [("Ada", "no neck")]
 
 
-def test_the_same_decision_sent_twice_is_one(queue, tmp_path):
+def test_the_same_decision_is_stored_once(queue, tmp_path):
     for _ in range(2):
         queue.decide(ADA, 1, "none", [])
     assert outside(tmp_path, "SELECT count(*) FROM actions") == [(1,)]
@@ -130,47 +129,47 @@ def test_the_same_decision_sent_twice_is_one(queue, tmp_path):
         (3, "values", ["red", "round neck"], "color has no value 'round neck'"),
     ],
 )
-def test_a_decision_that_means_nothing_is_not_stored(schema, tmp_path, item, kind, values, words):
+def test_an_invalid_decision_is_not_stored(schema, tmp_path, item, kind, values, words):
     unfilled = cell(2, given="", given_score=None, verdict=cells.UNANSWERED)
     low = color(3, verdict=cells.FILLED, proposed_scores=[0.01, 0.0, 0.0])
     file = open_file(schema, tmp_path, [cell(1), unfilled, low])
-    with pytest.raises(ReviewError) as told:
+    with pytest.raises(ReviewError) as raised:
         Queue(file, schema).decide(ADA, item, kind, values)
-    assert told.value.status == 400 and words in str(told.value)
+    assert raised.value.status == 400 and words in str(raised.value)
     assert outside(tmp_path, "SELECT count(*) FROM decisions") == [(0,)]
     assert outside(tmp_path, "SELECT count(*) FROM actions") == [(0,)]
     file.close()
 
 
-def test_an_item_that_is_not_there_is_refused(queue):
+def test_an_unknown_item_is_refused(queue):
     for number in (0, 11, -1):
-        with pytest.raises(ReviewError, match="the queue has no item") as told:
+        with pytest.raises(ReviewError, match="the queue has no item") as raised:
             queue.decide(ADA, number, "none", [])
-        assert told.value.status == 404
+        assert raised.value.status == 404
 
 
-def test_several_values_are_stored_once_each_in_the_schemas_order(schema, tmp_path):
+def test_several_values_are_stored_once_each_in_the_order_of_the_schema(schema, tmp_path):
     file = open_file(schema, tmp_path, [color()])
     Queue(file, schema).decide(ADA, 1, "values", ["blue", "red", "blue"])
     assert outside(tmp_path, "SELECT value FROM decisions") == [("red|blue",)]
     file.close()
 
 
-def test_what_was_skipped_comes_last_and_the_longest_ago_first(queue):
+def test_skipped_items_come_last_in_the_order_of_their_skips(queue):
     for item in (1, 2):
-        assert queue.next(ADA, ALL)["id"] == item
+        assert queue.next(ADA, ALL).id == item
         queue.skip(ADA, item)
-    assert product(queue.next(BEN, ALL)) == "p1"  # skipped by her, not by him
+    assert product(queue.next(BEN, ALL)) == "p1"  # Ada skipped it, Ben did not
     queue.decide(BEN, 1, "none", [])
     for item in range(3, 11):
-        assert queue.next(ADA, ALL)["id"] == item
+        assert queue.next(ADA, ALL).id == item
         queue.skip(ADA, item)
     assert product(queue.next(ADA, ALL)) == "p2"
     queue.skip(ADA, 2)
     assert product(queue.next(ADA, ALL)) == "p3"
 
 
-def test_undo_takes_back_ones_own_steps_one_by_one(queue, tmp_path):
+def test_undo_reverts_the_reviewers_own_steps_one_by_one(queue, tmp_path):
     queue.next(ADA, ALL)
     queue.decide(ADA, 1, "none", [])
     queue.next(ADA, ALL)
@@ -181,7 +180,7 @@ def test_undo_takes_back_ones_own_steps_one_by_one(queue, tmp_path):
     assert outside(tmp_path, "SELECT item, reviewer FROM decisions") == [(4, "Ben")]
     with pytest.raises(ReviewError, match="you have nothing to undo"):
         queue.undo(ADA)
-    assert product(queue.next(BEN, ALL)) == "p2"  # p1 is hers again
+    assert product(queue.next(BEN, ALL)) == "p2"  # p1 is leased to Ada again
     log = outside(tmp_path, "SELECT item, reviewer, action FROM actions ORDER BY id")
     assert log == [
         *((1, "Ada", "decide"), (2, "Ada", "skip"), (4, "Ben", "decide")),
@@ -189,7 +188,7 @@ def test_undo_takes_back_ones_own_steps_one_by_one(queue, tmp_path):
     ]
 
 
-def test_undoing_a_skip_of_what_somebody_else_has_is_refused(queue):
+def test_undo_of_a_skip_is_refused_if_another_reviewer_has_the_item(queue):
     for item in (1, 2):
         queue.next(ADA, ALL)
         queue.skip(ADA, item)
@@ -201,7 +200,7 @@ def test_undoing_a_skip_of_what_somebody_else_has_is_refused(queue):
         queue.undo(ADA)
 
 
-def test_filters_and_progress_count_the_same_items(schema, tmp_path):
+def test_filters_and_progress_refer_to_the_same_items(schema, tmp_path):
     given = [
         cell(1, seller="north"),
         cell(2, seller="south", category=""),
@@ -222,20 +221,20 @@ def test_filters_and_progress_count_the_same_items(schema, tmp_path):
         Filter(seller="' OR 1"): set(),
     }
     for which, found in expected.items():
-        assert queue.progress("Ada", which)["left"] == len(found)
+        assert queue.progress("Ada", which).left == len(found)
         seen = set()
         while item := queue.next(ADA, which):
-            if item["row"] in seen:
+            if item.row in seen:
                 break
-            seen.add(item["row"])
-            queue.skip(ADA, item["id"])
+            seen.add(item.row)
+            queue.skip(ADA, item.id)
         assert seen == found
     first = queue.next(BEN, Filter(attribute="color"))
-    queue.decide(ADA, first["id"], "values", ["blue"])
+    queue.decide(ADA, first.id, "values", ["blue"])
     queue.next(BEN, Filter(attribute="color"))
-    told = {"done": 1, "left": 2, "mine": 1, "with_others": 1}
-    assert queue.progress("Ada", Filter(attribute="color")) == told
-    assert queue.progress("Ben", Filter(attribute="neck_type"))["mine"] == 0
+    progress = Progress(done=1, left=2, mine=1, with_others=1)
+    assert queue.progress("Ada", Filter(attribute="color")) == progress
+    assert queue.progress("Ben", Filter(attribute="neck_type")).mine == 0
     assert queue.choices() == {
         "attribute": ["color", "neck_type"],
         "category": ["shirt"],
@@ -245,8 +244,8 @@ def test_filters_and_progress_count_the_same_items(schema, tmp_path):
     file.close()
 
 
-def test_many_reviewers_at_once_lose_and_double_nothing(schema, tmp_path):
-    """Each with a connection of their own, as several servers on one file would have."""
+def test_concurrent_reviewers_decide_every_item_once(schema, tmp_path):
+    """Each reviewer has a connection, as several servers with one file do."""
     open_file(schema, tmp_path, rows(200)).close()
     decided: dict[str, list[int]] = {f"r{i}": [] for i in range(6)}
     problems = []
@@ -256,8 +255,8 @@ def test_many_reviewers_at_once_lose_and_double_nothing(schema, tmp_path):
             file = DecisionsFile(tmp_path / "decisions.sqlite", new=False)
             queue = Queue(file, schema)
             while item := queue.next(Window(name, name), ALL):
-                queue.decide(Window(name, name), item["id"], "none", [])
-                decided[name].append(item["id"])
+                queue.decide(Window(name, name), item.id, "none", [])
+                decided[name].append(item.id)
             file.close()
         except Exception as error:
             problems.append(error)

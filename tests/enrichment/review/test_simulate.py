@@ -1,4 +1,4 @@
-"""Claims about the simulation of a review: what is spoiled, what is put right, what is counted."""
+"""Tests of `review/simulate.py`: which labels are corrupted, corrected and counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cells_of(path):
 
 
 def differing(path, other):
-    """{(row from 1, column)} whose cells differ."""
+    """Return (row from 1, column) of the cells that differ."""
     pairs = enumerate(zip(cells_of(path), cells_of(other), strict=True), start=1)
     return {(row, name) for row, (a, b) in pairs for name in a if a[name] != b[name]}
 
@@ -38,7 +38,7 @@ def done(trained, schema, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_only_training_labels_are_spoiled_and_as_many_as_asked_for(done, built, schema):
+def test_the_wanted_share_of_training_labels_is_corrupted(done, built, schema):
     folder, _ = done
     changed = differing(built.catalogue, folder / "spoiled.csv")
     rows = cells_of(built.catalogue)
@@ -61,41 +61,41 @@ def test_only_training_labels_are_spoiled_and_as_many_as_asked_for(done, built, 
 
 
 @pytest.mark.slow
-def test_cells_looked_at_are_as_the_seller_wrote_them_and_no_others(done, built):
-    folder, found = done
+def test_only_reviewed_cells_are_corrected(done, built):
+    folder, results = done
     spoiled = differing(built.catalogue, folder / "spoiled.csv")
     for way in ("random", "queue"):
         left = differing(built.catalogue, folder / f"{way}.csv")
         assert left < spoiled
-        assert len(spoiled) - len(left) == found[way]["wrong"] <= found[way]["looks"]
+        assert len(spoiled) - len(left) == results[way].wrong <= results[way].looks
     assert not differing(built.catalogue, folder / "everything.csv")
     assert differing(built.catalogue, folder / "nothing.csv") == spoiled
-    assert found["everything"]["wrong"] == found["everything"]["looks"] == len(spoiled)
-    assert (found["random"]["looks"], found["nothing"]["looks"]) == (LOOKS, 0)
+    assert results["everything"].wrong == results["everything"].looks == len(spoiled)
+    assert (results["random"].looks, results["nothing"].looks) == (LOOKS, 0)
     with sqlite3.connect(folder / "decisions.sqlite") as db:
         (decided,) = db.execute("SELECT count(*) FROM decisions").fetchone()
         (kept,) = db.execute("SELECT count(*) FROM decisions WHERE kind = 'seller'").fetchone()
-    assert decided == found["queue"]["looks"]
-    assert decided - kept == found["queue"]["wrong"]
+    assert decided == results["queue"].looks
+    assert decided - kept == results["queue"].wrong
 
 
 @pytest.mark.slow
-def test_every_way_is_measured_on_labels_that_nobody_spoiled(done, built):
-    folder, found = done
-    for split in ("train", "test"):  # in the end all that was spoiled has been put right
+def test_every_way_is_measured_on_original_labels(done, built):
+    folder, results = done
+    for split in ("train", "test"):  # the last way corrects everything
         assert read_split(folder / "records", split) == read_split(built.records, split)
     for way in ("before", "nothing", "random", "queue", "everything"):
-        assert 0 <= found[way]["score"] <= found[way]["accuracy"] <= 1
+        assert 0 <= results[way].score <= results[way].accuracy <= 1
     for way in ("random", "queue", "everything"):
-        low, high = found[way]["interval"]
-        assert low <= found[way]["difference"] <= high
-        expected = found[way]["score"] - found["nothing"]["score"]
-        assert found[way]["difference"] == pytest.approx(expected, abs=2e-5)
-    text = simulate.as_text(found)
+        low, high = results[way].interval
+        assert low <= results[way].difference <= high
+        expected = results[way].score - results["nothing"].score
+        assert results[way].difference == pytest.approx(expected, abs=2e-5)
+    text = simulate.as_text(results)
     assert len(text.splitlines()) == 7 and "nan" not in text
 
 
-def test_what_cannot_be_is_said_in_one_line(built, tmp_path):
+def test_invalid_options_are_refused(built, tmp_path):
     with pytest.raises(InputError, match="--spoiled=1: must be above 0 and below 1"):
         simulate.SimulateOptions(spoiled=1)
     flags = [f"--catalogue={built.catalogue}", f"--schema={built.schema_file}"]
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_said_in_one_line(built, tmp_path):
     require_bad_input(result, "exists already")
 
 
-def test_a_table_without_the_category_and_records_of_another_schema(built, schema, tmp_path):
+def test_a_table_without_category_or_records_of_another_schema_are_refused(built, schema, tmp_path):
     rows = [{k: v for k, v in row.items() if k != "category"} for row in cells_of(built.catalogue)]
     write_table(tmp_path / "table.csv", rows)
     rest = (Config.read(built.config), tmp_path / "out", InProcess(), simulate.SimulateOptions())

@@ -1,9 +1,9 @@
-"""Shared by the tests of what is measured of an index."""
+"""Parsing of the report of `search.py --measure`."""
 
 from __future__ import annotations
 
 
 def recalls(text: str) -> dict[str, float]:
-    """By what is searched: the recall that is told."""
+    """Return the recall of each line of the report."""
     rows = [line.split("  ") for line in text.splitlines()[2:-1]]
     return {name: float(next(filter(None, rest))) for name, *rest in rows}

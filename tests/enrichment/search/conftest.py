@@ -1,4 +1,4 @@
-"""The shop's index, built once: some rows broken, some products in two rows."""
+"""An index of the shop, built once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import write_table
 
 
 def search_rows(shop) -> list[dict[str, str]]:
-    """The shop's rows: every ninth has lost its photo, every eighth has its neighbour's id."""
+    """Rows of the shop; every ninth lacks its photo, every eighth has the id of the row before."""
     with open(shop.catalogue, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for i, row in enumerate(rows):
@@ -29,7 +29,7 @@ def search_rows(shop) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def indexed(exported, tmp_path_factory) -> Path:
-    """The folder of the index; beside it the table."""
+    """The folder of the index; its table is beside it."""
     folder = tmp_path_factory.mktemp("search")
     table = write_table(folder / "table.csv", search_rows(exported))
     build.build(exported.model, table, folder / "index", exported.path)

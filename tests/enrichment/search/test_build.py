@@ -1,4 +1,4 @@
-"""Claims about `search/build.py`: what is in the folder, parts, and kills."""
+"""Tests of `search/build.py`: content of the folder, resumed builds, refused inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.catalogue import photos
-from attr_extractor.enrichment.search import build, folder, vectors
+from attr_extractor.enrichment.search import build, vectors
+from attr_extractor.enrichment.search import index as index_folder
 from attr_extractor.errors import InputError
 from tests.conftest import ROOT, run_tool, write_table
 from tests.enrichment.search.conftest import search_rows
@@ -26,9 +27,9 @@ def contents(path: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in path.iterdir()}
 
 
-def test_every_photo_that_can_be_read_has_its_embedding(exported, indexed, schema):
-    table = pd.read_parquet(indexed / folder.PHOTOS)
-    index = vectors.read(indexed / folder.VECTORS)
+def test_every_readable_photo_has_its_embedding(exported, indexed, schema):
+    table = pd.read_parquet(indexed / index_folder.PHOTOS)
+    index = vectors.read(indexed / index_folder.VECTORS)
     rows = search_rows(exported)
     expected = [
         (i + 1, row["product_id"], path, k)
@@ -36,24 +37,24 @@ def test_every_photo_that_can_be_read_has_its_embedding(exported, indexed, schem
         for k, path in enumerate(row["image"].split("|"))
         if path and (exported.path / path).is_file() and ".." not in path
     ]
-    columns = [folder.ROW, folder.PRODUCT, folder.IMAGE, folder.IMAGE_INDEX]
+    columns = [index_folder.ROW, index_folder.PRODUCT, index_folder.IMAGE, index_folder.IMAGE_INDEX]
     assert list(table[columns].itertuples(index=False, name=None)) == expected
     assert index.ntotal == len(expected) > 100
     signature = tf.saved_model.load(str(exported.model / "1")).signatures["embedding"]
     for number in (0, 1, 40, len(expected) - 1):
-        raw = (exported.path / table[folder.IMAGE][number]).read_bytes()
+        raw = (exported.path / table[index_folder.IMAGE][number]).read_bytes()
         stored = photos.store(raw, 64).encoded
         by_hand = signature(image_bytes=tf.constant([stored]))["embedding"][0].numpy()
         np.testing.assert_allclose(index.reconstruct(number), by_hand, atol=1e-5)
         assert np.linalg.norm(by_hand) == pytest.approx(1, abs=1e-5)
-    cells = table.drop_duplicates(folder.ROW).set_index(folder.ROW)["seller.color"]
-    assert cells[12] == "red|blue"  # the schema's spelling
-    assert cells[13] == ""  # no value of it
+    cells = table.drop_duplicates(index_folder.ROW).set_index(index_folder.ROW)["seller.color"]
+    assert cells[12] == "red|blue"  # in the schema's spelling
+    assert cells[13] == ""  # not a value of the schema
     assert cells[1] == ""
 
 
-def test_photos_that_cannot_be_read_are_listed(exported, indexed):
-    with open(indexed / folder.REJECTS, newline="", encoding="utf-8") as file:
+def test_unreadable_photos_are_listed(exported, indexed):
+    with open(indexed / index_folder.REJECTS, newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     rows = search_rows(exported)
     gone = {str(i + 1) for i, row in enumerate(rows) if row["image"] == "images/gone.jpg"}
@@ -62,7 +63,7 @@ def test_photos_that_cannot_be_read_are_listed(exported, indexed):
     assert reasons["6", ""] == "no image named"
     assert reasons["11", "images/gone.jpg"] == photos.NOT_FOUND
     assert reasons["11", "../outside.jpg"] == photos.OUTSIDE
-    facts = folder.read_facts(indexed)
+    facts = index_folder.read_facts(indexed)
     assert (facts.rows, facts.rejects) == (120, len(found))
     assert facts.rows_with_photo == 120 - len(gone) - 1
 
@@ -75,23 +76,25 @@ PROGRAM = (
 
 
 @pytest.mark.slow
-def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tmp_path):
+def test_a_killed_build_resumes_and_gives_the_same_bytes(exported, indexed, tmp_path):
     table = write_table(tmp_path / "table.csv", search_rows(exported) * 5)
     command = [sys.executable, "-c", PROGRAM, ROOT, exported.model, table]
     run = [*map(str, command), str(tmp_path / "killed"), str(exported.path)]
     process = subprocess.Popen(run, stderr=subprocess.DEVNULL)
-    parts = tmp_path / "killed" / folder.PARTS
+    parts = tmp_path / "killed" / index_folder.PARTS
     deadline = time.monotonic() + 120
     while len(list(parts.glob("*.npy"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in parts.glob("*.npy")}
-    assert 2 <= len(done) < 38 and not (tmp_path / "killed" / folder.FACTS).exists()
+    assert 2 <= len(done) < 38 and not (tmp_path / "killed" / index_folder.FACTS).exists()
     with pytest.raises(InputError, match="unfinished: index.json is missing"):
-        folder.read_facts(tmp_path / "killed")
+        index_folder.read_facts(tmp_path / "killed")
     with pytest.raises(InputError, match="unfinished index that differs in its"):
-        build.build(exported.model, table, tmp_path / "killed", exported.path)  # other parts
+        build.build(
+            exported.model, table, tmp_path / "killed", exported.path
+        )  # another size of parts
     again = subprocess.Popen(run, stderr=subprocess.DEVNULL)
     kept: dict[Path, int] = {}
     while again.poll() is None:
@@ -101,27 +104,29 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(exported, indexed, tm
             except FileNotFoundError:
                 break
         time.sleep(0.01)
-    assert again.returncode == 0 and kept == done  # none of them was made a second time
+    assert again.returncode == 0 and kept == done  # no part was computed twice
     run[-2] = str(tmp_path / "whole")
     subprocess.run(run, stderr=subprocess.DEVNULL, check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not parts.exists()
 
 
-def test_many_photos_get_cells(exported, indexed, tmp_path, monkeypatch):
+def test_an_index_of_many_photos_has_cells(exported, indexed, tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "EXACT_UP_TO", 100)
     monkeypatch.setattr(vectors, "SAMPLE_PER_CELL", 10)
     monkeypatch.setattr(build, "ROWS_PER_PART", 32)
     table = indexed.parent / "table.csv"
     facts = build.build(exported.model, table, tmp_path / "index", exported.path)
     assert facts.kind == vectors.CELLS
-    cells, exact = (vectors.read(path / folder.VECTORS) for path in (tmp_path / "index", indexed))
+    cells, exact = (
+        vectors.read(path / index_folder.VECTORS) for path in (tmp_path / "index", indexed)
+    )
     assert cells.nlist == facts.photos // 10
-    ours, theirs = (each.reconstruct_n(0, facts.photos) for each in (cells, exact))
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    approximate, original = (each.reconstruct_n(0, facts.photos) for each in (cells, exact))
+    np.testing.assert_allclose(approximate, original, atol=1e-3)
 
 
-def test_bad_input_leaves_what_is_there(exported, indexed, tmp_path):
+def test_invalid_input_changes_no_file(exported, indexed, tmp_path):
     table, before = indexed.parent / "table.csv", contents(indexed)
     with pytest.raises(InputError, match="exists already"):
         build.build(exported.model, table, indexed, exported.path)
@@ -129,7 +134,7 @@ def test_bad_input_leaves_what_is_there(exported, indexed, tmp_path):
     with pytest.raises(InputError, match="no photo could be read.*gone.jpg"):
         gone = write_table(tmp_path / "t.csv", [{"product_id": "a", "image": "gone.jpg"}])
         build.build(exported.model, gone, tmp_path / "none", exported.path)
-    assert not (tmp_path / "none").exists()  # another image root may be tried at once
+    assert not (tmp_path / "none").exists()  # so that another image root can be tried
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("x")
     flags = [f"--model={exported.model}", f"--catalogue={table}"]

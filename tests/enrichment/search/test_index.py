@@ -1,4 +1,4 @@
-"""Claims about `search/index.py` and `tools/search.py`: products, filters, refusals."""
+"""Tests of `search/index.py`, `search/query.py` and `tools/search.py`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attr_extractor.enrichment.search import build, filters, folder, vectors
-from attr_extractor.enrichment.search.index import Index
+from attr_extractor.enrichment.search import build, query, vectors
+from attr_extractor.enrichment.search import index as index_folder
+from attr_extractor.enrichment.search.index import Filter, Index
 from attr_extractor.errors import InputError
 from attr_extractor.serving import model_dir
 from tests.conftest import require_bad_input, run_tool
@@ -23,38 +24,38 @@ def index(exported, indexed) -> Index:
 
 @pytest.fixture(scope="module")
 def brute(indexed):
-    """Nearest products by NumPy and pandas alone."""
-    table = pd.read_parquet(indexed / folder.PHOTOS)
-    data = vectors.read(indexed / folder.VECTORS).reconstruct_n(0, len(table))
+    """Nearest products, computed with NumPy and pandas."""
+    table = pd.read_parquet(indexed / index_folder.PHOTOS)
+    data = vectors.read(indexed / index_folder.VECTORS).reconstruct_n(0, len(table))
 
     def nearest(query: np.ndarray, keep: np.ndarray) -> pd.DataFrame:
         found = table.assign(similarity=data @ query)[keep]
         found = found.sort_values("similarity", ascending=False, kind="stable")
-        return found.drop_duplicates(folder.PRODUCT)
+        return found.drop_duplicates(index_folder.PRODUCT)
 
     return table, data, nearest
 
 
-def test_each_product_comes_once_by_its_nearest_photo(index, brute):
+def test_each_product_is_ranked_once_by_its_nearest_photo(index, brute):
     table, data, nearest = brute
-    assert table[folder.PRODUCT].duplicated().sum() > 10  # else nothing is tested
+    assert table[index_folder.PRODUCT].duplicated().sum() > 10  # otherwise the test has no effect
     for number in range(0, len(table), 11):
         expected = nearest(data[number], np.ones(len(table), bool)).head(10)
-        found = index.nearest(data[number], 10)
-        similar = [each.similarity for each in found]
+        hits = index.nearest(data[number], 10)
+        similar = [hit.similarity for hit in hits]
         np.testing.assert_allclose(similar, expected["similarity"], atol=1e-5)
         assert similar == sorted(similar, reverse=True)
-        assert len({each.product_id for each in found}) == 10
-        for each in found:  # equally near ones may stand in either order
-            best = table.assign(s=data @ data[number]).groupby(folder.PRODUCT)["s"].max()
-            assert each.similarity == pytest.approx(best[each.product_id], abs=1e-5)
-            assert table[folder.IMAGE][each.photo] == each.image
+        assert len({hit.product_id for hit in hits}) == 10
+        for hit in hits:  # equally near products may be in any order
+            best = table.assign(s=data @ data[number]).groupby(index_folder.PRODUCT)["s"].max()
+            assert hit.similarity == pytest.approx(best[hit.product_id], abs=1e-5)
+            assert table[index_folder.IMAGE][hit.photo] == hit.image
 
 
 @pytest.mark.parametrize("cells", [False, True])
 def test_a_filter_is_exact_and_complete(index, brute, exported, tmp_path, monkeypatch, cells):
     table, data, nearest = brute
-    if cells:  # few cells, and one of them looked into at first
+    if cells:  # few cells, of which the first search probes one
         monkeypatch.setattr(vectors, "EXACT_UP_TO", 1)
         monkeypatch.setattr(vectors, "SAMPLE_PER_CELL", 10)
         monkeypatch.setattr(vectors, "PROBES", 1)
@@ -62,63 +63,62 @@ def test_a_filter_is_exact_and_complete(index, brute, exported, tmp_path, monkey
         build.build(exported.model, catalogue, tmp_path / "index", exported.path)
         index = Index(tmp_path / "index", model_dir.describe(exported.model))
         assert index.facts.kind == vectors.CELLS
-        table = pd.read_parquet(tmp_path / "index" / folder.PHOTOS)
+        table = pd.read_parquet(tmp_path / "index" / index_folder.PHOTOS)
     has_red = table["seller.color"].str.split("|").map(lambda values: "red" in values)
     keep = has_red & (table["seller.neck_type"] != "v-neck")
-    chosen = filters.parse_all(["color=red", "neck_type!=v-neck"], index.schema)
-    products = set(table[folder.PRODUCT][keep])
-    found = index.nearest(data[3], 10_000, chosen)
-    assert {each.product_id for each in found} == products and 10 < len(products) < 60
+    chosen = [Filter.parse(text, index.schema) for text in ["color=red", "neck_type!=v-neck"]]
+    products = set(table[index_folder.PRODUCT][keep])
+    hits = index.nearest(data[3], 10_000, chosen)
+    assert {hit.product_id for hit in hits} == products and 10 < len(products) < 60
     assert len(index.nearest(data[3], len(products) - 1, chosen)) == len(products) - 1
     if not cells:
-        similar = [each.similarity for each in found]
+        similar = [hit.similarity for hit in hits]
         np.testing.assert_allclose(similar, nearest(data[3], keep)["similarity"], atol=1e-5)
-    both = filters.parse_all(["color=red", "color!=red"], index.schema)
+    both = [Filter.parse(text, index.schema) for text in ["color=red", "color!=red"]]
     assert index.nearest(data[3], 10, both) == []
 
 
-def test_a_product_can_be_left_out(index):
+def test_a_product_can_be_excluded(index):
     number = index.photo_of("p020")
     query = index.vector(number)
     assert index.nearest(query, 1)[0].similarity == pytest.approx(1, abs=1e-5)
-    found = index.nearest(query, 500, without="p020")
-    assert "p020" not in {each.product_id for each in found}
-    assert len(found) == len(index.nearest(query, 500)) - 1
+    hits = index.nearest(query, 500, without="p020")
+    assert "p020" not in {hit.product_id for hit in hits}
+    assert len(hits) == len(index.nearest(query, 500)) - 1
     assert index.photo_of("nobody") is None
-
-
-def search(exported, index, *more: str):
-    return run_tool("search", f"--index={index}", f"--model={exported.model}", *more)
 
 
 def test_the_program_prints_the_nearest_products(exported, indexed):
     photo = exported.path / "images" / "020_0.jpg"
-    more = ["--count=5", "--filter=color=red", "--filter=neck_type!=v-neck"]
-    result = search(exported, indexed, f"--photo={photo}", *more)
+    flags = [f"--index={indexed}", f"--model={exported.model}", f"--photo={photo}", "--count=5"]
+    filters = ["color=red", "neck_type!=v-neck"]
+    result = run_tool("search", *flags, *(f"--filter={text}" for text in filters))
     assert result.returncode == 0, result.stderr
+    assert result.stdout == query.nearest_as_text(indexed, exported.model, photo, 5, filters) + "\n"
     head, *lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert head == ["rank", "product_id", "similarity", "image", "color", "neck_type"]
     assert [line[0] for line in lines] == list("12345")
     assert all("red" in line[4] and line[5] != "v-neck" for line in lines)
-    result = search(exported, indexed, f"--photo={photo}", "--count=1")
-    assert result.stdout.splitlines()[1].split("\t")[1:] == ["p020", "1.0000", "images/020_0.jpg"]
+    text = query.nearest_as_text(indexed, exported.model, photo, 1)
+    assert text.splitlines()[1].split("\t")[1:] == ["p020", "1.0000", "images/020_0.jpg"]
 
 
-def test_bad_input_is_said_in_one_line(exported, indexed, tmp_path):
-    photo = f"--photo={exported.path / 'images' / '020_0.jpg'}"
-    bad = search(exported, indexed, photo, "--filter=colour=red")
-    require_bad_input(bad, "there is no attribute 'colour'; did you mean 'color'?")
+def test_invalid_input_is_refused(exported, indexed, tmp_path):
+    photo = exported.path / "images" / "020_0.jpg"
+    with pytest.raises(InputError, match="no attribute 'colour'; did you mean 'color'"):
+        query.nearest_as_text(indexed, exported.model, photo, 10, ["colour=red"])
     (tmp_path / "a.jpg").write_bytes(b"no photo")
-    bad = search(exported, indexed, f"--photo={tmp_path / 'a.jpg'}")
-    require_bad_input(bad, f"{tmp_path / 'a.jpg'}: the photo cannot be read: not an image")
-    require_bad_input(search(exported, indexed), "pass exactly one of --photo")
+    with pytest.raises(InputError, match="a.jpg: the photo cannot be read: not an image"):
+        query.nearest_as_text(indexed, exported.model, tmp_path / "a.jpg")
+    result = run_tool("search", f"--index={indexed}", f"--model={exported.model}")
+    require_bad_input(result, "pass exactly one of --photo, --port and --measure")
 
 
 def copied(indexed, tmp_path, **changes):
     path = tmp_path / "copy"
     shutil.copytree(indexed, path)
-    facts = json.loads((path / folder.FACTS).read_text(encoding="utf-8"))
-    (path / folder.FACTS).write_text(json.dumps({**facts, **changes}), encoding="utf-8")
+    facts = json.loads((path / index_folder.FACTS).read_text(encoding="utf-8"))
+    (path / index_folder.FACTS).write_text(json.dumps({**facts, **changes}), encoding="utf-8")
     return path
 
 
@@ -139,16 +139,47 @@ def test_an_index_of_another_model_is_refused(exported, indexed, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (folder.VECTORS, "incomplete"),
-        (folder.FACTS, "index.json is missing"),
-        (folder.PHOTOS, "Parq"),
+        (index_folder.VECTORS, "incomplete"),
+        (index_folder.FACTS, "index.json is missing"),
+        (index_folder.PHOTOS, "Parq"),
     ],
 )
-def test_half_an_index_is_refused(exported, indexed, tmp_path, name, words):
+def test_an_incomplete_index_is_refused(exported, indexed, tmp_path, name, words):
     path = copied(indexed, tmp_path)
-    if name == folder.FACTS:
+    if name == index_folder.FACTS:
         (path / name).unlink()
     else:
         (path / name).write_bytes((path / name).read_bytes()[:-100])
     with pytest.raises(InputError, match=words):
         Index(path, model_dir.describe(exported.model))
+
+
+@pytest.mark.parametrize(
+    ("text", "matching", "others"),
+    [
+        ("color=red", ["red", "green|red"], ["", "green", None]),
+        ("color!=red", ["", "green", None], ["red", "green|red"]),
+        ("color=red|blue", ["red", "blue", "green|blue"], ["green", ""]),
+        ("color!=red|blue", ["green", ""], ["red", "green|blue"]),
+        ("neck_type = V Neck", ["v-neck"], ["round neck", ""]),  # a synonym in another case
+    ],
+)
+def test_a_filter_matches_the_sellers_values(schema, text, matching, others):
+    condition = Filter.parse(text, schema)
+    assert [condition.matches(cell) for cell in matching] == [True] * len(matching)
+    assert [condition.matches(cell) for cell in others] == [False] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour=red", "there is no attribute 'colour'; did you mean 'color'?"),
+        ("color=gren", "color has no value 'gren'; did you mean 'green'?"),
+        ("color=", "color has no value ''"),
+        ("color", "write attribute=value or attribute!=value"),
+    ],
+)
+def test_an_invalid_filter_is_refused_with_the_reason(schema, text, words):
+    with pytest.raises(InputError) as caught:
+        Filter.parse(text, schema)
+    assert words in str(caught.value) and f"--filter={text}" in str(caught.value)

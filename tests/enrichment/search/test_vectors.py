@@ -1,4 +1,4 @@
-"""Claims about `search/vectors.py`: against a brute force by NumPy."""
+"""Tests of `search/vectors.py` against a brute-force search with NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attr_extractor.errors import InputError
 
 
 def clustered(count: int, width: int = 32, clusters: int = 200) -> np.ndarray:
-    """Vectors of length 1 around random centres: float32 [N, D]."""
+    """Return unit vectors around random centres, float32 [N, D]."""
     random = np.random.default_rng(5)
     centres = random.standard_normal([clusters, width])
     made = centres[random.integers(clusters, size=count)]
@@ -27,7 +27,7 @@ def by_hand(data: np.ndarray, query: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(-(data.astype(np.float64) @ query), kind="stable")[:count]
 
 
-def test_the_exact_index_finds_what_a_brute_force_finds():
+def test_the_exact_index_agrees_with_brute_force():
     data = clustered(3000)
     index = built(vectors.EXACT, data)
     mask = np.arange(3000) % 3 == 1
@@ -39,16 +39,16 @@ def test_the_exact_index_finds_what_a_brute_force_finds():
         assert masked.tolist() == (by_hand(data[mask], query, 10) * 3 + 1).tolist()
 
 
-def test_of_equally_near_vectors_the_first_comes_first():
+def test_equally_near_vectors_are_in_order_of_their_numbers():
     data = np.repeat(clustered(4), 3, axis=0)
     numbers, _ = vectors.search(built(vectors.EXACT, data), data[4], 3)
     assert numbers.tolist() == [3, 4, 5]
 
 
-def test_cells_find_nearly_all_of_the_true_nearest():
+def test_cells_find_nearly_all_nearest_vectors():
     data = clustered(20_000)
     index = built(vectors.CELLS, data)
-    assert index.nlist / 5 > 32  # it does not look everywhere
+    assert index.nlist / 5 > 32  # only a part of the cells is probed
     hits = [
         len(set(vectors.search(index, q, 10, None, 32)[0].tolist()) & set(by_hand(data, q, 10)))
         for q in data[::200]
@@ -58,10 +58,10 @@ def test_cells_find_nearly_all_of_the_true_nearest():
         len(set(vectors.search(index, q, 10, None, 1)[0].tolist()) & set(by_hand(data, q, 10)))
         for q in data[::200]
     ]
-    assert np.mean(few) < np.mean(hits)  # and the number of cells is what decides
+    assert np.mean(few) < np.mean(hits)  # fewer probes give a lower recall
 
 
-def test_all_cells_and_a_filter_leave_nothing_out():
+def test_a_search_of_all_cells_with_a_filter_is_complete():
     data = clustered(5000)
     index = built(vectors.CELLS, data)
     mask = np.zeros(5000, bool)
@@ -71,7 +71,7 @@ def test_all_cells_and_a_filter_leave_nothing_out():
 
 
 @pytest.mark.parametrize("kind", [vectors.EXACT, vectors.CELLS])
-def test_an_index_comes_back_as_it_was_written(kind, tmp_path):
+def test_an_index_is_read_as_it_was_written(kind, tmp_path):
     data = clustered(2000)
     index = built(kind, data)
     vectors.write(index, tmp_path / "a")
@@ -84,13 +84,13 @@ def test_an_index_comes_back_as_it_was_written(kind, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_damaged_index_is_said_in_one_line(tmp_path):
+def test_a_damaged_index_is_an_input_error(tmp_path):
     path = tmp_path / "index"
     path.write_bytes(b"not an index")
     with pytest.raises(InputError, match=f"{path}: not a readable index: "):
         vectors.read(path)
 
 
-def test_many_vectors_get_cells():
+def test_an_index_of_many_vectors_has_cells():
     assert vectors.kind_for(100_000) == vectors.EXACT
     assert vectors.kind_for(100_001) == vectors.CELLS

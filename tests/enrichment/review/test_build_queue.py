@@ -1,4 +1,4 @@
-"""Claims about `review/candidates.py`: the order of the queue, against one computed by hand."""
+"""Tests of `review/build_queue.py`: the order of the queue, against a simple computation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from attr_extractor.enrichment import cells
-from attr_extractor.enrichment.review import candidates
-from attr_extractor.enrichment.review.candidates import BANDS, Candidates
+from attr_extractor.enrichment.review import build_queue
+from attr_extractor.enrichment.review.build_queue import BANDS, Candidates
 from tests.enrichment.by_hand import cell
 
 
-def gathered(schema, rows, most=1000, batch=1000) -> list[dict]:
+def queued(schema, rows, most=1000, batch=1000) -> list[dict]:
     found = Candidates(schema, np.full(schema.num_values, 0.5, np.float32), most)
     for start in range(0, len(rows), batch):
         part = pa.Table.from_pylist(rows[start : start + batch], cells.SCHEMA)
@@ -24,8 +24,8 @@ def gathered(schema, rows, most=1000, batch=1000) -> list[dict]:
     return found.table().to_pylist()
 
 
-def drawn(schema, count: int) -> list[dict]:
-    """Cells with everything drawn."""
+def random_cells(schema, count: int) -> list[dict]:
+    """Random cells."""
     rng = np.random.default_rng(3)
     rows = []
     for row in range(1, count + 1):
@@ -51,7 +51,7 @@ def drawn(schema, count: int) -> list[dict]:
 
 
 def by_hand(schema, rows, most: int) -> list[int]:
-    """Rows of the queue, one cell after another: values take turns, within them categories do."""
+    """Rows of the queue: values alternate, and within a value the categories."""
     turns = np.random.default_rng(0).permutation(schema.num_values)
     sections: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for each in rows:
@@ -88,27 +88,27 @@ def by_hand(schema, rows, most: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("most", "batch"), [(1000, 1000), (60, 7), (60, 50), (5, 1), (1, 3)])
-def test_the_best_are_those_of_a_sort_of_all(schema, monkeypatch, most, batch):
-    monkeypatch.setattr(candidates, "CELLS_PER_BATCH", 10)  # prune early and often
-    rows = drawn(schema, 400)
+def test_the_queue_is_the_start_of_all_cells_in_order(schema, monkeypatch, most, batch):
+    monkeypatch.setattr(build_queue, "CELLS_PER_BATCH", 10)  # prune early and often
+    rows = random_cells(schema, 400)
     expected = by_hand(schema, rows, most)
     assert len(expected) == min(most, sum(r["verdict"] != cells.AGREED for r in rows))
-    assert [r["row"] for r in gathered(schema, rows, most, batch)] == expected
+    assert [r["row"] for r in queued(schema, rows, most, batch)] == expected
 
 
-def test_contradictions_come_first_then_doubts_then_the_open_ones(schema):
-    found = [r["verdict"] for r in gathered(schema, drawn(schema, 300))]
+def test_contradicted_cells_come_first_then_doubtful_then_unfilled_ones(schema):
+    found = [r["verdict"] for r in queued(schema, random_cells(schema, 300))]
     kinds = [{"contradicted": 1, "doubtful": 2}.get(verdict, 3) for verdict in found]
     assert kinds == sorted(kinds) and set(kinds) == {1, 2, 3}
     assert set(found) == set(cells.VERDICTS) - {cells.AGREED}
 
 
-def test_the_first_hundred_are_not_all_one_value(schema):
-    rows = [cell(i) for i in range(1, 5001)]  # one mistake, made five thousand times
+def test_values_alternate_in_the_queue(schema):
+    rows = [cell(i) for i in range(1, 5001)]  # the same contradiction in 5,000 rows
     others = ["no neck", "v-neck"]
     rows += [cell(6000 + i, proposed=[others[i % 2]], proposed_scores=[0.9]) for i in range(80)]
     rows += [cell(7000, "color", given="red", proposed=["blue"], proposed_scores=[0.9])]
-    found = gathered(schema, rows, most=100)
+    found = queued(schema, rows, most=100)
     counts = Counter((r["attribute"], r["proposed"][0]) for r in found)
     assert counts == {
         ("color", "blue"): 1,
@@ -118,7 +118,7 @@ def test_the_first_hundred_are_not_all_one_value(schema):
     }
 
 
-def test_cells_without_a_readable_photo_are_counted_and_left_out(schema):
+def test_cells_without_a_readable_photo_are_counted_and_omitted(schema):
     found = Candidates(schema, np.full(schema.num_values, 0.5, np.float32), 10)
     blind = cell(1, proposed=[], proposed_scores=[], verdict=cells.UNANSWERED, given="")
     rows = [blind, cell(2), cell(3, verdict=cells.AGREED)]

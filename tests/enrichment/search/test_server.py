@@ -1,4 +1,4 @@
-"""Claims about the search page: over HTTP, and through a headless browser."""
+"""Tests of `search/server.py` over HTTP, and of the page in a headless browser."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import shutil
 import pytest
 from PIL import Image
 
-from attr_extractor.enrichment.search import embed, filters, server
-from attr_extractor.enrichment.search.index import Index
+from attr_extractor.enrichment.search import server
+from attr_extractor.enrichment.search.index import Filter, Index
+from attr_extractor.enrichment.search.query import Embedder
 from tests.conftest import require_bad_input, run_tool
-from tests.enrichment.review.browser import chromium
-from tests.enrichment.review.by_hand import ask, serving
+from tests.web.browser import chromium
+from tests.web.running import ask, running
 
 pytestmark = pytest.mark.slow  # a browser
 
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.slow  # a browser
 @pytest.fixture(scope="module")
 def served(exported, indexed):
     options = server.SearchOptions(indexed, exported.model, port=0)
-    with serving(lambda: server.Server(options)) as running:
-        yield running
+    with running(lambda: server.Server(options)) as started:
+        yield started
 
 
 def search(served, **body):
@@ -35,19 +36,21 @@ def encoded(path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def test_a_photo_and_a_product_id_find_what_the_index_finds(served, exported, indexed):
-    embedder = embed.Embedder(exported.model)
+def test_a_query_by_photo_or_product_agrees_with_the_index(served, exported, indexed):
+    embedder = Embedder(exported.model)
     index = Index(indexed, embedder.model)
     photo = exported.path / "images" / "021_0.jpg"
     status, content = search(served, photo=encoded(photo), filters=["color!=red"])
     expected = index.nearest(
-        embedder.file(photo), server.COUNT, filters.parse_all(["color!=red"], index.schema)
+        embedder.file(photo),
+        server.COUNT,
+        [Filter.parse(text, index.schema) for text in ["color!=red"]],
     )
     assert status == 200
-    assert [each["photo"] for each in content["found"]] == [each.photo for each in expected]
+    assert [each["photo"] for each in content["hits"]] == [each.photo for each in expected]
     status, content = search(served, product="p020")
-    assert status == 200 and content["found"]
-    assert "p020" not in {each["product_id"] for each in content["found"]}
+    assert status == 200 and content["hits"]
+    assert "p020" not in {each["product_id"] for each in content["hits"]}
 
 
 @pytest.mark.parametrize(
@@ -63,12 +66,12 @@ def test_a_photo_and_a_product_id_find_what_the_index_finds(served, exported, in
         ({"product": 3}, 400, "product: Input should be a valid string"),
     ],
 )
-def test_what_means_nothing_is_refused(served, body, status, words):
-    found, content = search(served, **body)
-    assert found == status and words in content["error"]
+def test_an_invalid_search_is_refused_with_the_reason(served, body, status, words):
+    got, content = search(served, **body)
+    assert got == status and words in content["error"]
 
 
-def test_nobody_else_is_let_in_and_nothing_else_is_shown(served, exported):
+def test_only_photos_of_the_index_are_served_to_this_machine(served, exported):
     status, _, headers = ask(served.address)
     policy = headers["Content-Security-Policy"]
     assert status == 200 and "default-src 'none'" in policy and "img-src 'self'" in policy
@@ -87,24 +90,24 @@ def test_nobody_else_is_let_in_and_nothing_else_is_shown(served, exported):
     assert ask(f"{served.address}api/search", body, other)[0] == 403
 
 
-def test_a_photo_of_too_many_bytes_is_refused(served, monkeypatch):
+def test_a_too_large_photo_is_refused(served, monkeypatch):
     monkeypatch.setattr(server, "MOST_BYTES", 1000)
     assert search(served, photo=base64.b64encode(b"x" * 1001).decode())[0] == 413
 
 
-def test_a_photo_moved_outside_the_root_is_not_shown(exported, indexed, tmp_path):
+def test_a_photo_outside_the_image_root_is_not_served(exported, indexed, tmp_path):
     root = tmp_path / "root"
     (root / "images").mkdir(parents=True)
     outside = tmp_path / "outside.jpg"
     shutil.copy(exported.path / "images" / "000_0.jpg", outside)
     (root / "images" / "000_0.jpg").symlink_to(outside)
     options = server.SearchOptions(indexed, exported.model, root, port=0)
-    with serving(lambda: server.Server(options)) as running:
-        status, body, _ = ask(f"{running.address}photo/0")
+    with running(lambda: server.Server(options)) as started:
+        status, body, _ = ask(f"{started.address}photo/0")
     assert status == 404 and b"leaves the image root" in body
 
 
-def test_a_taken_port_is_said_in_one_line(served, exported, indexed):
+def test_a_used_port_is_reported_in_one_line(served, exported, indexed):
     flags = [f"--index={indexed}", f"--model={exported.model}", f"--port={served.port}"]
     require_bad_input(run_tool("search", *flags), "cannot listen on 127.0.0.1")
 
@@ -120,20 +123,20 @@ def test_a_photo_filters_and_a_product_in_a_browser(page, served, exported):
     page.wait_for("Choose a photo")
     page.find("#photo").send_keys(str(exported.path / "images" / "020_0.jpg"))
     page.wait_for("products, the nearest first")
-    assert page.text("#found li b") == "p020" and "similarity 1.000" in page.text("#found li")
+    assert page.text("#hits li b") == "p020" and "similarity 1.000" in page.text("#hits li")
     assert page.find("#of-photo").is_displayed()
-    page.wait(lambda: page.script("return document.querySelector('#found img').naturalWidth > 0"))
+    page.wait(lambda: page.script("return document.querySelector('#hits img').naturalWidth > 0"))
     page.click("#filters summary")
     page.click("#attributes select[name=color] option[value='=green']")
-    page.wait(lambda: page.text("#found li b") != "p020", "another first product")
-    assert all("green" in item.text for item in page.all("#found li"))
+    page.wait(lambda: page.text("#hits li b") != "p020", "another first product")
+    assert all("green" in item.text for item in page.all("#hits li"))
     assert page.text("#filtered").strip() == "(1)"
-    first = page.text("#found li b")
-    page.click("#found li button")
-    page.wait(lambda: page.text("#found li b") != first, "nearest of that product")
+    first = page.text("#hits li b")
+    page.click("#hits li button")
+    page.wait(lambda: page.text("#hits li b") != first, "nearest of that product")
     assert page.find("#product").get_attribute("value") == first
     page.wait(lambda: page.find("#of-product").is_displayed(), "the product's photo")
-    assert first not in [name.text for name in page.all("#found li b")]
+    assert first not in [name.text for name in page.all("#hits li b")]
     assert page.errors() == []
 
 

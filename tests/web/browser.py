@@ -1,4 +1,4 @@
-"""Headless Chromium for tests of the page, and what a reviewer does with keys and clicks."""
+"""Headless Chromium for tests of pages, with keys and clicks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-SECONDS = 20  # waited for what a step changes
+SECONDS = 20  # maximum wait for a condition
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = (
     *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
@@ -20,41 +20,41 @@ _OPTIONS = (
 
 
 class Page:
-    """One window with a browser of its own."""
+    """A window of a browser."""
 
     def __init__(self, driver):
         self.driver = driver
 
     def find(self, css: str):
-        """The first element that a selector finds."""
+        """Return the first element that matches a selector."""
         return self.driver.find_element("css selector", css)
 
     def all(self, css: str):
-        """Every element that a selector finds."""
+        """Return all elements that match a selector."""
         return self.driver.find_elements("css selector", css)
 
     def text(self, css: str) -> str:
-        """What is seen of an element."""
+        """Return the visible text of an element."""
         return self.find(css).text
 
     def script(self, code: str, *arguments):
-        """What a script returns."""
+        """Return the result of a script."""
         return self.driver.execute_script(code, *arguments)
 
     def keys(self, *keys: str) -> None:
-        """Keys pressed wherever the focus is."""
+        """Press keys; the focused element receives them."""
         from selenium.webdriver import ActionChains
 
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def click(self, css: str) -> None:
-        """A click on what is seen; waits until it can be seen, and scrolls to it."""
+        """Wait until an element is visible, scroll to it and click it."""
         self.wait(lambda: self.find(css).is_displayed(), css)
         self.script("arguments[0].scrollIntoView({block: 'center'})", self.find(css))
         self.find(css).click()
 
     def wait(self, holds, what: str = "") -> None:
-        """Until a condition holds; fails after SECONDS."""
+        """Wait until a condition holds; fail after SECONDS."""
         from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -64,39 +64,39 @@ class Page:
         wait.until(lambda _: holds(), what)
 
     def wait_for(self, words: str, css: str = "#status") -> None:
-        """Until an element, the status line by default, holds some words."""
+        """Wait until an element, by default the status line, contains some words."""
         self.wait(lambda: words in self.text(css), f"{words!r} in {css}")
 
     def open(self, address: str, name: str = "Ada") -> None:
-        """Opens the page as somebody who says their name, and waits for the first item."""
+        """Open the review page, enter a name, and wait for the first item."""
         self.driver.get(address)
         self.wait(lambda: self.script("return document.querySelector('dialog').open"), "dialog")
         self.keys(name, "\ue007")
         self.wait(lambda: self.text("#progress").strip(), "progress")
 
     def product(self) -> str:
-        """The product asked about."""
+        """Return the product of the shown item."""
         return self.text("#facts").split("product ")[1].split(" ")[0]
 
     def colors(self, dark: bool) -> None:
-        """Light or dark, as the system of a reviewer is set."""
+        """Set the preferred colour scheme."""
         media = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
 
     def phone(self, width: int = 390, height: int = 844) -> None:
-        """The screen of a phone, with touch and no pointer."""
+        """Emulate the screen of a phone, with touch and without a pointer."""
         size = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": True}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
 
     def errors(self) -> list[str]:
-        """What the browser complained of, refused files and scripts among it."""
+        """Return the messages of the console, such as refused files and exceptions."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
 @contextmanager
 def chromium() -> Iterator[Page]:
-    """A fresh browser; skips where this machine has none."""
+    """Start a browser; skip the test if there is none."""
     program = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     driver_program = shutil.which("chromedriver")
     if program is None or driver_program is None:
