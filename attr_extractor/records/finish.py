@@ -23,8 +23,6 @@ from attr_extractor.records.plan import BuildOptions
 from attr_extractor.records.rows import Reject, Rows
 from attr_extractor.schema import Schema
 
-REJECTS = ("row", "product_id", "image", "reason")
-
 
 def finish(
     records: str,
@@ -64,7 +62,7 @@ def finish(
     earlier = [reject for reject, held in zip(earlier, there.holds(products).to_pylist()) if held]
     of_photos = _photo_rejects(rows, [*earlier, *tried])
     rejects = sorted([*rows.rejects, *rejects, *of_photos])
-    write_csv(storage.join(records, "rejects.csv"), REJECTS, rejects)
+    write_csv(storage.join(records, "rejects.csv"), Reject._fields, rejects)
 
     products = pa.concat_tables([table.select(["product_id"]) for table in listed.values()])
     held = pc.is_in(rows.texts["product_id"], value_set=pc.unique(products["product_id"]))
@@ -118,7 +116,7 @@ def _photo_rejects(rows: Rows, found: Sequence[list[str]]) -> list[Reject]:
     products = pa.array([product for product, *_ in found], pa.string())
     where = pc.index_in(products, value_set=rows.texts["product_id"])
     numbers = rows.texts["number"].take(where).fill_null(0).to_pylist()
-    return [(number, *reject) for number, reject in zip(numbers, found)]
+    return [Reject(number, *reject) for number, reject in zip(numbers, found)]
 
 
 def _near_duplicates(listed: Mapping[str, pa.Table]) -> list[NearDuplicate]:
