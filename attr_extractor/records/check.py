@@ -20,7 +20,7 @@ from attr_extractor import storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import check_shard, index, near_duplicates
 from attr_extractor.records.check_shard import Found, Problems
-from attr_extractor.records.existing import WORK, unfinished_relabel
+from attr_extractor.records.folder import WORK, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest, Shard
 from attr_extractor.records.runner import Local
 from attr_extractor.schema import Schema

@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError
 
 from attr_extractor import storage
 from attr_extractor.errors import InputError
-from attr_extractor.records import example, index, shard, tfrecord
-from attr_extractor.records.manifest import FILE, Counts, Shard, count_labels
+from attr_extractor.records import example, index, tfrecord
+from attr_extractor.records.manifest import FILE, Counts, Shard, count_by_attribute
 from attr_extractor.schema import Schema
 
 LISTED = 20  # problems of one file that are listed individually
@@ -109,7 +109,7 @@ def check(records: str, split: str, said: Shard, schema: Schema) -> Found:
         problems.compare("its index", {"records": len(rows)}, {"records": number})
     if not listed.same_schema:
         return Found(problems, listed.photos, {}, False)
-    labels = count_labels(schema, *map(np.array, shard.counts(codes, schema.sizes).values()))
+    labels = count_by_attribute(schema, *map(np.array, index.total_labels(codes, schema.sizes)))
     counts = numbers(number, size, len(products), labels)
     complete = len(codes) == number == (said.records if rows is None else len(rows))
     if agree and not complete:
@@ -141,15 +141,16 @@ def _index(records: str, name: str, schema: Schema, problems: Problems) -> _Inde
     """Read the index of a shard, and add the problems of the index itself."""
     where = index.path(records, name)
     try:
-        facts = index.read_facts(records, name, schema)
-        if facts:
-            photos = index.read(records, [name], COLUMNS)
-            if facts.fingerprint == schema.fingerprint:
-                labels = count_labels(schema, np.array(facts.present), np.array(facts.states))
-                counts = numbers(facts.records, facts.bytes, facts.products, labels)
+        summary = index.read_summary(records, name, schema)
+        if summary:
+            photos = index.read_photos(records, [name], COLUMNS)
+            if summary.fingerprint == schema.fingerprint:
+                totals = np.array(summary.present), np.array(summary.states)
+                labels = count_by_attribute(schema, *totals)
+                counts = numbers(summary.records, summary.bytes, summary.products, labels)
                 return _Index(True, True, counts, photos)
             problems.add(
-                f"its index was made with another schema (fingerprint {facts.fingerprint}) than "
+                f"its index was made with another schema (fingerprint {summary.fingerprint}) than "
                 f"{FILE} (fingerprint {schema.fingerprint})"
             )
             return _Index(True, False, {}, photos)
@@ -216,7 +217,7 @@ def _row_fault(content: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     )
     if photo != listed:
         return f"is {photo}, but its index lists {listed} here"
-    if shard.labels_digest(content["labels"]) != row["labels_digest"]:
+    if index.labels_digest(content["labels"]) != row["labels_digest"]:
         return "its labels differ from those in its index"
     if (content["height"], content["width"]) != (row["height"], row["width"]):
         return (

@@ -68,11 +68,11 @@ class Copy:
 
     def edit_index(self, shard: str, change: Callable[[list[dict]], object], **facts: object):
         """Changes the rows of an index and what it counts."""
-        before = index.require_facts(str(self.folder), shard)
+        before = index.require_summary(str(self.folder), shard)
         rows = files.read_table(self.index(shard)).to_pylist()
         change(rows)
         table = pa.Table.from_pylist(rows, index.COLUMNS)
-        index.write(str(self.folder), shard, table, before.model_copy(update=facts))
+        index.write_index(str(self.folder), shard, table, before.model_copy(update=facts))
 
     def found(self) -> list[str]:
         """All problems, line by line, sizes of shards left out: they change with their content."""

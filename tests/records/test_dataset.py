@@ -231,7 +231,7 @@ def test_the_examples_of_a_shard_are_those_of_its_index_or_bad_input(built):
     manifest = Manifest.read(built.records)
     name = manifest.splits["train"].shards[0].name
     path = str(built.records / name)
-    products = index.read(str(built.records), [name])["product_id"].to_pylist()
+    products = index.read_photos(str(built.records), [name])["product_id"].to_pylist()
     raw = [record.numpy() for record in tf.data.TFRecordDataset(path)]
     found = list(dataset.indexed_examples(path, products))
     assert [e.SerializeToString(deterministic=True) for e in found] == raw

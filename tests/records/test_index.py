@@ -32,7 +32,7 @@ def shards(built: Shop) -> list[str]:
 def test_the_index_has_a_row_for_every_record_in_its_order(built: Shop, shards):
     rows = {cells["product_id"]: cells for cells in read_csv(built.catalogue)}
     for name in shards:
-        listed = index.read(str(built.records), [name]).to_pylist()
+        listed = index.read_photos(str(built.records), [name]).to_pylist()
         examples = read_tfrecord(built.records / name)
         assert len(listed) == len(examples)
         for found, example in zip(listed, examples):
@@ -63,7 +63,7 @@ def test_the_index_has_a_row_for_every_record_in_its_order(built: Shop, shards):
 
 def test_the_facts_of_a_shard_are_what_is_in_it(built: Shop, shards, schema: Schema):
     for name in shards:
-        facts = index.require_facts(str(built.records), name)
+        facts = index.require_summary(str(built.records), name)
         examples = read_tfrecord(built.records / name)
         codes = labels_of(examples)
         assert (facts.records, facts.rejects) == (len(examples), [])
@@ -81,7 +81,7 @@ def test_photos_that_could_not_be_used_are_facts_of_their_shard(tmp_path: Path, 
     (tmp_path / "text.jpg").write_text("no photo")
     rows = [*small_shop(tmp_path, 3), row("ü x", "text.jpg"), row("x", "1_0.jpg|lost.jpg")]
     records = build(tmp_path, rows, schema, split_fractions=(1, 0, 0))
-    facts = index.require_facts(str(records), "train-00000-of-00001.tfrecord")
+    facts = index.require_summary(str(records), "train-00000-of-00001.tfrecord")
     assert sorted(facts.rejects) == [
         ["x", "lost.jpg", "image not found"],
         ["ü x", "text.jpg", "not an image"],
@@ -91,7 +91,7 @@ def test_photos_that_could_not_be_used_are_facts_of_their_shard(tmp_path: Path, 
 
 def test_several_shards_are_read_in_the_order_asked_for(built: Shop, shards):
     backwards = shards[::-1]
-    whole = index.read(str(built.records), backwards, ["product_id", "image_index"])
+    whole = index.read_photos(str(built.records), backwards, ["product_id", "image_index"])
     assert whole.column_names == ["product_id", "image_index"]
     expected = [e for name in backwards for e in read_tfrecord(built.records / name)]
     assert whole["product_id"].to_pylist() == [e["product_id"].decode() for e in expected]
@@ -99,7 +99,7 @@ def test_several_shards_are_read_in_the_order_asked_for(built: Shop, shards):
 
 
 def test_no_shard_at_all_is_an_empty_table_with_all_columns(tmp_path: Path):
-    assert index.read(str(tmp_path), []).schema == index.COLUMNS
+    assert index.read_photos(str(tmp_path), []).schema == index.COLUMNS
 
 
 def test_the_index_is_a_table_that_others_read(built: Shop, shards):
@@ -112,10 +112,10 @@ def test_an_index_that_is_missing_or_damaged_is_named(built: Shop, shards, tmp_p
     path = Path(index.path(records, shards[0]))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=f"{path}: not a readable Parquet file"):
-        index.require_facts(records, shards[0])
+        index.require_summary(records, shards[0])
     path.unlink()
-    assert index.read_facts(records, shards[0]) is None
+    assert index.read_summary(records, shards[0]) is None
     with pytest.raises(InputError, match=f"{path}: the index is missing"):
-        index.require_facts(records, shards[0])
+        index.require_summary(records, shards[0])
     with pytest.raises(InputError, match=f"{path.name}: cannot be read: No such file"):
-        index.read(records, shards)
+        index.read_photos(records, shards)

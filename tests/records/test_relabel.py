@@ -99,7 +99,7 @@ def test_labels_equal_those_of_a_fresh_build_and_photos_stay(made, tmp_path, whi
     kinds = {r["product_id"]: r["category"] for r in changed(rows)}
     for shard in [shard.name for split in manifest.splits.values() for shard in split.shards]:
         for found, example in zip(
-            index.read(str(records), [shard]).to_pylist(), read_tfrecord(records / shard)
+            index.read_photos(str(records), [shard]).to_pylist(), read_tfrecord(records / shard)
         ):
             assert found["category"] == kinds[found["product_id"]]
             digest = hashlib.blake2b(example["labels"], digest_size=8).digest()

@@ -43,7 +43,7 @@ def arguments(catalogue: Path, schema: Schema, records: Path, scratch: Path) -> 
     manifest = Manifest.read(records)
     found = table_rows.read(catalogue, schema, scratch).findings
     names = {split: [s.name for s in held.shards] for split, held in manifest.splits.items()}
-    listed = {split: index.read(str(records), shards) for split, shards in names.items()}
+    listed = {split: index.read_photos(str(records), shards) for split, shards in names.items()}
     rejects = [
         Reject(int(r["row"]), *list(r.values())[1:]) for r in read_csv(records / "rejects.csv")
     ]

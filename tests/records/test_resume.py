@@ -6,6 +6,7 @@ process before every single change that it makes to the disk.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
-from attr_extractor.records import digests
+from attr_extractor.records import tasks
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from tests.conftest import draw_photo
@@ -38,7 +39,7 @@ COUNT = 14  # products, of which three have two photos
 
 @pytest.fixture(autouse=True)
 def short_hashing_tasks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(digests, "PHOTOS_PER_TASK", 4)
+    monkeypatch.setattr(tasks, "PHOTOS_PER_HASH_TASK", 4)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +141,10 @@ def test_no_product_is_there_twice_after_kills(tmp_path: Path, schema: Schema):
 
 def killed_while_writing(folder: Path, rows: list[dict[str, str]], schema: Schema, **options):
     """A build that hashed all photos and wrote two shards."""
-    tasks = -(-sum(len(r["image"].split("|")) for r in rows) // digests.PHOTOS_PER_TASK)
+    num_photos = sum(len(r["image"].split("|")) for r in rows)
+    hash_tasks = math.ceil(num_photos / tasks.PHOTOS_PER_HASH_TASK)
     with pytest.raises(Killed):
-        build(folder, rows, schema, StopsBefore(tasks + 2), **OPTIONS, **options)
+        build(folder, rows, schema, StopsBefore(hash_tasks + 2), **OPTIONS, **options)
 
 
 def fresh(folder: Path, rows: list[dict[str, str]], schema: Schema) -> dict[str, bytes]:

@@ -64,12 +64,12 @@ def test_products_of_one_group_are_kept_or_left_out_together(built, tmp_path):
     name = Manifest.read(built.records).splits["train"].shards[0].name
     copied = tmp_path / "grouped"
     shutil.copytree(built.records, copied)
-    photos, facts = index.read(str(copied), [name]), index.require_facts(str(copied), name)
+    photos, facts = index.read_photos(str(copied), [name]), index.require_summary(str(copied), name)
     groups = [f"seller {i % 5}" for i in range(len(photos))]
     place = photos.schema.get_field_index("group")
-    index.write(str(copied), name, photos.set_column(place, "group", pa.array(groups)), facts)
+    index.write_index(str(copied), name, photos.set_column(place, "group", pa.array(groups)), facts)
     subset.write(copied, 0.5, tmp_path / "part")
-    kept = index.read(str(tmp_path / "part"), [name])["group"].to_pylist()
+    kept = index.read_photos(str(tmp_path / "part"), [name])["group"].to_pylist()
     assert 0 < len(set(kept)) < 5
     assert all(kept.count(group) == groups.count(group) for group in set(kept))
 

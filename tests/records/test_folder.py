@@ -1,4 +1,4 @@
-"""Claims about `records/existing.py`: which folders a build writes into, what it leaves alone."""
+"""Claims about `records/folder.py`: which folders a build writes into, and which files it keeps."""
 
 from __future__ import annotations
 
