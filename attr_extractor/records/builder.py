@@ -28,7 +28,13 @@ from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
 from attr_extractor.records import index, near_duplicates, plan, report, tasks
 from attr_extractor.records import rows as table_rows
-from attr_extractor.records.folder import WORK, Existing, look, remove_stale_files, scratch
+from attr_extractor.records.folder import (
+    WORK,
+    Existing,
+    existing_records,
+    remove_stale_files,
+    scratch,
+)
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.near_duplicates import NearDuplicate
 from attr_extractor.records.plan import BuildOptions
@@ -90,13 +96,13 @@ def prepare(
     runner: Runner,
 ) -> Prepared:
     """Read and check the table, hash the photos, and write a task file for every shard."""
-    root, there = image_root_of(catalogue, image_root), look(records, schema, options)
+    root, there = image_root_of(catalogue, image_root), existing_records(records, schema, options)
     work = storage.join(records, WORK)
     for folder in (storage.join(work, "digests"), storage.join(work, "tasks")):
         storage.make_folder(folder)
     storage.make_folder(storage.join(records, index.FOLDER))
     with scratch(records) as here:
-        rows = table_rows.read(
+        rows = table_rows.read_rows(
             catalogue,
             schema,
             here,

@@ -86,7 +86,7 @@ def check(records: str, split: str, entry: Shard, schema: Schema) -> ShardConten
     products: set[str] = set()
     number = 0
     try:
-        for record in tfrecord.read(path):
+        for record in tfrecord.read_records(path):
             row = rows[number] if rows and number < len(rows) else {}
             photo, faults = _inspect(record, row, num_values)
             product = photo.product_id if photo else row.get("product_id")

@@ -57,7 +57,7 @@ class Existing:
         return pc.is_in(products, value_set=pc.unique(self.photos["product_id"]))
 
 
-def look(records: str, schema: Schema, options: BuildOptions) -> Existing:
+def existing_records(records: str, schema: Schema, options: BuildOptions) -> Existing:
     """Return the existing records in the output folder of a build with these options.
 
     Raises:

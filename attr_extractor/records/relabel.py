@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import List
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +53,7 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
         work = storage.join(records, WORK)
         storage.make_folder(storage.join(work, "tasks"))
         with scratch(records) as folder:
-            rows = table_rows.read(catalogue, schema, folder)
+            rows = table_rows.read_rows(catalogue, schema, folder)
             _require_all_products(rows, there, schema, records)
             tasks = [task for name in shards for task in _plan_shard(records, name, rows, schema)]
             runner.run(require_readable, tasks, "reading shards")
@@ -69,11 +71,27 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
         return builder.finish(records, schema, options, there, rows, rejects, {})
 
 
+@dataclass(frozen=True)
+class RelabelTask:
+    """A shard and the schema of its new labels."""
+
+    records: str
+    shard: str  # file name
+    made_of: str  # digest of the new labels
+    fingerprint: str
+    sizes: List[int]  # number of values per attribute
+
+
+def _task_of(listed: pa.Table) -> RelabelTask:
+    """Return the task in the metadata of a task file."""
+    return RelabelTask(**json.loads(listed.schema.metadata[_KEY]))
+
+
 def require_readable(task_path: str) -> None:
     """Raise InputError if the shard of a task is damaged, before any records are changed."""
     listed = files.read_table(task_path)
-    task = json.loads(listed.schema.metadata[_KEY])
-    path = storage.join(task["records"], task["shard"])
+    task = _task_of(listed)
+    path = storage.join(task.records, task.shard)
     for _ in dataset.indexed_examples(path, listed["product_id"].to_pylist()):
         pass
 
@@ -85,8 +103,8 @@ def write_labels(task_path: str) -> None:
       InputError: if the shard is damaged or cannot be written.
     """
     listed = files.read_table(task_path)
-    task = json.loads(listed.schema.metadata[_KEY])
-    records, name = task["records"], task["shard"]
+    task = _task_of(listed)
+    records, name = task.records, task.shard
     before = index.require_summary(records, name)
     path = storage.join(records, name)
     codes: list[bytes] = []
@@ -102,13 +120,13 @@ def write_labels(task_path: str) -> None:
             codes.append(kept.value[0])
             writer.write(record.SerializeToString(deterministic=True))
     summary = index.ShardSummary(
-        made_of=task["made_of"],
-        fingerprint=task["fingerprint"],
+        made_of=task.made_of,
+        fingerprint=task.fingerprint,
         records=len(codes),
         bytes=storage.size(path),
         products=before.products,
         rejects=before.rejects,
-        **index.total_labels(codes, task["sizes"])._asdict(),
+        **index.total_labels(codes, task.sizes)._asdict(),
     )
     digests = pa.array([index.labels_digest(code) for code in codes], pa.binary(8))
     position = listed.schema.get_field_index("labels_digest")
@@ -141,15 +159,9 @@ def _plan_shard(records: str, name: str, rows: Rows, schema: Schema) -> list[str
     lacking = photos["product_id"].filter(pc.is_null(new_labels))
     if len(lacking) and summary.fingerprint != schema.fingerprint:
         raise _products_missing(lacking, records)
-    task = {
-        "records": records,
-        "shard": name,
-        "made_of": made_of,
-        "fingerprint": schema.fingerprint,
-        "sizes": schema.sizes,
-    }
+    task = RelabelTask(records, name, made_of, schema.fingerprint, schema.sizes)
     path = storage.join(records, f"{WORK}/tasks/{name}.parquet")
-    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(task)}))
+    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(asdict(task))}))
     return [path]
 
 

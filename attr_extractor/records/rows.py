@@ -80,7 +80,7 @@ class Rows:
         return found
 
 
-def read(
+def read_rows(
     catalogue: str | Path,
     schema: Schema,
     scratch: Path,

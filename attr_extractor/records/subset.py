@@ -19,7 +19,7 @@ from attr_extractor.records import dataset, index
 from attr_extractor.records.manifest import FILE, Manifest
 
 
-def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
+def write_subset(records: str | Path, fraction: float, output: str | Path) -> Manifest:
     """Write the subset, or resume writing it.
 
     Args:

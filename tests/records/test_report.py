@@ -41,7 +41,7 @@ OPTIONS = plan.BuildOptions(image_size=64, split_column="split", group_column="s
 def arguments(catalogue: Path, schema: Schema, records: Path, scratch: Path) -> list:
     scratch.mkdir()
     manifest = Manifest.read(records)
-    found = table_rows.read(catalogue, schema, scratch).findings
+    found = table_rows.read_rows(catalogue, schema, scratch).findings
     names = {split: [s.name for s in held.shards] for split, held in manifest.splits.items()}
     listed = {split: index.read_photos(str(records), shards) for split, shards in names.items()}
     rejects = [

@@ -23,7 +23,7 @@ TWICE = "product_id stands twice; only its first row counts"
 
 def read(folder: Path, cells: list[dict[str, str]], schema: Schema, **columns) -> table_rows.Rows:
     path = write_table(folder / "table.csv", cells)
-    return table_rows.read(path, schema, folder, **columns)
+    return table_rows.read_rows(path, schema, folder, **columns)
 
 
 def test_a_row_without_product_or_photo_is_rejected_by_its_number(tmp_path: Path, schema: Schema):

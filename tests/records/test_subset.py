@@ -23,7 +23,7 @@ def products(records, split="train"):
 def parts(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     for fraction in (0.25, 0.5):
-        subset.write(built.records, fraction, folder / f"{fraction}")
+        subset.write_subset(built.records, fraction, folder / f"{fraction}")
     return folder
 
 
@@ -68,7 +68,7 @@ def test_products_of_one_group_are_kept_or_left_out_together(built, tmp_path):
     groups = [f"seller {i % 5}" for i in range(len(photos))]
     place = photos.schema.get_field_index("group")
     index.write_index(str(copied), name, photos.set_column(place, "group", pa.array(groups)), facts)
-    subset.write(copied, 0.5, tmp_path / "part")
+    subset.write_subset(copied, 0.5, tmp_path / "part")
     kept = index.read_photos(str(tmp_path / "part"), [name])["group"].to_pylist()
     assert 0 < len(set(kept)) < 5
     assert all(kept.count(group) == groups.count(group) for group in set(kept))
@@ -76,22 +76,22 @@ def test_products_of_one_group_are_kept_or_left_out_together(built, tmp_path):
 
 def test_a_second_call_writes_nothing_and_an_interrupted_one_goes_on(built, tmp_path):
     part = tmp_path / "part"
-    first = subset.write(built.records, 0.5, part)
+    first = subset.write_subset(built.records, 0.5, part)
     files = sorted(part.glob("*.tfrecord"))
     (part / "manifest.json").unlink()
     before = [path.stat().st_mtime_ns for path in files]
     files[0].unlink()
     next(iter((part / "index").glob(f"{files[0].stem}*"))).unlink()
-    assert subset.write(built.records, 0.5, part) == first
+    assert subset.write_subset(built.records, 0.5, part) == first
     assert [path.stat().st_mtime_ns for path in files][1:] == before[1:]
-    assert subset.write(built.records, 0.5, part) == first
+    assert subset.write_subset(built.records, 0.5, part) == first
     with pytest.raises(InputError, match="other records; use another folder"):
-        subset.write(built.records, 0.25, part)
+        subset.write_subset(built.records, 0.25, part)
 
 
 def test_a_share_that_is_none_or_all_is_bad_input(built, tmp_path):
     for fraction in (0.0, 1.0):
         with pytest.raises(InputError, match="above 0 and below 1"):
-            subset.write(built.records, fraction, tmp_path / "part")
+            subset.write_subset(built.records, fraction, tmp_path / "part")
     with pytest.raises(InputError, match="contains no training product"):
-        subset.write(built.records, 1e-9, tmp_path / "part")
+        subset.write_subset(built.records, 1e-9, tmp_path / "part")

@@ -46,9 +46,9 @@ def test_the_checksum_is_the_published_one_masked_as_tensorflow_does(path: Path)
 
 def test_a_whole_file_is_read_with_the_place_of_every_record(path: Path):
     expected = [(offset, data, "") for offset, data in zip(OFFSETS, DATA)]
-    assert list(tfrecord.read(str(path))) == expected
+    assert list(tfrecord.read_records(str(path))) == expected
     path.write_bytes(b"")
-    assert list(tfrecord.read(str(path))) == []
+    assert list(tfrecord.read_records(str(path))) == []
 
 
 @pytest.mark.parametrize("record", [0, 3, 63, 64, 65, 89])
@@ -57,7 +57,7 @@ def test_one_flipped_bit_is_found_at_its_record(path: Path, record: int, part: s
     begin, end = OFFSETS[record : record + 2]
     at = {"length": 0, "checksum of the length": 9, "data": 12, "checksum": end - begin - 1}[part]
     flip(path, begin + at)
-    found = list(tfrecord.read(str(path)))
+    found = list(tfrecord.read_records(str(path)))
     assert [(r.offset, r.data) for r in found[:record]] == list(zip(OFFSETS, DATA))[:record]
     assert [r.offset for r in found if r.broken] == [begin]
     if part in ("length", "checksum of the length"):
@@ -71,7 +71,7 @@ def test_one_flipped_bit_is_found_at_its_record(path: Path, record: int, part: s
 def test_every_broken_record_of_a_file_is_found(path: Path):
     for record in (1, 2, 40, 88):
         flip(path, OFFSETS[record + 1] - 1)
-    broken = [i for i, record in enumerate(tfrecord.read(str(path))) if record.broken]
+    broken = [i for i, record in enumerate(tfrecord.read_records(str(path))) if record.broken]
     assert broken == [1, 2, 40, 88]
 
 
@@ -86,7 +86,7 @@ def test_every_broken_record_of_a_file_is_found(path: Path):
 )
 def test_a_file_cut_short_is_broken_at_its_last_record(path: Path, size: int, why: str):
     path.write_bytes(path.read_bytes()[:size])
-    *before, last = tfrecord.read(str(path))
+    *before, last = tfrecord.read_records(str(path))
     assert [r.data for r in before] == DATA[:70]
     assert last == (OFFSETS[70], b"", why)
 
@@ -96,4 +96,4 @@ def test_a_remote_file_is_read_in_the_same_way(path: Path):
     remote = "ram://tfrecord/a.tfrecord"
     with tf.io.gfile.GFile(remote, "wb") as file:
         file.write(path.read_bytes())
-    assert list(tfrecord.read(remote)) == list(tfrecord.read(str(path)))
+    assert list(tfrecord.read_records(remote)) == list(tfrecord.read_records(str(path)))

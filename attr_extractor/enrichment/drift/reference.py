@@ -106,7 +106,7 @@ def photos(
     found = []
     for name in names:
         path = storage.join(records, name)
-        for position, record in enumerate(tfrecord.read(path)):
+        for position, record in enumerate(tfrecord.read_records(path)):
             product = wanted.get((name, position))
             if product is None:
                 continue
