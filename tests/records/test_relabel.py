@@ -205,7 +205,7 @@ class Stops(InProcess):
         self.after = after
 
     def run(self, work, tasks, name):
-        stops = work is relabel.write
+        stops = work is relabel.write_labels
         super().run(work, tasks[: self.after] if stops else tasks, name)
         if stops:
             raise KeyboardInterrupt

@@ -216,7 +216,7 @@ def test_every_photo_of_a_value_shows_that_value(page: Page, evil_shop: Path, sc
     shown = Counter()
     for row, title, name in page.photos:
         product, image = title.split(": ")
-        value = row[0]
+        value = row[0].strip()
         shown[value] += 1
         assert of_product[product][values.index(value)] == labels.PRESENT
         with Image.open(io.BytesIO(base64.b64decode(urls[name]))) as thumbnail:
