@@ -1,4 +1,4 @@
-"""Claims about `subset.py`: nested parts of the training products, counted exactly."""
+"""Tests of `subset.py`: nested subsets of the training products, counted exactly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parts(built, tmp_path_factory):
     return folder
 
 
-def test_a_smaller_part_lies_within_a_larger_one_in_the_order_of_the_whole(built, parts):
+def test_a_smaller_subset_is_part_of_a_larger_one_in_the_same_order(built, parts):
     whole, half, quarter = (products(f) for f in (built.records, parts / "0.5", parts / "0.25"))
     assert 0 < len(quarter) < len(half) < len(whole)
     assert half == [photo for photo in whole if photo in half]
@@ -36,7 +36,7 @@ def test_a_smaller_part_lies_within_a_larger_one_in_the_order_of_the_whole(built
     assert [photo for photo in whole if photo[0] in kept] == half  # products whole
 
 
-def test_the_manifest_counts_what_is_there(parts, schema):
+def test_the_manifest_counts_the_subset(parts, schema):
     for name in ("0.25", "0.5"):
         manifest = Manifest.read(parts / name)
         examples = read_split(parts / name, "train")
@@ -50,17 +50,17 @@ def test_the_manifest_counts_what_is_there(parts, schema):
         assert check.check(parts / name).problems == []
 
 
-def test_validation_is_whole_and_there_is_no_test_split(built, parts):
+def test_validation_is_complete_and_the_test_split_is_empty(built, parts):
     assert products(parts / "0.5", "validation") == products(built.records, "validation")
     assert Manifest.read(parts / "0.5").splits["test"].photos == 0
 
 
-def test_whole_and_parts_have_digests_of_their_own(built, parts):
+def test_records_and_subsets_have_different_digests(built, parts):
     found = {Manifest.read(f).digest for f in (built.records, parts / "0.25", parts / "0.5")}
     assert len(found) == 3
 
 
-def test_products_of_one_group_are_kept_or_left_out_together(built, tmp_path):
+def test_products_of_one_group_are_kept_or_dropped_together(built, tmp_path):
     name = Manifest.read(built.records).splits["train"].shards[0].name
     copied = tmp_path / "grouped"
     shutil.copytree(built.records, copied)
@@ -74,7 +74,7 @@ def test_products_of_one_group_are_kept_or_left_out_together(built, tmp_path):
     assert all(kept.count(group) == groups.count(group) for group in set(kept))
 
 
-def test_a_second_call_writes_nothing_and_an_interrupted_one_goes_on(built, tmp_path):
+def test_a_second_call_writes_nothing_and_an_interrupted_one_resumes(built, tmp_path):
     part = tmp_path / "part"
     first = subset.write_subset(built.records, 0.5, part)
     files = sorted(part.glob("*.tfrecord"))
@@ -89,7 +89,7 @@ def test_a_second_call_writes_nothing_and_an_interrupted_one_goes_on(built, tmp_
         subset.write_subset(built.records, 0.25, part)
 
 
-def test_a_share_that_is_none_or_all_is_bad_input(built, tmp_path):
+def test_a_fraction_of_0_or_1_is_bad_input(built, tmp_path):
     for fraction in (0.0, 1.0):
         with pytest.raises(InputError, match="above 0 and below 1"):
             subset.write_subset(built.records, fraction, tmp_path / "part")
