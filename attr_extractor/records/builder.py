@@ -72,15 +72,15 @@ def build(
     with ownership.folder(records, "the output folder"):
         prepared = prepare(catalogue, schema, records, image_root, options, runner)
         runner.run(tasks.write_shard, prepared.task_files, "writing shards")
-        there, rows, rejects = prepared.there, prepared.rows, prepared.rejects
-        return finish(records, schema, options, there, rows, rejects, prepared.shards)
+        existing, rows, rejects = prepared.existing, prepared.rows, prepared.rejects
+        return finish(records, schema, options, existing, rows, rejects, prepared.shards)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A build in which every row has a split and a shard, before any photo is decoded."""
 
-    there: Existing
+    existing: Existing
     rows: Rows
     rejects: list[Reject]  # usable rows that were not assigned to a shard
     shards: dict[str, list[str]]  # file names of this build's shards by split
@@ -96,29 +96,30 @@ def prepare(
     runner: Runner,
 ) -> Prepared:
     """Read and check the table, hash the photos, and write a task file for every shard."""
-    root, there = image_root_of(catalogue, image_root), existing_records(records, schema, options)
+    root = image_root_of(catalogue, image_root)
+    existing = existing_records(records, schema, options)
     work = storage.join(records, WORK)
     for folder in (storage.join(work, "digests"), storage.join(work, "tasks")):
         storage.make_folder(folder)
     storage.make_folder(storage.join(records, index.FOLDER))
-    with scratch(records) as here:
+    with scratch(records) as scratch_folder:
         rows = table_rows.read_rows(
             catalogue,
             schema,
-            here,
+            scratch_folder,
             options.group_column,
             options.split_column,
             options.box_columns,
         )
-        write_label_issues(records, here)
-        new = np.flatnonzero(~there.holds(rows.texts["product_id"]).to_numpy())
+        write_label_issues(records, scratch_folder)
+        new = np.flatnonzero(~existing.holds(rows.texts["product_id"]).to_numpy())
         texts = rows.texts.take(new)
         photos = table_rows.photos_of(texts)
         photos = _with_digests(photos, root, storage.join(work, "digests"), runner)
-        split, rejects = _place(texts, photos, schema, options, there)
+        split, rejects = _place(texts, photos, schema, options, existing)
         products = texts["product_id"].combine_chunks()
         counts = np.bincount(photos["owner"].to_numpy(), minlength=len(texts))
-        shards = list(plan.shards(products, counts, split, options, there.addition))
+        shards = list(plan.shards(products, counts, split, options, existing.addition))
         task_files = []
         for _, name, members in tqdm(shards, unit="shard", desc="planning shards"):
             listed = _listed(texts, rows.labels(new[members]), photos, members, schema)
@@ -129,7 +130,7 @@ def prepare(
             if tasks.plan_shard(path, task, listed):
                 task_files.append(path)
     names = {split: [name for s, name, _ in shards if s == split] for split in SPLITS}
-    return Prepared(there, rows, rejects, names, task_files)
+    return Prepared(existing, rows, rejects, names, task_files)
 
 
 def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner) -> pa.Table:
@@ -140,17 +141,17 @@ def _with_digests(photos: pa.Table, image_root: str, folder: str, runner: Runner
 
 
 def _place(
-    texts: pa.Table, photos: pa.Table, schema: Schema, options: BuildOptions, there: Existing
+    texts: pa.Table, photos: pa.Table, schema: Schema, options: BuildOptions, existing: Existing
 ) -> tuple[np.ndarray, list[Reject]]:
     """Assign a split to every new product.
 
     Returns:
       int8 [R], the position in SPLITS or NO_SPLIT; and the rejects with their reasons.
     """
-    split = plan.place(texts, photos, options, there.photos)
+    split = plan.place(texts, photos, options, existing.photos)
     rejects = table_rows.rejects_of(texts, split == plan.NO_SPLIT, LINKS_SPLITS)
     products, category = texts["product_id"].combine_chunks(), texts["category"].to_numpy()
-    counted = _training_products(there, schema)
+    counted = _training_products(existing, schema)
     over = plan.over_cap(products, category, split, options, counted)
     reason = f"beyond the cap of {options.cap_per_category} training products per category"
     rejects += table_rows.rejects_of(texts, over, reason)
@@ -184,9 +185,9 @@ def _listed(
     return pa.table([columns[name] for name in tasks.COLUMNS.names], tasks.COLUMNS)
 
 
-def _training_products(there: Existing, schema: Schema) -> Counter[int]:
+def _training_products(existing: Existing, schema: Schema) -> Counter[int]:
     """Count the training products in the records by position of the category."""
-    train = there.photos.filter(pc.equal(there.photos["split"], SPLITS.index("train")))
+    train = existing.photos.filter(pc.equal(existing.photos["split"], SPLITS.index("train")))
     products = train.select(["product_id", "category"]).to_pandas().drop_duplicates("product_id")
     position = {value: c for c, value in enumerate(schema[schema.category].values)}
     known = [category for category in products["category"] if category]
@@ -197,7 +198,7 @@ def finish(
     records: str,
     schema: Schema,
     options: BuildOptions,
-    there: Existing,
+    existing: Existing,
     rows: Rows,
     rejects: Sequence[Reject],
     new_shards: Mapping[str, Sequence[str]],
@@ -211,16 +212,18 @@ def finish(
     Raises:
       InputError: if no row could be used.
     """
-    old = _summaries(records, schema, _shards_of(there))
+    old = _summaries(records, schema, _shards_of(existing))
     new = _summaries(records, schema, new_shards)
     # earlier rejects count only for products in the records; all other products were tried again
     earlier = _rejected_photos(old)
     products = pa.array([product for product, *_ in earlier], pa.string())
-    earlier = [reject for reject, held in zip(earlier, there.holds(products).to_pylist()) if held]
+    earlier = [
+        reject for reject, held in zip(earlier, existing.holds(products).to_pylist()) if held
+    ]
     photo_rejects = _with_row_numbers(rows, [*earlier, *_rejected_photos(new)])
     # an addition drops shards in which no photo could be used
     new = {
-        split: {name: s for name, s in shards.items() if s.records or not there.addition}
+        split: {name: s for name, s in shards.items() if s.records or not existing.addition}
         for split, shards in new.items()
     }
     shards = {split: {**old[split], **new[split]} for split in SPLITS}
@@ -229,7 +232,7 @@ def finish(
 
     rejects = sorted([*rows.rejects, *rejects, *photo_rejects])
     write_csv(storage.join(records, "rejects.csv"), Reject._fields, rejects)
-    row_counts = _count_rows(rows, rejects, photos, there)
+    row_counts = _count_rows(rows, rejects, photos, existing)
     num_photos = sum(map(len, photos.values()))
     if not num_photos:
         raise InputError(f"no row could be used; see {storage.join(records, 'rejects.csv')}")
@@ -241,7 +244,7 @@ def finish(
         schema_yaml=schema.to_yaml(),
         image_policy={"short_side": options.image_size, "jpeg_quality": JPEG_QUALITY},
         build=options.model_dump(mode="json"),
-        additions=there.addition if any(new.values()) else max(0, there.addition - 1),
+        additions=existing.addition if any(new.values()) else max(0, existing.addition - 1),
         rows=row_counts,
         photos={"written": num_photos, "rejected": len(photo_rejects)},
         label_issues=dict(rows.findings.issues.most_common()),
@@ -264,11 +267,11 @@ def write_label_issues(records: str, scratch_folder: Path) -> None:
     storage.write(storage.join(records, "label_issues.csv"), content)
 
 
-def _shards_of(there: Existing) -> dict[str, list[str]]:
+def _shards_of(existing: Existing) -> dict[str, list[str]]:
     """Return the file names of shards from earlier builds, by split."""
-    if there.manifest is None:
+    if existing.manifest is None:
         return {}
-    return {split: [s.name for s in of.shards] for split, of in there.manifest.splits.items()}
+    return {split: [s.name for s in of.shards] for split, of in existing.manifest.splits.items()}
 
 
 def _summaries(records: str, schema: Schema, shards: Mapping[str, Sequence[str]]) -> Summaries:
@@ -295,12 +298,12 @@ def _with_row_numbers(rows: Rows, photo_rejects: Sequence[list[str]]) -> list[Re
 
 
 def _count_rows(
-    rows: Rows, rejects: Sequence[Reject], photos: Mapping[str, pa.Table], there: Existing
+    rows: Rows, rejects: Sequence[Reject], photos: Mapping[str, pa.Table], existing: Existing
 ) -> dict[str, int]:
     """Return the rows read, written, already there and rejected; the last three add up to read."""
     products = pa.concat_tables([table.select(["product_id"]) for table in photos.values()])
     held = pc.is_in(rows.texts["product_id"], value_set=pc.unique(products["product_id"]))
-    before = there.holds(rows.texts["product_id"])
+    before = existing.holds(rows.texts["product_id"])
     rejected = np.setdiff1d(
         [reject.row for reject in rejects if reject.row],
         rows.texts["number"].filter(held).to_numpy(),

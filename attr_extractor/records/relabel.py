@@ -48,13 +48,13 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
         finished = storage.exists(storage.join(records, FILE))
         manifest = None if finished else unfinished_relabel(records)
         manifest = manifest or Manifest.read(records)
-        there = Existing(manifest, photos_of(records, manifest))
+        existing = Existing(manifest, photos_of(records, manifest))
         shards = [s.name for split in manifest.splits.values() for s in split.shards]
         work = storage.join(records, WORK)
         storage.make_folder(storage.join(work, "tasks"))
         with scratch(records) as folder:
             rows = table_rows.read_rows(catalogue, schema, folder)
-            _require_all_products(rows, there, schema, records)
+            _require_all_products(rows, existing, schema, records)
             tasks = [task for name in shards for task in _plan_shard(records, name, rows, schema)]
             runner.run(require_readable, tasks, "reading shards")
             builder.write_label_issues(records, folder)
@@ -65,10 +65,10 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
 
         texts = rows.texts
         rejects = table_rows.rejects_of(
-            texts, ~there.holds(texts["product_id"]).to_numpy(), NOT_THERE
+            texts, ~existing.holds(texts["product_id"]).to_numpy(), NOT_THERE
         )
         options = from_manifest(manifest.build, storage.join(records, FILE))
-        return builder.finish(records, schema, options, there, rows, rejects, {})
+        return builder.finish(records, schema, options, existing, rows, rejects, {})
 
 
 @dataclass(frozen=True)
@@ -158,24 +158,24 @@ def _plan_shard(records: str, name: str, rows: Rows, schema: Schema) -> list[str
         return []
     lacking = photos["product_id"].filter(pc.is_null(new_labels))
     if len(lacking) and summary.fingerprint != schema.fingerprint:
-        raise _products_missing(lacking, records)
+        raise _missing_products_error(lacking, records)
     task = RelabelTask(records, name, made_of, schema.fingerprint, schema.sizes)
     path = storage.join(records, f"{WORK}/tasks/{name}.parquet")
     files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(asdict(task))}))
     return [path]
 
 
-def _require_all_products(rows: Rows, there: Existing, schema: Schema, records: str) -> None:
-    assert there.manifest is not None
-    if there.manifest.fingerprint == schema.fingerprint:
+def _require_all_products(rows: Rows, existing: Existing, schema: Schema, records: str) -> None:
+    assert existing.manifest is not None
+    if existing.manifest.fingerprint == schema.fingerprint:
         return
-    products = pc.unique(there.photos["product_id"])
+    products = pc.unique(existing.photos["product_id"])
     lacking = products.filter(pc.invert(pc.is_in(products, value_set=rows.texts["product_id"])))
     if len(lacking):
-        raise _products_missing(lacking, records)
+        raise _missing_products_error(lacking, records)
 
 
-def _products_missing(products: pa.Array, records: str) -> InputError:
+def _missing_products_error(products: pa.Array, records: str) -> InputError:
     return InputError(
         f"{records}: the schema has changed its meaning, and the table lacks {len(products):,} "
         f"products of these records, first {products[0].as_py()!r}: their labels cannot be "

@@ -68,9 +68,9 @@ def _copy(
     whole: Manifest, records: str, output: str, name: str, share: float, made_of: str
 ) -> index.ShardSummary:
     """Write the kept Examples of a shard and its index, unless that was done before."""
-    there = index.read_summary(output, name)
-    if there is not None and there.made_of == made_of:
-        return there
+    existing = index.read_summary(output, name)
+    if existing is not None and existing.made_of == made_of:
+        return existing
     photos = index.read_photos(records, [name])
     products = photos["product_id"].to_pylist()
     kept = [uniform("part", group) < share for group in photos["group"].to_pylist()]
