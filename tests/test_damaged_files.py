@@ -268,7 +268,7 @@ def test_a_mistake_of_our_own_keeps_its_traceback(tmp_path: Path, trained: Shop,
         "json": (yaml_files, "validate", lambda: Manifest.read(records)),
         "npz": (network, "layer_arrays", lambda: RunDir.read(run_dir).load_network()),
         "npz arrays": (np, "isfinite", lambda: files.read_arrays(run_dir / "weights.npz")),
-        "parquet": (yaml_files, "validate", lambda: index.read_facts(records, shard)),
+        "parquet": (yaml_files, "validate", lambda: index.read_summary(records, shard)),
         "checkpoint": (checkpoints, "saved_steps", lambda: checkpoints.newest_step(run_dir)),
     }
     for module, name, reader in behind.values():

@@ -125,7 +125,7 @@ def test_build_tfrecords_label_issues(texts):
         lines = catalogue_of(folder, unknown).read_text(encoding="utf-8").splitlines()
         moved = [{**json.loads(line), "closure": json.loads(line)["note"]} for line in lines]
         (folder / "table.jsonl").write_text("\n".join(map(json.dumps, moved)), encoding="utf-8")
-        rows.read(folder / "table.jsonl", schema, folder)
+        rows.read_rows(folder / "table.jsonl", schema, folder)
         assert column(folder / "label_issues.csv", "cell") == unknown
 
 

@@ -86,7 +86,7 @@ def _index(records: str | Path, manifest: Manifest) -> pa.Table:
     tables = []
     for name in _splits(manifest):
         shards = [shard.name for shard in manifest.split(name).shards]
-        photos = index.read(str(records), shards, ["product_id", "image", "image_index"])
+        photos = index.read_photos(str(records), shards, ["product_id", "image", "image_index"])
         tables.append(photos.append_column("split", pa.array([name] * len(photos), pa.string())))
     return pa.concat_tables(tables)
 

@@ -67,7 +67,7 @@ def measure(
         runs = []
         for fraction in fractions:
             records = folder / f"records_{fraction:g}"
-            subset.write(run.records, fraction, records)
+            subset.write_subset(run.records, fraction, records)
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
         points = [_score(of_part, run) for of_part in [*runs, run]]
         found = {

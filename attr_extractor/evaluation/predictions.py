@@ -172,7 +172,7 @@ def _digests(records: str, manifest: Manifest, split: str) -> tuple[str, str]:
     if not all(storage.exists(index.path(records, name)) for name in shards):
         return manifest.digest, manifest.digest  # records of an older version have no index
     columns = ["product_id", "image_index", "digest", "height", "width", "labels_digest"]
-    table = index.read(records, shards, columns)
+    table = index.read_photos(records, shards, columns)
     stored = f"{manifest.image_policy} {manifest.build}"
     return _digest(table.select(columns[:-1]), stored), _digest(table.select(columns[-1:]))
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from attr_extractor import storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import check_shard, index, near_duplicates
-from attr_extractor.records.check_shard import Found, Problems
-from attr_extractor.records.existing import WORK, unfinished_relabel
+from attr_extractor.records.check_shard import Problems, ShardContents
+from attr_extractor.records.folder import WORK, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest, Shard
 from attr_extractor.records.runner import Local
 from attr_extractor.schema import Schema
@@ -50,46 +50,48 @@ def check(records: str | Path, num_workers: int = 1) -> Report:
         process was killed.
     """
     records = str(records)
-    manifest = _manifest(records)
-    shards = [(name, s) for name, split in manifest.splits.items() for s in split.shards]
-    look = functools.partial(_look, records, manifest.schema)
-    found = list(tqdm(_map(look, shards, num_workers), total=len(shards), unit="shard"))
+    manifest = _load_manifest(records)
+    entries = [(name, s) for name, split in manifest.splits.items() for s in split.shards]
+    check_one = functools.partial(_check_shard, records, manifest.schema)
+    shards = list(tqdm(_map(check_one, entries, num_workers), total=len(entries), unit="shard"))
     by_split = {
-        name: [of_shard for (split, _), of_shard in zip(shards, found) if split == name]
+        name: [shard for (split, _), shard in zip(entries, shards) if split == name]
         for name in manifest.splits
     }
     problems = [
         _against_manifest(records, manifest, by_split),
-        *(of_shard.problems for of_shard in found),
-        *_strangers(records, [said.name for _, said in shards]),
-        _leaks({said.name: (split, f.photos) for (split, said), f in zip(shards, found)}),
+        *(shard.problems for shard in shards),
+        *_unlisted_files(records, [entry.name for _, entry in entries]),
+        _duplicates({e.name: (split, shard.photos) for (split, e), shard in zip(entries, shards)}),
     ]
     return Report([p for p in problems if p.count], _contents(manifest.schema, by_split))
 
 
-def _manifest(records: str) -> Manifest:
+def _load_manifest(records: str) -> Manifest:
     """Load the manifest without checking shards; Manifest.read stops at the first damaged one."""
     if not storage.exists(storage.join(records, FILE)) and unfinished_relabel(records):
         raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
     return Manifest.load(records)
 
 
-def _look(records: str, schema: Schema, named: tuple[str, Shard]) -> Found:
-    return check_shard.check(records, *named, schema)
+def _check_shard(records: str, schema: Schema, split_and_entry: tuple[str, Shard]) -> ShardContents:
+    return check_shard.check(records, *split_and_entry, schema)
 
 
 def _map(
-    look: Callable[[tuple[str, Shard]], Found], shards: list[tuple[str, Shard]], num_workers: int
-) -> Iterator[Found]:
+    check_one: Callable[[tuple[str, Shard]], ShardContents],
+    entries: list[tuple[str, Shard]],
+    num_workers: int,
+) -> Iterator[ShardContents]:
     if num_workers == 1:
-        yield from map(look, shards)
+        yield from map(check_one, entries)
         return
     with Local(num_workers) as workers:
-        yield from workers.map(look, shards, "checking shards")
+        yield from workers.map(check_one, entries, "checking shards")
 
 
 def _against_manifest(
-    records: str, manifest: Manifest, by_split: Mapping[str, Sequence[Found]]
+    records: str, manifest: Manifest, by_split: Mapping[str, Sequence[ShardContents]]
 ) -> Problems:
     """Compare the totals in the manifest with the sums over the shards."""
     problems = Problems(FILE)
@@ -102,16 +104,16 @@ def _against_manifest(
     for name in (name for name, times in named.items() if times > 1):
         problems.add(f"it lists {name} {named[name]} times")
     for name, split in manifest.splits.items():
-        if all(of_shard.complete for of_shard in by_split[name]):
+        if all(shard.complete for shard in by_split[name]):
             size = sum(shard.bytes for shard in split.shards)
-            said = check_shard.numbers(split.photos, size, split.products, split.labels)
-            found = {**dict.fromkeys(said, 0), **_sum(by_split[name])}
-            problems.compare(f"the split {name}", said, found)
+            expected = check_shard.counts_by_name(split.photos, size, split.products, split.labels)
+            counted = {**dict.fromkeys(expected, 0), **_sum(by_split[name])}
+            problems.compare(f"the split {name}", expected, counted)
     rows = dict(manifest.rows)
     read, photos = rows.pop("read", 0), sum(split.photos for split in manifest.splits.values())
-    said = {"rows read": read, "photos written": manifest.photos.get("written", 0)}
+    expected = {"rows read": read, "photos written": manifest.photos.get("written", 0)}
     problems.compare(
-        "the manifest", said, {"rows read": sum(rows.values()), "photos written": photos}
+        "the manifest", expected, {"rows read": sum(rows.values()), "photos written": photos}
     )
     try:
         similar = Counter(near.split for near in near_duplicates.read(records) or [])
@@ -120,19 +122,19 @@ def _against_manifest(
     else:
         for name in manifest.splits:
             what = f"near duplicates of {name}"
-            said = {what: manifest.near_duplicates.get(name, 0)}
-            problems.compare("the manifest", said, {what: similar[name]})
+            expected = {what: manifest.near_duplicates.get(name, 0)}
+            problems.compare("the manifest", expected, {what: similar[name]})
     return problems
 
 
-def _sum(found: Sequence[Found]) -> Counter[str]:
+def _sum(shards: Sequence[ShardContents]) -> Counter[str]:
     total: Counter[str] = Counter()
-    for of_shard in found:
-        total.update(of_shard.counts)
+    for shard in shards:
+        total.update(shard.counts)
     return total
 
 
-def _strangers(records: str, shards: Sequence[str]) -> Iterator[Problems]:
+def _unlisted_files(records: str, shards: Sequence[str]) -> Iterator[Problems]:
     """Yield the problems of build files that the manifest does not list."""
     for folder, suffix in (("", ".tfrecord"), (f"{index.FOLDER}/", ".parquet")):
         known = {f"{name.rsplit('.', 1)[0]}{suffix}" for name in shards}
@@ -145,7 +147,7 @@ def _strangers(records: str, shards: Sequence[str]) -> Iterator[Problems]:
             yield problems
 
 
-def _leaks(shards: Mapping[str, tuple[str, pa.Table]]) -> Problems:
+def _duplicates(shards: Mapping[str, tuple[str, pa.Table]]) -> Problems:
     """Find photos and groups in two splits, and photos that occur twice, from the index.
 
     Args:
@@ -190,11 +192,11 @@ def _first_and_last(keys: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np
     return order[starts], order[np.append(starts[1:], len(order)) - 1]
 
 
-def _contents(schema: Schema, by_split: Mapping[str, Sequence[Found]]) -> str:
+def _contents(schema: Schema, by_split: Mapping[str, Sequence[ShardContents]]) -> str:
     """Format a table per split: shards, products, photos, MiB, photos with known labels."""
-    sums = {name: _sum(found) for name, found in by_split.items()}
-    for name, found in by_split.items():
-        sums[name]["shards"] = len(found)
+    sums = {name: _sum(shards) for name, shards in by_split.items()}
+    for name, shards in by_split.items():
+        sums[name]["shards"] = len(shards)
     sums["all"] = sum(sums.values(), Counter())
     rows = [["", *sums]]
     for key, title in {"shards": "shards", "products": "products", "records": "photos"}.items():

@@ -7,16 +7,18 @@ groups and digests that assign later rows to splits.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
-from typing import Annotated, List
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, List, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from attr_extractor import files, storage, yaml_files
+from attr_extractor import files, labels, storage, yaml_files
 from attr_extractor.errors import InputError
+from attr_extractor.records import manifest
 from attr_extractor.records.near_duplicates import HASH_BYTES
 from attr_extractor.schema import Schema, require_same
 
@@ -47,7 +49,7 @@ _KEY = b"attr_extractor"  # in the Parquet file's metadata
 Three = Field(min_length=3, max_length=3)
 
 
-class ShardFacts(yaml_files.Model):
+class ShardSummary(yaml_files.Model):
     """Inputs and counts of a shard."""
 
     made_of: str  # digest of the task that wrote the shard
@@ -67,18 +69,18 @@ def path(records: str, shard: str) -> str:
     return storage.join(records, f"{FOLDER}/{shard.rsplit('.', 1)[0]}.parquet")
 
 
-def write(records: str, shard: str, photos: pa.Table, facts: ShardFacts) -> None:
+def write_index(records: str, shard: str, photos: pa.Table, summary: ShardSummary) -> None:
     """Write the index of a shard atomically."""
-    metadata = {_KEY: json.dumps(facts.model_dump(), ensure_ascii=False).encode()}
+    metadata = {_KEY: json.dumps(summary.model_dump(), ensure_ascii=False).encode()}
     table = photos.select(COLUMNS.names).cast(COLUMNS).replace_schema_metadata(metadata)
     files.write_table(path(records, shard), table)
 
 
-def read_facts(records: str, shard: str, schema: Schema | None = None) -> ShardFacts | None:
-    """Return the facts of a shard, or None if it was not finished.
+def read_summary(records: str, shard: str, schema: Schema | None = None) -> ShardSummary | None:
+    """Return the summary of a shard, or None if it was not finished.
 
     Args:
-      schema: if given and the facts have its fingerprint, their counts must match its sizes.
+      schema: if given and the summary have its fingerprint, their counts must match its sizes.
 
     Raises:
       InputError: if the index is damaged, or is not an index.
@@ -88,29 +90,29 @@ def read_facts(records: str, shard: str, schema: Schema | None = None) -> ShardF
         return None
     metadata = files.read_table(where, []).schema.metadata or {}
     content = files.parse_json(metadata.get(_KEY, b"null"), _strange(where))
-    facts = yaml_files.validate(ShardFacts, content, _strange(where))
-    if schema and facts.fingerprint == schema.fingerprint:
-        counted = [len(facts.present), len(facts.states)]
+    summary = yaml_files.validate(ShardSummary, content, _strange(where))
+    if schema and summary.fingerprint == schema.fingerprint:
+        counted = [len(summary.present), len(summary.states)]
         if counted != [schema.num_values, len(schema.names)]:
             raise InputError(f"{_strange(where)}: its label counts do not match the schema")
-    return facts
+    return summary
 
 
-def require_facts(records: str, shard: str, schema: Schema | None = None) -> ShardFacts:
-    """Return the facts of a finished shard; see `read_facts`.
+def require_summary(records: str, shard: str, schema: Schema | None = None) -> ShardSummary:
+    """Return the summary of a finished shard; see `read_summary`.
 
     Raises:
-      InputError: if the facts are missing, unreadable, or have another schema than the given one.
+      InputError: if the summary are missing, unreadable, or have another schema than the given one.
     """
-    facts, where = read_facts(records, shard, schema), path(records, shard)
-    if facts is None:
+    summary, where = read_summary(records, shard, schema), path(records, shard)
+    if summary is None:
         raise InputError(f"{where}: the index is missing; build the records again")
     if schema:
-        require_same(facts.fingerprint, schema, where)
-    return facts
+        require_same(summary.fingerprint, schema, where)
+    return summary
 
 
-def read(records: str, shards: Iterable[str], columns: list[str] | None = None) -> pa.Table:
+def read_photos(records: str, shards: Iterable[str], columns: list[str] | None = None) -> pa.Table:
     """Return the photos of several shards, in the order of their records; by default all columns.
 
     Raises:
@@ -131,7 +133,55 @@ def _strange(where: str) -> str:
 
 
 def hashes(photos: pa.Table) -> np.ndarray:
-    """Return uint8 [N, HASH_BYTES], the perceptual hashes of photos from `read`."""
+    """Return uint8 [N, HASH_BYTES], the perceptual hashes of photos from `read_photos`."""
     column = photos["perceptual_hash"].combine_chunks()
     data = np.frombuffer(column.buffers()[1] or b"", np.uint8)
     return data.reshape(-1, HASH_BYTES)[column.offset : column.offset + len(column)]
+
+
+def labels_digest(codes: bytes) -> bytes:
+    """Return the 8-byte digest of a photo's labels, int8[V] as bytes."""
+    return hashlib.blake2b(codes, digest_size=8).digest()
+
+
+class LabelTotals(NamedTuple):
+    """Photos of a shard by their labels; the fields of the same names of ShardSummary."""
+
+    present: list[int]  # [V]
+    states: list[list[int]]  # [T][3]
+
+
+def total_labels(codes: Sequence[bytes], sizes: Sequence[int]) -> LabelTotals:
+    """Count the labels of a shard.
+
+    Args:
+      codes: labels of every photo, int8[V] as bytes.
+      sizes: number of values per attribute.
+    """
+    matrix = np.frombuffer(b"".join(codes), np.int8).reshape(len(codes), sum(sizes))
+    return LabelTotals(
+        (matrix == labels.PRESENT).sum(axis=0).tolist(),
+        labels.states(matrix, sizes).sum(axis=0).tolist(),
+    )
+
+
+def sum_shards(schema: Schema, shards: Mapping[str, ShardSummary]) -> manifest.Split:
+    """Return the manifest entry of a split.
+
+    Args:
+      shards: the summaries of its shards by file name.
+    """
+    present = np.zeros(schema.num_values, np.int64)
+    states = np.zeros([len(schema.attributes), 3], np.int64)
+    for shard in shards.values():
+        present += shard.present
+        states += shard.states
+    return manifest.Split(
+        shards=[
+            manifest.Shard(name=name, records=shard.records, bytes=shard.bytes)
+            for name, shard in shards.items()
+        ],
+        products=sum(shard.products for shard in shards.values()),
+        photos=sum(shard.records for shard in shards.values()),
+        labels=manifest.count_by_attribute(schema, present, states),
+    )

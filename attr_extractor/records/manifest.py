@@ -219,7 +219,9 @@ class Manifest(yaml_files.Model):
         return present / np.maximum(known, 1)
 
 
-def count_labels(schema: Schema, present: np.ndarray, states: np.ndarray) -> dict[str, Counts]:
+def count_by_attribute(
+    schema: Schema, present: np.ndarray, states: np.ndarray
+) -> dict[str, Counts]:
     """Return the counts per attribute from totals.
 
     Args:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import List
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +20,9 @@ import tensorflow as tf
 
 from attr_extractor import files, ownership, storage
 from attr_extractor.errors import InputError
-from attr_extractor.records import dataset, finish, index, shard
+from attr_extractor.records import builder, dataset, index
 from attr_extractor.records import rows as table_rows
-from attr_extractor.records.existing import WORK, Existing, photos_of, scratch, unfinished_relabel
+from attr_extractor.records.folder import WORK, Existing, photos_of, scratch, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.plan import from_manifest
 from attr_extractor.records.rows import Rows
@@ -46,48 +48,64 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
         finished = storage.exists(storage.join(records, FILE))
         manifest = None if finished else unfinished_relabel(records)
         manifest = manifest or Manifest.read(records)
-        there = Existing(manifest, photos_of(records, manifest))
+        existing = Existing(manifest, photos_of(records, manifest))
         shards = [s.name for split in manifest.splits.values() for s in split.shards]
         work = storage.join(records, WORK)
         storage.make_folder(storage.join(work, "tasks"))
         with scratch(records) as folder:
-            rows = table_rows.read(catalogue, schema, folder)
-            _require_all(rows, there, schema, records)
-            tasks = [task for name in shards for task in _plan(records, name, rows, schema)]
+            rows = table_rows.read_rows(catalogue, schema, folder)
+            _require_all_products(rows, existing, schema, records)
+            tasks = [task for name in shards for task in _plan_shard(records, name, rows, schema)]
             runner.run(require_readable, tasks, "reading shards")
-            finish.write_label_issues(records, folder)
+            builder.write_label_issues(records, folder)
         if finished:
             manifest.write(work)
             storage.remove(storage.join(records, FILE))
-        runner.run(write, tasks, "writing labels")
+        runner.run(write_labels, tasks, "writing labels")
 
         texts = rows.texts
         rejects = table_rows.rejects_of(
-            texts, ~there.holds(texts["product_id"]).to_numpy(), NOT_THERE
+            texts, ~existing.holds(texts["product_id"]).to_numpy(), NOT_THERE
         )
         options = from_manifest(manifest.build, storage.join(records, FILE))
-        return finish.finish(records, schema, options, there, rows, rejects, {})
+        return builder.finish(records, schema, options, existing, rows, rejects, {})
+
+
+@dataclass(frozen=True)
+class RelabelTask:
+    """A shard and the schema of its new labels."""
+
+    records: str
+    shard: str  # file name
+    made_of: str  # digest of the new labels
+    fingerprint: str
+    sizes: List[int]  # number of values per attribute
+
+
+def _task_of(listed: pa.Table) -> RelabelTask:
+    """Return the task in the metadata of a task file."""
+    return RelabelTask(**json.loads(listed.schema.metadata[_KEY]))
 
 
 def require_readable(task_path: str) -> None:
     """Raise InputError if the shard of a task is damaged, before any records are changed."""
     listed = files.read_table(task_path)
-    task = json.loads(listed.schema.metadata[_KEY])
-    path = storage.join(task["records"], task["shard"])
+    task = _task_of(listed)
+    path = storage.join(task.records, task.shard)
     for _ in dataset.indexed_examples(path, listed["product_id"].to_pylist()):
         pass
 
 
-def write(task_path: str) -> None:
+def write_labels(task_path: str) -> None:
     """Copy the shard of a task with its new labels, then write its index.
 
     Raises:
       InputError: if the shard is damaged or cannot be written.
     """
     listed = files.read_table(task_path)
-    task = json.loads(listed.schema.metadata[_KEY])
-    records, name = task["records"], task["shard"]
-    before = index.require_facts(records, name)
+    task = _task_of(listed)
+    records, name = task.records, task.shard
+    before = index.require_summary(records, name)
     path = storage.join(records, name)
     codes: list[bytes] = []
     products, given = (listed[c].to_pylist() for c in ("product_id", "labels"))
@@ -101,23 +119,23 @@ def write(task_path: str) -> None:
                 kept.value[0] = given[i]
             codes.append(kept.value[0])
             writer.write(record.SerializeToString(deterministic=True))
-    facts = index.ShardFacts(
-        made_of=task["made_of"],
-        fingerprint=task["fingerprint"],
+    summary = index.ShardSummary(
+        made_of=task.made_of,
+        fingerprint=task.fingerprint,
         records=len(codes),
         bytes=storage.size(path),
         products=before.products,
         rejects=before.rejects,
-        **shard.counts(codes, task["sizes"]),
+        **index.total_labels(codes, task.sizes)._asdict(),
     )
-    digests = pa.array([shard.labels_digest(code) for code in codes], pa.binary(8))
+    digests = pa.array([index.labels_digest(code) for code in codes], pa.binary(8))
     position = listed.schema.get_field_index("labels_digest")
-    index.write(records, name, listed.set_column(position, "labels_digest", digests), facts)
+    index.write_index(records, name, listed.set_column(position, "labels_digest", digests), summary)
 
 
-def _plan(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
+def _plan_shard(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
     """Write the task file of a shard; return no task if the shard already has these labels."""
-    photos = index.read(records, [name])
+    photos = index.read_photos(records, [name])
     position = pc.index_in(photos["product_id"], value_set=rows.texts["product_id"])
     known = pc.is_valid(position)
     distinct, of_photo = np.unique(pc.drop_null(position).to_numpy(), return_inverse=True)
@@ -135,35 +153,29 @@ def _plan(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
     for code in new_labels.to_pylist():
         digest.update(code or b"kept")
     made_of = f"relabelled {digest.hexdigest()}"
-    facts = index.require_facts(records, name)
-    if facts.made_of == made_of:
+    summary = index.require_summary(records, name)
+    if summary.made_of == made_of:
         return []
     lacking = photos["product_id"].filter(pc.is_null(new_labels))
-    if len(lacking) and facts.fingerprint != schema.fingerprint:
-        raise _lacks(lacking, records)
-    task = {
-        "records": records,
-        "shard": name,
-        "made_of": made_of,
-        "fingerprint": schema.fingerprint,
-        "sizes": schema.sizes,
-    }
+    if len(lacking) and summary.fingerprint != schema.fingerprint:
+        raise _missing_products_error(lacking, records)
+    task = RelabelTask(records, name, made_of, schema.fingerprint, schema.sizes)
     path = storage.join(records, f"{WORK}/tasks/{name}.parquet")
-    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(task)}))
+    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(asdict(task))}))
     return [path]
 
 
-def _require_all(rows: Rows, there: Existing, schema: Schema, records: str) -> None:
-    assert there.manifest is not None
-    if there.manifest.fingerprint == schema.fingerprint:
+def _require_all_products(rows: Rows, existing: Existing, schema: Schema, records: str) -> None:
+    assert existing.manifest is not None
+    if existing.manifest.fingerprint == schema.fingerprint:
         return
-    products = pc.unique(there.photos["product_id"])
+    products = pc.unique(existing.photos["product_id"])
     lacking = products.filter(pc.invert(pc.is_in(products, value_set=rows.texts["product_id"])))
     if len(lacking):
-        raise _lacks(lacking, records)
+        raise _missing_products_error(lacking, records)
 
 
-def _lacks(products: pa.Array, records: str) -> InputError:
+def _missing_products_error(products: pa.Array, records: str) -> InputError:
     return InputError(
         f"{records}: the schema has changed its meaning, and the table lacks {len(products):,} "
         f"products of these records, first {products[0].as_py()!r}: their labels cannot be "

@@ -1,42 +1,53 @@
 """report.html of a build: a validation report on the data, to read before training.
 
-The report is one self-contained page. Sellers' text is escaped, never interpreted as HTML. The page
-contains no date, so two builds of the same table give the same bytes.
+This file renders the page and computes its sections on splits, rejected rows and unusable cells.
+The page contains no date, so two builds of the same table give the same bytes.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
-from attr_extractor.html_page import SCRIPT, Markup, escape, headline, outlined, page, table
-from attr_extractor.labels import UNKNOWN_VALUE
-from attr_extractor.records import report_cells, report_files, report_labels, report_photos
+from attr_extractor.labels import UNKNOWN_VALUE, Issue
+from attr_extractor.records import near_duplicates, report_labels, report_photos
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.records.near_duplicates import NearDuplicate
-from attr_extractor.records.report_labels import FEW_PHOTOS, percent
-from attr_extractor.records.rows import Findings, Reject
-from attr_extractor.schema import Schema
+from attr_extractor.records.report_labels import HELD_OUT_ONLY, NEVER_SEEN
+from attr_extractor.records.rows import CELLS_LISTED, Findings, Reject
+from attr_extractor.schema import Attribute, Schema, fold
+from attr_extractor.web import pages
 
 FILE = "report.html"
-EXAMPLES = 5  # per reject reason
-
-STYLE = """
-.wrong { color: var(--bad) } .narrow { width: auto; min-width: 18rem }
-.todo { padding-left: 1.2rem } .todo li { margin: .2rem 0 }
-"""
+SECTIONS = (
+    ("splits", "Splits"),
+    ("rejects", "Left out"),
+    ("coverage", "Coverage"),
+    ("imbalance", "Imbalance"),
+    ("few", "Too few labels"),
+    ("values", "Values"),
+    ("contradictions", "Contradictions"),
+    ("unknown", "Unknown values"),
+    ("duplicates", "Duplicates"),
+    ("sizes", "Sizes and formats"),
+    ("cost", "Disk and hours"),
+)
+EXAMPLES = 5  # rejects per reason, and cells per contradiction
+PAIRS = 25  # near duplicates that are listed
+CANDIDATES = 60  # unknown values listed per attribute; a longer list is likely free text
 
 
 def render(
     schema: Schema,
     manifest: Manifest,
     findings: Findings,
-    listed: Mapping[str, pa.Table],
+    photos: Mapping[str, pa.Table],
     rejects: Sequence[Reject],
     similar: Sequence[NearDuplicate],
     records: str,
@@ -45,139 +56,235 @@ def render(
 
     Args:
       findings: of the last table.
-      listed: the index of each split, in the order of its records.
+      photos: the index of each split, in the order of its records.
       rejects: rejected rows and photos.
       similar: held-out photos that resemble a training photo.
       records: the folder that contains the shards.
     """
-    identical = report_files.identical(listed)
-    samples = report_photos.choose(schema, manifest, listed, records)
-    standing = report_labels.standing(schema, manifest)
-    sections = [
-        ("splits", "Splits", _splits(manifest, listed)),
-        ("rejects", "Left out", _rejects(rejects)),
-        ("coverage", "Coverage", report_labels.coverage(schema, findings)),
-        ("imbalance", "Imbalance", report_labels.imbalance(schema, manifest)),
-        ("few", "Too few labels", report_labels.too_few(schema, manifest)),
-        ("values", "Values", report_photos.values(schema, manifest, standing, samples)),
-        ("contradictions", "Contradictions", report_cells.contradictions(schema, findings)),
-        ("unknown", "Unknown values", report_cells.unknown_values(schema, findings)),
-        ("duplicates", "Duplicates", report_files.duplicates(identical, similar)),
-        ("sizes", "Sizes and formats", report_files.sizes(listed, manifest)),
-        ("cost", "Disk and hours", report_files.cost(listed, manifest)),
-    ]
-    links, shown = outlined(sections)
-    title = f"{schema.name}: {manifest.photos['written']:,} photos, validation report"
-    policy = manifest.image_policy
-    body = [
-        f"<h1>{escape(title)}</h1><p class=muted>Schema fingerprint {schema.fingerprint}. Photos "
-        f"are stored with a short side of at most {policy['short_side']} pixels, JPEG quality "
-        f"{policy['jpeg_quality']}. Rows, coverage and cells refer to the last table; photos and "
-        "splits refer to all photos in these records.</p>",
-        f"{links}{_headline(schema, manifest)}",
-        f"<h3>What to look at first</h3>{_first(schema, manifest, findings, identical, standing)}",
-        shown,
-    ]
-    styles = STYLE + report_labels.STYLE + report_photos.STYLE + report_files.STYLE
-    return page(title, "".join(body), styles + samples.style(), SCRIPT + report_files.SCRIPT)
+    identical = report_photos.identical_photos(photos)
+    samples = report_photos.sample_photos(schema, manifest, photos, records)
+    return pages.render(
+        "records/report.html",
+        title=f"{schema.name}: {manifest.photos['written']:,} photos, validation report",
+        folder="records",
+        sections=SECTIONS,
+        schema=schema,
+        manifest=manifest,
+        problems=_problems(schema, manifest, findings, identical),
+        few_photos=report_labels.FEW_PHOTOS,
+        splits=_splits(manifest, photos),
+        rejects=_reject_reasons(rejects),
+        coverage=report_labels.coverage(schema, findings),
+        imbalance=report_labels.imbalance(schema, manifest),
+        rare=report_labels.rare_attributes(schema, manifest),
+        samples=samples,
+        photos_per_value=report_photos.PHOTOS_PER_VALUE,
+        most_read=report_photos.MOST_READ,
+        values=report_labels.value_groups(schema, manifest, samples),
+        contradictions=contradictions(schema, findings),
+        unknown=unknown_values(schema, findings),
+        all_cells_listed=sum(findings.issues.values()) == sum(findings.cells.values()),
+        cells_listed=CELLS_LISTED,
+        identical=identical,
+        similar=similar,
+        nearest=sorted(similar, key=lambda near: (near.distance, near))[:PAIRS],
+        max_distance=near_duplicates.MAX_DISTANCE,
+        hash_bits=8 * near_duplicates.HASH_BYTES,
+        sizes=report_photos.sizes(photos, manifest),
+        cost=report_photos.cost(photos, manifest),
+    )
 
 
-def _headline(schema: Schema, manifest: Manifest) -> Markup:
-    rows, photos = manifest.rows, manifest.photos
-    cells: list[tuple[Any, str]] = [
-        (rows["read"], "rows read"),
-        (rows["written"], "rows written"),
-        (rows["already there"], "rows already there"),
-        (rows["rejected"], "rows rejected"),
-        (photos["written"], "photos in these records"),
-        (photos["rejected"], "photos that could not be used"),
-        (len(schema.attributes), "attributes"),
-        (schema.num_values, "values"),
-    ]
-    return headline(cell for cell in cells if cell[0] or cell[1] != "rows already there")
+@dataclass(frozen=True)
+class Problems:
+    """What to look at first."""
+
+    filled: int  # cells of usable rows
+    contradictions: int  # filled cells
+    unknown: int  # filled cells
+    unlearnable: list[str]  # titles of attributes
+    never_seen: int  # values
+    held_out_only: int  # values
+    rare: int  # values with some training photos, but too few
+    different_labels: int  # photos of products with different labels
+    near_duplicates: list[tuple[str, int, int]]  # split, its near duplicates, its photos
 
 
-def _first(
+def _problems(
     schema: Schema,
     manifest: Manifest,
     findings: Findings,
-    identical: report_files.Identical,
-    standing: np.ndarray,
-) -> Markup:
-    """List the problems, one line each, with links to their sections."""
-    cells = sum(findings.issues.values())
-    unknown = findings.issues.get(UNKNOWN_VALUE, 0)
-    filled = int(findings.states[..., 0].sum()) + cells
-    kinds, hopeless = Counter(standing.tolist()), report_labels.cannot_learn(schema, manifest)
-    rejected, near = manifest.rows["rejected"], manifest.near_duplicates
-    held = {split: manifest.splits[split].photos for split in near}
-    names = ", ".join(schema[name].title() for name in hopeless[:10])
-    names += f" and {len(hopeless) - 10} more" if len(hopeless) > 10 else ""
-    lines = [
-        (rejected, "rejects", f"{percent(rejected, manifest.rows['read'])} of the rows rejected"),
-        (len(hopeless), "few", f"{len(hopeless):,} attributes cannot be learned: {names}"),
-        (
-            kinds["never seen"] + kinds["held out only"],
-            "few",
-            f"{kinds['never seen'] + kinds['held out only']:,} of {schema.num_values:,} values "
-            f"have no training photo; {kinds['held out only']:,} of these have held-out photos",
-        ),
-        (
-            kinds[f"fewer than {FEW_PHOTOS}"],
-            "few",
-            f"{kinds[f'fewer than {FEW_PHOTOS}']:,} more values have fewer than {FEW_PHOTOS}",
-        ),
-        (
-            cells - unknown,
-            "contradictions",
-            f"{cells - unknown:,} filled cells ({percent(cells - unknown, filled)}) contradict "
-            "the schema or their row",
-        ),
-        (
-            unknown,
-            "unknown",
-            f"{unknown:,} filled cells ({percent(unknown, filled)}) contain a value that is not in "
-            "the schema; see the suggested synonyms",
-        ),
-        (
-            identical.differing,
-            "duplicates",
-            f"{identical.differing:,} photos belong to products with different labels",
-        ),
+    identical: report_photos.IdenticalPhotos,
+) -> Problems:
+    unusable, unknown = sum(findings.issues.values()), findings.issues.get(UNKNOWN_VALUE, 0)
+    rarity = Counter(report_labels.rarity(manifest).tolist())
+    return Problems(
+        filled=int(findings.states[..., 0].sum()) + unusable,
+        contradictions=unusable - unknown,
+        unknown=unknown,
+        unlearnable=[schema[name].title() for name in report_labels.unlearnable(schema, manifest)],
+        never_seen=rarity[NEVER_SEEN],
+        held_out_only=rarity[HELD_OUT_ONLY],
+        rare=rarity[report_labels.rare()],
+        different_labels=identical.different_labels,
+        near_duplicates=[
+            (split, count, manifest.splits[split].photos)
+            for split, count in manifest.near_duplicates.items()
+        ],
+    )
+
+
+class SplitSize(NamedTuple):
+    """The size of one split."""
+
+    name: str
+    products: int
+    photos: int
+    groups: int
+    shards: int
+    bytes: int
+
+
+def _splits(manifest: Manifest, photos: Mapping[str, pa.Table]) -> list[SplitSize]:
+    return [
+        SplitSize(
+            name,
+            split.products,
+            split.photos,
+            pc.count_distinct(photos[name]["group"]).as_py(),
+            len(split.shards),
+            sum(shard.bytes for shard in split.shards),
+        )
+        for name, split in manifest.splits.items()
     ]
-    lines += [
-        (count, "duplicates", f"{count:,} of {held[s]:,} {s} photos resemble a training photo")
-        for s, count in near.items()
-    ]
-    items = [f"<li><a href='#{where}'>{escape(text)}</a>" for count, where, text in lines if count]
-    return Markup(f"<ul class=todo>{''.join(items)}</ul>" if items else "<p>No problems found.</p>")
 
 
-def _splits(manifest: Manifest, listed: Mapping[str, pa.Table]) -> Markup:
-    grouped = manifest.build.get("group_column")
-    rows = []
-    for name, split in manifest.splits.items():
-        row = [name, split.products, split.photos]
-        row += [percent(split.photos, manifest.photos["written"])]
-        row += [pc.count_distinct(listed[name]["group"]).as_py()] if grouped else []
-        size = sum(shard.bytes for shard in split.shards)
-        rows.append([*row, len(split.shards), report_files.size(size)])
-    head = ["Split", "Products", "Photos", "Share", *(["Groups"] if grouped else [])]
-    text = f"<p>Rows of one <code>{escape(grouped)}</code> share a split.</p>" if grouped else ""
-    return Markup(text) + table([*head, "Shards", "Disk"], rows, "", "-nnnnnn")
+class RejectReason(NamedTuple):
+    """The rows and photos that were rejected for one reason."""
+
+    reason: str
+    rejects: int
+    examples: list[Reject]
 
 
-def _rejects(rejects: Sequence[Reject]) -> Markup:
-    if not rejects:
-        return Markup("<p>None: every row and every photo was used.</p>")
+def _reject_reasons(rejects: Sequence[Reject]) -> list[RejectReason]:
     by_reason: dict[str, list[Reject]] = defaultdict(list)
     for reject in rejects:
-        by_reason[reject[3]].append(reject)
-    rows = []
-    for reason, found in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-        shown = [
-            f"row {n:,} <code>{escape(p)}</code> {escape(i)}" for n, p, i, _ in found[:EXAMPLES]
-        ]
-        rows.append((reason, len(found), Markup("<br>".join(shown))))
-    text = "<p>Rows and photos by reason; rejects.csv lists all of them.</p>"
-    return Markup(text) + table(("Reason", "Left out", "Examples"), rows, numbers="-n")
+        by_reason[reject.reason].append(reject)
+    reasons = [RejectReason(name, len(of), of[:EXAMPLES]) for name, of in by_reason.items()]
+    return sorted(reasons, key=lambda each: (-each.rejects, each.reason))
+
+
+class Contradiction(NamedTuple):
+    """The cells of one attribute that contradict the schema or their row in one way."""
+
+    kind: str
+    attribute: str  # title
+    cells: int
+    most_frequent: list[tuple[str, int]]
+    more: int  # distinct cells that are not in `most_frequent`
+
+
+def contradictions(schema: Schema, findings: Findings) -> list[Contradiction]:
+    """Return contradictions by kind and attribute, the most frequent first."""
+    cells: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for issue, count in findings.cells.items():
+        if issue.kind != UNKNOWN_VALUE:
+            cells[issue.kind, issue.attribute][issue.cell] += count
+    listed = [
+        Contradiction(
+            kind,
+            schema[name].title(),
+            sum(counts.values()),
+            _by_count(counts)[:EXAMPLES],
+            max(0, len(counts) - EXAMPLES),
+        )
+        for (kind, name), counts in cells.items()
+    ]
+    return sorted(listed, key=lambda each: (-each.cells, each.kind, each.attribute))
+
+
+class UnknownValue(NamedTuple):
+    """A value of the table that is not in the schema."""
+
+    cells: int
+    spelling: str  # the most frequent one
+    nearest: str  # known value; "" if none resembles it
+
+
+@dataclass(frozen=True)
+class UnknownValues:
+    """The unknown values of one attribute."""
+
+    name: str
+    title: str
+    cells: int
+    resembling: int  # number of values that resemble a known one
+    synonyms: str  # YAML to paste, with the values that resemble a known one
+    others: list[UnknownValue]
+
+    @property
+    def candidates(self) -> list[tuple[str, int]]:
+        """The first `others` with their number of cells."""
+        return [(value.spelling, value.cells) for value in self.others[:CANDIDATES]]
+
+
+def unknown_values(schema: Schema, findings: Findings) -> list[UnknownValues]:
+    """Return the unknown values by attribute, the attribute with most of such cells first."""
+    listed = [
+        UnknownValues(
+            name=name,
+            title=schema[name].title(),
+            cells=sum(value.cells for value in values),
+            resembling=sum(bool(value.nearest) for value in values),
+            synonyms=synonyms_block(schema[name], values),
+            others=[value for value in values if not value.nearest],
+        )
+        for name, values in _unknown_by_attribute(findings.cells).items()
+    ]
+    return sorted(listed, key=lambda each: (-each.cells, schema.index[each.name]))
+
+
+def _unknown_by_attribute(cells: Counter[Issue]) -> dict[str, list[UnknownValue]]:
+    """Return unknown values per attribute, sorted by number of cells, descending.
+
+    Spellings that differ only in case, spaces or Unicode form are one value.
+    """
+    spellings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    nearest: dict[tuple[str, str], str] = {}
+    for issue, count in cells.items():
+        if issue.kind == UNKNOWN_VALUE:
+            key = issue.attribute, fold(issue.cell)
+            spellings[key][issue.cell] += count
+            nearest[key] = issue.nearest
+    values: dict[str, list[UnknownValue]] = defaultdict(list)
+    for (name, folded), counts in spellings.items():
+        spelling, _ = _by_count(counts)[0]
+        values[name].append(UnknownValue(sum(counts.values()), spelling, nearest[name, folded]))
+    return {
+        name: sorted(own, key=lambda value: (-value.cells, value.spelling))
+        for name, own in values.items()
+    }
+
+
+def synonyms_block(attribute: Attribute, values: Iterable[UnknownValue]) -> str:
+    """Return an attribute's `synonyms` as YAML: existing ones, then those of unknown values.
+
+    The mapping is in braces, so that it can be pasted at any indentation.
+    """
+    lines = [f"  {_quoted(s)}: {_quoted(value)}," for s, value in attribute.synonyms.items()]
+    lines += [
+        f"  {_quoted(spelling)}: {_quoted(known)},  # {cells} cell{'s' * (cells != 1)}"
+        for cells, spelling, known in values
+        if known
+    ]
+    return "\n".join(["synonyms: {", *lines, "}"])
+
+
+def _quoted(text: str) -> str:
+    """Return a YAML scalar in double quotes on one line, so that it is always read as text."""
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=2**31)).strip()
+
+
+def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""Validation report: photos per value, with a few example photos.
+"""Validation report: example photos of values, duplicate photos, file sizes, disk and hours.
 
 One thumbnail is shared by all values that its photo shows, so that 1,900 values fit into a few
 megabytes.
@@ -7,9 +7,10 @@ megabytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,12 @@ import tensorflow as tf
 from PIL import Image
 
 from attr_extractor import labels, storage
+from attr_extractor.config import DataConfig, TrainConfig
 from attr_extractor.errors import InputError
-from attr_extractor.html_page import Markup, data_url, escape, search, table, track
 from attr_extractor.records import dataset, example
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
+from attr_extractor.web.pages import data_url
 
 PHOTOS_PER_VALUE = 3
 SIDE = 72  # pixels of a thumbnail's longer side
@@ -30,55 +32,47 @@ MOST_BYTES = 3_000_000  # of all thumbnails in the page
 # Examples are taken from at most this many photos, training first: about 1 GiB of shards, read in
 # a few seconds. A million photos would be 15 GiB, possibly in a bucket.
 MOST_READ = 65_536
-OPEN_UP_TO = 12  # sections are expanded up to this number of attributes
 _BATCH = 256  # records read per call
 
-STYLE = """
-.values td:first-child { width: 16rem } .values td:nth-child(2) { width: 15rem }
-.values .track { height: .5rem; margin-top: .25rem } .values td:nth-child(2) { white-space: nowrap }
-.photo { display: inline-block; width: 64px; height: 64px; margin: 0 3px 0 0; border-radius: .2rem;
-  background: #fff center / contain no-repeat; border: 1px solid var(--line) }
-@media (max-width: 40rem) { .photo { width: 46px; height: 46px } }
-"""
+GROUPS = 12  # of identical photos that are listed
+PIXELS = (32, 64, 128, 224, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192)  # 224: in the paper
+KIBIBYTES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+ASPECT_RATIOS = (0.5, 0.67, 0.8, 0.95, 1.05, 1.2, 1.4, 1.6, 2.0, 3.0)  # height over width
+MOST_SIZES = 6  # most frequent sizes that are listed
+STEP_SECONDS = (0.1, 0.5, 1, 2)  # for which training hours are listed
 
 
 @dataclass
-class Samples:
-    """Example photos of values."""
+class SamplePhotos:
+    """Example photos of values, by number of the photo in the records."""
 
-    thumbnails: dict[int, str] = field(default_factory=dict)  # data URL by photo number
+    thumbnails: dict[int, str] = field(default_factory=dict)  # data URLs
     names: dict[int, str] = field(default_factory=dict)  # product and image
     of_value: dict[int, list[int]] = field(default_factory=dict)  # photo numbers by value
     read: int = 0  # photos that were read
 
-    def style(self) -> str:
-        """Return CSS that sets the image of each photo's class, so that each image occurs once."""
-        return "\n".join(
-            f".p{number}{{background-image:url({url})}}" for number, url in self.thumbnails.items()
-        )
 
-
-def choose(
-    schema: Schema, manifest: Manifest, listed: Mapping[str, pa.Table], records: str
-) -> Samples:
+def sample_photos(
+    schema: Schema, manifest: Manifest, photos: Mapping[str, pa.Table], records: str
+) -> SamplePhotos:
     """Choose up to PHOTOS_PER_VALUE photos of every value, the rarest values first.
 
     Args:
-      listed: the index of each split, in the order of its records.
+      photos: the index of each split, in the order of its records.
     """
-    samples, wanted = Samples(), _wanted(manifest)
-    found: dict[int, list[int]] = {value: [] for value in np.flatnonzero(wanted).tolist()}
-    kept: dict[int, str] = {}
+    samples, wanted = SamplePhotos(), _wanted(manifest)
+    candidates: dict[int, list[int]] = {value: [] for value in np.flatnonzero(wanted).tolist()}
+    thumbnails: dict[int, str] = {}
     seen: set[bytes] = set()  # skip identical photos
-    for number, (codes, encoded, row) in enumerate(_photos(manifest, listed, records)):
+    for number, (codes, encoded, row) in enumerate(_photos(manifest, photos, records)):
         samples.read = number + 1
         values = np.flatnonzero((codes == labels.PRESENT) & (wanted > 0)).tolist()
         if values and row["digest"] not in seen:
             seen.add(row["digest"])
-            kept[number] = thumbnail(encoded, SIDE, QUALITY)
+            thumbnails[number] = thumbnail(encoded, SIDE, QUALITY)
             samples.names[number] = f"{row['product_id']}: {row['image']}"
             for value in values:
-                found[value].append(number)
+                candidates[value].append(number)
                 wanted[value] -= 1
         if not wanted.any():
             break
@@ -86,15 +80,15 @@ def choose(
     by_rarity = np.argsort(manifest.present("train"), kind="stable").tolist()
     for place in range(PHOTOS_PER_VALUE):
         for value in by_rarity:
-            numbers = found.get(value, [])
+            numbers = candidates.get(value, [])
             if place >= len(numbers):
                 continue
             number = numbers[place]
             if number not in samples.thumbnails:
-                if size + len(kept[number]) > MOST_BYTES:
+                if size + len(thumbnails[number]) > MOST_BYTES:
                     continue
-                size += len(kept[number])
-                samples.thumbnails[number] = kept[number]
+                size += len(thumbnails[number])
+                samples.thumbnails[number] = thumbnails[number]
             samples.of_value.setdefault(value, []).append(number)
     return samples
 
@@ -106,7 +100,7 @@ def _wanted(manifest: Manifest) -> np.ndarray:
 
 
 def _photos(
-    manifest: Manifest, listed: Mapping[str, pa.Table], records: str
+    manifest: Manifest, photos: Mapping[str, pa.Table], records: str
 ) -> Iterator[tuple[np.ndarray, bytes, dict[str, Any]]]:
     """Yield int8 [V], JPEG and index row of the first MOST_READ photos, training first."""
     left = MOST_READ
@@ -114,7 +108,7 @@ def _photos(
         paths = [storage.join(records, shard.name) for shard in held.shards]
         if not paths or left <= 0:
             continue
-        index = listed[split].select(["digest", "product_id", "image"]).slice(0, left)
+        index = photos[split].select(["digest", "product_id", "image"]).slice(0, left)
         examples = tf.data.TFRecordDataset(paths).take(left).batch(_BATCH).map(_parse)
         rows = (row for batch in index.to_batches(_BATCH) for row in batch.to_pylist())
         left -= len(index)
@@ -129,8 +123,8 @@ def _photos(
 
 def _parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     names = ("labels", "image/encoded")
-    found = tf.io.parse_example(serialized, {name: example.FEATURES[name] for name in names})
-    return found["labels"], found["image/encoded"]
+    features = tf.io.parse_example(serialized, {name: example.FEATURES[name] for name in names})
+    return features["labels"], features["image/encoded"]
 
 
 def thumbnail(encoded: bytes, side: int, quality: int) -> str:
@@ -143,44 +137,145 @@ def thumbnail(encoded: bytes, side: int, quality: int) -> str:
     return data_url(out.getvalue())
 
 
-def values(schema: Schema, manifest: Manifest, standing: np.ndarray, samples: Samples) -> Markup:
-    """Render every value of every attribute: photos per split, whether it can be learned, examples.
+class SharedPhoto(NamedTuple):
+    """A byte-identical photo of several products."""
+
+    products: list[str]
+    labels: int  # number of distinct labels among the products
+    split: str
+    image: str
+
+
+class IdenticalPhotos(NamedTuple):
+    """Photos of a build that several products share, byte for byte."""
+
+    photos: int
+    products: int  # that share a photo with another product
+    different_labels: int  # photos whose products have different labels
+    largest: list[SharedPhoto]  # the first GROUPS
+
+
+def identical_photos(photos: Mapping[str, pa.Table]) -> IdenticalPhotos:
+    """Find photos that several products share.
 
     Args:
-      standing: object [V], "" or the reason why a value cannot be learned.
+      photos: the index of each split; identical photos share a split.
     """
-    present = {split: manifest.present(split) for split in manifest.splits}
-    train = present["train"]
-    head = ("Value", "Photos", *(split.capitalize() for split in present), "")
-    read = ""
-    if samples.read == MOST_READ:
-        read = f" Only the first {MOST_READ:,} photos are searched for examples."
-    parts = [
-        f"<p>Number of photos per value and split, and up to {PHOTOS_PER_VALUE} example photos. "
-        f"Hover over a photo to see its product and file.{read}</p>",
-        search("values", "Search values, e.g. never seen"),
-    ]
-    for attribute in schema.attributes:
-        where = schema.slices[attribute.name]
-        most = max(1, int(train[where].max()))
-        rows: list[tuple[Any, ...]] = []
-        for v, value in zip(range(where.start, where.stop), attribute.values):
-            counts = [int(counts[v]) for counts in present.values()]
-            note = Markup(f"<span class=wrong>{standing[v]}</span>") if standing[v] else ""
-            photos = "".join(
-                f"<i class='photo p{n}' role=img title='{escape(samples.names[n])}'></i>"
-                for n in samples.of_value.get(v, [])
-            )
-            name = escape(value) + track([("", counts[0] / most)])
-            rows.append((name, Markup(photos), *counts, note))
-        rows.sort(key=lambda row: -row[2])
-        rare = int((standing[where] != "").sum())
-        summary = f"{len(rows):,} values" + (f", {rare:,} too rare" if rare else "")
-        opened = " open" if len(schema.attributes) <= OPEN_UP_TO else ""
-        parts.append(
-            f"<details{opened}><summary>{escape(attribute.title())} "
-            f"<span class=muted>{summary}</span></summary>"
-            + table(head, rows, "sortable values", "--" + "n" * len(present))
-            + "</details>"
+    totals, largest = np.zeros(3, np.int64), []
+    for split, of_split in photos.items():
+        digest, product, labels_digest = (
+            of_split[name].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+            for name in ("digest", "product_id", "labels_digest")
         )
-    return Markup("".join(parts))
+        if not len(digest):
+            continue
+        products = _count_distinct(digest, product)  # per photo
+        shared = products > 1
+        different = shared & (_count_distinct(digest, labels_digest) > 1)
+        totals += shared.sum(), len(np.unique(product[shared[digest]])), different.sum()
+        for photo in np.argsort(-products, kind="stable")[:GROUPS].tolist():
+            if shared[photo]:
+                rows = of_split.take(pa.array(np.flatnonzero(digest == photo)))
+                names = sorted(set(rows["product_id"].to_pylist()))
+                distinct = len(set(rows["labels_digest"].to_pylist()))
+                largest.append(SharedPhoto(names, distinct, split, min(rows["image"].to_pylist())))
+    largest.sort(key=lambda photo: (-len(photo.products), photo.products, photo.image))
+    shared_photos, sharing_products, different_labels = totals.tolist()
+    return IdenticalPhotos(shared_photos, sharing_products, different_labels, largest[:GROUPS])
+
+
+def _count_distinct(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the number of distinct values for each key; both are codes from 0 on."""
+    pairs = np.unique(keys * (values.max() + 1) + values)
+    return np.bincount(pairs // (values.max() + 1), minlength=keys.max() + 1)
+
+
+class Histogram(NamedTuple):
+    """Counts between consecutive edges; an edge without a label is infinity."""
+
+    title: str
+    counts: list[int]
+    edges: list[str]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Formats, sizes and aspect ratios of the sellers' files, upright."""
+
+    photos: int
+    small: int  # photos below the stored size, which are not enlarged
+    histograms: list[Histogram]
+    formats: list[tuple[str, int]]
+    most_frequent: list[tuple[int, int, int]]  # width, height, photos
+
+
+def sizes(photos: Mapping[str, pa.Table], manifest: Manifest) -> Sizes:
+    """Return the sizes of the sellers' files.
+
+    Args:
+      photos: the index of each split.
+    """
+    columns = ["raw_height", "raw_width", "raw_bytes", "format"]
+    all_photos = pa.concat_tables([table.select(columns) for table in photos.values()])
+    formats = Counter(all_photos["format"].to_pylist())
+    height, width, raw_bytes = (all_photos[name].to_numpy() for name in columns[:3])
+    short_side = np.minimum(height, width)
+    both, counts = np.unique(np.stack([width, height]), axis=1, return_counts=True)
+    often = np.argsort(-counts, kind="stable")[:MOST_SIZES]
+    return Sizes(
+        photos=len(all_photos),
+        small=int((short_side < manifest.image_policy["short_side"]).sum()),
+        histograms=[
+            _histogram("Short side, pixels", short_side, PIXELS),
+            _histogram("File size, KiB", raw_bytes / 1024, KIBIBYTES),
+            _histogram("Height over width", height / width, ASPECT_RATIOS),
+        ],
+        formats=sorted(formats.items(), key=lambda item: (-item[1], item[0])),
+        most_frequent=list(zip(*both[:, often].tolist(), counts[often].tolist())),
+    )
+
+
+def _histogram(title: str, values: np.ndarray, edges: Sequence[float]) -> Histogram:
+    """Return the histogram between 0, `edges` and infinity, without its empty ends."""
+    counts = np.bincount(np.digitize(values, edges), minlength=len(edges) + 1)
+    filled = np.flatnonzero(counts)
+    first, last = int(filled[0]), int(filled[-1])
+    names = ["0", *(f"{edge:g}" for edge in edges), ""]
+    return Histogram(title, counts[first : last + 1].tolist(), names[first : last + 2])
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Disk space of the records, and training hours by the seconds of a step."""
+
+    shard_bytes: int
+    raw_bytes: int  # of the sellers' files
+    photos: int
+    training_photos: int
+    batch_size: int
+    epochs: int
+    hours: list[tuple[float, float]]  # seconds per step, hours
+
+
+def cost(photos: Mapping[str, pa.Table], manifest: Manifest) -> Cost:
+    """Return the size of the shards, and the training hours with the default options.
+
+    Args:
+      photos: the index of each split.
+    """
+    training, epochs = manifest.splits["train"].photos, TrainConfig().epochs
+    batch_size = DataConfig().batch_size
+    return Cost(
+        shard_bytes=sum(s.bytes for split in manifest.splits.values() for s in split.shards),
+        raw_bytes=sum(int(table["raw_bytes"].to_numpy().sum()) for table in photos.values()),
+        photos=manifest.photos["written"],
+        training_photos=training,
+        batch_size=batch_size,
+        epochs=epochs,
+        hours=[(s, training_hours(training, batch_size, epochs, s)) for s in STEP_SECONDS],
+    )
+
+
+def training_hours(photos: int, batch_size: int, epochs: int, seconds_per_step: float) -> float:
+    """Return the hours of a training run; an epoch drops its incomplete last batch."""
+    return photos // batch_size * epochs * seconds_per_step / 3600

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Tuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from attr_extractor.catalogue import boxes, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.schema import SEPARATOR, Schema
 
-Reject = Tuple[int, str, str, str]  # row number, product, image, reason
 ISSUES = ("row", "product_id", "attribute", "cell", "issue", "nearest")
 COLUMNS = pa.schema(
     [
@@ -38,6 +37,15 @@ COLUMNS = pa.schema(
 )
 BOX = pa.list_(pa.string())
 CELLS_LISTED = 100_000  # distinct cells with an issue that are counted individually
+
+
+class Reject(NamedTuple):
+    """A row, or a photo of a row, that was not used."""
+
+    row: int  # from 1; 0 for a photo whose product is not in the table
+    product_id: str
+    image: str
+    reason: str
 
 
 @dataclass
@@ -72,7 +80,7 @@ class Rows:
         return found
 
 
-def read(
+def read_rows(
     catalogue: str | Path,
     schema: Schema,
     scratch: Path,
@@ -150,7 +158,7 @@ def usable(chunk: pd.DataFrame, seen: set[str]) -> tuple[pd.DataFrame, list[Reje
             keep[i] = True
             seen.add(product)
             continue
-        rejects.append((number, product, image, reason))
+        rejects.append(Reject(number, product, image, reason))
     return chunk.assign(**{table.PRODUCT_ID: products})[keep], rejects
 
 
@@ -188,7 +196,7 @@ def photos_of(texts: pa.Table) -> pa.Table:
 def rejects_of(texts: pa.Table, which: np.ndarray, reason: str) -> list[Reject]:
     """Return rejects with one reason for the rows selected by `which`, bool [R]."""
     left_out = texts.filter(pa.array(which)).select(["number", "product_id", "image"]).to_pylist()
-    return [(row["number"], row["product_id"], row["image"], reason) for row in left_out]
+    return [Reject(row["number"], row["product_id"], row["image"], reason) for row in left_out]
 
 
 def category_names(schema: Schema, category: pa.ChunkedArray) -> pa.Array:

@@ -15,12 +15,11 @@ import tensorflow as tf
 from attr_extractor import storage
 from attr_extractor.catalogue.splits import SPLITS, uniform
 from attr_extractor.errors import InputError
-from attr_extractor.records import dataset, index, shard
-from attr_extractor.records.finish import split_of
+from attr_extractor.records import dataset, index
 from attr_extractor.records.manifest import FILE, Manifest
 
 
-def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
+def write_subset(records: str | Path, fraction: float, output: str | Path) -> Manifest:
     """Write the subset, or resume writing it.
 
     Args:
@@ -36,19 +35,19 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
     whole = Manifest.read(records)
     made_of = f"{fraction!r} of {whole.digest}"
     if storage.exists(storage.join(output, FILE)):
-        found = Manifest.read(output)
-        for held in found.splits["train"].shards:
-            if index.require_facts(output, held.name).made_of != made_of:
+        manifest = Manifest.read(output)
+        for held in manifest.splits["train"].shards:
+            if index.require_summary(output, held.name).made_of != made_of:
                 raise InputError(f"{output}: contains other records; use another folder")
-        return found
+        return manifest
     storage.make_folder(storage.join(output, index.FOLDER))
-    facts: dict[str, dict[str, index.ShardFacts]] = {split: {} for split in SPLITS}
+    summaries: dict[str, dict[str, index.ShardSummary]] = {split: {} for split in SPLITS}
     for split, share in (("train", fraction), ("validation", 1.0)):
         for held in whole.splits[split].shards:
             of_shard = _copy(whole, records, output, held.name, share, made_of)
             if of_shard.records:
-                facts[split][held.name] = of_shard
-    splits = {split: split_of(whole.schema, facts[split]) for split in SPLITS}
+                summaries[split][held.name] = of_shard
+    splits = {split: index.sum_shards(whole.schema, summaries[split]) for split in SPLITS}
     if not splits["train"].photos:
         raise InputError(f"{records}: a fraction of {fraction:g} contains no training product")
     products, photos = (sum(getattr(s, k) for s in splits.values()) for k in ("products", "photos"))
@@ -67,12 +66,12 @@ def write(records: str | Path, fraction: float, output: str | Path) -> Manifest:
 
 def _copy(
     whole: Manifest, records: str, output: str, name: str, share: float, made_of: str
-) -> index.ShardFacts:
+) -> index.ShardSummary:
     """Write the kept Examples of a shard and its index, unless that was done before."""
-    there = index.read_facts(output, name)
-    if there is not None and there.made_of == made_of:
-        return there
-    photos = index.read(records, [name])
+    existing = index.read_summary(output, name)
+    if existing is not None and existing.made_of == made_of:
+        return existing
+    photos = index.read_photos(records, [name])
     products = photos["product_id"].to_pylist()
     kept = [uniform("part", group) < share for group in photos["group"].to_pylist()]
     codes: list[bytes] = []
@@ -86,14 +85,14 @@ def _copy(
                 writer.write(record.SerializeToString(deterministic=True))
                 codes.append(record.features.feature["labels"].bytes_list.value[0])
     listed = photos.filter(pa.array(kept))
-    facts = index.ShardFacts(
+    summary = index.ShardSummary(
         made_of=made_of,
         fingerprint=whole.fingerprint,
         records=len(codes),
         bytes=storage.size(target),
         products=len(listed["product_id"].unique()),
         rejects=[],
-        **shard.counts(codes, whole.schema.sizes),
+        **index.total_labels(codes, whole.schema.sizes)._asdict(),
     )
-    index.write(output, name, listed, facts)
-    return facts
+    index.write_index(output, name, listed, summary)
+    return summary

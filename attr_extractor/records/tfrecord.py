@@ -30,7 +30,7 @@ class Record(NamedTuple):
     broken: str  # why the data is invalid; "" if valid
 
 
-def read(path: str) -> Iterator[Record]:
+def read_records(path: str) -> Iterator[Record]:
     """Yield the records of a file, with both checksums verified.
 
     Reading ends after a broken length or a truncated record, because the start of the next record

@@ -1,4 +1,4 @@
-"""What the records tests share: TFRecord files read byte by byte, builds in this process, kills."""
+"""Shared by the tests of records: a TFRecord reader by hand, in-process builds, kills."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TABLE = _crc_table()
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum of tensorflow/core/lib/hash/crc32c.h."""
+    """Return the checksum as in tensorflow/core/lib/hash/crc32c.h."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
@@ -45,7 +45,7 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def read_tfrecord(path: Path) -> list[dict[str, bytes | int]]:
-    """The Examples of a file, both checksums of every record checked on the way."""
+    """Return the Examples of a file; check both checksums of every record."""
     data, at, records = path.read_bytes(), 0, []
     while at < len(data):
         length, length_crc = struct.unpack_from("<QI", data, at)
@@ -60,13 +60,13 @@ def read_tfrecord(path: Path) -> list[dict[str, bytes | int]]:
 
 
 def read_split(records: Path, split: str) -> list[dict[str, bytes | int]]:
-    """The Examples of all shards of a split, found by name."""
+    """Return the Examples of all shards of a split, found by file name."""
     paths = sorted(records.glob(f"{split}-*.tfrecord"))
     return [example for path in paths for example in read_tfrecord(path)]
 
 
 def labels_of(examples: list[dict]) -> np.ndarray:
-    """int8[N, V]."""
+    """Return the labels as int8[N, V]."""
     return np.array([np.frombuffer(example["labels"], np.int8) for example in examples])
 
 
@@ -76,7 +76,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 class InProcess:
-    """A runner of builds: does every task here, one after the other."""
+    """A runner that runs every task in this process, in order."""
 
     def run(self, work: Callable[[str], None], tasks: Sequence[str], name: str) -> None:
         for task in tasks:
@@ -92,7 +92,7 @@ def build(
     image_root: Path | None = None,
     **options,
 ) -> Path:
-    """Writes the table into a folder with photos and builds records, by default beside it."""
+    """Write the table into a folder with photos, and build records, by default in the folder."""
     table = write_table(folder / "catalogue.csv", rows)
     chosen = plan.BuildOptions(**{"image_size": 64, **options})
     records = records or folder / "records"
@@ -104,19 +104,19 @@ CELLS = {"category": "shirt", "neck_type": "v-neck", "color": "red", "closure": 
 
 
 def row(product: str, image: str, **cells: str) -> dict[str, str]:
-    """A row of the tests' schema, a shirt unless told otherwise."""
+    """Return a row of the test schema, by default a shirt."""
     return {"product_id": product, "image": image, **CELLS, **cells}
 
 
 def write_photo(path: Path, text: str) -> None:
-    """A photo of one colour whose bytes, not its pixels, are told apart by a text."""
+    """Write a photo of one colour; `text` changes its bytes, but not its pixels."""
     out = io.BytesIO()
     Image.new("RGB", (40, 44), "teal").save(out, "JPEG", comment=text.encode())
     path.write_bytes(out.getvalue())
 
 
 def small_shop(folder: Path, count: int, first: int = 0) -> list[dict[str, str]]:
-    """Rows of products with one photo, every fifth with two; each photo has bytes of its own."""
+    """Return rows of products with one photo, every fifth with two; no two photos are identical."""
     rows = []
     for i in range(first, first + count):
         images = [f"{i}_{k}.jpg" for k in range(1 + (i % 5 == 0))]
@@ -128,13 +128,13 @@ def small_shop(folder: Path, count: int, first: int = 0) -> list[dict[str, str]]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file below a folder by its path there."""
+    """Return the bytes of every file in a folder by relative path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def products_of(records: Path) -> dict[str, set[str]]:
-    """The products in the shards of every split."""
+    """Return the products in the shards of every split."""
     return {
         name: {example["product_id"].decode() for example in read_split(records, name)}
         for name in splits.SPLITS
@@ -146,7 +146,7 @@ class Killed(BaseException):
 
 
 class Killer:
-    """Kills what runs under it before the k-th change of the disk, counted from 0."""
+    """Raise Killed before the k-th change of the disk, counted from 0."""
 
     def __init__(self, at: int, reverse: bool = False):
         self.left, self.reverse = at, reverse  # of a folder the last file is removed first
@@ -159,7 +159,7 @@ class Killer:
         return self
 
     def __exit__(self, kind: type | None, *_error: object) -> bool:
-        """The killing itself goes no further."""
+        """Suppress Killed."""
         self._patch.undo()
         return kind is Killed
 

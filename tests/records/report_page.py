@@ -1,4 +1,4 @@
-"""What a reader of the validation report sees: its tables, texts and photos by section."""
+"""Parser of the validation report: tables, texts and photos by section, as a reader sees them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 @dataclass
 class Page(HTMLParser):
-    """What a reader of a page sees, by section."""
+    """The visible content of a page, by section."""
 
     source: str
     tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -57,6 +57,6 @@ class Page(HTMLParser):
             self.row[-1] += data
 
     def cells(self, section: str, first: str, table: int = 0) -> list[str]:
-        """The row that begins with a text, without that."""
+        """Return the cells of the row whose first cell is `first`, without that cell."""
         (found,) = (row for row in self.tables[section][table] if row[0].strip() == first)
         return [cell.strip() for cell in found[1:]]

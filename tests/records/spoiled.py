@@ -1,4 +1,4 @@
-"""Finished records to be spoiled: what the tests of the check change, and how it names a record."""
+"""Copies of finished records that the tests of the check damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARD, OTHER = "train-00001-of-00003.tfrecord", "train-00002-of-00003.tfrecord"
 
 
 class Copy:
-    """A copy of the records, to be spoiled."""
+    """A copy of the records, to be damaged."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -34,7 +34,7 @@ class Copy:
         return read_tfrecord(self.path(shard))
 
     def at(self, record: int, shard: str = SHARD) -> str:
-        """How a problem of a record begins."""
+        """Return the beginning of the problems of a record."""
         examples = self.examples(shard)
         offset = sum(16 + len(example.serialize(e)) for e in examples[:record])
         product = examples[record]["product_id"].decode()
@@ -49,32 +49,32 @@ class Copy:
         self.path(shard).write_bytes(data)
 
     def write(self, examples: list[dict | bytes], shard: str = SHARD) -> None:
-        """Replaces the records of a shard by others, with right checksums."""
+        """Replace the records of a shard, with valid checksums."""
         with tf.io.TFRecordWriter(str(self.path(shard))) as writer:
             for content in examples:
                 writer.write(content if isinstance(content, bytes) else example.serialize(content))
 
     def change(self, record: int, **features: object) -> None:
-        """Changes features of one record, `image_encoded` for `image/encoded`."""
+        """Change features of one record; `image_encoded` stands for `image/encoded`."""
         examples = self.examples()
         examples[record].update({k.replace("image_", "image/"): v for k, v in features.items()})
         self.write(examples)
 
     def edit(self, change: Callable[[dict], object]) -> None:
-        """Changes the manifest."""
+        """Change the manifest."""
         content = json.loads(self.manifest.read_text(encoding="utf-8"))
         change(content)
         self.manifest.write_text(json.dumps(content), encoding="utf-8")
 
     def edit_index(self, shard: str, change: Callable[[list[dict]], object], **facts: object):
-        """Changes the rows of an index and what it counts."""
-        before = index.require_facts(str(self.folder), shard)
+        """Change the rows of an index and its summary."""
+        before = index.require_summary(str(self.folder), shard)
         rows = files.read_table(self.index(shard)).to_pylist()
         change(rows)
         table = pa.Table.from_pylist(rows, index.COLUMNS)
-        index.write(str(self.folder), shard, table, before.model_copy(update=facts))
+        index.write_index(str(self.folder), shard, table, before.model_copy(update=facts))
 
     def found(self) -> list[str]:
-        """All problems, line by line, sizes of shards left out: they change with their content."""
+        """Return all problems by line, except shard sizes, which change with the content."""
         lines = [line for p in check.check(self.folder).problems for line in str(p).splitlines()]
         return [line for line in lines if ": bytes: " not in line]

@@ -1,4 +1,4 @@
-"""Claims about builds on finished records: new rows come into new shards, what is there stays."""
+"""Tests of additions to finished records: new rows in new shards, existing shards unchanged."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def shop_of_20(tmp_path: Path, schema: Schema) -> tuple[list[dict[str, str]], Pa
 # New rows
 
 
-def test_new_rows_come_into_new_shards_and_the_old_ones_are_not_touched(
+def test_an_addition_writes_new_shards_and_keeps_existing_ones(
     tmp_path: Path, schema: Schema, shop_of_20
 ):
     rows, records = shop_of_20
@@ -92,9 +92,7 @@ def test_new_rows_come_into_new_shards_and_the_old_ones_are_not_touched(
         assert manifest.splits[split].products == len(products_of(records)[split])
 
 
-def test_new_rows_are_split_as_a_build_of_all_would_split_them(
-    tmp_path: Path, schema: Schema, shop_of_20
-):
+def test_an_addition_splits_new_rows_like_a_full_build(tmp_path: Path, schema: Schema, shop_of_20):
     rows, records = shop_of_20
     more = [*rows, *small_shop(tmp_path, 12, first=100)]
     build(tmp_path, more, schema, **OPTIONS)
@@ -103,7 +101,7 @@ def test_new_rows_are_split_as_a_build_of_all_would_split_them(
     )
 
 
-def test_a_second_and_a_third_addition_have_names_of_their_own(tmp_path: Path, schema: Schema):
+def test_each_addition_has_its_own_shard_names(tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, 4)
     records, known = build(tmp_path, rows, schema, split_fractions=(1, 0, 0)), {}
     for number in (1, 2, 3):
@@ -122,7 +120,7 @@ def test_a_second_and_a_third_addition_have_names_of_their_own(tmp_path: Path, s
     assert Counter(ids) == Counter(r["product_id"] for r in rows for _ in r["image"].split("|"))
 
 
-def test_a_changed_row_of_a_product_that_is_there_changes_nothing(
+def test_an_addition_ignores_changed_rows_of_existing_products(
     tmp_path: Path, schema: Schema, shop_of_20
 ):
     rows, records = shop_of_20
@@ -135,7 +133,7 @@ def test_a_changed_row_of_a_product_that_is_there_changes_nothing(
 # The same table again
 
 
-def test_the_same_table_again_writes_nothing_and_keeps_the_digest(
+def test_adding_the_same_table_writes_nothing_and_keeps_the_digest(
     tmp_path: Path, schema: Schema, shop_of_20
 ):
     rows, records = shop_of_20
@@ -148,7 +146,7 @@ def test_the_same_table_again_writes_nothing_and_keeps_the_digest(
     assert not (records / "work").exists()
 
 
-def test_the_same_table_with_broken_photos_again_writes_nothing(tmp_path: Path, schema: Schema):
+def test_adding_the_same_table_with_broken_photos_writes_nothing(tmp_path: Path, schema: Schema):
     (tmp_path / "text.jpg").write_text("no photo")
     broken = [row("x", "text.jpg"), row("y", "lost.jpg"), row("z", "1_0.jpg|lost.jpg")]
     rows = [*small_shop(tmp_path, 8), *broken]
@@ -165,9 +163,7 @@ def test_the_same_table_with_broken_photos_again_writes_nothing(tmp_path: Path, 
     assert again.rows == {"read": 11, "written": 0, "already there": 9, "rejected": 2}
 
 
-def test_a_broken_photo_that_was_repaired_is_added_and_listed_no_more(
-    tmp_path: Path, schema: Schema
-):
+def test_a_repaired_photo_is_added_and_no_longer_rejected(tmp_path: Path, schema: Schema):
     (tmp_path / "text.jpg").write_text("no photo")
     rows = [*small_shop(tmp_path, 8), row("x", "text.jpg"), row("y", "lost.jpg")]
     records = build(tmp_path, rows, schema, **OPTIONS)
@@ -186,7 +182,7 @@ def test_a_broken_photo_that_was_repaired_is_added_and_listed_no_more(
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_new_row_with_an_old_photo_goes_where_that_one_went(
+def test_a_new_product_with_an_existing_photo_gets_its_split(
     tmp_path: Path, schema: Schema, shop_of_20, split: str
 ):
     rows, records = shop_of_20
@@ -201,7 +197,7 @@ def test_a_new_row_with_an_old_photo_goes_where_that_one_went(
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_new_row_of_an_old_group_goes_where_that_one_went(
+def test_a_new_product_of_an_existing_group_gets_its_split(
     tmp_path: Path, schema: Schema, split: str
 ):
     options = {"group_column": "brand", "split_column": "part"}
@@ -213,7 +209,7 @@ def test_a_new_row_of_an_old_group_goes_where_that_one_went(
     assert {split_of(records)[r["product_id"]] for r in new} == {split}
 
 
-def test_new_rows_that_link_two_splits_are_rejected_with_the_reason(
+def test_new_rows_that_link_two_splits_are_rejected_with_a_reason(
     tmp_path: Path, schema: Schema, shop_of_20
 ):
     rows, records = shop_of_20
@@ -240,7 +236,7 @@ def test_new_rows_that_link_two_splits_are_rejected_with_the_reason(
 # Options
 
 
-def test_the_cap_counts_what_is_there(tmp_path: Path, schema: Schema):
+def test_the_cap_includes_products_of_earlier_builds(tmp_path: Path, schema: Schema):
     options = {"cap_per_category": 5, "split_fractions": (1, 0, 0)}
     rows = small_shop(tmp_path, 9)  # three jeans, six shirts
     records = build(tmp_path, rows, schema, **options)
@@ -257,9 +253,7 @@ def test_the_cap_counts_what_is_there(tmp_path: Path, schema: Schema):
     assert reasons == {"beyond the cap of 5 training products per category": 21 - 10}
 
 
-def test_a_few_new_training_rows_do_not_cut_the_other_splits_into_single_photos(
-    tmp_path: Path, schema: Schema
-):
+def test_a_small_addition_keeps_the_shard_size_of_other_splits(tmp_path: Path, schema: Schema):
     options = {"shards": 3, "split_column": "part"}
     rows = [r | {"part": "train"} for r in small_shop(tmp_path, 20)]
     records = build(tmp_path, rows, schema, **options)
@@ -274,7 +268,7 @@ def test_a_few_new_training_rows_do_not_cut_the_other_splits_into_single_photos(
 
 
 @pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
-def test_an_addition_killed_before_any_change_of_the_disk_ends_as_if_undisturbed(
+def test_an_addition_killed_before_any_disk_change_resumes_to_the_same_result(
     tmp_path: Path, schema: Schema, shop_of_20, step: int
 ):
     rows, records = shop_of_20

@@ -1,4 +1,4 @@
-"""Claims about records, photos and tables in a bucket: built there as on a disk, byte for byte.
+"""Tests of records, photos and tables in a bucket: identical to those built on disk.
 
 `ram://` stands for a bucket: TensorFlow's own file system, in this process.
 """
@@ -51,7 +51,7 @@ def everything(records: str) -> dict[str, bytes]:
     return {name: storage.read(storage.join(records, name)) for name in names}
 
 
-def test_a_build_an_addition_and_a_relabel_equal_those_on_a_disk(
+def test_build_addition_and_relabel_in_a_bucket_equal_those_on_disk(
     places, tmp_path: Path, schema: Schema
 ):
     rows = small_shop(tmp_path, 30)
@@ -77,7 +77,7 @@ def test_a_build_an_addition_and_a_relabel_equal_those_on_a_disk(
         np.testing.assert_array_equal(one["product_id"], other["product_id"])
 
 
-def test_photos_in_a_bucket_may_make_records_on_a_disk(places, tmp_path: Path, schema: Schema):
+def test_photos_in_a_bucket_can_be_built_into_local_records(places, tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, 12)
     table, _ = tables(places, rows, "table.csv")
     found = []
@@ -87,7 +87,7 @@ def test_photos_in_a_bucket_may_make_records_on_a_disk(places, tmp_path: Path, s
     assert found[0] == found[1]
 
 
-def test_an_address_below_the_bucket_will_do_and_any_other_is_outside(
+def test_image_paths_in_a_bucket_must_be_below_the_image_root(
     places, tmp_path: Path, schema: Schema
 ):
     bucket = places[1]
@@ -99,7 +99,7 @@ def test_an_address_below_the_bucket_will_do_and_any_other_is_outside(
     assert reasons == dict(zip(images[1:], [photos.OUTSIDE, photos.OUTSIDE, photos.WEB_ADDRESS]))
 
 
-def test_a_bucket_of_something_else_is_refused(places, schema: Schema):
+def test_a_bucket_folder_with_other_files_is_rejected(places, schema: Schema):
     table, _ = tables(places, [row("p", "1_0.jpg")], "table.csv")
     with pytest.raises(
         InputError, match=r"shop: the output folder contains '.*', which no build has"

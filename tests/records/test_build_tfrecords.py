@@ -1,4 +1,4 @@
-"""Claims about `tools/build_tfrecords.py` as a program: its builds, and bad input in one line."""
+"""Tests of `tools/build_tfrecords.py` as a program: builds, and one line for bad input."""
 
 from __future__ import annotations
 
@@ -131,16 +131,16 @@ def good(folder: Path, shop: Shop) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_ends_with_code_2_and_one_line(results, case: str):
+def test_bad_input_exits_with_code_2_and_one_line(results, case: str):
     require_bad_input(results[case], *CASES[case][1])
     assert results[case].stdout == ""
 
 
-def test_an_existing_folder_is_left_as_it_was(results, folder: Path):
+def test_a_rejected_output_folder_is_unchanged(results, folder: Path):
     assert [path.name for path in (folder / "full").iterdir()] == ["keep.txt"]
 
 
-def test_a_build_says_what_became_of_every_row(good, folder: Path):
+def test_a_build_reports_the_outcome_of_every_row(good, folder: Path):
     assert good.returncode == 0, good.stderr
     assert "3 rows read = 2 written + 1 rejected" in good.stdout
     written = [
@@ -159,7 +159,7 @@ def test_a_duplicate_is_a_rejected_row_and_an_unknown_value_a_label_issue(good, 
     assert list(issue.values()) == ["1", "a", "color", "rad", "unknown value", "red"]
 
 
-def test_the_same_command_again_finds_everything_there(good, folder: Path, shop: Shop):
+def test_rerunning_the_command_adds_nothing(good, folder: Path, shop: Shop):
     before = contents(folder / "records")
     result = run_tool("build_tfrecords", *arguments_of(folder, shop))
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Claims about `records/builder.py`: a table -> shards, manifest and lists of what was left out."""
+"""Tests of `records/builder.py`: shards, manifest and reject lists of a table."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def flawed(tmp_path_factory: pytest.TempPathFactory, schema: Schema) -> Path:
 # What is left out
 
 
-def test_rows_read_are_rows_written_and_rows_rejected(flawed: Path):
+def test_rows_read_equal_rows_written_plus_rows_rejected(flawed: Path):
     manifest = json.loads((flawed / "manifest.json").read_text(encoding="utf-8"))
     written = {example["product_id"] for example in read_split(flawed, "train")}
     assert manifest["rows"] == {"read": 15, "written": 8, "already there": 0, "rejected": 7}
@@ -75,7 +75,7 @@ def test_rows_read_are_rows_written_and_rows_rejected(flawed: Path):
     assert left_out == {"3", "4", "5", "6", "7", "8", "9", "14"}  # of row 3 one photo alone
 
 
-def test_every_reject_has_its_reason(flawed: Path):
+def test_every_reject_has_a_reason(flawed: Path):
     found = [tuple(reject.values()) for reject in read_csv(flawed / "rejects.csv")]
     assert found == [
         ("3", "one of three broken", "text.jpg", photos.NOT_AN_IMAGE),
@@ -90,7 +90,7 @@ def test_every_reject_has_its_reason(flawed: Path):
     ]
 
 
-def test_cells_that_could_not_be_used_are_listed_for_every_usable_row(flawed: Path):
+def test_unusable_cells_of_usable_rows_are_listed(flawed: Path):
     found = [tuple(issue.values()) for issue in read_csv(flawed / "label_issues.csv")]
     assert found == [
         ("10", "unknown value", "color", "rad", "unknown value", "red"),
@@ -103,7 +103,9 @@ def test_cells_that_could_not_be_used_are_listed_for_every_usable_row(flawed: Pa
     assert manifest.label_issues == Counter(issue[4] for issue in found)
 
 
-def test_no_row_usable_is_bad_input_and_leaves_no_manifest(tmp_path: Path, schema: Schema):
+def test_a_table_without_usable_rows_is_bad_input_and_writes_no_manifest(
+    tmp_path: Path, schema: Schema
+):
     with pytest.raises(InputError, match=r"no row could be used; see .*rejects.csv"):
         build(tmp_path, [row("a", "no.jpg"), row("", "b.jpg")], schema)
     assert len(read_csv(tmp_path / "records" / "rejects.csv")) == 2
@@ -127,7 +129,7 @@ def test_every_photo_of_a_product_is_an_example_with_its_index(flawed: Path):
     assert 'größe, "quoted"\nid' in {product for product, _ in found}
 
 
-def test_both_photos_of_a_product_stand_in_one_shard(built: Shop):
+def test_all_photos_of_a_product_are_in_one_shard(built: Shop):
     where: dict[bytes, set[Path]] = {}
     twice = 0
     for path in built.records.glob("*.tfrecord"):
@@ -137,7 +139,9 @@ def test_both_photos_of_a_product_stand_in_one_shard(built: Shop):
     assert twice == 12 and {len(paths) for paths in where.values()} == {1}
 
 
-def test_an_example_holds_the_stored_photo_and_the_labels_of_its_row(built: Shop, schema: Schema):
+def test_an_example_contains_the_stored_photo_and_the_labels_of_its_row(
+    built: Shop, schema: Schema
+):
     rows = {cells["product_id"]: cells for cells in read_csv(built.catalogue)}
     examples = [example for split in SPLITS for example in read_split(built.records, split)]
     assert len(examples) == 132 and {e["product_id"].decode() for e in examples} == set(rows)
@@ -152,7 +156,7 @@ def test_an_example_holds_the_stored_photo_and_the_labels_of_its_row(built: Shop
         assert example["labels"] == expected.tobytes()
 
 
-def test_the_manifest_counts_what_the_shards_hold(built: Shop, schema: Schema):
+def test_the_manifest_counts_the_contents_of_the_shards(built: Shop, schema: Schema):
     manifest = json.loads((built.records / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["fingerprint"] == schema.fingerprint
     for name in SPLITS:
@@ -176,7 +180,7 @@ def test_the_manifest_counts_what_the_shards_hold(built: Shop, schema: Schema):
 
 
 @pytest.mark.slow
-def test_two_builds_are_equal_byte_for_byte_with_any_number_of_processes(
+def test_builds_are_identical_for_any_number_of_processes(
     built: Shop, schema: Schema, tmp_path: Path
 ):
     again = tmp_path / "again"
@@ -187,7 +191,7 @@ def test_two_builds_are_equal_byte_for_byte_with_any_number_of_processes(
     assert sum(name.endswith(".tfrecord") for name in files) == 5
 
 
-def test_a_folder_of_records_holds_shards_an_index_each_lists_and_the_manifest(built: Shop):
+def test_a_records_folder_contains_shards_indexes_lists_and_the_manifest(built: Shop):
     names = set(contents(built.records))
     shards = {name for name in names if name.endswith(".tfrecord")}
     assert names - shards == {
@@ -212,7 +216,7 @@ def test_every_format_of_a_table_gives_the_same_records(tmp_path: Path, schema: 
     assert found[0] == found[1] == found[2] == found[3]
 
 
-def test_a_photo_that_two_products_name_is_written_for_both(tmp_path: Path, schema: Schema):
+def test_a_photo_shared_by_two_products_is_written_for_both(tmp_path: Path, schema: Schema):
     rows = [*small_shop(tmp_path, 2), row("other", "1_0.jpg", color="blue")]
     records = build(tmp_path, rows, schema, split_fractions=(1, 0, 0))
     examples = {e["product_id"]: e for e in read_split(records, "train")}
@@ -245,7 +249,9 @@ def rebuild(whole: tuple[Path, list[dict]], folder: Path, schema: Schema, **opti
     return folder / "records"
 
 
-def test_the_cap_touches_the_training_split_alone_and_is_listed(whole, tmp_path, schema: Schema):
+def test_the_cap_applies_to_the_training_split_only_and_lists_its_rejects(
+    whole, tmp_path, schema: Schema
+):
     capped = rebuild(whole, tmp_path, schema, cap_per_category=9)
     before, after = products_of(whole[0]), products_of(capped)
     assert (after["validation"], after["test"]) == (before["validation"], before["test"])
@@ -269,7 +275,7 @@ def test_a_group_and_a_shared_photo_stay_in_one_split(whole, tmp_path, schema: S
     assert len(seen) == 15 and set(seen.values()) == {1} and all(grouped.values())
 
 
-def test_the_split_column_decides_but_for_a_shared_photo(whole, tmp_path, schema: Schema):
+def test_the_split_column_applies_except_to_shared_photos(whole, tmp_path, schema: Schema):
     found = products_of(rebuild(whole, tmp_path, schema, split_column="subset"))
     expected: dict[str, set[str]] = {name: set() for name in SPLITS}
     for cells in whole[1]:

@@ -1,4 +1,4 @@
-"""Claims about `records/check.py` and its program: what is wrong with a folder of records."""
+"""Tests of `records/check.py` and its program: damaged records folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def copy(built: Shop, tmp_path: Path) -> Copy:
     return Copy(Path(shutil.copytree(built.records, tmp_path / "records")))
 
 
-def test_whole_records_have_no_problem_and_their_contents_are_counted(built: Shop, schema: Schema):
+def test_intact_records_have_no_problem_and_are_counted(built: Shop, schema: Schema):
     report = check.check(built.records)
     assert report.problems == []
     *table, end = str(report).splitlines()
@@ -46,7 +46,7 @@ def test_whole_records_have_no_problem_and_their_contents_are_counted(built: Sho
             assert text == f"{known.sum()} ({100 * known.mean():.1f} %)"
 
 
-def test_records_of_another_schema_than_the_manifest_names(copy: Copy, schema: Schema):
+def test_records_of_another_schema_than_the_manifest(copy: Copy, schema: Schema):
     other = Schema.parse(schema.to_yaml().replace("v-neck", "vee"), "other")
     copy.edit(lambda m: m.update(schema_yaml=other.to_yaml(), fingerprint=other.fingerprint))
     assert copy.found() == [
@@ -56,7 +56,7 @@ def test_records_of_another_schema_than_the_manifest_names(copy: Copy, schema: S
     ]
 
 
-def test_a_fingerprint_that_is_not_the_schema_s(copy: Copy, schema: Schema):
+def test_a_fingerprint_that_differs_from_the_schema(copy: Copy, schema: Schema):
     copy.edit(lambda m: m.update(fingerprint="0" * 16))
     text = "its fingerprint is 0000000000000000, but the fingerprint of its schema is"
     assert copy.found() == [f"manifest.json: {text} {schema.fingerprint}"]
@@ -103,7 +103,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_a_manifest_that_counts_wrongly(copy: Copy, name: str):
+def test_wrong_counts_in_the_manifest(copy: Copy, name: str):
     change, expected = COUNTS[name]
     copy.edit(change)
     found = copy.found()
@@ -112,7 +112,7 @@ def test_a_manifest_that_counts_wrongly(copy: Copy, name: str):
         assert re.match(pattern, line), line
 
 
-def test_a_manifest_that_gives_a_shard_another_size(copy: Copy):
+def test_a_wrong_shard_size_in_the_manifest(copy: Copy):
     size = copy.path().stat().st_size
     copy.edit(lambda m: m["splits"]["train"]["shards"][1].update(bytes=1))
     assert [str(problems) for problems in check.check(copy.folder).problems][1:] == [
@@ -120,7 +120,7 @@ def test_a_manifest_that_gives_a_shard_another_size(copy: Copy):
     ]
 
 
-def test_a_shard_under_another_split_or_named_twice(copy: Copy):
+def test_a_shard_listed_under_another_split_or_twice(copy: Copy):
     def move(manifest: dict) -> None:
         splits = manifest["splits"]
         splits["validation"]["shards"].append(splits["train"]["shards"][1])
@@ -131,7 +131,7 @@ def test_a_shard_under_another_split_or_named_twice(copy: Copy):
     assert found[0] == f"manifest.json: it lists {SHARD} 2 times"
 
 
-def test_files_that_the_manifest_does_not_name(copy: Copy):
+def test_files_that_the_manifest_does_not_list(copy: Copy):
     for name in ("train-00003-of-00004.tfrecord", "manifest.json.tmp", "index/old.parquet"):
         (copy.folder / name).touch()
     (copy.folder / "notes.txt").touch()
@@ -167,7 +167,7 @@ def test_a_leak_between_splits_names_both_records(copy: Copy, column: str, what:
     assert set(text.groups()) == places
 
 
-def test_a_photo_that_stands_twice_in_a_split(copy: Copy):
+def test_a_photo_that_occurs_twice_in_a_split(copy: Copy):
     double = {}
     copy.edit_index(SHARD, lambda rows: double.update(rows[3]))
     copy.edit_index(OTHER, lambda rows: rows.__setitem__(4, double))
@@ -176,7 +176,7 @@ def test_a_photo_that_stands_twice_in_a_split(copy: Copy):
     assert line.endswith("are the same photo of the same product")
 
 
-def test_records_in_a_bucket_are_read_where_they_are(copy: Copy):
+def test_records_in_a_bucket_are_checked(copy: Copy):
     expected = copy.found()
     copy.flip(100)
     remote = "ram://check/records"
@@ -189,7 +189,7 @@ def test_records_in_a_bucket_are_read_where_they_are(copy: Copy):
     assert len(copy.found()) == 1 + len(expected)
 
 
-def test_no_finished_records_are_bad_input(copy: Copy, tmp_path: Path):
+def test_a_folder_without_finished_records_is_bad_input(copy: Copy, tmp_path: Path):
     with pytest.raises(InputError, match=r"nowhere: no manifest.json found"):
         check.check(tmp_path / "nowhere")
     (copy.folder / "work").mkdir()
@@ -198,7 +198,7 @@ def test_no_finished_records_are_bad_input(copy: Copy, tmp_path: Path):
         check.check(copy.folder)
 
 
-def test_the_program_ends_with_1_where_a_record_is_broken(copy: Copy):
+def test_the_program_exits_with_1_if_a_record_is_damaged(copy: Copy):
     expected = copy.at(4) + "the checksum of its data is wrong"
     copy.flip(copy.offset(4) + 99)
     result = run_tool("check_records", f"--records={copy.folder}", "--num_workers=1")
@@ -209,7 +209,7 @@ def test_the_program_ends_with_1_where_a_record_is_broken(copy: Copy):
 
 
 @pytest.mark.slow
-def test_the_program_ends_with_0_where_all_is_whole_and_with_2_where_nothing_is(
+def test_the_program_exits_with_0_for_intact_records_and_2_without_records(
     built: Shop, tmp_path: Path
 ):
     result = run_tool("check_records", f"--records={built.records}", "--num_workers=2")

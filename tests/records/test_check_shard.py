@@ -1,4 +1,4 @@
-"""Claims about `records/check_shard.py`: a broken shard is named, its broken record too."""
+"""Tests of `records/check_shard.py`: damaged shards and records are named."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_flipped_bit_of_a_length_and_another_broken_shard(copy: Copy, byte: in
 
 
 @pytest.mark.parametrize(("beyond", "what"), [(5, "its length"), (40, "its data"), (0, "")])
-def test_a_shard_cut_short(copy: Copy, beyond: int, what: str):
+def test_a_truncated_shard(copy: Copy, beyond: int, what: str):
     data, size, count = copy.path().read_bytes(), copy.offset(9) + beyond, len(copy.examples())
     expected = [f"{copy.at(9)}the file ends within {what}"] if what else []
     copy.path().write_bytes(data[:size])
@@ -64,7 +64,7 @@ def test_a_shard_cut_short(copy: Copy, beyond: int, what: str):
     assert problems.lines == expected
 
 
-def test_bytes_behind_the_last_record(copy: Copy):
+def test_bytes_after_the_last_record(copy: Copy):
     size, count = copy.path().stat().st_size, len(copy.examples())
     with open(copy.path(), "ab") as file:
         file.write(b"more")
@@ -74,7 +74,7 @@ def test_bytes_behind_the_last_record(copy: Copy):
     ]
 
 
-def test_two_shards_that_are_each_in_the_place_of_the_other(copy: Copy):
+def test_two_swapped_shards(copy: Copy):
     firsts = {
         a: copy.examples(b)[0]["product_id"].decode() for a, b in [(SHARD, OTHER), (OTHER, SHARD)]
     }
@@ -88,7 +88,7 @@ def test_two_shards_that_are_each_in_the_place_of_the_other(copy: Copy):
         assert str(problems).endswith(f"{name}: and {problems.count - 20} more")
 
 
-def test_two_records_that_are_each_in_the_place_of_the_other(copy: Copy):
+def test_two_swapped_records(copy: Copy):
     examples = copy.examples()
     a, b = (
         f"photo {e['image/index']} of product {e['product_id'].decode()!r}" for e in examples[2:4]
@@ -150,7 +150,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_record_with_right_checksums_and_wrong_content(copy: Copy, name: str):
+def test_a_record_with_valid_checksums_and_wrong_content(copy: Copy, name: str):
     change, expected = CHANGES[name]
     record = copy.examples()[3]
     height, width = record["image/height"], record["image/width"]
@@ -173,7 +173,7 @@ def serialize(features: dict) -> bytes:
     return message.SerializeToString()
 
 
-def test_a_record_that_is_not_an_example_of_ours(copy: Copy):
+def test_a_record_that_is_not_an_example_of_records(copy: Copy):
     e = copy.examples()
     changed = {
         1: b"\xff" * 40,
@@ -202,7 +202,7 @@ def test_a_record_that_is_not_an_example_of_ours(copy: Copy):
         assert what in line
 
 
-def test_records_more_than_the_index_has_rows(copy: Copy):
+def test_more_records_than_rows_in_the_index(copy: Copy):
     examples = copy.examples()
     count = len(examples)
     copy.write([*examples, examples[4]])
@@ -212,7 +212,7 @@ def test_records_more_than_the_index_has_rows(copy: Copy):
     ]
 
 
-def test_an_index_that_is_missing_or_none_is_named_and_the_records_are_still_read(copy: Copy):
+def test_a_missing_or_invalid_index_is_reported_and_the_records_are_still_checked(copy: Copy):
     path, bare = copy.index(), pa.table({"a": [1]})
     begins = f"{SHARD}: its index {path}"
     expected = copy.at(2)
@@ -251,7 +251,7 @@ def test_the_index_of_another_shard(copy: Copy):
         ({"states": []}, "its index "),
     ],
 )
-def test_an_index_that_counts_wrongly(copy: Copy, facts: dict, what: str):
+def test_wrong_counts_in_the_index(copy: Copy, facts: dict, what: str):
     copy.edit_index(SHARD, lambda rows: None, **facts)
     assert copy.found()[0].startswith(f"{SHARD}: {what}")
 
@@ -261,7 +261,7 @@ def test_a_missing_shard(copy: Copy):
     assert copy.found() == [f"{SHARD}: the shard is missing"]
 
 
-def test_a_shard_that_cannot_be_read_hides_no_other(copy: Copy):
+def test_an_unreadable_shard_does_not_stop_the_check(copy: Copy):
     copy.path().unlink()
     copy.path().mkdir()
     expected = copy.at(1, OTHER) + WRONG_DATA

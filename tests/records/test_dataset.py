@@ -1,4 +1,4 @@
-"""Claims about `records/dataset.py`: order, position, and that no Python runs in the pipeline."""
+"""Tests of `records/dataset.py`: order, start position, and no Python in the pipeline."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def order(some: list[dict]) -> list[bytes]:
 # Order
 
 
-def test_an_epoch_has_every_photo_once_but_for_its_incomplete_batch(built, manifest, steps):
+def test_an_epoch_has_every_photo_once_except_the_incomplete_batch(built, manifest, steps):
     stream = order(batches(built, manifest, 3 * steps))
     size = steps * DATA.batch_size
     epochs = [stream[i : i + size] for i in range(0, len(stream), size)]
@@ -66,7 +66,7 @@ def test_an_epoch_has_every_photo_once_but_for_its_incomplete_batch(built, manif
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1000, 10])
-def test_an_epoch_is_shuffled_and_every_seed_in_another_way(built, manifest, steps, shuffle_buffer):
+def test_an_epoch_is_shuffled_differently_for_every_seed(built, manifest, steps, shuffle_buffer):
     data = DATA.model_copy(update={"shuffle_buffer": shuffle_buffer})
     stored = [e["product_id"] for e in read_split(built.records, "train")]
     orders = []
@@ -123,7 +123,7 @@ def test_the_order_does_not_depend_on_tensorflows_global_seed(built, manifest, s
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1000, 10])
-def test_a_start_step_goes_on_with_the_batch_of_the_undisturbed_stream(
+def test_a_start_step_gives_the_same_batches_as_the_full_stream(
     built, manifest, steps, shuffle_buffer
 ):
     data = DATA.model_copy(update={"shuffle_buffer": shuffle_buffer})
@@ -137,7 +137,7 @@ def test_a_start_step_goes_on_with_the_batch_of_the_undisturbed_stream(
                 np.testing.assert_array_equal(batch[name], expected[name])
 
 
-def test_the_stream_has_no_end_within_reach(built, manifest, steps):
+def test_the_training_stream_is_endless(built, manifest, steps):
     (late,) = batches(built, manifest, 1, start_step=1_000_000 * steps + 2)
     assert len(late["product_id"]) == DATA.batch_size
 
@@ -145,7 +145,7 @@ def test_the_stream_has_no_end_within_reach(built, manifest, steps):
 # Content
 
 
-def test_labels_and_pixels_are_those_of_the_row_and_its_photo(built, manifest, schema: Schema):
+def test_labels_and_pixels_match_the_row_and_its_photo(built, manifest, schema: Schema):
     rows = {cells["product_id"]: cells for cells in read_csv(built.catalogue)}
     stored: dict[bytes, list[bytes]] = {}
     for example in read_split(built.records, "train"):
@@ -175,7 +175,7 @@ def test_evaluation_gives_every_photo_once_in_the_order_of_the_shards(built, man
     np.testing.assert_array_equal(codes, labels_of(examples))
 
 
-def test_the_square_of_the_config_is_used(built, manifest):
+def test_batches_use_the_square_option_of_the_config(built, manifest):
     shapes = []
     for square in ("squeeze", "pad", "crop"):
         data = DATA.model_copy(update={"square": square})
@@ -212,7 +212,7 @@ def test_a_batch_larger_than_the_split_is_bad_input(built, manifest):
     assert len(set(photos_of(batch))) == photos
 
 
-def test_a_split_that_is_not_there_is_bad_input(built, manifest):
+def test_an_unknown_split_is_bad_input(built, manifest):
     with pytest.raises(InputError, match="there is no split 'tset'; did you mean 'test'"):
         dataset.evaluation_batches(built.records, manifest, DATA, "tset")
 
@@ -220,18 +220,18 @@ def test_a_split_that_is_not_there_is_bad_input(built, manifest):
 # Products of a step
 
 
-def test_the_products_of_a_step_are_those_of_its_batch(built, manifest, steps):
+def test_product_ids_of_a_step_equal_those_of_its_batch(built, manifest, steps):
     stream = batches(built, manifest, steps + 3, 4)
     for step in (0, 1, steps - 1, steps, steps + 2):
         found = dataset.product_ids(built.records, manifest, DATA, 4, step)
         assert found == [product.decode() for product in stream[step]["product_id"]]
 
 
-def test_the_examples_of_a_shard_are_those_of_its_index_or_bad_input(built):
+def test_examples_that_differ_from_their_index_are_bad_input(built):
     manifest = Manifest.read(built.records)
     name = manifest.splits["train"].shards[0].name
     path = str(built.records / name)
-    products = index.read(str(built.records), [name])["product_id"].to_pylist()
+    products = index.read_photos(str(built.records), [name])["product_id"].to_pylist()
     raw = [record.numpy() for record in tf.data.TFRecordDataset(path)]
     found = list(dataset.indexed_examples(path, products))
     assert [e.SerializeToString(deterministic=True) for e in found] == raw

@@ -1,4 +1,4 @@
-"""Claims about `records/example.py`: one definition of a record, written and parsed from it."""
+"""Tests of `records/example.py`: one definition for writing and parsing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES = {
 }
 
 
-def test_a_written_example_is_a_stock_example_of_exactly_these_features():
+def test_a_serialized_example_has_exactly_the_specified_features():
     parsed = tf.train.Example.FromString(example.serialize(VALUES)).features.feature
     assert sorted(parsed) == sorted(VALUES)
     assert list(parsed["image/encoded"].bytes_list.value) == [b"\xff\xd8\x00photo"]
@@ -28,7 +28,7 @@ def test_a_written_example_is_a_stock_example_of_exactly_these_features():
     assert list(parsed["labels"].bytes_list.value) == [b"\x01\x00\xff\x00"]
 
 
-def test_a_stock_example_is_read_back():
+def test_an_example_written_by_tensorflow_is_parsed():
     def feature(value) -> tf.train.Feature:
         if isinstance(value, int):
             return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
@@ -48,7 +48,7 @@ def test_a_stock_example_is_read_back():
     assert labels.dtype == tf.int8 and labels.numpy().tolist() == [1, 0, -1, 0]
 
 
-def test_only_the_features_named_are_parsed():
+def test_only_the_named_features_are_parsed():
     without_size = {k: v for k, v in VALUES.items() if k != "image/height"}
     stock = tf.train.Example.FromString(example.serialize(VALUES))
     del stock.features.feature["image/height"]
@@ -61,12 +61,12 @@ def test_only_the_features_named_are_parsed():
         example.parse(serialized)
 
 
-def test_the_same_values_give_the_same_bytes_in_any_order():
+def test_serialization_does_not_depend_on_the_order_of_keys():
     assert example.serialize(VALUES) == example.serialize(dict(reversed(VALUES.items())))
 
 
 @pytest.mark.parametrize("change", [{"labels": None}, {"more": 1}])
-def test_values_of_other_keys_are_a_bug(change):
+def test_unknown_or_missing_keys_raise_value_error(change):
     values = {k: v for k, v in {**VALUES, **change}.items() if v is not None}
     with pytest.raises(ValueError, match="an Example has"):
         example.serialize(values)

@@ -1,4 +1,4 @@
-"""Claims about `records/index.py`: beside every shard, what it was made of and what it holds."""
+"""Tests of `records/index.py`: the inputs and contents of every shard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shards(built: Shop) -> list[str]:
 def test_the_index_has_a_row_for_every_record_in_its_order(built: Shop, shards):
     rows = {cells["product_id"]: cells for cells in read_csv(built.catalogue)}
     for name in shards:
-        listed = index.read(str(built.records), [name]).to_pylist()
+        listed = index.read_photos(str(built.records), [name]).to_pylist()
         examples = read_tfrecord(built.records / name)
         assert len(listed) == len(examples)
         for found, example in zip(listed, examples):
@@ -61,9 +61,9 @@ def test_the_index_has_a_row_for_every_record_in_its_order(built: Shop, shards):
             }
 
 
-def test_the_facts_of_a_shard_are_what_is_in_it(built: Shop, shards, schema: Schema):
+def test_the_summary_of_a_shard_counts_its_records(built: Shop, shards, schema: Schema):
     for name in shards:
-        facts = index.require_facts(str(built.records), name)
+        facts = index.require_summary(str(built.records), name)
         examples = read_tfrecord(built.records / name)
         codes = labels_of(examples)
         assert (facts.records, facts.rejects) == (len(examples), [])
@@ -77,11 +77,11 @@ def test_the_facts_of_a_shard_are_what_is_in_it(built: Shop, shards, schema: Sch
             assert answered + not_applicable + missing == len(examples)
 
 
-def test_photos_that_could_not_be_used_are_facts_of_their_shard(tmp_path: Path, schema: Schema):
+def test_the_summary_of_a_shard_lists_its_rejected_photos(tmp_path: Path, schema: Schema):
     (tmp_path / "text.jpg").write_text("no photo")
     rows = [*small_shop(tmp_path, 3), row("ü x", "text.jpg"), row("x", "1_0.jpg|lost.jpg")]
     records = build(tmp_path, rows, schema, split_fractions=(1, 0, 0))
-    facts = index.require_facts(str(records), "train-00000-of-00001.tfrecord")
+    facts = index.require_summary(str(records), "train-00000-of-00001.tfrecord")
     assert sorted(facts.rejects) == [
         ["x", "lost.jpg", "image not found"],
         ["ü x", "text.jpg", "not an image"],
@@ -89,20 +89,20 @@ def test_photos_that_could_not_be_used_are_facts_of_their_shard(tmp_path: Path, 
     assert (facts.records, facts.products) == (5, 4)
 
 
-def test_several_shards_are_read_in_the_order_asked_for(built: Shop, shards):
+def test_several_shards_are_read_in_the_given_order(built: Shop, shards):
     backwards = shards[::-1]
-    whole = index.read(str(built.records), backwards, ["product_id", "image_index"])
+    whole = index.read_photos(str(built.records), backwards, ["product_id", "image_index"])
     assert whole.column_names == ["product_id", "image_index"]
     expected = [e for name in backwards for e in read_tfrecord(built.records / name)]
     assert whole["product_id"].to_pylist() == [e["product_id"].decode() for e in expected]
     assert whole["image_index"].to_pylist() == [e["image/index"] for e in expected]
 
 
-def test_no_shard_at_all_is_an_empty_table_with_all_columns(tmp_path: Path):
-    assert index.read(str(tmp_path), []).schema == index.COLUMNS
+def test_reading_no_shard_gives_an_empty_table_with_all_columns(tmp_path: Path):
+    assert index.read_photos(str(tmp_path), []).schema == index.COLUMNS
 
 
-def test_the_index_is_a_table_that_others_read(built: Shop, shards):
+def test_the_index_is_a_parquet_file_with_the_documented_columns(built: Shop, shards):
     table = pq.read_table(built.records / "index" / shards[0].replace(".tfrecord", ".parquet"))
     assert table.schema.remove_metadata() == index.COLUMNS
 
@@ -112,10 +112,10 @@ def test_an_index_that_is_missing_or_damaged_is_named(built: Shop, shards, tmp_p
     path = Path(index.path(records, shards[0]))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=f"{path}: not a readable Parquet file"):
-        index.require_facts(records, shards[0])
+        index.require_summary(records, shards[0])
     path.unlink()
-    assert index.read_facts(records, shards[0]) is None
+    assert index.read_summary(records, shards[0]) is None
     with pytest.raises(InputError, match=f"{path}: the index is missing"):
-        index.require_facts(records, shards[0])
+        index.require_summary(records, shards[0])
     with pytest.raises(InputError, match=f"{path.name}: cannot be read: No such file"):
-        index.read(records, shards)
+        index.read_photos(records, shards)

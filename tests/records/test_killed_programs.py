@@ -1,4 +1,4 @@
-"""Claims about the build program when it is killed by SIGKILL, and about builds on a full disk."""
+"""Tests of the build program under SIGKILL and on a full disk."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def files(records: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(records))
 
 
-def test_killed_at_ten_random_moments_it_ends_as_if_undisturbed(
+def test_a_program_killed_ten_times_resumes_to_the_same_result(
     catalogue: Path, undisturbed, tmp_path: Path
 ):
     records, draw, shards = tmp_path / "records", random.Random(0), []
@@ -122,9 +122,7 @@ def test_killed_at_ten_random_moments_it_ends_as_if_undisturbed(
     assert len(set(shards)) > 2, shards  # some before the first, some between
 
 
-def test_a_killed_main_process_leaves_no_worker_in_the_way_of_the_next_run(
-    catalogue: Path, undisturbed, tmp_path: Path
-):
+def test_workers_exit_if_the_main_process_is_killed(catalogue: Path, undisturbed, tmp_path: Path):
     records = tmp_path / "records"
     program = start(catalogue, records)
     while not list(records.glob("*.tfrecord")):
@@ -189,9 +187,7 @@ def in_namespace(*arguments: str) -> list[str]:
     return [*inside, *arguments]
 
 
-def test_a_disk_that_is_full_at_any_point_is_one_line_and_the_next_run_completes(
-    catalogue: Path, tmp_path: Path
-):
+def test_a_full_disk_gives_one_line_and_the_next_run_completes(catalogue: Path, tmp_path: Path):
     sizes = [*range(4, 400, 16), 4000]  # KiB
     result = subprocess.run(
         in_namespace(
@@ -222,7 +218,7 @@ mount -o remount,size=100m "${shift_records%/records}"
 """
 
 
-def test_the_program_on_a_full_disk_ends_with_code_2_and_goes_on_when_there_is_room(
+def test_the_program_exits_with_2_on_a_full_disk_and_resumes(
     catalogue: Path, undisturbed, tmp_path: Path
 ):
     disk = tmp_path / "disk"

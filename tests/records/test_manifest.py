@@ -1,4 +1,4 @@
-"""Claims about `records/manifest.py`: only a whole build, of the right schema, is read."""
+"""Tests of `records/manifest.py`: only complete builds of the right schema are read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refused(records: Path, *words: str, schema: Schema | None = None) -> None:
         assert word in str(caught.value)
 
 
-def test_a_whole_build_is_read_with_the_schema_it_was_made_with(built: Shop, schema: Schema):
+def test_a_finished_build_is_read_with_its_schema(built: Shop, schema: Schema):
     manifest = Manifest.read(built.records, schema)
     assert manifest.schema == schema
     assert manifest.image_policy == {"short_side": 64, "jpeg_quality": 92}
@@ -58,19 +58,19 @@ def test_a_missing_shard_is_named(records: Path):
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_a_shard_cut_short_or_grown_is_named_with_both_sizes(records: Path, change: int):
+def test_a_shard_of_another_size_is_named_with_both_sizes(records: Path, change: int):
     path = a_shard(records)
     data = path.read_bytes()
     path.write_bytes(data[:-1] if change < 0 else data + b"x")
     refused(records, path.name, f"{len(data) + change:,} bytes", f"{len(data):,}", "build the rec")
 
 
-def test_an_unfinished_build_is_refused(records: Path):
+def test_an_unfinished_build_is_rejected(records: Path):
     (records / "manifest.json").rename(records / "manifest.json.tmp")
     refused(records, str(records), "its build did not finish")
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+def test_a_missing_folder_is_rejected(tmp_path: Path):
     refused(tmp_path / "no", str(tmp_path / "no"), "not a folder of records")
 
 
@@ -84,12 +84,12 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
         (b"{}", "this key is required"),
     ],
 )
-def test_a_manifest_that_is_none_is_one_line(records: Path, text: bytes, words: str):
+def test_an_invalid_manifest_gives_one_line(records: Path, text: bytes, words: str):
     (records / "manifest.json").write_bytes(text)
     refused(records, "manifest.json", words)
 
 
-def test_a_manifest_nested_too_deeply_is_one_line(records: Path):
+def test_a_deeply_nested_manifest_gives_one_line(records: Path):
     (records / "manifest.json").write_text("[" * 100_000 + "]" * 100_000)
     refused(records, "manifest.json", "nested too deeply")
 
@@ -118,28 +118,28 @@ def test_a_manifest_nested_too_deeply_is_one_line(records: Path):
         ),
     ],
 )
-def test_a_manifest_that_is_not_whole_is_one_line(records: Path, change: Callable, words: str):
+def test_an_incomplete_manifest_gives_one_line(records: Path, change: Callable, words: str):
     edit(records, change)
     refused(records, "manifest.json", words)
 
 
-def test_a_manifest_of_another_form_is_named_with_the_key(records: Path):
+def test_a_manifest_with_an_unknown_key_names_the_key(records: Path):
     edit(records, lambda content: content["splits"]["train"].update(photoss=3))
     refused(records, "splits.train.photoss: unknown key", "did you mean 'photos'?")
 
 
-def test_records_of_another_schema_are_refused_with_both_fingerprints(built: Shop, schema: Schema):
+def test_records_of_another_schema_are_rejected_with_both_fingerprints(built: Shop, schema: Schema):
     other = Schema.parse(schema.to_yaml().replace("v-neck", "vee"), "other")
     refused(built.records, "another schema", schema.fingerprint, other.fingerprint, schema=other)
 
 
-def test_a_schema_that_means_the_same_is_accepted(built: Shop, schema: Schema):
+def test_a_schema_with_the_same_fingerprint_is_accepted(built: Shop, schema: Schema):
     other = Schema.parse(schema.to_yaml().replace("name: shop", "name: renamed"), "other")
     assert other != schema
     assert Manifest.read(built.records, other).schema == schema
 
 
-def test_a_manifest_whose_schema_was_edited_is_refused(records: Path):
+def test_a_manifest_with_an_edited_schema_is_rejected(records: Path):
     def edit_schema(content: dict) -> None:
         content["schema_yaml"] = content["schema_yaml"].replace("v-neck", "vee")
 
@@ -147,7 +147,7 @@ def test_a_manifest_whose_schema_was_edited_is_refused(records: Path):
     refused(records, "manifest.json", "another schema")
 
 
-def test_a_split_is_named_with_those_there_are(records: Path):
+def test_an_unknown_split_is_reported_with_the_existing_ones(records: Path):
     manifest = Manifest.read(records)
     with pytest.raises(
         InputError, match=r"'vaildation'; did you mean 'validation'\?; the splits are"
@@ -165,7 +165,7 @@ def test_a_split_is_named_with_those_there_are(records: Path):
         Manifest.read(records).split("test")
 
 
-def test_counts_are_those_of_the_parsed_labels(built: Shop, schema: Schema):
+def test_counts_match_the_parsed_labels(built: Shop, schema: Schema):
     manifest = Manifest.read(built.records)
     codes = labels_of(read_split(built.records, "train"))
     assert manifest.present("train").tolist() == (codes == 1).sum(0).tolist()
@@ -177,7 +177,7 @@ def test_counts_are_those_of_the_parsed_labels(built: Shop, schema: Schema):
         assert manifest.most_frequent("train")[name] == most
 
 
-def test_the_digest_is_of_what_the_shards_hold_alone(records: Path):
+def test_the_digest_depends_only_on_the_contents_of_the_shards(records: Path):
     digest = Manifest.read(records).digest
     edit(records, lambda content: content.update(rows={}, additions=3, near_duplicates={"test": 1}))
     assert Manifest.read(records).digest == digest
@@ -186,7 +186,7 @@ def test_the_digest_is_of_what_the_shards_hold_alone(records: Path):
     assert re.fullmatch("[0-9a-f]{16}", digest)
 
 
-def test_the_summary_says_what_was_there_already_and_what_was_not_used(built: Shop):
+def test_the_summary_reports_existing_rows_and_unused_cells(built: Shop):
     manifest = Manifest.read(built.records).model_copy(
         update={
             "rows": {"read": 1200, "written": 5, "already there": 1190, "rejected": 5},
@@ -198,7 +198,7 @@ def test_the_summary_says_what_was_there_already_and_what_was_not_used(built: Sh
     assert third == "1,003 cells not used: 1,001 unknown value, 2 two categories"
 
 
-def test_the_summary_says_that_the_sum_is_right(built: Shop):
+def test_the_summary_reports_the_sum_of_rows(built: Shop):
     first, second, *rest = Manifest.read(built.records).summary("here").splitlines()
     assert first == "120 rows read = 120 written + 0 rejected"
     assert second == "132 photos written, 0 rejected"

@@ -1,4 +1,4 @@
-"""Claims about `records/near_duplicates.py`, against a search by hand and edited photos."""
+"""Tests of `records/near_duplicates.py`, against a brute-force search and edited photos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_nearest_equals_a_search_by_hand(limit: int):
     assert {0, limit} <= {*expected[1], 256}
 
 
-def test_of_equally_near_photos_the_first_is_taken():
+def test_ties_go_to_the_first_photo():
     generator = np.random.default_rng(1)
     five = np.repeat(generator.integers(0, 256, [5, HASH_BYTES], np.uint8), 100, axis=0)
     equal = five[generator.permutation(500)]  # the same hash a hundred times
@@ -128,7 +128,7 @@ def test_an_edited_photo_is_a_near_duplicate_and_another_product_is_not(real_dat
         ("fashion_products", "p01713", "p06237", False),  # a striped and a plain tie
     ],
 )
-def test_real_pairs_are_told_apart_as_a_person_does(
+def test_real_pairs_are_classified_as_by_a_person(
     real_data, catalogue: str, first: str, second: str, similar: bool
 ):
     folder = real_data / catalogue / "images"
@@ -147,7 +147,7 @@ ROWS = [
 ]
 
 
-def test_the_file_gives_back_what_was_written_sorted(tmp_path: Path):
+def test_the_file_is_read_back_sorted(tmp_path: Path):
     near_duplicates.write(tmp_path, ROWS)
     assert near_duplicates.read(tmp_path) == [ROWS[3], ROWS[2], ROWS[1], ROWS[0]]
     assert [path.name for path in tmp_path.iterdir()] == ["near_duplicates.csv"]
@@ -162,7 +162,7 @@ def test_the_file_is_a_table_that_pandas_reads(tmp_path: Path):
     assert table.values.tolist() == [[str(cell) for cell in row] for row in sorted(ROWS)]
 
 
-def test_no_near_duplicates_and_no_file_are_two_things(tmp_path: Path):
+def test_an_empty_list_differs_from_a_missing_file(tmp_path: Path):
     assert near_duplicates.read(tmp_path) is None
     near_duplicates.write(tmp_path, [])
     assert near_duplicates.read(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Claims about `records/pixels.py`: step (b), the same pixels to the bit wherever it runs."""
+"""Tests of `records/pixels.py`: step (b) gives bit-identical pixels everywhere."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_pixels_equal_pillows_antialiased_bilinear_resize(shape, square: str):
     assert apart.mean() < 0.3 and apart.max() <= 1  # an exact half: up in Pillow, to even here
 
 
-def test_a_resize_without_antialiasing_would_be_seen():
+def test_the_comparison_detects_a_resize_without_antialiasing():
     array = photo(256, 171)
     aliased = tf.image.resize(array, [48, 48], method="bilinear", antialias=False)
     apart = difference(aliased.numpy().round(), pillow(array, 48, 48))
@@ -86,20 +86,20 @@ def test_crop_keeps_the_centre():
 
 
 @pytest.mark.parametrize("square", SQUARES)
-def test_a_line_of_one_pixel_becomes_a_square(square: str):
+def test_a_photo_one_pixel_high_becomes_a_square(square: str):
     for shape in ((1, 500), (500, 1), (1, 1)):
         found = pixels.to_model_size(tf.zeros([*shape, 3], tf.uint8), 48, square)
         assert found.shape == (48, 48, 3) and (found.numpy()[23, 23] == 0).all()
 
 
-def test_a_photo_of_the_models_size_is_left_as_it_is():
+def test_a_photo_of_the_model_size_is_unchanged():
     array = photo(48, 48)
     for square in SQUARES:
         assert (pixels.to_model_size(tf.constant(array), 48, square).numpy() == array).all()
 
 
 @pytest.mark.parametrize("square", SQUARES)
-def test_eager_function_and_dataset_give_the_same_pixels_to_the_bit(square: str):
+def test_eager_function_and_dataset_give_identical_pixels(square: str):
     encoded = [jpeg(*shape, seed) for seed, shape in enumerate(SHAPES)]
 
     def read(data: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Claims about `records/plan.py`: where each product goes, whatever the order of the rows."""
+"""Tests of `records/plan.py`: splits and shards do not depend on the order of rows."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def plain(count: int, first: int = 0) -> list[tuple[str, list[str]]]:
 # Splits
 
 
-def test_a_product_is_placed_by_its_own_id_whatever_else_the_table_holds():
+def test_the_split_of_a_product_does_not_depend_on_other_products():
     whole = place(plain(200))
     assert place(plain(200)[50:120:3]).items() <= whole.items()
     assert Counter(whole.values())["train"] > 130
@@ -123,7 +123,7 @@ def test_linked_products_share_a_split_in_any_order_of_the_rows(options):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_new_product_goes_where_a_linked_one_went_also_by_way_of_others(split: str):
+def test_a_new_product_gets_the_split_of_a_linked_one_also_transitively(split: str):
     placed = {"group": ["old"], "digest": ["x"], "split": [split]}
     chain = [("a", ["x", "y"], "a", ""), ("b", ["y"], "b", ""), ("c", ["z"], "b", "")]
     assert set(place(chain, placed).values()) == {split}
@@ -131,13 +131,13 @@ def test_a_new_product_goes_where_a_linked_one_went_also_by_way_of_others(split:
     assert place(plain(50), placed) == place(plain(50))
 
 
-def test_what_is_placed_beats_the_split_column():
+def test_an_earlier_split_takes_precedence_over_the_split_column():
     placed = {"group": ["old"], "digest": ["x"], "split": ["train"]}
     products = [("a", ["x"], "a", "test"), ("b", ["y"], "b", "test")]
     assert place(products, placed, split_column="part") == {"a": "train", "b": "test"}
 
 
-def test_products_that_link_two_splits_go_nowhere_and_others_are_not_touched():
+def test_only_products_that_link_two_splits_get_no_split():
     placed = {"group": ["g", "h"], "digest": ["x", "y"], "split": ["train", "test"]}
     products = [("a", ["x", "y"], "a", ""), ("b", ["n"], "a", ""), ("c", ["x"], "c", "")]
     found = place([*products, *plain(20)], placed)
@@ -146,7 +146,7 @@ def test_products_that_link_two_splits_go_nowhere_and_others_are_not_touched():
     assert found == place(plain(20))
 
 
-def test_a_wrong_split_name_is_said_with_the_tables_row():
+def test_a_wrong_split_name_is_reported_with_its_row():
     products = [(f"p{i}", [f"{i}"], f"p{i}", cell) for i, cell in enumerate(["train", "tset"])]
     with pytest.raises(InputError, match="row 2: 'tset' is not one of train, validation, test"):
         place(products, split_column="part")
@@ -164,7 +164,7 @@ def test_an_option_out_of_range_is_named(option: dict[str, int]):
         BuildOptions(**option)
 
 
-def test_flags_are_read_and_a_manifest_gives_the_same_options():
+def test_options_from_flags_equal_those_from_the_manifest():
     changes = {"split_fractions": "0.5, 0.25,0.25", "box_columns": "a, b,c ,d", "shards": 3}
     found = plan.from_flags({**DEFAULTS, **changes, "group_column": "g"})
     assert found == BuildOptions(
@@ -188,7 +188,7 @@ def test_flags_are_read_and_a_manifest_gives_the_same_options():
         ({"box_columns": 4}, "box_columns: input should be a valid tuple"),
     ],
 )
-def test_options_of_a_manifest_that_are_none_are_one_line(build: dict, words: str):
+def test_invalid_options_in_a_manifest_give_one_line(build: dict, words: str):
     with pytest.raises(InputError, match=words):
         plan.from_manifest(build, "manifest.json")
 
@@ -196,7 +196,7 @@ def test_options_of_a_manifest_that_are_none_are_one_line(build: dict, words: st
 # Cap
 
 
-def test_the_cap_takes_training_products_alone():
+def test_the_cap_applies_to_training_products_only():
     count = 90
     products = pa.array([f"p{i}" for i in range(count)])
     categories = np.array([0, 1, -1, 0, 2, 0] * 15)
@@ -263,7 +263,7 @@ def test_one_giant_product_leaves_no_shard_empty(giant: int):
     assert all(cut(photos, "test"))
 
 
-def test_without_a_number_a_shard_holds_about_1024_photos():
+def test_the_default_shard_size_is_about_1024_photos():
     assert [2 * len(members) for members in cut([2] * 1500)] == [1000, 1000, 1000]
     assert [len(members) for members in cut([1] * 1024)] == [1024]
     assert [len(members) for members in cut([1] * 1025)] == [513, 512]
@@ -287,7 +287,7 @@ def test_products_of_no_split_are_in_no_shard():
     assert sorted(members.tolist()) == [0, 2]
 
 
-def test_the_order_is_drawn_by_the_seed_and_mixes_the_table():
+def test_the_order_depends_on_the_seed_and_shuffles_the_table():
     (first,), (again,), (other,) = (cut([1] * 60, split_seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     assert 8 <= sum(i >= 30 for i in first[:30]) <= 22

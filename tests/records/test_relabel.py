@@ -1,4 +1,4 @@
-"""Claims about `records/relabel.py`: other labels for the same photos, none of which is read."""
+"""Tests of `records/relabel.py`: new labels for the same photos, which are not read."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def fresh_labels(folder: Path, rows: list[dict[str, str]], schema: Schema) -> di
 
 
 @pytest.mark.parametrize("which", ["schema", "wider"])
-def test_labels_equal_those_of_a_fresh_build_and_photos_stay(made, tmp_path, which, request):
+def test_labels_equal_those_of_a_new_build_and_photos_are_unchanged(made, tmp_path, which, request):
     rows, records = made
     new_schema = request.getfixturevalue(which)
     before = {name: read_order(records, name) for name in SPLITS}
@@ -99,7 +99,7 @@ def test_labels_equal_those_of_a_fresh_build_and_photos_stay(made, tmp_path, whi
     kinds = {r["product_id"]: r["category"] for r in changed(rows)}
     for shard in [shard.name for split in manifest.splits.values() for shard in split.shards]:
         for found, example in zip(
-            index.read(str(records), [shard]).to_pylist(), read_tfrecord(records / shard)
+            index.read_photos(str(records), [shard]).to_pylist(), read_tfrecord(records / shard)
         ):
             assert found["category"] == kinds[found["product_id"]]
             digest = hashlib.blake2b(example["labels"], digest_size=8).digest()
@@ -136,7 +136,7 @@ def test_the_manifest_counts_the_new_labels_and_lists_the_new_issues(made, wider
     assert ("p2", relabel.NOT_THERE) in left_out
 
 
-def test_a_row_that_the_records_do_not_hold_is_a_reject(made, schema: Schema):
+def test_a_row_that_is_not_in_the_records_is_rejected(made, schema: Schema):
     rows, records = made
     manifest = run(
         records, [*rows, *({**rows[0], "product_id": f"n{i}"} for i in range(3))], schema
@@ -149,7 +149,7 @@ def test_a_row_that_the_records_do_not_hold_is_a_reject(made, schema: Schema):
 # Products that the table lacks
 
 
-def test_a_product_that_the_table_lacks_keeps_its_labels(made, schema: Schema):
+def test_a_product_missing_from_the_table_keeps_its_labels(made, schema: Schema):
     rows, records = made
     before = all_examples(records)
     run(records, changed(rows)[10:], schema)
@@ -159,7 +159,7 @@ def test_a_product_that_the_table_lacks_keeps_its_labels(made, schema: Schema):
     assert any(after[key] != before[key] for key in before if key[0] not in kept)
 
 
-def test_a_schema_of_another_meaning_needs_every_product(made, wider: Schema):
+def test_a_schema_with_another_fingerprint_requires_every_product(made, wider: Schema):
     rows, records = made
     before = contents(records)
     with pytest.raises(InputError, match="the table lacks 2 products .*'p1[67]'.*new records"):
@@ -171,7 +171,7 @@ def test_a_schema_of_another_meaning_needs_every_product(made, wider: Schema):
 
 
 @pytest.mark.parametrize("step", [25, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_relabel_killed_before_any_change_of_the_disk_ends_as_if_undisturbed(
+def test_a_relabel_killed_before_any_disk_change_resumes_to_the_same_result(
     made, tmp_path: Path, wider: Schema, step: int
 ):
     rows, records = made
@@ -205,7 +205,7 @@ class Stops(InProcess):
         self.after = after
 
     def run(self, work, tasks, name):
-        stops = work is relabel.write
+        stops = work is relabel.write_labels
         super().run(work, tasks[: self.after] if stops else tasks, name)
         if stops:
             raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def interrupted(records: Path, rows: list[dict[str, str]], schema: Schema) -> No
         run(records, rows, schema, Stops(after=2))
 
 
-def test_a_build_is_refused_while_a_relabel_is_unfinished(made, tmp_path, schema, wider):
+def test_a_build_is_rejected_while_a_relabel_is_unfinished(made, tmp_path, schema, wider):
     rows, records = made
     interrupted(records, changed(rows), wider)
     before = contents(records)
@@ -226,9 +226,7 @@ def test_a_build_is_refused_while_a_relabel_is_unfinished(made, tmp_path, schema
     assert contents(records) == before
 
 
-def test_a_relabel_finished_with_another_schema_has_its_labels_everywhere(
-    made, tmp_path, schema, wider
-):
+def test_a_relabel_resumed_with_another_schema_relabels_every_shard(made, tmp_path, schema, wider):
     rows, records = made
     interrupted(records, changed(rows), wider)
     run(records, rows, schema)
@@ -236,7 +234,9 @@ def test_a_relabel_finished_with_another_schema_has_its_labels_everywhere(
     assert {key[0]: e["labels"] for key, e in all_examples(records).items()} == expected
 
 
-def test_labels_of_another_meaning_are_not_kept_after_an_interrupted_relabel(made, schema, wider):
+def test_labels_of_another_fingerprint_are_not_kept_after_an_interrupted_relabel(
+    made, schema, wider
+):
     rows, records = made
     interrupted(records, changed(rows), wider)
     with pytest.raises(InputError, match="lacks .* products .*cannot be carried over"):
@@ -244,7 +244,7 @@ def test_labels_of_another_meaning_are_not_kept_after_an_interrupted_relabel(mad
     run(records, rows, schema)  # all of them: fine
 
 
-def test_a_relabel_that_changes_nothing_more_writes_no_shard(made, wider: Schema):
+def test_a_relabel_without_changes_writes_no_shard(made, wider: Schema):
     rows, records = made
     run(records, changed(rows), wider)
     before = {path: path.stat().st_ino for path in records.glob("*.tfrecord")}
@@ -279,7 +279,7 @@ def test_a_folder_without_records_is_bad_input(tmp_path: Path, schema: Schema):
     assert not (tmp_path / "no").exists()
 
 
-def test_a_damaged_shard_is_named_and_the_records_stay_as_they_are(made, wider: Schema):
+def test_a_damaged_shard_is_named_and_the_records_are_unchanged(made, wider: Schema):
     rows, records = made
     whole = contents(records)
     path = sorted(records.glob("train-*.tfrecord"))[1]

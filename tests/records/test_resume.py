@@ -1,4 +1,4 @@
-"""Claims about interrupted builds: what is done stays done, and the end is as if undisturbed.
+"""Tests of interrupted builds: a rerun skips finished work and gives the same result.
 
 Programs that are killed for real are in test_killed_programs.py; here a build is stopped in this
 process before every single change that it makes to the disk.
@@ -6,6 +6,7 @@ process before every single change that it makes to the disk.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
-from attr_extractor.records import digests
+from attr_extractor.records import tasks
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
 from tests.conftest import draw_photo
@@ -38,7 +39,7 @@ COUNT = 14  # products, of which three have two photos
 
 @pytest.fixture(autouse=True)
 def short_hashing_tasks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(digests, "PHOTOS_PER_TASK", 4)
+    monkeypatch.setattr(tasks, "PHOTOS_PER_HASH_TASK", 4)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,7 @@ def shards_of(records: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_a_build_stopped_before_any_of_its_tasks_does_the_others_alone(
-    tmp_path: Path, schema: Schema, undisturbed
-):
+def test_a_resumed_build_runs_only_the_remaining_tasks(tmp_path: Path, schema: Schema, undisturbed):
     all_done = StopsBefore(-1)
     (tmp_path / "all").mkdir()
     build(tmp_path / "all", small_shop(tmp_path / "all", COUNT), schema, all_done, **OPTIONS)
@@ -100,7 +99,7 @@ def count_of_changes(folder: Path, rows: list[dict[str, str]], schema: Schema) -
 
 
 @pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_build_killed_before_any_change_of_the_disk_ends_as_if_undisturbed(
+def test_a_build_killed_before_any_disk_change_resumes_to_the_same_result(
     tmp_path: Path, schema: Schema, undisturbed, step: int
 ):
     whole = tmp_path / "whole"
@@ -120,7 +119,7 @@ def test_a_build_killed_before_any_change_of_the_disk_ends_as_if_undisturbed(
         assert not (records / "work").exists()
 
 
-def test_no_product_is_there_twice_after_kills(tmp_path: Path, schema: Schema):
+def test_no_product_is_duplicated_after_kills(tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, COUNT)
     for at in range(2, 60, 7):
         with Killer(at):
@@ -140,9 +139,10 @@ def test_no_product_is_there_twice_after_kills(tmp_path: Path, schema: Schema):
 
 def killed_while_writing(folder: Path, rows: list[dict[str, str]], schema: Schema, **options):
     """A build that hashed all photos and wrote two shards."""
-    tasks = -(-sum(len(r["image"].split("|")) for r in rows) // digests.PHOTOS_PER_TASK)
+    num_photos = sum(len(r["image"].split("|")) for r in rows)
+    hash_tasks = math.ceil(num_photos / tasks.PHOTOS_PER_HASH_TASK)
     with pytest.raises(Killed):
-        build(folder, rows, schema, StopsBefore(tasks + 2), **OPTIONS, **options)
+        build(folder, rows, schema, StopsBefore(hash_tasks + 2), **OPTIONS, **options)
 
 
 def fresh(folder: Path, rows: list[dict[str, str]], schema: Schema) -> dict[str, bytes]:
@@ -150,9 +150,7 @@ def fresh(folder: Path, rows: list[dict[str, str]], schema: Schema) -> dict[str,
     return contents(build(folder, rows, schema, records=folder / "fresh", **OPTIONS))
 
 
-def test_a_table_that_changed_between_kill_and_rerun_counts_as_it_is_then(
-    tmp_path: Path, schema: Schema
-):
+def test_a_resumed_build_uses_the_current_table(tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, COUNT)
     killed_while_writing(tmp_path, rows, schema)
     stopped = shards_of(tmp_path / "records")
@@ -165,7 +163,7 @@ def test_a_table_that_changed_between_kill_and_rerun_counts_as_it_is_then(
     assert stopped.keys() & shards_of(records).keys()
 
 
-def test_fewer_shards_on_the_second_run_leave_none_of_the_first(tmp_path: Path, schema: Schema):
+def test_a_rerun_with_fewer_shards_removes_those_of_the_first_run(tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, COUNT)
     killed_while_writing(tmp_path, rows, schema)
     build(tmp_path, rows, schema, shards=1, split_fractions=(1, 0, 0))
@@ -176,7 +174,7 @@ def test_fewer_shards_on_the_second_run_leave_none_of_the_first(tmp_path: Path, 
     }
 
 
-def test_another_image_size_on_the_second_run_is_obeyed(tmp_path: Path, schema: Schema):
+def test_a_rerun_uses_its_own_image_size(tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, COUNT)
     killed_while_writing(tmp_path, rows, schema)
     records = build(tmp_path, rows, schema, image_size=32, **OPTIONS)
@@ -184,7 +182,7 @@ def test_another_image_size_on_the_second_run_is_obeyed(tmp_path: Path, schema: 
     assert {example["image/width"] for example in examples} == {32}
 
 
-def test_another_image_root_on_the_second_run_is_obeyed(tmp_path: Path, schema: Schema):
+def test_a_rerun_uses_its_own_image_root(tmp_path: Path, schema: Schema):
     other = tmp_path / "other"
     other.mkdir()
     rows = small_shop(tmp_path, COUNT)
@@ -245,9 +243,7 @@ def test_a_photo_repaired_before_the_second_run_is_written(
     assert read_csv(records / "rejects.csv") == []
 
 
-def test_a_finished_build_leaves_no_digest_that_the_next_would_take_for_its_own(
-    tmp_path: Path, schema: Schema
-):
+def test_a_finished_build_leaves_no_stale_digests(tmp_path: Path, schema: Schema):
     rows = [*small_shop(tmp_path, 5), row("late", "late.jpg")]
     write_photo(tmp_path / "late.jpg", "cut short")
     cut = (tmp_path / "late.jpg").read_bytes()[:300]
@@ -267,7 +263,7 @@ def test_a_finished_build_leaves_no_digest_that_the_next_would_take_for_its_own(
 # No row at all
 
 
-def test_no_row_usable_is_bad_input_until_one_is(tmp_path: Path, schema: Schema):
+def test_a_build_without_usable_rows_can_be_rerun(tmp_path: Path, schema: Schema):
     rows = [row("a", "a.jpg"), row("", "b.jpg")]
     with pytest.raises(InputError, match=r"no row could be used; see .*rejects.csv"):
         build(tmp_path, rows, schema)

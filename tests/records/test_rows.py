@@ -1,4 +1,4 @@
-"""Claims about `records/rows.py`: which rows can be used, and what a build learns of them."""
+"""Tests of `records/rows.py`: usable rows, their labels and findings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TWICE = "product_id stands twice; only its first row counts"
 
 def read(folder: Path, cells: list[dict[str, str]], schema: Schema, **columns) -> table_rows.Rows:
     path = write_table(folder / "table.csv", cells)
-    return table_rows.read(path, schema, folder, **columns)
+    return table_rows.read_rows(path, schema, folder, **columns)
 
 
 def test_a_row_without_product_or_photo_is_rejected_by_its_number(tmp_path: Path, schema: Schema):
@@ -72,7 +72,7 @@ def in_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 7, 400])
-def test_chunks_do_not_matter_and_every_row_has_the_labels_of_its_cells(
+def test_labels_match_the_cells_for_any_chunk_size(
     tmp_path: Path, schema: Schema, monkeypatch, rows_per_chunk: int
 ):
     in_chunks(monkeypatch, rows_per_chunk)
@@ -129,14 +129,14 @@ def test_the_findings_count_every_usable_row(tmp_path: Path, schema: Schema, mon
     assert found.findings.cells == Counter(issues)
 
 
-def test_no_usable_row_is_an_empty_table(tmp_path: Path, schema: Schema):
+def test_a_table_without_usable_rows_gives_no_rows(tmp_path: Path, schema: Schema):
     found = read(tmp_path, [row("", "a.jpg"), row("a", "")], schema, group_column="color")
     assert len(found.texts) == 0 and len(found.rejects) == found.read == 2
     assert table_rows.photos_of(found.texts).num_rows == 0
     assert found.labels(np.array([], np.int64)).shape == (0, schema.num_values)
 
 
-def test_odd_texts_come_through_as_they_are(tmp_path: Path, schema: Schema):
+def test_unusual_texts_are_kept(tmp_path: Path, schema: Schema):
     odd = ['größe, "q"', "line\nbreak", "tab\tbed", "'; --", "\u200bzero", "日本", "1e3", "007"]
     found = read(tmp_path, [row(text, f"{text}.jpg", color=text) for text in odd], schema)
     assert found.texts["product_id"].to_pylist() == odd
@@ -148,7 +148,7 @@ def test_odd_texts_come_through_as_they_are(tmp_path: Path, schema: Schema):
 # Columns that a flag names
 
 
-def test_groups_and_splits_are_taken_from_their_columns(tmp_path: Path, schema: Schema):
+def test_groups_and_splits_are_read_from_their_columns(tmp_path: Path, schema: Schema):
     cells = [
         row(f"p{i}", "a.jpg") | {"brand": brand} for i, brand in enumerate(["b", " ", "", "b"])
     ]
@@ -160,7 +160,7 @@ def test_groups_and_splits_are_taken_from_their_columns(tmp_path: Path, schema: 
     assert plain.texts["split"].to_pylist() == [""] * 4
 
 
-def test_a_column_that_the_schema_renames_is_named_as_the_table_has_it(tmp_path, schema: Schema):
+def test_flags_name_renamed_columns_as_in_the_table(tmp_path, schema: Schema):
     text = schema.to_yaml() + "columns: {color: Farbe}\n"
     renamed = Schema.parse(text, "renamed")
     cells = [{("Farbe" if k == "color" else k): v for k, v in row("p", "a.jpg").items()}]
@@ -169,7 +169,7 @@ def test_a_column_that_the_schema_renames_is_named_as_the_table_has_it(tmp_path,
 
 
 @pytest.mark.parametrize("flag", ["group_column", "split_column", "box_columns"])
-def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path, schema: Schema, flag: str):
+def test_a_missing_column_is_reported_with_the_nearest(tmp_path, schema: Schema, flag: str):
     columns = {flag: "brnd" if flag != "box_columns" else ("brand", "brand", "brnd", "brand")}
     with pytest.raises(InputError, match=r"table\.csv: .*no column 'brnd'; did you mean 'brand'"):
         read(tmp_path, [row("p", "a.jpg") | {"brand": "b"}], schema, **columns)

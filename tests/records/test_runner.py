@@ -1,4 +1,4 @@
-"""Claims about `records/runner.py`: who does the tasks, and that it makes no difference."""
+"""Tests of `records/runner.py`: local processes and Beam give the same result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scripts(folder: Path, *texts: str) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_local_does_every_task_once_in_processes_of_its_own(tmp_path: Path):
+def test_local_runs_every_task_once_in_worker_processes(tmp_path: Path):
     pids = tmp_path / "pids"
     pids.mkdir()
     marks = [str(tmp_path / f"task {i}") for i in range(20)]
@@ -43,13 +43,13 @@ def test_local_does_every_task_once_in_processes_of_its_own(tmp_path: Path):
     assert 1 <= len(found) <= 2 and os.getpid() not in found
 
 
-def test_bad_input_found_by_a_worker_is_bad_input_here(tmp_path: Path):
+def test_bad_input_in_a_worker_raises_in_the_main_process(tmp_path: Path):
     work = functools.partial(errors.require_file, what="the photo")
     with runner.Local(1) as local, pytest.raises(InputError, match="lost.jpg: the photo does not"):
         local.run(work, [__file__, str(tmp_path / "lost.jpg")], "reading")
 
 
-def test_a_killed_worker_is_one_line_that_says_what_to_do(tmp_path: Path):
+def test_a_killed_worker_gives_one_line_with_advice(tmp_path: Path):
     with runner.Local(1) as local, pytest.raises(InputError) as caught:
         local.run(runpy.run_path, scripts(tmp_path, "pass", DIE, "pass"), "writing shards")
     for words in ("writing shards: a worker process was killed", "to resume", "--num_workers=1"):
@@ -74,7 +74,7 @@ def test_beam_builds_the_same_records_as_local(beam, built: Shop, schema: Schema
     assert contents(records) == contents(built.records)
 
 
-def test_a_beam_build_goes_on_where_another_stopped(beam, tmp_path: Path, schema: Schema):
+def test_a_beam_build_resumes_an_interrupted_build(beam, tmp_path: Path, schema: Schema):
     rows = small_shop(tmp_path, 10)
     with Killer(at=30):
         build(tmp_path, rows, schema)
@@ -84,7 +84,7 @@ def test_a_beam_build_goes_on_where_another_stopped(beam, tmp_path: Path, schema
     assert contents(records) == contents(build(tmp_path, rows, schema, records=tmp_path / "whole"))
 
 
-def test_bad_input_found_on_beam_is_bad_input_here(beam, tmp_path: Path, caplog):
+def test_bad_input_on_beam_raises_in_the_main_process(beam, tmp_path: Path, caplog):
     work = functools.partial(errors.require_file, what="the photo")
     with pytest.raises(InputError, match="lost.jpg: the photo does not exist"):
         beam.run(work, [str(tmp_path / "lost.jpg")], "reading")
@@ -102,7 +102,7 @@ def _bug(_task: str) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--runner=NoSuchRunner"], ["runner=FlinkRunner"]], ids=str)
-def test_a_flag_that_beam_does_not_know_is_bad_input_before_any_work(beam, flags: list[str]):
+def test_an_unknown_beam_flag_is_bad_input_before_any_work(beam, flags: list[str]):
     with pytest.raises(InputError, match="NoSuchRunner|runner=FlinkRunner"):
         runner.Beam(flags)
 

@@ -1,4 +1,4 @@
-"""Claims about `subset.py`: nested parts of the training products, counted exactly."""
+"""Tests of `subset.py`: nested subsets of the training products, counted exactly."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def products(records, split="train"):
 def parts(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     for fraction in (0.25, 0.5):
-        subset.write(built.records, fraction, folder / f"{fraction}")
+        subset.write_subset(built.records, fraction, folder / f"{fraction}")
     return folder
 
 
-def test_a_smaller_part_lies_within_a_larger_one_in_the_order_of_the_whole(built, parts):
+def test_a_smaller_subset_is_part_of_a_larger_one_in_the_same_order(built, parts):
     whole, half, quarter = (products(f) for f in (built.records, parts / "0.5", parts / "0.25"))
     assert 0 < len(quarter) < len(half) < len(whole)
     assert half == [photo for photo in whole if photo in half]
@@ -36,7 +36,7 @@ def test_a_smaller_part_lies_within_a_larger_one_in_the_order_of_the_whole(built
     assert [photo for photo in whole if photo[0] in kept] == half  # products whole
 
 
-def test_the_manifest_counts_what_is_there(parts, schema):
+def test_the_manifest_counts_the_subset(parts, schema):
     for name in ("0.25", "0.5"):
         manifest = Manifest.read(parts / name)
         examples = read_split(parts / name, "train")
@@ -50,48 +50,48 @@ def test_the_manifest_counts_what_is_there(parts, schema):
         assert check.check(parts / name).problems == []
 
 
-def test_validation_is_whole_and_there_is_no_test_split(built, parts):
+def test_validation_is_complete_and_the_test_split_is_empty(built, parts):
     assert products(parts / "0.5", "validation") == products(built.records, "validation")
     assert Manifest.read(parts / "0.5").splits["test"].photos == 0
 
 
-def test_whole_and_parts_have_digests_of_their_own(built, parts):
+def test_records_and_subsets_have_different_digests(built, parts):
     found = {Manifest.read(f).digest for f in (built.records, parts / "0.25", parts / "0.5")}
     assert len(found) == 3
 
 
-def test_products_of_one_group_are_kept_or_left_out_together(built, tmp_path):
+def test_products_of_one_group_are_kept_or_dropped_together(built, tmp_path):
     name = Manifest.read(built.records).splits["train"].shards[0].name
     copied = tmp_path / "grouped"
     shutil.copytree(built.records, copied)
-    photos, facts = index.read(str(copied), [name]), index.require_facts(str(copied), name)
+    photos, facts = index.read_photos(str(copied), [name]), index.require_summary(str(copied), name)
     groups = [f"seller {i % 5}" for i in range(len(photos))]
     place = photos.schema.get_field_index("group")
-    index.write(str(copied), name, photos.set_column(place, "group", pa.array(groups)), facts)
-    subset.write(copied, 0.5, tmp_path / "part")
-    kept = index.read(str(tmp_path / "part"), [name])["group"].to_pylist()
+    index.write_index(str(copied), name, photos.set_column(place, "group", pa.array(groups)), facts)
+    subset.write_subset(copied, 0.5, tmp_path / "part")
+    kept = index.read_photos(str(tmp_path / "part"), [name])["group"].to_pylist()
     assert 0 < len(set(kept)) < 5
     assert all(kept.count(group) == groups.count(group) for group in set(kept))
 
 
-def test_a_second_call_writes_nothing_and_an_interrupted_one_goes_on(built, tmp_path):
+def test_a_second_call_writes_nothing_and_an_interrupted_one_resumes(built, tmp_path):
     part = tmp_path / "part"
-    first = subset.write(built.records, 0.5, part)
+    first = subset.write_subset(built.records, 0.5, part)
     files = sorted(part.glob("*.tfrecord"))
     (part / "manifest.json").unlink()
     before = [path.stat().st_mtime_ns for path in files]
     files[0].unlink()
     next(iter((part / "index").glob(f"{files[0].stem}*"))).unlink()
-    assert subset.write(built.records, 0.5, part) == first
+    assert subset.write_subset(built.records, 0.5, part) == first
     assert [path.stat().st_mtime_ns for path in files][1:] == before[1:]
-    assert subset.write(built.records, 0.5, part) == first
+    assert subset.write_subset(built.records, 0.5, part) == first
     with pytest.raises(InputError, match="other records; use another folder"):
-        subset.write(built.records, 0.25, part)
+        subset.write_subset(built.records, 0.25, part)
 
 
-def test_a_share_that_is_none_or_all_is_bad_input(built, tmp_path):
+def test_a_fraction_of_0_or_1_is_bad_input(built, tmp_path):
     for fraction in (0.0, 1.0):
         with pytest.raises(InputError, match="above 0 and below 1"):
-            subset.write(built.records, fraction, tmp_path / "part")
+            subset.write_subset(built.records, fraction, tmp_path / "part")
     with pytest.raises(InputError, match="contains no training product"):
-        subset.write(built.records, 1e-9, tmp_path / "part")
+        subset.write_subset(built.records, 1e-9, tmp_path / "part")

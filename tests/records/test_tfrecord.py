@@ -1,4 +1,4 @@
-"""Claims about `records/tfrecord.py`: damage is found at its record, what lies behind is read."""
+"""Tests of `records/tfrecord.py`: damage is reported at its record, and later records are read."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
-def test_the_checksum_is_the_published_one_masked_as_tensorflow_does(path: Path):
+def test_the_checksum_is_the_published_crc32c_masked_like_tensorflow(path: Path):
     crc = 0xE3069283  # of "123456789": RFC 3720's CRC-32C, in every catalogue of CRCs
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
     assert tfrecord.masked_crc32c(b"123456789") == masked
     assert [r.numpy() for r in tf.data.TFRecordDataset(str(path))] == DATA  # so framed() is right
 
 
-def test_a_whole_file_is_read_with_the_place_of_every_record(path: Path):
+def test_an_intact_file_is_read_with_the_offset_of_every_record(path: Path):
     expected = [(offset, data, "") for offset, data in zip(OFFSETS, DATA)]
-    assert list(tfrecord.read(str(path))) == expected
+    assert list(tfrecord.read_records(str(path))) == expected
     path.write_bytes(b"")
-    assert list(tfrecord.read(str(path))) == []
+    assert list(tfrecord.read_records(str(path))) == []
 
 
 @pytest.mark.parametrize("record", [0, 3, 63, 64, 65, 89])
 @pytest.mark.parametrize("part", ["length", "checksum of the length", "data", "checksum"])
-def test_one_flipped_bit_is_found_at_its_record(path: Path, record: int, part: str):
+def test_a_flipped_bit_is_reported_at_its_record(path: Path, record: int, part: str):
     begin, end = OFFSETS[record : record + 2]
     at = {"length": 0, "checksum of the length": 9, "data": 12, "checksum": end - begin - 1}[part]
     flip(path, begin + at)
-    found = list(tfrecord.read(str(path)))
+    found = list(tfrecord.read_records(str(path)))
     assert [(r.offset, r.data) for r in found[:record]] == list(zip(OFFSETS, DATA))[:record]
     assert [r.offset for r in found if r.broken] == [begin]
     if part in ("length", "checksum of the length"):
@@ -68,10 +68,10 @@ def test_one_flipped_bit_is_found_at_its_record(path: Path, record: int, part: s
         assert [r.data for r in found[record + 1 :]] == DATA[record + 1 :]
 
 
-def test_every_broken_record_of_a_file_is_found(path: Path):
+def test_every_damaged_record_of_a_file_is_reported(path: Path):
     for record in (1, 2, 40, 88):
         flip(path, OFFSETS[record + 1] - 1)
-    broken = [i for i, record in enumerate(tfrecord.read(str(path))) if record.broken]
+    broken = [i for i, record in enumerate(tfrecord.read_records(str(path))) if record.broken]
     assert broken == [1, 2, 40, 88]
 
 
@@ -84,16 +84,16 @@ def test_every_broken_record_of_a_file_is_found(path: Path):
         (OFFSETS[71] - 1, "the file ends within its data"),
     ],
 )
-def test_a_file_cut_short_is_broken_at_its_last_record(path: Path, size: int, why: str):
+def test_a_truncated_file_is_damaged_at_its_last_record(path: Path, size: int, why: str):
     path.write_bytes(path.read_bytes()[:size])
-    *before, last = tfrecord.read(str(path))
+    *before, last = tfrecord.read_records(str(path))
     assert [r.data for r in before] == DATA[:70]
     assert last == (OFFSETS[70], b"", why)
 
 
-def test_a_remote_file_is_read_in_the_same_way(path: Path):
+def test_a_remote_file_is_read_like_a_local_one(path: Path):
     flip(path, OFFSETS[5] + 12)
     remote = "ram://tfrecord/a.tfrecord"
     with tf.io.gfile.GFile(remote, "wb") as file:
         file.write(path.read_bytes())
-    assert list(tfrecord.read(remote)) == list(tfrecord.read(str(path)))
+    assert list(tfrecord.read_records(remote)) == list(tfrecord.read_records(str(path)))

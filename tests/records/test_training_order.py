@@ -1,4 +1,4 @@
-"""Claims about the order of training photos: shards in groups, runs in groups, exact positions.
+"""Tests of the order of training photos: groups of shards, runs, start positions.
 
 The shards are made by hand, so that a photo that must not be decoded can be made undecodable, and
 a shard that must not be opened unreadable.
@@ -104,9 +104,7 @@ SIZES = {"one shard": [65], "shards": [20, 5, 25, 15], "many shards": [1, 2] * 2
 
 @pytest.mark.parametrize("shuffle_buffer", [1000, 8])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_every_position_is_reached_and_an_epoch_has_every_photo_once(
-    tmp_path, manifest, sizes, shuffle_buffer
-):
+def test_every_start_position_continues_the_same_stream(tmp_path, manifest, sizes, shuffle_buffer):
     shards = write(tmp_path / "records", manifest, sizes)
     data = DATA.model_copy(update={"shuffle_buffer": shuffle_buffer})
     steps = shards.steps
@@ -123,7 +121,7 @@ def test_every_position_is_reached_and_an_epoch_has_every_photo_once(
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_what_came_before_the_position_is_not_decoded(tmp_path, manifest, sizes):
+def test_photos_before_the_position_are_not_decoded(tmp_path, manifest, sizes):
     clean = write(tmp_path / "clean", manifest, sizes)
     stream = clean.batches(clean.steps)
     for start in (1, clean.steps - 1):
@@ -168,7 +166,7 @@ def test_a_run_mixes_the_shards_of_its_group_in_equal_shares(tmp_path, manifest,
     assert places != sorted(places)  # shuffled within the run
 
 
-def test_the_order_is_that_of_seed_and_epoch_whatever_else_the_config_says(tmp_path, manifest):
+def test_the_order_depends_only_on_seed_and_epoch(tmp_path, manifest):
     shards = write(tmp_path / "records", manifest, SIZES["shards"])
     expected = shards.order(9, seed=2)
     other = DataConfig(image_size=64, square="pad", batch_size=21, shuffle_buffer=1000)

@@ -15,8 +15,8 @@ EVIL = "<script>alert('x')</script>\"&"
 SAFE = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;"
 
 
-def widget(name: str, *arguments: object) -> str:
-    return str(getattr(pages._ENVIRONMENT.globals["widgets"], name)(*arguments))
+def widget(name: str, *arguments: object, **named: object) -> str:
+    return str(getattr(pages._ENVIRONMENT.globals["widgets"], name)(*arguments, **named))
 
 
 def test_every_widget_escapes_text():
@@ -24,6 +24,7 @@ def test_every_widget_escapes_text():
         widget("headline", [(EVIL, EVIL)]),
         widget("bars", [(EVIL, 1)]),
         widget("table", [EVIL], [[EVIL]]),
+        widget("table_of", [EVIL], caller=lambda: Markup("<tr></tr>")),
         widget("search", "root", EVIL),
         widget("histogram", [1], [EVIL, EVIL], EVIL),
         widget("line_chart", [("", [])], EVIL, [(0, EVIL), (1, "")], [(0, EVIL), (1, "")]),

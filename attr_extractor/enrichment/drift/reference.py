@@ -47,7 +47,7 @@ def read(records: str | Path, manifest: Manifest, sample: Sequence[str], seed: i
     sizes = [np.zeros([0, 3])]
     squares, known = 0, 0
     for shard in manifest.split(TRAIN).shards:
-        photos = index.read(str(records), [shard.name], _COLUMNS)
+        photos = index.read_photos(str(records), [shard.name], _COLUMNS)
         # all photos of a product are in one shard
         of_product = pc.value_counts(photos["product_id"]).field("counts").to_numpy()
         squares += int((of_product**2).sum())
@@ -98,7 +98,7 @@ def photos(
     chosen = sampling.Smallest(sample, seed)
     names = [shard.name for shard in manifest.split(split).shards]
     for name in names:
-        listed = index.read(str(records), [name], _COLUMNS[:2])
+        listed = index.read_photos(str(records), [name], _COLUMNS[:2])
         products, numbers = (listed[column].to_pylist() for column in _COLUMNS[:2])
         for position in sampling.one_each(products, numbers, seed):
             chosen.offer(products[position], (name, position))
@@ -106,7 +106,7 @@ def photos(
     found = []
     for name in names:
         path = storage.join(records, name)
-        for position, record in enumerate(tfrecord.read(path)):
+        for position, record in enumerate(tfrecord.read_records(path)):
             product = wanted.get((name, position))
             if product is None:
                 continue

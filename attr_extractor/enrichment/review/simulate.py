@@ -191,7 +191,7 @@ class _Truth:
         manifest = Manifest.read(records)
         require_same(manifest.fingerprint, schema, str(records))
         shards = [shard.name for shard in manifest.split("train").shards]
-        self._training = set(index.read(str(records), shards)["product_id"].to_pylist())
+        self._training = set(index.read_photos(str(records), shards)["product_id"].to_pylist())
 
     def cells(self, chunk: pd.DataFrame) -> Iterator[_LabelledCell]:
         """Yield the labelled cells of training products."""

@@ -1,4 +1,4 @@
-"""Claims about `records/existing.py`: which folders a build writes into, what it leaves alone."""
+"""Tests of `records/folder.py`: which folders a build writes into, and which files it keeps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def made(tmp_path: Path, schema: Schema) -> tuple[list[dict[str, str]], Path]:
 @pytest.mark.parametrize(
     "foreign", ["keep.txt", "catalogue.parquet", "train.tfrecord", "index.parquet", "images/a.jpg"]
 )
-def test_a_folder_with_foreign_files_is_refused_and_left_as_it_was(
+def test_a_folder_with_other_files_is_rejected_and_unchanged(
     tmp_path: Path, schema: Schema, foreign: str
 ):
     path = tmp_path / "records" / foreign
@@ -49,7 +49,7 @@ def test_an_output_folder_that_is_a_file_is_bad_input(tmp_path: Path, schema: Sc
 
 
 @pytest.mark.parametrize("foreign", ["mine.parquet", "mine.tfrecord"])
-def test_files_laid_beside_finished_records_survive_an_addition(
+def test_other_files_in_a_records_folder_survive_an_addition(
     tmp_path: Path, schema: Schema, foreign: str
 ):
     rows = small_shop(tmp_path, 6)
@@ -62,7 +62,7 @@ def test_files_laid_beside_finished_records_survive_an_addition(
 @pytest.mark.parametrize(
     "change", [{"image_size": 32}, {"split_seed": 3}, {"shards": 9}, {"group_column": "color"}]
 )
-def test_other_options_are_refused_in_one_line(tmp_path: Path, schema: Schema, made, change):
+def test_an_addition_with_other_options_is_rejected(tmp_path: Path, schema: Schema, made, change):
     rows, records = made
     before, ((name, value),) = contents(records), change.items()
     with pytest.raises(InputError, match=f"built with --{name} .*, not {value}: ") as caught:
@@ -71,7 +71,9 @@ def test_other_options_are_refused_in_one_line(tmp_path: Path, schema: Schema, m
     assert contents(records) == before and not (records / "work").exists()
 
 
-def test_another_schema_is_refused_and_relabel_named(tmp_path: Path, schema: Schema, made):
+def test_an_addition_with_another_schema_is_rejected_and_suggests_relabel(
+    tmp_path: Path, schema: Schema, made
+):
     rows, records = made
     before = contents(records)
     other = Schema.parse(schema.to_yaml().replace("drawstring", "elastic"), "other")

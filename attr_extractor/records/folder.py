@@ -1,4 +1,7 @@
-"""State of an output folder before a build: empty, an unfinished build, or finished records."""
+"""The output folder of a build: its contents before the build, its work folder, stale files.
+
+Before a build, the folder is empty, or has an unfinished build or finished records.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class Existing:
         return pc.is_in(products, value_set=pc.unique(self.photos["product_id"]))
 
 
-def look(records: str, schema: Schema, options: BuildOptions) -> Existing:
+def existing_records(records: str, schema: Schema, options: BuildOptions) -> Existing:
     """Return the existing records in the output folder of a build with these options.
 
     Raises:
@@ -70,7 +73,7 @@ def look(records: str, schema: Schema, options: BuildOptions) -> Existing:
                     f"{records}: the output folder contains {name!r}, which no build has written; "
                     "use a new folder"
                 )
-        return Existing(None, _with_split(index.read(records, [], COLUMNS), 0))
+        return Existing(None, _with_split(index.read_photos(records, [], COLUMNS), 0))
     manifest = Manifest.read(records)
     if manifest.fingerprint != schema.fingerprint:
         raise InputError(
@@ -89,10 +92,10 @@ def look(records: str, schema: Schema, options: BuildOptions) -> Existing:
 
 def photos_of(records: str, manifest: Manifest) -> pa.Table:
     """Return the index rows of the photos in finished records; see `Existing`."""
-    tables = [
-        _with_split(index.read(records, [s.name for s in manifest.splits[name].shards], COLUMNS), i)
-        for i, name in enumerate(SPLITS)
-    ]
+    tables = []
+    for position, split in enumerate(SPLITS):
+        shards = [shard.name for shard in manifest.splits[split].shards]
+        tables.append(_with_split(index.read_photos(records, shards, COLUMNS), position))
     return pa.concat_tables(tables).combine_chunks()
 
 
@@ -104,6 +107,16 @@ def unfinished_relabel(records: str) -> Manifest | None:
     manifest = yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
     manifest.require_usable(path)
     return manifest
+
+
+def remove_stale_files(records: str, shards: list[str]) -> None:
+    """Remove shards and index files that an interrupted build with another plan left."""
+    keep = {WORK, *shards, *(f"{name.rsplit('.', 1)[0]}.parquet" for name in shards)}
+    for folder in (records, storage.join(records, index.FOLDER)):
+        for name in storage.names(folder):
+            ends = (".tfrecord", ".parquet", storage.TEMPORARY)
+            if name.endswith(ends) and name not in keep and is_ours(name):
+                storage.remove(storage.join(folder, name))
 
 
 @contextlib.contextmanager
