@@ -175,7 +175,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
             return [lambda: RunDir.read(run_dir)]
         return [
             metrics,
-            lambda: fill_costs.read(run_dir, run.schema),
+            lambda: fill_costs.read_validation(run_dir, run.schema),
             lambda: RunDir.read(run_dir).thresholds(),
         ]
 

@@ -349,8 +349,8 @@ def test_a_run_of_other_weights_than_the_cells_model_is_refused(
         shown = review_options(exported, tmp_path, [cell()], run_dir=other.run)
         shutil.copy(cells_file, shown.cells)
         Server(shown)
-    found = qualify.qualify(cells_file, tmp_path / "out", model=exported.model, run_dir=run)
-    assert found["thresholds"]
+    report = qualify.qualify(cells_file, tmp_path / "out", model=exported.model, run_dir=run)
+    assert report.thresholds
     disturb(run)
     with pytest.raises(InputError, match=r"since it was measured on validation: run .*evaluate.py"):
         qualify.qualify(

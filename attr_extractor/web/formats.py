@@ -34,3 +34,8 @@ def share(value: float | None) -> str:
 def p_value(p: float) -> str:
     """Format a p-value with three decimals."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def share_interval(ends: Sequence[float] | None) -> str:
+    """Format both ends of an interval in percent; a dash if nothing was measured."""
+    return "-" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"

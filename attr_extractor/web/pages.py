@@ -53,7 +53,7 @@ def _environment() -> jinja2.Environment:
     )
     for function in (
         *(formats.thousands, formats.figure, formats.interval, formats.percent),
-        *(formats.share, formats.p_value),
+        *(formats.share, formats.share_interval, formats.p_value),
     ):
         environment.filters[function.__name__] = function
     environment.filters["data_url"] = data_url
