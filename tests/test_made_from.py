@@ -19,9 +19,9 @@ import tensorflow as tf
 
 from attr_extractor import files, made_from
 from attr_extractor.config import Config
+from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.enrichment.quality import qualify
-from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.enrichment.review.server import Server
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import calibrate, evaluate, model_card

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attr_extractor.enrichment import cells
-from attr_extractor.enrichment.read_cells import first_of_lists
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from attr_extractor.schema import Schema
 
@@ -67,7 +66,9 @@ class CellCounts:
     def _add_scores(self, batch: pa.RecordBatch, attribute: np.ndarray, kind: np.ndarray) -> None:
         read = pc.greater(pc.list_value_length(batch.column("proposed")), 0).to_numpy(False)
         empty = np.flatnonzero(read & ((kind == FILLED) | (kind == UNANSWERED)))
-        best = first_of_lists(batch.column("proposed_scores").take(pa.array(empty))).to_numpy()
+        best = cells.first_of_lists(
+            batch.column("proposed_scores").take(pa.array(empty))
+        ).to_numpy()
         passed = np.searchsorted(CUT_OFFS, best, side="left")
         _count(self.scores, attribute[empty], passed)
 

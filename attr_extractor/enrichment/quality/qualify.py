@@ -17,12 +17,11 @@ from tqdm import tqdm
 
 from attr_extractor import files, ownership, storage
 from attr_extractor.catalogue.csv_rows import write_csv
-from attr_extractor.enrichment.cells import MadeBy
+from attr_extractor.enrichment.cells import CellsFile, MadeBy, schema_of
 from attr_extractor.enrichment.quality import fill_costs
 from attr_extractor.enrichment.quality.contradictions import COLUMNS, Contradictions
 from attr_extractor.enrichment.quality.counts import FILLED, CellCounts
 from attr_extractor.enrichment.quality.figures import GroupFigures, group_figures
-from attr_extractor.enrichment.read_cells import CellsFile, schema_of
 from attr_extractor.schema import Schema
 from attr_extractor.web import pages
 

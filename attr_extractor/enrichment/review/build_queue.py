@@ -13,8 +13,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from attr_extractor.enrichment.cells import AGREED
-from attr_extractor.enrichment.read_cells import CellsFile
+from attr_extractor.enrichment.cells import AGREED, CellsFile
 from attr_extractor.enrichment.review.candidates import Candidates
 from attr_extractor.enrichment.review.decisions_file import DecisionsFile
 from attr_extractor.errors import InputError

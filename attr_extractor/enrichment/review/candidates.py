@@ -18,8 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attr_extractor.enrichment.cells import AGREED, CONTRADICTED, DOUBTFUL
-from attr_extractor.enrichment.read_cells import CELLS_PER_BATCH, first_of_lists
+from attr_extractor.enrichment.cells import (
+    AGREED,
+    CELLS_PER_BATCH,
+    CONTRADICTED,
+    DOUBTFUL,
+    first_of_lists,
+)
 from attr_extractor.schema import Schema
 
 BANDS = 10  # bands of worth in 0 .. 1, within which values alternate

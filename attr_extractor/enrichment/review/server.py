@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from attr_extractor import ownership
+from attr_extractor.enrichment.cells import CellsFile, schema_of
 from attr_extractor.enrichment.pictures import Photos
-from attr_extractor.enrichment.read_cells import CellsFile, schema_of
 from attr_extractor.enrichment.review.api import Api
 from attr_extractor.enrichment.review.build_queue import QUEUE, open_queue
 from attr_extractor.enrichment.review.queue import LEASE_SECONDS, Queue

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from attr_extractor.enrichment import cells
+from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.enrichment.quality.contradictions import Contradictions
 from attr_extractor.enrichment.quality.counts import KINDS, CellCounts
 from attr_extractor.enrichment.quality.qualify import compute_report
-from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from tests.enrichment.by_hand import cell, color, write_cells
 
@@ -55,7 +55,7 @@ def counted(path, schema, most: int = 100) -> tuple[CellCounts, Contradictions]:
 
 @pytest.mark.parametrize("row_group", [7, 1000])
 def test_counts_and_shares_equal_those_of_pandas(schema, tmp_path, monkeypatch, row_group):
-    monkeypatch.setattr("attr_extractor.enrichment.read_cells.CELLS_PER_BATCH", row_group)
+    monkeypatch.setattr("attr_extractor.enrichment.cells.CELLS_PER_BATCH", row_group)
     rows = made_up(600)
     path = write_cells(tmp_path / "cells.parquet", rows, row_group)
     found = compute_report(*counted(path, schema)).as_json()
@@ -123,7 +123,7 @@ def test_scores_of_empty_cells_are_counted_per_cut_off(schema, tmp_path):
 
 
 def test_the_surest_contradictions_are_kept_in_any_order_of_cells(schema, tmp_path, monkeypatch):
-    monkeypatch.setattr("attr_extractor.enrichment.read_cells.CELLS_PER_BATCH", 40)
+    monkeypatch.setattr("attr_extractor.enrichment.cells.CELLS_PER_BATCH", 40)
     rows = made_up(900, seed=2)
     _, contradicted = counted(write_cells(tmp_path / "c.parquet", rows), schema, most=30)
     table = pd.DataFrame([row for row in rows if row["verdict"] == cells.CONTRADICTED])
