@@ -66,9 +66,8 @@ class CellCounts:
     def _add_scores(self, batch: pa.RecordBatch, attribute: np.ndarray, kind: np.ndarray) -> None:
         read = pc.greater(pc.list_value_length(batch.column("proposed")), 0).to_numpy(False)
         empty = np.flatnonzero(read & ((kind == FILLED) | (kind == UNANSWERED)))
-        best = cells.first_of_lists(
-            batch.column("proposed_scores").take(pa.array(empty))
-        ).to_numpy()
+        scores = batch.column("proposed_scores").take(pa.array(empty))
+        best = cells.first_of_lists(scores).to_numpy()
         passed = np.searchsorted(CUT_OFFS, best, side="left")
         _count(self.scores, attribute[empty], passed)
 
