@@ -18,8 +18,8 @@ import pytest
 from attr_extractor import files, yaml_files
 from attr_extractor.catalogue.table import read_catalogue
 from attr_extractor.config import Config
+from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.enrichment.quality import fill_costs
-from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.errors import LONGEST, InputError
 from attr_extractor.evaluation import (
     calibrate,
@@ -175,7 +175,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
             return [lambda: RunDir.read(run_dir)]
         return [
             metrics,
-            lambda: fill_costs.read(run_dir, run.schema),
+            lambda: fill_costs.read_validation(run_dir, run.schema),
             lambda: RunDir.read(run_dir).thresholds(),
         ]
 

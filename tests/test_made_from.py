@@ -19,9 +19,9 @@ import tensorflow as tf
 
 from attr_extractor import files, made_from
 from attr_extractor.config import Config
+from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.enrichment.quality import qualify
-from attr_extractor.enrichment.read_cells import CellsFile
 from attr_extractor.enrichment.review.server import Server
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import calibrate, evaluate, model_card
@@ -349,8 +349,8 @@ def test_a_run_of_other_weights_than_the_cells_model_is_refused(
         shown = review_options(exported, tmp_path, [cell()], run_dir=other.run)
         shutil.copy(cells_file, shown.cells)
         Server(shown)
-    found = qualify.qualify(cells_file, tmp_path / "out", model=exported.model, run_dir=run)
-    assert found["thresholds"]
+    report = qualify.qualify(cells_file, tmp_path / "out", model=exported.model, run_dir=run)
+    assert report.thresholds
     disturb(run)
     with pytest.raises(InputError, match=r"since it was measured on validation: run .*evaluate.py"):
         qualify.qualify(

@@ -23,7 +23,7 @@ from attr_extractor.catalogue.csv_rows import MAX_CELL
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.enrichment.migration import migrate
 from attr_extractor.enrichment.quality.contradictions import Contradictions
-from attr_extractor.enrichment.quality.qualify import _write_list
+from attr_extractor.enrichment.quality.qualify import write_contradictions
 from attr_extractor.enrichment.review.export_decisions import export
 from attr_extractor.enrichment.review.queue import Window
 from attr_extractor.enrichment.search import build as search
@@ -174,7 +174,7 @@ def test_qualify(text):
         kept = Contradictions(10)
         path = write_cells(Path(name) / "c.parquet", [cell(product_id=text, seller=text)])
         kept.add(pa.parquet.read_table(path).to_batches()[0])
-        _write_list(Path(name) / "list.csv", kept, escape_formulas=False)
+        write_contradictions(Path(name) / "list.csv", kept, escape_formulas=False)
         assert column(Path(name) / "list.csv", "seller") == [text]
         assert column(Path(name) / "list.csv", "product_id") == [text]
 

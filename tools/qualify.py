@@ -21,10 +21,10 @@ flags.DEFINE_bool("escape_formulas", False, "Prefix =, +, -, @ with an apostroph
 
 
 def main() -> None:
-    found = qualify.qualify(
+    report = qualify.qualify(
         F.cells, F.output_dir, F.schema, F.model, F.run_dir, F.most, F.escape_formulas
     )
-    print(qualify.summary(found))
+    print(report.summary())
     print(f"report: {F.output_dir}/{qualify.REPORT}, with {qualify.FIGURES} and {qualify.LIST}")
 
 

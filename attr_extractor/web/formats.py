@@ -24,3 +24,18 @@ def interval(ends: Sequence[float] | None) -> str:
 def percent(part: float, whole: float) -> str:
     """Return a share in percent with one decimal; a dash if `whole` is 0."""
     return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def share(value: float | None) -> str:
+    """Format a share in percent with one decimal; a dash if nothing was measured."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def p_value(p: float) -> str:
+    """Format a p-value with three decimals."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def share_interval(ends: Sequence[float] | None) -> str:
+    """Format both ends of an interval in percent; a dash if nothing was measured."""
+    return "-" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"

@@ -51,7 +51,10 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for function in (formats.thousands, formats.figure, formats.interval, formats.percent):
+    for function in (
+        *(formats.thousands, formats.figure, formats.interval, formats.percent),
+        *(formats.share, formats.share_interval, formats.p_value),
+    ):
         environment.filters[function.__name__] = function
     environment.filters["data_url"] = data_url
     environment.globals["embed"] = lambda name: Markup(static(name))  # our own files

@@ -1,4 +1,4 @@
-"""Cells files written by hand."""
+"""Write cells files for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attr_extractor.enrichment import cells
 
 
 def cell(row: int = 1, attribute: str = "neck_type", **changes: Any) -> dict[str, Any]:
-    """A contradicted cell of the shop's product p000, p001 ..: v-neck there, round neck here."""
+    """Return a contradicted cell of the shop's product p000, p001, ...: v-neck, not round neck."""
     made = {
         "row": row,
         "product_id": f"p{row - 1:03d}",
@@ -33,12 +33,12 @@ def cell(row: int = 1, attribute: str = "neck_type", **changes: Any) -> dict[str
 
 
 def color(row: int = 1, **changes: Any) -> dict[str, Any]:
-    """A contradicted cell of the attribute that may have several values."""
+    """Return a contradicted cell of the attribute that may have several values."""
     made = {"given": "red", "answer": "blue|green", "proposed": ["blue", "green", "red"]}
     return cell(row, "color", **{**made, **changes})
 
 
 def write_cells(path: Path, rows: list[dict[str, Any]], row_group: int = 1000) -> Path:
-    """A cells file of these rows."""
+    """Write a cells file of these rows."""
     pq.write_table(pa.Table.from_pylist(rows, cells.SCHEMA), path, row_group_size=row_group)
     return path

@@ -1,4 +1,4 @@
-"""Read the delivery's table in chunks, in one pass: count labels and sample photos.
+"""The delivery's table, read in chunks and in one pass: label counts and a sample of photos.
 
 Rows are handled as in a build. Only counts, the product names (to find duplicates) and the sample
 are kept in memory.
@@ -18,15 +18,13 @@ from tqdm import tqdm
 from attr_extractor import labels
 from attr_extractor.catalogue import boxes, table
 from attr_extractor.enrichment.drift import sampling
-from attr_extractor.enrichment.drift.label_counts import LabelCounts
+from attr_extractor.enrichment.drift.label_counts import LabelCounts, UnknownValues
 from attr_extractor.errors import InputError
 from attr_extractor.records import rows
-from attr_extractor.schema import Schema, fold
-
-MOST_SPELLINGS = 100_000  # unknown values that are counted individually
+from attr_extractor.schema import Schema
 
 
-class Photo(NamedTuple):
+class ListedPhoto(NamedTuple):
     """A photo listed in the table."""
 
     product: str
@@ -35,36 +33,19 @@ class Photo(NamedTuple):
 
 
 @dataclass
-class Unknown:
-    """Cells of one attribute with a value that is not in the schema."""
-
-    cells: int = 0
-    spellings: Counter[str] = field(default_factory=Counter)  # folded
-    nearest: dict[str, str] = field(default_factory=dict)
-
-    def add(self, cell: str, nearest: str) -> None:
-        """Count a cell."""
-        self.cells += 1
-        spelling = fold(cell)
-        if spelling in self.spellings or len(self.spellings) < MOST_SPELLINGS:
-            self.spellings[spelling] += 1
-            self.nearest[spelling] = nearest
-
-
-@dataclass
 class Delivery:
     """Counts and sample of the table."""
 
     counts: LabelCounts
-    unknown: dict[str, Unknown]  # by attribute
+    unknown: dict[str, UnknownValues]  # by attribute
     columns: list[str] = field(default_factory=list)
-    read: int = 0  # rows of the table
+    rows: int = 0
     products: int = 0  # rows that a build would use
     rejects: Counter[str] = field(default_factory=Counter)  # rejected rows by reason
-    sample: list[Photo] = field(default_factory=list)
+    sample: list[ListedPhoto] = field(default_factory=list)
 
 
-def read(
+def read_delivery(
     catalogue: str | Path,
     schema: Schema,
     box_columns: Sequence[str],
@@ -80,36 +61,38 @@ def read(
       InputError: if the table is unreadable, or no row is usable.
     """
     encoder = labels.Encoder(schema)
-    found = Delivery(LabelCounts.none(schema), {name: Unknown() for name in schema.names})
-    chosen, seen = sampling.Smallest(sample, seed), set[str]()
+    unknown = {name: UnknownValues() for name in schema.names}
+    delivery = Delivery(LabelCounts.zeros(schema), unknown)
+    sampled = sampling.ProductSample["tuple[str, list[str]]"](sample, seed)
+    seen = set[str]()
     with tqdm(unit="row", desc="reading the table") as progress:
         for chunk in table.chunks(catalogue, schema, require_all=False):
-            found.columns = list(chunk.columns)
-            box = boxes.columns(box_columns, found.columns, schema, catalogue)
-            kept, not_usable = rows.usable(chunk, seen)
-            found.read += len(chunk)
-            found.products += len(kept)
-            found.rejects.update(reason for *_, reason in not_usable)
+            delivery.columns = list(chunk.columns)
+            box = boxes.columns(box_columns, delivery.columns, schema, catalogue)
+            kept, rejected = rows.usable(chunk, seen)
+            delivery.rows += len(chunk)
+            delivery.products += len(kept)
+            delivery.rejects.update(reason for *_, reason in rejected)
             cells = {name: kept[name].tolist() for name in schema.names if name in kept}
             encoded = encoder.encode(cells, len(kept))
             images = kept[table.IMAGE].tolist()
             photos = np.array([len(table.image_paths(cell)) for cell in images], np.int64)
-            found.counts.add(schema, encoded.labels, photos)
+            delivery.counts.add(schema, encoded.labels, photos)
             for _, issue in encoded.issues:
                 if issue.kind == labels.UNKNOWN_VALUE:
-                    found.unknown[issue.attribute].add(issue.cell, issue.nearest)
+                    unknown[issue.attribute].add(issue.cell, issue.nearest)
             box_cells = kept[box].to_numpy().tolist() if box else [[]] * len(kept)
             for product, cell, four in zip(kept[table.PRODUCT_ID].tolist(), images, box_cells):
-                chosen.offer(product, (cell, four))
+                sampled.offer(product, (cell, four))
             progress.update(len(chunk))
-    if not found.products:
-        (reason, _), *_ = found.rejects.most_common(1)
-        raise InputError(f"{catalogue}: none of {found.read:,} rows can be used: {reason}")
-    found.sample = [_photo(p, cell, box, seed) for p, (cell, box) in chosen.chosen()]
-    return found
+    if not delivery.products:
+        (reason, _), *_ = delivery.rejects.most_common(1)
+        raise InputError(f"{catalogue}: none of {delivery.rows:,} rows can be used: {reason}")
+    delivery.sample = [_photo(product, *data, seed) for product, data in sampled.products()]
+    return delivery
 
 
-def _photo(product: str, cell: str, box: Sequence[str], seed: int) -> Photo:
+def _photo(product: str, cell: str, box: Sequence[str], seed: int) -> ListedPhoto:
     paths = table.image_paths(cell)
-    index = sampling.photo_of(product, range(len(paths)), seed)
-    return Photo(product, paths[index], boxes.of_photos(boxes.join(box), len(paths))[index])
+    index = sampling.choose_photo(product, range(len(paths)), seed)
+    return ListedPhoto(product, paths[index], boxes.of_photos(boxes.join(box), len(paths))[index])

@@ -1,18 +1,22 @@
-"""Label counts of one side, in photos, as in manifest.json.
+"""Label counts and unknown values of one side.
 
-All photos of a product share its labels, so they are not independent. P-values are therefore based
-on the effective number (sum w)^2 / sum w^2 of products with w photos each (Kish, 1965).
+Labels are counted in photos, as in manifest.json. All photos of a product share its labels, so they
+are not independent. P-values are therefore based on the effective number (sum w)^2 / sum w^2 of
+products with w photos each (Kish, 1965).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from attr_extractor import labels
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.schema import Schema
+from attr_extractor.schema import Schema, fold
+
+MOST_SPELLINGS = 100_000  # unknown values that are counted individually
 
 
 @dataclass
@@ -25,7 +29,7 @@ class LabelCounts:
     squares: float = 0  # sum over products of their photos squared
 
     @classmethod
-    def none(cls, schema: Schema) -> LabelCounts:
+    def zeros(cls, schema: Schema) -> LabelCounts:
         """Create counts of 0."""
         return cls(np.zeros(schema.num_values), np.zeros([len(schema.attributes), 3]))
 
@@ -50,3 +54,20 @@ class LabelCounts:
     def scale(self) -> float:
         """Effective products per photo, at most 1."""
         return self.photos / self.squares
+
+
+@dataclass
+class UnknownValues:
+    """Cells of one attribute with a value that is not in the schema."""
+
+    cells: int = 0
+    spellings: Counter[str] = field(default_factory=Counter)  # folded
+    nearest: dict[str, str] = field(default_factory=dict)  # known value by spelling
+
+    def add(self, cell: str, nearest: str) -> None:
+        """Count a cell."""
+        self.cells += 1
+        spelling = fold(cell)
+        if spelling in self.spellings or len(self.spellings) < MOST_SPELLINGS:
+            self.spellings[spelling] += 1
+            self.nearest[spelling] = nearest

@@ -8,34 +8,37 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from attr_extractor.catalogue.splits import uniform
 
+T = TypeVar("T")
 
-class Smallest:
-    """The `count` products with the smallest hashes, each with attached data."""
 
-    def __init__(self, count: int, seed: int):
-        self.count, self.seed = count, seed
-        self._heap: list[tuple[float, str, Any]] = []  # the largest hash first
+class ProductSample(Generic[T]):
+    """The `size` products with the smallest hashes, each with attached data."""
 
-    def offer(self, product: str, what: Any) -> None:
+    def __init__(self, size: int, seed: int):
+        self.size, self.seed = size, seed
+        self._heap: list[tuple[float, str, T]] = []  # the largest hash first
+
+    def offer(self, product: str, data: T) -> None:
         """Add a new product if its hash is small enough."""
         key = -uniform("drift", self.seed, product)
-        if len(self._heap) < self.count:
-            heapq.heappush(self._heap, (key, product, what))
+        if len(self._heap) < self.size:
+            heapq.heappush(self._heap, (key, product, data))
         elif key > self._heap[0][0]:
-            heapq.heapreplace(self._heap, (key, product, what))
+            heapq.heapreplace(self._heap, (key, product, data))
 
-    def chosen(self) -> list[tuple[str, Any]]:
-        """Return the chosen products and their data, sorted by hash."""
-        return [(product, what) for _, product, what in sorted(self._heap, key=lambda e: -e[0])]
+    def products(self) -> list[tuple[str, T]]:
+        """Return the sampled products and their data, sorted by hash."""
+        ordered = sorted(self._heap, key=lambda entry: -entry[0])
+        return [(product, data) for _, product, data in ordered]
 
 
-def photo_of(product: str, image_index: Sequence[int], seed: int) -> int:
+def choose_photo(product: str, image_index: Sequence[int], seed: int) -> int:
     """Return the position of the chosen photo among the numbered photos of a product."""
     if len(image_index) == 1:
         return 0
@@ -43,12 +46,12 @@ def photo_of(product: str, image_index: Sequence[int], seed: int) -> int:
     return int(np.argmin(keys))
 
 
-def one_each(products: Sequence[str], image_index: Sequence[int], seed: int) -> list[int]:
+def one_photo_each(products: Sequence[str], image_index: Sequence[int], seed: int) -> list[int]:
     """Return the positions of one photo per product, in the order of the products."""
-    listed: dict[str, list[int]] = {}
+    positions_of: dict[str, list[int]] = {}
     for position, product in enumerate(products):
-        listed.setdefault(product, []).append(position)
+        positions_of.setdefault(product, []).append(position)
     return [
-        positions[photo_of(product, [image_index[i] for i in positions], seed)]
-        for product, positions in listed.items()
+        positions[choose_photo(product, [image_index[i] for i in positions], seed)]
+        for product, positions in positions_of.items()
     ]

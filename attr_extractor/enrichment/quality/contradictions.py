@@ -32,7 +32,7 @@ COLUMNS = (
 _READ = [name for name in COLUMNS if name != "proposed_score"] + ["answer", "proposed_scores"]
 
 
-class Pair(NamedTuple):
+class ValuePair(NamedTuple):
     """A seller's value and the value that the model predicts instead."""
 
     attribute: str
@@ -41,16 +41,17 @@ class Pair(NamedTuple):
 
 
 class Contradictions:
-    """Contradicted cells, collected from batches that `CellsFile` has checked.
-
-    Args:
-      most: maximum number of cells kept; those with the highest proposed_score - given_score.
-    """
+    """Contradicted cells, collected from batches that `CellsFile` has checked."""
 
     def __init__(self, most: int):
-        self.most, self.found = most, 0
-        self.pairs: Counter[Pair] = Counter()
-        self._examples: dict[Pair, list[tuple[float, int, str]]] = {}
+        """Create an empty collection.
+
+        Args:
+          most: maximum number of cells kept; those with the highest proposed_score - given_score.
+        """
+        self.most, self.count = most, 0
+        self.pairs: Counter[ValuePair] = Counter()
+        self._examples: dict[ValuePair, list[tuple[float, int, str]]] = {}
         self._kept: list[pa.Table] = []
         self._held, self._limit = 0, -np.inf
 
@@ -61,15 +62,15 @@ class Contradictions:
         rows = table.to_pylist()
         for row in rows:
             self._judge(row)
-        self.found += len(rows)
+        self.count += len(rows)
         self._keep([row for row in rows if row["sureness"] >= self._limit])
 
-    def table(self) -> pa.Table:
+    def surest_cells(self) -> pa.Table:
         """Return the kept cells, columns COLUMNS, the surest first; ties in order of the table."""
         self._prune()
         return self._kept[0].select(COLUMNS) if self._kept else pa.table({n: [] for n in COLUMNS})
 
-    def examples(self, pair: Pair) -> list[str]:
+    def examples(self, pair: ValuePair) -> list[str]:
         """Return example product ids of a pair, the surest first."""
         return [product for _, _, product in self._examples[pair]]
 
@@ -84,16 +85,16 @@ class Contradictions:
         for value in given:
             if value in answer:  # one of several values may agree with the model
                 continue
-            pair = Pair(row["attribute"], value, best[0])
+            pair = ValuePair(row["attribute"], value, best[0])
             self.pairs[pair] += 1
-            known = self._examples.get(pair, [])
+            examples = self._examples.get(pair, [])
             product = (-row["sureness"], row["row"], row["product_id"])
-            self._examples[pair] = sorted([*known, product])[:EXAMPLES]
+            self._examples[pair] = sorted([*examples, product])[:EXAMPLES]
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
-        self._kept.append(pa.Table.from_pylist(rows, _FORM))
+        self._kept.append(pa.Table.from_pylist(rows, _KEPT_SCHEMA))
         self._held += len(rows)
         if self._held > 2 * self.most:
             self._prune()
@@ -110,7 +111,7 @@ class Contradictions:
             self._limit = sureness[order[-1]]
 
 
-_FORM = pa.schema(
+_KEPT_SCHEMA = pa.schema(
     [
         *(cells.SCHEMA.field(name) for name in COLUMNS if not name.startswith("proposed")),
         ("proposed", pa.string()),

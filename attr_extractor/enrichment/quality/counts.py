@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attr_extractor.enrichment import cells
-from attr_extractor.enrichment.read_cells import first_of_lists
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from attr_extractor.schema import Schema
 
@@ -30,7 +29,7 @@ KINDS = (
 )
 
 
-class Quality:
+class CellCounts:
     """Counts of the cells of batches that `CellsFile` has checked."""
 
     def __init__(self, schema: Schema):
@@ -58,33 +57,34 @@ class Quality:
         self.rows += int((rows[1:] != rows[:-1]).sum()) + int(rows[0] != self._row)
         self._row = int(rows[-1])
         kind = _kinds(batch)
-        attribute = _places(batch.column("attribute"), self.schema.names)
+        attribute = _indices(batch.column("attribute"), self.schema.names)
         _count(self.of_attribute, attribute, kind)
-        _count(self.of_category, _places(batch.column("category"), self.categories), kind)
+        _count(self.of_category, _indices(batch.column("category"), self.categories), kind)
         self._add_sellers(batch.column("seller"), kind)
         self._add_scores(batch, attribute, kind)
 
     def _add_scores(self, batch: pa.RecordBatch, attribute: np.ndarray, kind: np.ndarray) -> None:
         read = pc.greater(pc.list_value_length(batch.column("proposed")), 0).to_numpy(False)
-        places = np.flatnonzero(read & ((kind == FILLED) | (kind == UNANSWERED)))
-        best = first_of_lists(batch.column("proposed_scores").take(pa.array(places))).to_numpy()
+        empty = np.flatnonzero(read & ((kind == FILLED) | (kind == UNANSWERED)))
+        scores = batch.column("proposed_scores").take(pa.array(empty))
+        best = cells.first_of_lists(scores).to_numpy()
         passed = np.searchsorted(CUT_OFFS, best, side="left")
-        _count(self.scores, attribute[places], passed)
+        _count(self.scores, attribute[empty], passed)
 
     def _add_sellers(self, sellers: pa.Array, kind: np.ndarray) -> None:
-        found = pc.dictionary_encode(sellers)
-        names, known = found.dictionary.to_pylist(), self.sellers
-        places = np.array([known.setdefault(name, len(known)) for name in names])
-        while len(known) > len(self._of_seller):
+        encoded = pc.dictionary_encode(sellers)
+        names, index = encoded.dictionary.to_pylist(), self.sellers
+        rows = np.array([index.setdefault(name, len(index)) for name in names])
+        while len(index) > len(self._of_seller):
             self._of_seller = np.concatenate([self._of_seller, np.zeros_like(self._of_seller)])
         counts = np.zeros([len(names), len(KINDS)], np.int64)
-        _count(counts, found.indices.to_numpy(), kind)
-        self._of_seller[places] += counts  # each seller occurs once among the names
+        _count(counts, encoded.indices.to_numpy(), kind)
+        self._of_seller[rows] += counts  # each seller occurs once among the names
 
 
 def _kinds(batch: pa.RecordBatch) -> np.ndarray:
     """Return the kind of each cell, int64 [C], as positions in KINDS."""
-    verdict = _places(batch.column("verdict"), cells.VERDICTS)
+    verdict = _indices(batch.column("verdict"), cells.VERDICTS)
     empty = pc.equal(batch.column("given"), "").to_numpy(False)
     kinds = {
         cells.AGREED: (AGREED, AGREED),
@@ -97,7 +97,7 @@ def _kinds(batch: pa.RecordBatch) -> np.ndarray:
     return np.array([kinds[name] for name in cells.VERDICTS])[verdict, empty.astype(int)]
 
 
-def _places(texts: pa.Array, known: list[str] | tuple[str, ...]) -> np.ndarray:
+def _indices(texts: pa.Array, known: list[str] | tuple[str, ...]) -> np.ndarray:
     return pc.index_in(texts, value_set=pa.array(known, pa.string())).to_numpy()
 
 

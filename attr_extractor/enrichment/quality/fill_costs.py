@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
 from attr_extractor import files, made_from, yaml_files
 from attr_extractor.enrichment.cells import MadeBy
-from attr_extractor.enrichment.quality.rates import wilson
 from attr_extractor.errors import InputError, require_folder
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from attr_extractor.model.thresholds import Thresholds
@@ -31,11 +30,37 @@ class Validation:
     """Counts of the run's validation split per attribute, above each of CUT_OFFS."""
 
     photos: int
-    answered: np.ndarray  # float64 [T, K], photos whose best value scores above the cut-off
-    wrong: np.ndarray  # float64 [T, K], answered photos whose best value is wrong
+    answered: np.ndarray  # int64 [T, K], photos whose best value scores above the cut-off
+    wrong: np.ndarray  # int64 [T, K], answered photos whose best value is wrong
 
 
-def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> Validation:
+@dataclass(frozen=True)
+class FillCost:
+    """Effect of a threshold on one attribute; unknown figures are None."""
+
+    filled: int  # filled cells
+    share: Optional[float]  # of the empty cells
+    wrong: Optional[float]  # expected share of wrong fills
+    interval: Optional[Tuple[float, float]]  # its 95 % interval
+    validation_photos: int  # above the threshold
+
+
+@dataclass(frozen=True)
+class ThresholdCost:
+    """Effect of a threshold on all attributes; unknown figures are None."""
+
+    threshold: float
+    filled: int  # filled cells
+    share: Optional[float]  # of the empty cells
+    wrong: Optional[float]  # expected share of wrong fills, over measured attributes
+    interval: Optional[Tuple[float, float]]  # 95 %; errors of attributes fully correlated
+    not_measured: int  # fills of attributes without a validation photo above the threshold
+    attributes: Dict[str, FillCost]
+
+
+def read_validation(
+    run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None
+) -> Validation:
     """Read the metrics that evaluate.py --split=validation wrote to a run.
 
     Args:
@@ -79,60 +104,63 @@ def read(run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None) -> 
         np.array([[x or 0.0 for x in getattr(curve, key)] for curve in curves], np.float64)
         for key in ("coverage", "accuracy")
     )
-    answered = np.round(coverage * known[:, np.newaxis])
-    return Validation(measured.photos, answered, np.round(answered * (1 - accuracy)))
+    answered = np.round(coverage * known[:, np.newaxis]).astype(np.int64)
+    wrong = np.round(answered * (1 - accuracy)).astype(np.int64)
+    return Validation(measured.photos, answered, wrong)
 
 
-def costs(schema: Schema, scores: np.ndarray, empty: np.ndarray, found: Validation) -> list[dict]:
+def threshold_costs(
+    schema: Schema, scores: np.ndarray, empty: np.ndarray, validation: Validation
+) -> list[ThresholdCost]:
     """Return the number of fills and the expected share of wrong fills per threshold of SHOWN.
 
     Args:
       scores: int64 [T, K + 1], empty cells by how many of CUT_OFFS their best score is above.
       empty: int64 [T], all empty cells, including those without a readable photo.
-
-    Returns:
-      One dict per threshold: `threshold`; `filled`, the number of filled cells; `share`, their
-      share of the empty cells; `wrong`, the expected share of wrong fills, over attributes that
-      have a validation photo above the threshold; `interval`, its 95 % interval, as wide as if
-      the errors of attributes were fully correlated; `not_measured`, the number of fills of the
-      other attributes; `attributes`, the same per attribute. Unknown figures are None.
     """
     above = scores[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [T, K]
-    rows = []
+    costs = []
     for threshold in SHOWN:
         k = int(np.flatnonzero(np.isclose(CUT_OFFS, threshold))[0])
         attributes = {
-            name: _cost(above[t, k], empty[t], found.wrong[t, k], found.answered[t, k])
+            name: _fill_cost(
+                int(above[t, k]),
+                int(empty[t]),
+                int(validation.wrong[t, k]),
+                int(validation.answered[t, k]),
+            )
             for t, name in enumerate(schema.names)
         }
-        rows.append({"threshold": threshold, **_together(attributes, int(empty.sum()))})
-        rows[-1]["attributes"] = attributes
-    return rows
+        costs.append(_threshold_cost(threshold, attributes, int(empty.sum())))
+    return costs
 
 
-def _cost(filled: int, empty: int, wrong: float, answered: float) -> dict[str, Any]:
-    return {
-        "filled": int(filled),
-        "share": _ratio(filled, empty),
-        "wrong": _ratio(wrong, answered),
-        "interval": [round(end, 5) for end in wilson(wrong, answered)] if answered else None,
-        "validation_photos": int(answered),
-    }
+def _fill_cost(filled: int, empty: int, wrong: int, answered: int) -> FillCost:
+    from scipy import stats  # slow to import
+
+    interval = None
+    if answered:
+        ends = stats.binomtest(wrong, answered).proportion_ci(0.95, "wilson")
+        interval = (round(float(ends.low), 5), round(float(ends.high), 5))
+    return FillCost(filled, _ratio(filled, empty), _ratio(wrong, answered), interval, answered)
 
 
-def _together(attributes: dict[str, dict[str, Any]], empty: int) -> dict[str, Any]:
-    filled = sum(a["filled"] for a in attributes.values())
-    known = [a for a in attributes.values() if a["wrong"] is not None and a["filled"]]
-    measured = sum(a["filled"] for a in known)
-    ends = [_ratio(sum(a["filled"] * a["interval"][i] for a in known), measured) for i in (0, 1)]
-    return {
-        "filled": filled,
-        "share": _ratio(filled, empty),
-        "wrong": _ratio(sum(a["filled"] * a["wrong"] for a in known), measured),
-        "interval": ends if measured else None,
-        "not_measured": filled - measured,
-    }
+def _threshold_cost(threshold: float, attributes: dict[str, FillCost], empty: int) -> ThresholdCost:
+    filled = sum(cost.filled for cost in attributes.values())
+    rates = [[c.filled, c.wrong, *c.interval] for c in attributes.values() if c.interval]
+    measured = np.array(rates, np.float64).reshape(-1, 4)
+    fills = int(measured[:, 0].sum())
+    wrong, low, high = (_ratio(rate, fills) for rate in (measured[:, 0] @ measured[:, 1:]).tolist())
+    return ThresholdCost(
+        threshold=threshold,
+        filled=filled,
+        share=_ratio(filled, empty),
+        wrong=wrong,
+        interval=None if low is None or high is None else (low, high),
+        not_measured=filled - fills,
+        attributes=attributes,
+    )
 
 
-def _ratio(part: float, of: float) -> float | None:
-    return round(float(part) / float(of), 5) if of else None
+def _ratio(count: float, total: float) -> float | None:
+    return round(count / total, 5) if total else None

@@ -7,27 +7,75 @@ contradictions.csv      cells that the model contradicts, the surest first
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, List, Optional
 
-import numpy as np
 from tqdm import tqdm
 
 from attr_extractor import files, ownership, storage
 from attr_extractor.catalogue.csv_rows import write_csv
-from attr_extractor.enrichment.cells import MadeBy
-from attr_extractor.enrichment.quality import counts as quality
-from attr_extractor.enrichment.quality import fill_costs, rates
-from attr_extractor.enrichment.quality import report as quality_report
+from attr_extractor.enrichment.cells import CellsFile, MadeBy, schema_of
+from attr_extractor.enrichment.quality import fill_costs
 from attr_extractor.enrichment.quality.contradictions import COLUMNS, Contradictions
-from attr_extractor.enrichment.quality.counts import KINDS, Quality
-from attr_extractor.enrichment.read_cells import CellsFile, schema_of
+from attr_extractor.enrichment.quality.counts import FILLED, CellCounts
+from attr_extractor.enrichment.quality.figures import GroupFigures, group_figures
 from attr_extractor.schema import Schema
+from attr_extractor.web import pages
 
 REPORT, FIGURES, LIST = "catalogue_report.html", "quality.json", "contradictions.csv"
 MOST_SELLERS = 200
 MOST_PAIRS = 200
+MOST_CATEGORIES = 1000  # on the page
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """Contradicted cells with one pair of values."""
+
+    attribute: str
+    given: str
+    proposed: str  # "" if the seller listed every value that the model proposes
+    cells: int
+    products: List[str]  # examples
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Figures of a catalogue; the fields are the keys in quality.json."""
+
+    schema: str  # fingerprint
+    rows: int  # of the table that have a cell
+    cells: int
+    all: Optional[GroupFigures]  # of all cells; None without cells
+    attributes: Dict[str, GroupFigures]  # by name, as are the next two
+    categories: Dict[str, GroupFigures]  # "": unknown category
+    sellers: Dict[str, GroupFigures]  # the worst MOST_SELLERS; none without --seller_column
+    sellers_left_out: int
+    pairs: List[PairFigures]  # the MOST_PAIRS most frequent
+    pairs_left_out: int
+    thresholds: Optional[List[fill_costs.ThresholdCost]] = None  # None without a run
+    validation_photos: Optional[int] = None  # of the run; not in quality.json without a run
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of quality.json."""
+        content = dataclasses.asdict(self)
+        if self.validation_photos is None:
+            del content["validation_photos"]
+        return content
+
+    def summary(self) -> str:
+        """Return a one-line summary for the terminal."""
+        line = f"{self.rows:,} products, {self.cells:,} cells"
+        if self.all is None:
+            return line
+        before, after = 100 * (self.all.complete or 0), 100 * (self.all.complete_after or 0)
+        return (
+            f"{line}: {before:.1f} % filled by sellers, {after:.1f} % after the model; "
+            f"{self.all.contradicted:,} of {self.all.judged:,} sellers' cells contradicted"
+        )
 
 
 def qualify(
@@ -38,7 +86,7 @@ def qualify(
     run_dir: str | Path | None = None,
     most: int = 100_000,
     escape_formulas: bool = False,
-) -> dict[str, Any]:
+) -> QualityReport:
     """Count the cells of a file and write the folder.
 
     Args:
@@ -50,13 +98,6 @@ def qualify(
       most: maximum number of rows of contradictions.csv.
       escape_formulas: see `csv_rows.write_csv`.
 
-    Returns:
-      The content of quality.json: `rows`, `cells`; `all`, the figures of all cells (for the keys
-      see `_groups`), and the same per name in `attributes`, `categories` and `sellers` (the worst
-      MOST_SELLERS; `sellers_left_out` counts the others); `pairs`, the MOST_PAIRS most frequent
-      pairs of contradicted and proposed value; `thresholds`, see `fill_costs.costs`, None without
-      a run.
-
     Raises:
       InputError: if an input cannot be used, or if the folder is not empty.
     """
@@ -66,127 +107,104 @@ def qualify(
     if run_dir is not None:
         source.require_run(run_dir)
         of_older = None if described is None else MadeBy.of(described)
-        validation = fill_costs.read(run_dir, used, source.made_by or of_older)
+        validation = fill_costs.read_validation(run_dir, used, source.made_by or of_older)
     with ownership.new_folder(output_dir, "--output_dir") as folder:
-        return _qualify(source, used, validation, folder, most, escape_formulas)
+        counts, contradictions = CellCounts(used), Contradictions(most)
+        with tqdm(total=len(source), unit="cell", desc="counting") as progress:
+            for batch in source.batches():
+                counts.add(batch)
+                contradictions.add(batch)
+                progress.update(len(batch))
+        report = compute_report(counts, contradictions, validation)
+        write_contradictions(folder / LIST, contradictions, escape_formulas)
+        files.write_json(folder / FIGURES, report.as_json())
+        storage.write(folder / REPORT, render(used, report).encode())
+        return report
 
 
-def _qualify(
-    source: CellsFile,
-    used: Schema,
-    validation: fill_costs.Validation | None,
-    folder: Path,
-    most: int,
-    escape_formulas: bool,
-) -> dict[str, Any]:
-    counted, contradicted = Quality(used), Contradictions(most)
-    with tqdm(total=len(source), unit="cell", desc="counting") as progress:
-        for batch in source.batches():
-            counted.add(batch)
-            contradicted.add(batch)
-            progress.update(len(batch))
-    found = figures(counted, contradicted)
+def compute_report(
+    counts: CellCounts,
+    contradictions: Contradictions,
+    validation: fill_costs.Validation | None = None,
+) -> QualityReport:
+    """Compute the figures; without `validation`, those that do not need a run."""
+    pairs = sorted(contradictions.pairs.items(), key=lambda item: (-item[1], item[0]))
+    total = counts.of_attribute.sum(axis=0, keepdims=True)
+    named = list(counts.sellers) != [""]  # predict.py ran with --seller_column
+    thresholds = None
     if validation is not None:
-        empty = counted.of_attribute[:, quality.FILLED :].sum(axis=1)
-        found["validation_photos"] = validation.photos
-        found["thresholds"] = fill_costs.costs(used, counted.scores, empty, validation)
-    _write_list(folder / LIST, contradicted, escape_formulas)
-    files.write_json(folder / FIGURES, found)
-    page = quality_report.render(used, found)
-    storage.write(folder / REPORT, page.encode())
-    return found
-
-
-def summary(found: dict[str, Any]) -> str:
-    """Return a one-line summary for the terminal."""
-    line = f"{found['rows']:,} products, {found['cells']:,} cells"
-    if found["all"] is None:
-        return line
-    before, after = (100 * found["all"][key] for key in ("complete", "complete_after"))
-    contradicted, judged = found["all"]["contradicted"], found["all"]["judged"]
-    line += f": {before:.1f} % filled by sellers, {after:.1f} % after the model; "
-    return line + f"{contradicted:,} of {judged:,} sellers' cells contradicted"
-
-
-def figures(counted: Quality, contradicted: Contradictions) -> dict[str, Any]:
-    """Return the figures that do not need a run; for the keys see `qualify`."""
-    sellers = _groups(list(counted.sellers), counted.of_seller, MOST_SELLERS)
-    if list(counted.sellers) == [""]:  # predict.py ran without --seller_column
-        sellers = {}
-    pairs = sorted(contradicted.pairs.items(), key=lambda item: (-item[1], item[0]))
-    total = counted.of_attribute.sum(axis=0, keepdims=True)
-    return {
-        "schema": counted.schema.fingerprint,
-        "rows": counted.rows,
-        "cells": int(total.sum()),
-        "all": _groups(["all"], total).get("all"),
-        "attributes": _groups(counted.schema.names, counted.of_attribute),
-        "categories": _groups(counted.categories, counted.of_category),
-        "sellers": sellers,
-        "sellers_left_out": max(0, len(counted.sellers) - MOST_SELLERS),
-        "pairs": [
-            {**pair._asdict(), "cells": count, "products": contradicted.examples(pair)}
+        empty = counts.of_attribute[:, FILLED:].sum(axis=1)
+        thresholds = fill_costs.threshold_costs(counts.schema, counts.scores, empty, validation)
+    return QualityReport(
+        schema=counts.schema.fingerprint,
+        rows=counts.rows,
+        cells=int(total.sum()),
+        all=group_figures(["all"], total).get("all"),
+        attributes=group_figures(counts.schema.names, counts.of_attribute),
+        categories=group_figures(counts.categories, counts.of_category),
+        sellers=group_figures(list(counts.sellers), counts.of_seller, MOST_SELLERS)
+        if named
+        else {},
+        sellers_left_out=max(0, len(counts.sellers) - MOST_SELLERS),
+        pairs=[
+            PairFigures(*pair, count, contradictions.examples(pair))
             for pair, count in pairs[:MOST_PAIRS]
         ],
-        "pairs_left_out": max(0, len(pairs) - MOST_PAIRS),
-        "thresholds": None,
-    }
+        pairs_left_out=max(0, len(pairs) - MOST_PAIRS),
+        thresholds=thresholds,
+        validation_photos=None if validation is None else validation.photos,
+    )
 
 
-def _groups(
-    names: list[str], counts: np.ndarray, most: int | None = None
-) -> dict[str, dict[str, Any]]:
-    """Return figures of the groups that have cells, in descending order of `low`.
+def write_contradictions(path: Path, contradictions: Contradictions, escape_formulas: bool) -> None:
+    """Write contradictions.csv."""
 
-    Args:
-      names: names of the G groups.
-      counts: int64 [G, KINDS].
-      most: maximum number of groups, by default all.
-
-    Returns:
-      A dict per name: the counts of KINDS; `given` and `empty`, cells with and without a seller's
-      value; `complete`, the share of given cells; `complete_after`, that of given and filled
-      cells; `filled_share`, the share of empty cells that are filled; `judged`, given cells with a
-      readable photo; `agreed_share`, `contradicted_share` and `doubtful_share` of the judged cells
-      (unlisted values are doubtful); `rate`, `low` and `high`, the contradicted share and its
-      interval, see `rates.shrunk`.
-    """
-    judged = counts[:, : quality.UNJUDGED].sum(axis=1)
-    rate, low, high = rates.shrunk(counts[:, quality.CONTRADICTED], judged)
-    order = np.lexsort((np.arange(len(counts)), -judged, -low))
-    found = {}
-    for g in order[counts[order].sum(axis=1) > 0][:most].tolist():
-        by_kind = dict(zip(KINDS, counts[g].tolist()))
-        given = int(counts[g, : quality.FILLED].sum())
-        empty = int(counts[g, quality.FILLED :].sum())
-        of = int(judged[g])
-        found[names[g]] = {
-            **by_kind,
-            "given": given,
-            "empty": empty,
-            "complete": _share(given, given + empty),
-            "complete_after": _share(given + by_kind["filled"], given + empty),
-            "filled_share": _share(by_kind["filled"], empty),
-            "judged": of,
-            "agreed_share": _share(by_kind["agreed"], of),
-            "contradicted_share": _share(by_kind["contradicted"], of),
-            "doubtful_share": _share(by_kind["doubtful"] + by_kind["unlisted"], of),
-            "rate": round(float(rate[g]), 6),
-            "low": round(float(low[g]), 6),
-            "high": round(float(high[g]), 6),
-        }
-    return found
-
-
-def _share(part: int, of: int) -> float | None:
-    return round(part / of, 6) if of else None
-
-
-def _write_list(path: Path, contradicted: Contradictions, escape_formulas: bool) -> None:
     def rows() -> Iterator[Iterable[object]]:
-        for batch in contradicted.table().to_batches(max_chunksize=4096):
+        for batch in contradictions.surest_cells().to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 scores = {n: round(row[n] or 0.0, 4) for n in COLUMNS if n.endswith("_score")}
                 yield {**row, **scores}.values()
 
     write_csv(path, COLUMNS, rows(), escape_formulas)
+
+
+def render(schema: Schema, report: QualityReport) -> str:
+    """Return catalogue_report.html."""
+    return pages.render(
+        "quality/page.html",
+        title=f"{schema.name}: the catalogue, {report.rows:,} products",
+        folder="quality",
+        sections=[
+            ("complete", "Before and after"),
+            ("judged", "Sellers' values"),
+            ("thresholds", "Thresholds"),
+            ("pairs", "Contradictions"),
+            ("categories", "Categories"),
+            ("sellers", "Sellers"),
+        ],
+        schema=schema,
+        report=report,
+        most_categories=MOST_CATEGORIES,
+        chart=_cost_chart(report.thresholds or []),
+    )
+
+
+@dataclass(frozen=True)
+class CostChart:
+    """Points and ticks of the chart of wrong fills over the share of empty cells filled."""
+
+    points: list[tuple[float, float]]
+    y_ticks: list[tuple[float, str]]
+
+
+def _cost_chart(costs: list[fill_costs.ThresholdCost]) -> CostChart | None:
+    """Return the chart of at least two thresholds that fill cells at a known error rate."""
+    points = [
+        (c.share, c.wrong)
+        for c in costs
+        if c.filled and c.share is not None and c.wrong is not None
+    ]
+    if len(points) < 2:
+        return None
+    top = max(0.05, -(-max(wrong for _, wrong in points) // 0.05) * 0.05)
+    return CostChart(points, [(y, f"{100 * y:.3g} %") for y in (0.0, top / 2, top)])

@@ -25,8 +25,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from attr_extractor.enrichment.cells import AGREED, CONTRADICTED, DOUBTFUL
-from attr_extractor.enrichment.read_cells import CELLS_PER_BATCH, CellsFile, first_of_lists
+from attr_extractor.enrichment.cells import (
+    AGREED,
+    CELLS_PER_BATCH,
+    CONTRADICTED,
+    DOUBTFUL,
+    CellsFile,
+    first_of_lists,
+)
 from attr_extractor.enrichment.review.decisions_file import DecisionsFile, QueueInfo
 from attr_extractor.errors import InputError
 from attr_extractor.schema import Schema

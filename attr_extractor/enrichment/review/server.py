@@ -26,8 +26,8 @@ from aiohttp import web
 from attr_extractor import ownership
 from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.catalogue.table import image_paths
+from attr_extractor.enrichment.cells import CellsFile, schema_of
 from attr_extractor.enrichment.pictures import Photos
-from attr_extractor.enrichment.read_cells import CellsFile, schema_of
 from attr_extractor.enrichment.review.build_queue import open_queue
 from attr_extractor.enrichment.review.queue import (
     LEASE_SECONDS,

@@ -1,7 +1,7 @@
-"""Catalogues drawn at random: products and photos are independent, and a seed is another delivery.
+"""Random catalogues of independent products and photos; each seed gives another delivery.
 
-The shop that all tests share will not do for false alarms: its photos repeat, and those that are
-identical are in one split.
+The shop that all tests share cannot test false alarms: its photos repeat, and identical photos are
+in one split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.records.by_hand import build
 
 
 def drawn_rows(folder: Path, count: int, seed: int) -> list[dict[str, str]]:
-    """Rows with a photo of noise each."""
+    """Return rows with a photo of noise each."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -42,6 +42,6 @@ def drawn_rows(folder: Path, count: int, seed: int) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def drawn(schema, tmp_path_factory) -> Path:
-    """Records of 400 products."""
+    """Build records of 400 products."""
     folder = tmp_path_factory.mktemp("drawn")
     return build(folder, drawn_rows(folder, 400, 0), schema, split_fractions=(0.5, 0.4, 0.1))

@@ -1,4 +1,4 @@
-"""Claims about `enrichment/quality.py` and `contradictions.py`: counts are those of pandas."""
+"""Test the counts and contradictions of quality against pandas."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 from attr_extractor.enrichment import cells
+from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.enrichment.quality.contradictions import Contradictions
-from attr_extractor.enrichment.quality.counts import KINDS, Quality
-from attr_extractor.enrichment.quality.qualify import figures
-from attr_extractor.enrichment.read_cells import CellsFile
+from attr_extractor.enrichment.quality.counts import KINDS, CellCounts
+from attr_extractor.enrichment.quality.qualify import compute_report
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS
 from tests.enrichment.by_hand import cell, color, write_cells
 
 
 def made_up(count: int, seed: int = 0) -> list[dict]:
-    """Cells of all verdicts, categories and four sellers, several of a row."""
+    """Return cells of all verdicts, categories and four sellers, two per row."""
     generator = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -45,20 +45,20 @@ def made_up(count: int, seed: int = 0) -> list[dict]:
     return rows
 
 
-def counted(path, schema, most: int = 100) -> tuple[Quality, Contradictions]:
-    quality, contradicted = Quality(schema), Contradictions(most)
+def counted(path, schema, most: int = 100) -> tuple[CellCounts, Contradictions]:
+    counts, contradicted = CellCounts(schema), Contradictions(most)
     for batch in CellsFile(path, schema).batches():
-        quality.add(batch)
+        counts.add(batch)
         contradicted.add(batch)
-    return quality, contradicted
+    return counts, contradicted
 
 
 @pytest.mark.parametrize("row_group", [7, 1000])
-def test_counts_and_shares_are_those_of_pandas(schema, tmp_path, monkeypatch, row_group):
-    monkeypatch.setattr("attr_extractor.enrichment.read_cells.CELLS_PER_BATCH", row_group)
+def test_counts_and_shares_equal_those_of_pandas(schema, tmp_path, monkeypatch, row_group):
+    monkeypatch.setattr("attr_extractor.enrichment.cells.CELLS_PER_BATCH", row_group)
     rows = made_up(600)
     path = write_cells(tmp_path / "cells.parquet", rows, row_group)
-    found = figures(*counted(path, schema))
+    found = compute_report(*counted(path, schema)).as_json()
     table = pd.DataFrame(rows)
     assert found["rows"] == table.row.nunique() and found["cells"] == len(table)
     assert set(found["sellers"]) == {"s0", "s1", "s2", "s3"} and found["sellers_left_out"] == 0
@@ -70,7 +70,7 @@ def test_counts_and_shares_are_those_of_pandas(schema, tmp_path, monkeypatch, ro
         assert set(groups) == set(table[column])
         for name, part in table.groupby(column):
             is_, given = part.verdict.eq, part.given != ""
-            sellers = given | is_("doubtful")  # written, if in words that the schema lacks
+            sellers = given | is_("doubtful")  # without a known value: an unknown one
             judged = part[part.verdict.isin(["agreed", "contradicted", "doubtful"])]
             share = judged.verdict.value_counts(normalize=True)
             expected = {
@@ -96,22 +96,22 @@ def test_counts_and_shares_are_those_of_pandas(schema, tmp_path, monkeypatch, ro
     assert {key: found["all"][key] for key in KINDS} == total.to_dict()
 
 
-def test_the_worst_come_first_but_not_for_two_cells(schema, tmp_path):
+def test_the_worst_seller_is_first_but_not_because_of_two_cells(schema, tmp_path):
     rows = [cell(i, seller="few") for i in (1, 2)]
     for name, bad in (("good", 5), ("bad", 60), ("fair", 20)):
         verdicts = [cells.CONTRADICTED] * bad + [cells.AGREED] * (200 - bad)
         rows += [cell(len(rows) + 1, seller=name, verdict=verdict) for verdict in verdicts]
-    found = figures(*counted(write_cells(tmp_path / "c.parquet", rows), schema))["sellers"]
-    order = list(found)
+    sellers = compute_report(*counted(write_cells(tmp_path / "c.parquet", rows), schema)).sellers
+    order = list(sellers)
     assert (order[0], order[-1]) == ("bad", "good")
-    assert found["few"]["contradicted_share"] == 1 and found["few"]["low"] < found["bad"]["low"]
+    assert sellers["few"].contradicted_share == 1 and sellers["few"].low < sellers["bad"].low
 
 
-def test_scores_of_empty_cells_are_counted_above_each_cut_off(schema, tmp_path):
+def test_scores_of_empty_cells_are_counted_per_cut_off(schema, tmp_path):
     rows = made_up(500, seed=1)
     rows[0].update(verdict=cells.FILLED, given="", proposed=["v-neck"], proposed_scores=[0.9])
-    quality, _ = counted(write_cells(tmp_path / "cells.parquet", rows, 50), schema)
-    above = quality.scores[:, ::-1].cumsum(axis=1)[:, ::-1]
+    counts, _ = counted(write_cells(tmp_path / "cells.parquet", rows, 50), schema)
+    above = counts.scores[:, ::-1].cumsum(axis=1)[:, ::-1]
     for attribute in ("neck_type", "closure"):
         best = [
             np.float32(row["proposed_scores"][0])
@@ -122,8 +122,8 @@ def test_scores_of_empty_cells_are_counted_above_each_cut_off(schema, tmp_path):
         assert above[place].tolist() == [len(best), *(np.sum(best > c) for c in CUT_OFFS)]
 
 
-def test_the_surest_contradictions_are_kept_whatever_the_order(schema, tmp_path, monkeypatch):
-    monkeypatch.setattr("attr_extractor.enrichment.read_cells.CELLS_PER_BATCH", 40)
+def test_the_surest_contradictions_are_kept_in_any_order_of_cells(schema, tmp_path, monkeypatch):
+    monkeypatch.setattr("attr_extractor.enrichment.cells.CELLS_PER_BATCH", 40)
     rows = made_up(900, seed=2)
     _, contradicted = counted(write_cells(tmp_path / "c.parquet", rows), schema, most=30)
     table = pd.DataFrame([row for row in rows if row["verdict"] == cells.CONTRADICTED])
@@ -134,8 +134,8 @@ def test_the_surest_contradictions_are_kept_whatever_the_order(schema, tmp_path,
     table["best"], table["score"] = zip(*others)
     table["sureness"] = table.score.astype("f4") - table.given_score.astype("f4")
     expected = table.sort_values(["sureness", "row"], ascending=[False, True]).head(30)
-    found = contradicted.table().to_pandas()
-    assert contradicted.found == len(table) > 100
+    found = contradicted.surest_cells().to_pandas()
+    assert contradicted.count == len(table) > 100
     assert found.row.tolist() == expected.row.tolist()
     assert found.attribute.tolist() == expected.attribute.tolist()
     assert found.proposed.tolist() == expected.best.tolist()
@@ -148,25 +148,25 @@ def test_the_surest_contradictions_are_kept_whatever_the_order(schema, tmp_path,
     assert contradicted.examples(worst) == of_pair.product_id.head(3).tolist()
 
 
-def test_of_several_values_those_the_model_sees_too_are_no_pair(schema, tmp_path):
+def test_a_value_that_the_model_also_answers_is_not_contradicted(schema, tmp_path):
     rows = [color(given="red|green", answer="blue|green", proposed=["green", "blue", "red"])]
     _, contradicted = counted(write_cells(tmp_path / "c.parquet", rows), schema)
     assert contradicted.pairs == {("color", "red", "blue"): 1}
-    found = contradicted.table().to_pylist()[0]
+    found = contradicted.surest_cells().to_pylist()[0]
     assert (found["given"], found["proposed"]) == ("red|green", "blue")
     assert found["proposed_score"] == pytest.approx(0.2)
 
 
-def test_a_seller_who_lists_all_that_is_proposed_has_no_value_against_him(schema, tmp_path):
+def test_a_seller_who_lists_all_proposed_values_is_contradicted_by_no_value(schema, tmp_path):
     rows = [color(given="red|green|blue", answer="blue", given_score=None)]
     _, contradicted = counted(write_cells(tmp_path / "c.parquet", rows), schema)
-    assert contradicted.table().to_pylist()[0]["proposed"] == ""
+    assert contradicted.surest_cells().to_pylist()[0]["proposed"] == ""
     assert set(contradicted.pairs) == {("color", "red", ""), ("color", "green", "")}
 
 
-def test_many_sellers_are_counted_each(schema, tmp_path):
+def test_hundreds_of_sellers_are_counted_separately(schema, tmp_path):
     rows = [cell(i + 1, seller=f"s{i % 300}") for i in range(700)]
-    quality, _ = counted(write_cells(tmp_path / "c.parquet", rows, 90), schema)
-    assert quality.of_seller.sum(axis=1).tolist() == [3 if i < 100 else 2 for i in range(300)]
-    found = figures(quality, Contradictions(1))
-    assert len(found["sellers"]) == 200 and found["sellers_left_out"] == 100
+    counts, _ = counted(write_cells(tmp_path / "c.parquet", rows, 90), schema)
+    assert counts.of_seller.sum(axis=1).tolist() == [3 if i < 100 else 2 for i in range(300)]
+    report = compute_report(counts, Contradictions(1))
+    assert len(report.sellers) == 200 and report.sellers_left_out == 100

@@ -1,4 +1,4 @@
-"""Claims about `enrichment/qualify.py`, its page and tools/qualify.py."""
+"""Test quality/qualify.py, its page and tools/qualify.py."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def schema_file(shop):
     return shop.schema_file
 
 
-def test_the_folder_holds_page_figures_and_list(schema, schema_file, tmp_path):
+def test_the_folder_contains_page_figures_and_list(schema, schema_file, tmp_path):
     rows = [*made_up(300), cell(151, product_id='<b>"x"\r', seller="<i>me</i>")]
     path = write_cells(tmp_path / "cells.parquet", rows)
     run = write_run(tmp_path / "run", schema, *drawn(schema))
-    found = qualify.qualify(path, tmp_path / "out", schema_file, run_dir=run, most=20)
+    report = qualify.qualify(path, tmp_path / "out", schema_file, run_dir=run, most=20)
     folder = tmp_path / "out"
     assert sorted(p.name for p in folder.iterdir()) == [
         "catalogue_report.html",
         "contradictions.csv",
         "quality.json",
     ]
-    assert json.loads((folder / "quality.json").read_text()) == found
+    figures = json.loads((folder / "quality.json").read_text())
+    assert figures == json.loads(json.dumps(report.as_json()))
     with open(folder / "contradictions.csv", newline="", encoding="utf-8") as file:
         listed = list(csv.DictReader(file))
     assert len(listed) == 20
@@ -44,33 +45,33 @@ def test_the_folder_holds_page_figures_and_list(schema, schema_file, tmp_path):
     assert '<b>"x"\r' in [row["product_id"] for row in listed]
     text = (folder / "catalogue_report.html").read_text(encoding="utf-8")
     assert "&lt;i&gt;me&lt;/i&gt;" in text and "<i>me" not in text
-    assert "http" not in text  # nothing is fetched
-    assert f"{100 * found['thresholds'][0]['wrong']:.1f} %" in text
-    assert f"{100 * found['all']['complete']:.1f} %" in text
+    assert "http" not in text  # no external resource
+    assert f"{100 * report.thresholds[0].wrong:.1f} %" in text
+    assert f"{100 * report.all.complete:.1f} %" in text
 
 
-def test_without_run_and_sellers_the_page_says_what_is_left_out(schema_file, tmp_path):
+def test_the_page_names_the_flags_of_missing_sections(schema_file, tmp_path):
     path = write_cells(tmp_path / "cells.parquet", [cell(1), color(2)])
-    found = qualify.qualify(path, tmp_path / "out", schema_file)
+    report = qualify.qualify(path, tmp_path / "out", schema_file)
     text = (tmp_path / "out" / "catalogue_report.html").read_text(encoding="utf-8")
-    assert found["thresholds"] is None and "pass the run with --run_dir" in text
-    assert found["sellers"] == {} and "--seller_column=NAME" in text
+    assert report.thresholds is None and "pass the run with --run_dir" in text
+    assert report.sellers == {} and "--seller_column=NAME" in text
 
 
 @pytest.mark.parametrize(
     "rows", [[], [cell(verdict=cells.UNSEEN, proposed=[], proposed_scores=[])]]
 )
-def test_nothing_to_judge_still_gives_a_page(schema, schema_file, tmp_path, rows):
+def test_a_file_without_judged_cells_has_a_page(schema, schema_file, tmp_path, rows):
     run = write_run(tmp_path / "run", schema, *drawn(schema))
     path = write_cells(tmp_path / "cells.parquet", rows)
-    found = qualify.qualify(path, tmp_path / "out", schema_file, run_dir=run)
-    assert found["cells"] == len(rows)
-    assert qualify.summary(found).startswith(f"{len(rows)} products, {len(rows)} cells")
+    report = qualify.qualify(path, tmp_path / "out", schema_file, run_dir=run)
+    assert report.cells == len(rows)
+    assert report.summary().startswith(f"{len(rows)} products, {len(rows)} cells")
     text = (tmp_path / "out" / "catalogue_report.html").read_text(encoding="utf-8")
     assert "nan" not in text and "No cell is contradicted" in text
 
 
-def test_a_folder_with_content_is_left_alone(schema_file, tmp_path):
+def test_a_folder_with_content_is_refused(schema_file, tmp_path):
     path = write_cells(tmp_path / "cells.parquet", [cell()])
     with pytest.raises(InputError, match="exists already"):
         qualify.qualify(path, tmp_path, schema_file)
@@ -79,23 +80,29 @@ def test_a_folder_with_content_is_left_alone(schema_file, tmp_path):
         qualify.qualify(path, tmp_path / "out")
 
 
-def test_the_program_says_in_one_line_what_is_wrong(schema_file, tmp_path):
-    path = write_cells(tmp_path / "cells.parquet", [cell(verdict="maybe")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"verdict": "maybe"}, "not a cells file.*'maybe'"), ({"given": "polo"}, "schema.*'polo'")],
+)
+def test_invalid_cells_are_refused_and_nothing_is_written(schema_file, tmp_path, change, words):
+    path = write_cells(tmp_path / "cells.parquet", [cell(**change)])
+    with pytest.raises(InputError, match=words):
+        qualify.qualify(path, tmp_path / "out", schema_file)
+    assert [p.name for p in tmp_path.iterdir()] == ["cells.parquet"]
+
+
+def test_the_program_prints_a_summary_or_one_line_of_bad_input(schema_file, tmp_path):
     flags = (f"--schema={schema_file}", f"--output_dir={tmp_path / 'out'}")
-    found = run_tool("qualify", f"--cells={path}", *flags)
-    require_bad_input(found, "not a cells file", "verdict 'maybe'")
-    found = run_tool("qualify", f"--cells={schema_file}", *flags)
-    require_bad_input(found, "not a readable Parquet file")
-    write_cells(path, [cell(given="polo")])
-    require_bad_input(run_tool("qualify", f"--cells={path}", *flags), "another schema", "'polo'")
-    write_cells(path, [cell()])
-    found = run_tool("qualify", f"--cells={path}", *flags)
-    assert found.returncode == 0, found.stderr
-    assert "1 products, 1 cells" in found.stdout and "catalogue_report.html" in found.stdout
+    result = run_tool("qualify", f"--cells={schema_file}", *flags)
+    require_bad_input(result, "not a readable Parquet file")
+    path = write_cells(tmp_path / "cells.parquet", [cell()])
+    result = run_tool("qualify", f"--cells={path}", *flags)
+    assert result.returncode == 0, result.stderr
+    assert "1 products, 1 cells" in result.stdout and "catalogue_report.html" in result.stdout
 
 
 @pytest.mark.slow
-def test_a_model_and_its_run_are_read(exported, tmp_path):
+def test_qualify_with_a_model_and_its_run(exported, tmp_path):
     rows = [cell(i, verdict=cells.FILLED, given="", given_score=None) for i in range(1, 40)]
     path, run = write_cells(tmp_path / "cells.parquet", rows), tmp_path / "run"
     shutil.copytree(exported.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
@@ -116,7 +123,7 @@ def test_memory_does_not_grow_with_the_file(schema_file, tmp_path):
     )
 
     def peak(times: int) -> float:
-        """MiB at most, of a process of its own."""
+        """Return the peak memory of a process in MiB."""
         rows = made_up(5_000)
         path = write_cells(tmp_path / f"{times}.parquet", rows * times, row_group=20_000)
         command = (program, path, tmp_path / f"out{times}", schema_file)

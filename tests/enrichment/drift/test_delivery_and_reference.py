@@ -1,4 +1,4 @@
-"""Claims about drift's label_counts.py, delivery.py and reference.py: both sides count alike."""
+"""Test that delivery.py and reference.py of drift count both sides alike."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.conftest import write_table
 from tests.records.by_hand import build, read_split, row, small_shop
 
 
-def read(catalogue, schema, sample=10_000):
-    return delivery.read(catalogue, schema, (), sample, 0)
+def read_delivery(catalogue, schema, sample=10_000):
+    return delivery.read_delivery(catalogue, schema, (), sample, 0)
 
 
-def test_a_table_counts_as_the_records_built_from_it(built, schema):
-    found = read(built.catalogue, schema)
+def test_a_table_has_the_label_counts_of_the_records_built_from_it(built, schema):
+    found = read_delivery(built.catalogue, schema)
     manifest = Manifest.read(built.records)
     present = sum(manifest.present(split) for split in manifest.splits)
     assert found.counts.present.tolist() == present.tolist()
@@ -33,17 +33,17 @@ def test_a_table_counts_as_the_records_built_from_it(built, schema):
             for key in ("answered", "not_applicable", "missing")
         ]
         assert found.counts.states[t].tolist() == expected
-    assert found.products == found.read == 120 and not found.rejects
+    assert found.products == found.rows == 120 and not found.rejects
     # 12 of 120 products have two photos: 108 * 1 + 12 * 4
     assert (found.counts.photos, found.counts.squares) == (132, 156)
 
 
-def test_a_products_photos_count_for_less_than_as_many_products():
+def test_scale_of_products_with_ten_photos_each():
     counts = LabelCounts(np.zeros(1), np.zeros([1, 3]), photos=30, squares=300)
     assert counts.photos * counts.scale == pytest.approx(3)  # 3 products of 10 photos
 
 
-def test_rows_that_a_build_leaves_out_are_left_out_and_unknown_values_are_named(schema, tmp_path):
+def test_rows_are_rejected_as_in_a_build_and_unknown_values_are_counted(schema, tmp_path):
     rows = [
         row("a", "a.jpg", color="red"),
         row("a", "b.jpg", color="green"),
@@ -52,8 +52,8 @@ def test_rows_that_a_build_leaves_out_are_left_out_and_unknown_values_are_named(
         row("e", "e.jpg", color="teal", neck_type="v neck"),
         row("f", "f.jpg", color="bleu"),
     ]
-    found = read(write_table(tmp_path / "t.csv", rows), schema)
-    assert (found.read, found.products) == (6, 4)
+    found = read_delivery(write_table(tmp_path / "t.csv", rows), schema)
+    assert (found.rows, found.products) == (6, 4)
     assert dict(found.rejects) == {
         "product_id stands twice; only its first row counts": 1,
         "no image named": 1,
@@ -64,18 +64,18 @@ def test_rows_that_a_build_leaves_out_are_left_out_and_unknown_values_are_named(
     assert not found.unknown["neck_type"].cells
 
 
-def test_a_table_of_which_no_row_can_be_used_is_bad_input(schema, tmp_path):
+def test_a_table_without_a_usable_row_is_refused(schema, tmp_path):
     path = write_table(tmp_path / "t.csv", [row("a", ""), row("b", "")])
     with pytest.raises(InputError, match="none of 2 rows can be used: no image named"):
-        read(path, schema)
+        read_delivery(path, schema)
 
 
-def test_the_reference_knows_one_file_of_every_training_product(built):
+def test_the_training_split_has_one_file_of_every_product(built):
     manifest = Manifest.read(built.records)
     train = {r["product_id"].decode() for r in read_split(built.records, "train")}
     known = sorted(train)[:3]
-    found = reference.read(built.records, manifest, ["nobody", *known], 0)
-    assert found.known == 3 and len(found.formats) == len(found.sizes) == len(train)
+    found = reference.read_training_split(built.records, manifest, ["nobody", *known], 0)
+    assert found.in_sample == 3 and len(found.formats) == len(found.sizes) == len(train)
     with open(built.catalogue, newline="", encoding="utf-8") as file:
         images = {r["product_id"]: r["image"].split("|") for r in csv.DictReader(file)}
     expected = [
@@ -92,19 +92,19 @@ def test_the_reference_knows_one_file_of_every_training_product(built):
     assert found.counts.photos == sum(counts)
 
 
-def test_the_photos_of_a_split_are_those_of_its_records(built):
+def test_stored_photos_are_those_of_the_records(built):
     manifest = Manifest.read(built.records)
     stored = {}
     for record in read_split(built.records, "validation"):
         stored.setdefault(record["product_id"].decode(), []).append(record["image/encoded"])
-    found = reference.photos(built.records, manifest, "validation", 10_000, 0)
+    found = reference.read_stored_photos(built.records, manifest, "validation", 10_000, 0)
     assert sorted(product for product, _ in found) == sorted(stored)
     assert all(encoded in stored[product] for product, encoded in found)
-    few = reference.photos(built.records, manifest, "validation", 5, 0)
+    few = reference.read_stored_photos(built.records, manifest, "validation", 5, 0)
     assert len(few) == 5 and set(few) <= set(found)
 
 
-def test_a_damaged_photo_of_the_records_is_named(built, tmp_path):
+def test_a_damaged_record_is_named(built, tmp_path):
     records = tmp_path / "records"
     shutil.copytree(built.records, records)
     (shard,) = records.glob("validation-*.tfrecord")
@@ -112,23 +112,23 @@ def test_a_damaged_photo_of_the_records_is_named(built, tmp_path):
     content[100] ^= 1
     shard.write_bytes(content)
     with pytest.raises(InputError, match="record 0: the checksum of its data is wrong"):
-        reference.photos(records, Manifest.read(records), "validation", 10_000, 0)
+        reference.read_stored_photos(records, Manifest.read(records), "validation", 10_000, 0)
 
 
-def test_unknown_values_of_the_records_are_read_from_their_list(schema, tmp_path):
+def test_unknown_values_are_read_from_the_label_issues_of_the_records(schema, tmp_path):
     rows = small_shop(tmp_path, 12)
     rows[0]["color"], rows[1]["color"], rows[2]["neck_type"] = "teal", "TEAL", "polo"
     records = build(tmp_path, rows, schema)
-    found = reference.unknown_values(records, Manifest.read(records))
+    found = reference.read_unknown_values(records, Manifest.read(records))
     assert dict(found["color"].spellings) == {"teal": 2}
     assert found["neck_type"].cells == 1 and not found["closure"].cells
 
 
-def test_a_box_follows_its_photo(schema, tmp_path):
+def test_a_sampled_photo_keeps_its_box(schema, tmp_path):
     names = ("left", "top", "right", "bottom")
     rows = [{**row("a", "x.jpg|y.jpg"), **dict(zip(names, ("1|2", "3|4", "50|60", "70|80")))}]
     path = write_table(tmp_path / "t.csv", rows)
-    (photo,) = delivery.read(path, schema, names, 5, 0).sample
+    (photo,) = delivery.read_delivery(path, schema, names, 5, 0).sample
     expected = {"x.jpg": ["1", "3", "50", "70"], "y.jpg": ["2", "4", "60", "80"]}
     assert photo.box == expected[photo.image]
 
@@ -136,5 +136,5 @@ def test_a_box_follows_its_photo(schema, tmp_path):
 def test_an_absent_column_counts_as_empty_cells(schema, tmp_path):
     cells = row("a", "a.jpg")
     del cells["color"]
-    found = read(write_table(tmp_path / "t.csv", [cells]), schema)
+    found = read_delivery(write_table(tmp_path / "t.csv", [cells]), schema)
     assert found.counts.states[schema.index["color"]].tolist() == [0, 0, 1]

@@ -1,4 +1,4 @@
-"""Claims about `enrichment/read_cells.py`: no cells file, or one of another schema, is told."""
+"""Test enrichment/cells.py: invalid cells files and those of another schema are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from attr_extractor.enrichment import cells
-from attr_extractor.enrichment.read_cells import CellsFile
+from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.errors import InputError
 from tests.enrichment.by_hand import cell, color, write_cells
 
@@ -18,7 +18,7 @@ def read(path, schema) -> list[dict]:
     return [row for batch in CellsFile(path, schema).batches() for row in batch.to_pylist()]
 
 
-def test_every_cell_is_read_whatever_the_row_groups(schema, tmp_path):
+def test_all_cells_of_several_row_groups_are_read(schema, tmp_path):
     rows = [cell(i, seller=f"s{i}") for i in range(1, 8)] + [color(3, given="", given_score=None)]
     path = write_cells(tmp_path / "cells.parquet", rows, row_group=3)
     found = read(path, schema)
@@ -29,7 +29,7 @@ def test_every_cell_is_read_whatever_the_row_groups(schema, tmp_path):
     assert len(CellsFile(path, schema)) == 8
 
 
-def test_the_fingerprint_is_of_all_bytes(schema, tmp_path):
+def test_the_fingerprint_is_a_digest_of_all_bytes(schema, tmp_path):
     path = write_cells(tmp_path / "cells.parquet", [cell()])
     expected = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     assert CellsFile(path, schema).fingerprint() == expected
@@ -68,14 +68,14 @@ def test_a_cell_of_another_schema_is_named(schema, tmp_path, change, words):
         ({"product_id": None}, "the column 'product_id' has a cell without a value"),
     ],
 )
-def test_a_cell_that_means_nothing_is_refused(schema, tmp_path, change, words):
+def test_an_invalid_cell_is_refused(schema, tmp_path, change, words):
     path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2, **change)])
     with pytest.raises(InputError, match="not a cells file of predict.py --cells") as told:
         read(path, schema)
     assert words in str(told.value)
 
 
-def test_files_of_another_form_are_refused(schema, tmp_path):
+def test_files_of_another_format_are_refused(schema, tmp_path):
     path = tmp_path / "cells.parquet"
     with pytest.raises(InputError, match="the cells file does not exist"):
         CellsFile(path, schema)
@@ -92,7 +92,7 @@ def test_files_of_another_form_are_refused(schema, tmp_path):
         CellsFile(path, schema)
 
 
-def test_a_damaged_file_is_told_while_it_is_read(schema, tmp_path):
+def test_a_damaged_file_is_refused_while_it_is_read(schema, tmp_path):
     rows = [cell(i, product_id=f"product {i * 7919 % 100_003}") for i in range(1, 3000)]
     path = write_cells(tmp_path / "cells.parquet", rows)
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Claims about `drift/looks.py`, on photos whose figures are known."""
+"""Test the appearance figures of drift/photos.py on photos whose figures are known."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from attr_extractor.enrichment.drift import looks
+from attr_extractor.enrichment.drift.photos import APPEARANCE, appearance
 
 
 def figures(image: Image.Image) -> dict[str, float]:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=98, subsampling=0)
-    return dict(zip(looks.FIGURES, looks.of_photo(out.getvalue()).tolist()))
+    return dict(zip(APPEARANCE, appearance(out.getvalue()).tolist()))
 
 
-def test_plain_photos_have_the_figures_of_their_colour():
+def test_appearance_of_photos_of_one_colour():
     grey = figures(Image.new("RGB", (40, 30), (102, 102, 102)))
     assert grey["Brightness"] == pytest.approx(0.4, abs=0.01)
     assert max(grey[k] for k in ("Contrast", "Colour", "Sharpness")) < 0.01
@@ -26,7 +26,7 @@ def test_plain_photos_have_the_figures_of_their_colour():
     assert red["Colour"] == pytest.approx(1, abs=0.03)
 
 
-def test_contrast_and_sharpness_are_those_of_stripes():
+def test_contrast_and_sharpness_of_stripes():
     stripes = np.zeros([32, 32, 3], np.uint8)
     stripes[:, 16:] = 255
     found = figures(Image.fromarray(stripes))
@@ -35,7 +35,7 @@ def test_contrast_and_sharpness_are_those_of_stripes():
     assert found["Sharpness"] == pytest.approx(1 / 31 / 2 / 0.5, abs=0.01)
 
 
-def test_each_change_shows_in_its_figure():
+def test_each_change_of_a_photo_changes_its_figure():
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 255, [8, 8, 3], np.uint8)).resize((96, 96))
     plain = figures(photo)
@@ -44,5 +44,5 @@ def test_each_change_shows_in_its_figure():
     assert figures(photo.point(lambda v: v // 2))["Brightness"] < 0.6 * plain["Brightness"]
 
 
-def test_a_photo_of_one_pixel_has_figures():
+def test_a_photo_of_one_pixel_has_finite_figures():
     assert np.isfinite(list(figures(Image.new("RGB", (1, 1), "teal")).values())).all()
