@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from attr_extractor.enrichment import cells
 from attr_extractor.enrichment.read_cells import first_of_lists
-from attr_extractor.evaluation.risk_coverage import CUT_OFFS
+from attr_extractor.evaluation.curves import CUT_OFFS
 from attr_extractor.schema import Schema
 
 # kinds of cells: with a seller's value
