@@ -79,9 +79,7 @@ def test_a_star_stands_for_every_attribute(measured, figures, schema):
     assert len(worse) == 2
 
 
-def test_regression_fails_if_an_attribute_is_significantly_worse(
-    made_up, schema, measured, figures
-):
+def test_regression_fails_for_a_significantly_worse_attribute(made_up, schema, measured, figures):
     assert measured["comparison"]["attributes"]["category"]["difference_interval"][0] > 0.1
     assert failures("regression<=0", figures) == []  # this one is the better one
     turned = measure(
