@@ -1,4 +1,4 @@
-"""Evaluation of a trained run: the figures of a split and their report, calibration and label audit.
+"""Evaluation of a trained run: scores of a split, calibration, explanations and the label audit.
 
-The logits and labels of a split are written once (`predictions`); all else is computed from them.
+The logits and labels of a split are written once (`predictions`); all figures follow from them.
 """
