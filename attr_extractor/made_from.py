@@ -5,8 +5,10 @@ Every file stores the digest of its source, and every reader verifies it. No Ten
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import xxhash
 from attr_extractor import files
 from attr_extractor.errors import require_file
 
+_SETTLED = 10**9  # nanoseconds since the last change of a file whose digest is kept
 _NOT_HELD = ("name", "parts", "digest")  # keys of model.json that do not affect the answers
 
 
@@ -31,8 +34,21 @@ def weights_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def run_weights_digest(run_dir: str | Path) -> str:
-    """Return the digest of a run's weights.npz; raise InputError if it is missing or unreadable."""
+    """Return the digest of a run's weights.npz; raise InputError if it is missing or unreadable.
+
+    The file is read once while it is unchanged: its inode and the time of its last change are those
+    of the last call. A file that changed within the last second is read again, because two changes
+    may have the same time.
+    """
     path = require_file(Path(run_dir) / "weights.npz", "the run's weights (is it trained?)")
+    status = path.stat()
+    if time.time_ns() - status.st_ctime_ns < _SETTLED:
+        return weights_digest(files.read_arrays(path))
+    return _digest_of_unchanged(path, status.st_ino, status.st_size, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of_unchanged(path: Path, *_identity: int) -> str:
     return weights_digest(files.read_arrays(path))
 
 

@@ -15,7 +15,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from attr_extractor.config import Config
-from attr_extractor.evaluation import audit
+from attr_extractor.evaluation.audit import audit
 from attr_extractor.labels import PRESENT
 from attr_extractor.model.loss import MaskedLoss
 from attr_extractor.model.per_attribute import sum_values

@@ -21,8 +21,8 @@ from attr_extractor.demo import products
 from attr_extractor.demo.photo import draw_photo
 from attr_extractor.demo.scene import Scene
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import heat_map
-from attr_extractor.evaluation.grad_cam import GradCam
+from attr_extractor.evaluation.explain import heat_map
+from attr_extractor.evaluation.explain.grad_cam import GradCam
 from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.network import ATTENTION, FEATURE_MAP, POOLED, Network
 from attr_extractor.records import pixels

@@ -134,6 +134,19 @@ def test_the_digest_of_weights_is_that_of_names_types_shapes_and_numbers(tmp_pat
         assert made_from.weights_digest({**arrays, **changed}) != found
 
 
+def test_the_digest_of_unchanged_weights_is_computed_once(run, monkeypatch):
+    first = made_from.run_weights_digest(run)
+    monkeypatch.setattr(made_from, "_SETTLED", 0)  # as if the file had not changed for a second
+    assert made_from.run_weights_digest(run) == first
+    arrays = files.read_arrays(run / "weights.npz")
+    monkeypatch.setattr(made_from.files, "read_arrays", None)
+    assert made_from.run_weights_digest(run) == first
+    monkeypatch.undo()
+    changed = {**arrays, next(iter(arrays)): next(iter(arrays.values())) + 1}
+    files.write_arrays(run / "weights.npz", changed)
+    assert made_from.run_weights_digest(run) == made_from.weights_digest(changed) != first
+
+
 def test_thresholds_calibrated_on_other_weights_are_refused(run, other, tmp_path):
     calibrate.calibrate(run)
     beside = shutil.copytree(other.run, tmp_path / "beside")

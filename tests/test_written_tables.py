@@ -29,8 +29,8 @@ from attr_extractor.enrichment.review.queue import Window
 from attr_extractor.enrichment.search import build as search
 from attr_extractor.enrichment.search import index as index_folder
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import audit
-from attr_extractor.evaluation.audit_features import Products
+from attr_extractor.evaluation.audit import audit
+from attr_extractor.evaluation.audit.features import Products
 from attr_extractor.labels import ABSENT, PRESENT
 from attr_extractor.records import near_duplicates, rows
 from attr_extractor.records.near_duplicates import NearDuplicate
@@ -159,7 +159,7 @@ def test_audit(product, image):
     facts = {"product_id": [product] + ["p"] * 59, "image": [image] + ["i"] * 59}
     facts = pa.table({**facts, "split": ["train"] * 60, "image_index": ["0"] * 60})
     products = Products(np.zeros([60, 4], np.float16), codes, facts)
-    _, found = audit._list(products, Heads(), schema, 100)
+    _, found = audit._list_cells(products, Heads(), schema, 100)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "audit.csv"
         audit.write_csv(path, audit.COLUMNS, found)

@@ -7,7 +7,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.evaluation import audit
+from attr_extractor.evaluation.audit import audit
 
 F = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)

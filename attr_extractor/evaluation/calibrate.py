@@ -1,12 +1,13 @@
-"""Temperatures and thresholds of a run, chosen on its validation split: thresholds.json.
+"""Calibration of a run: temperatures and thresholds, chosen on its validation split.
 
-The logits of both splits come from `predictions`. The results are written to metrics.json, section
-`calibration`.
+The logits of each attribute are divided by its temperature (Guo et al., "On Calibration of Modern
+Neural Networks", 2017), which minimises the negative log likelihood of the known labels. Then
+`thresholds` chooses the score above which a value is answered. thresholds.json gets the results,
+metrics.json, section `calibration`, the calibration errors before and after on both splits.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,22 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files, ownership
-from attr_extractor.evaluation import calibration, model_card, predictions
+from attr_extractor.evaluation import model_card, predictions
 from attr_extractor.evaluation import thresholds as choosing
-from attr_extractor.evaluation.totals import number
-from attr_extractor.labels import MISSING
-from attr_extractor.model import metrics
+from attr_extractor.evaluation.figures import number
+from attr_extractor.evaluation.predictions import Predictions
+from attr_extractor.evaluation.scores import Contender, count_values, equation_2
+from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model.answers import Answers
-from attr_extractor.model.per_attribute import sum_values
 from attr_extractor.model.scoring import Scoring
 from attr_extractor.model.thresholds import OfAttribute, Thresholds
+from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 
 CHOSEN_ON = "validation"
+TEMPERATURES = (0.25, 8.0)  # range; an attribute without errors would have temperature 0
+HALVINGS = 24  # of the range's logarithm: the relative error of a temperature is 1e-7
+BINS = 15  # bins of a reliability diagram, as in Guo et al.
 
 
 def calibrate(
@@ -48,69 +53,154 @@ def calibrate(
     """
     run = RunDir.read(run_dir)
     with ownership.folder(run.path, "the run directory"):
-        return _calibrate(run, goals, per_value)
+        manifest, uncalibrated = run.manifest(), Thresholds.of_schema(run.schema)
+        wanted = choosing.parse_goals(goals, run.schema, per_value)
+        manifest.split(CHOSEN_ON)  # fails before anything is computed
+        plain, weights = run.scoring(uncalibrated), run.weights_digest
+        predicted = {
+            split: predictions.predict(run, split)
+            for split in (CHOSEN_ON, "test")
+            if manifest.splits[split].photos
+        }
+        chosen = _choose(plain, run.answers(uncalibrated), predicted[CHOSEN_ON], wanted, per_value)
+        chosen = chosen.model_copy(update={"weights": weights})
+        scaled = plain.with_temperatures(chosen.temperatures(run.schema))
+        measured = {
+            split: measure(plain, scaled, of_split.blocks(), run.answers(chosen))
+            for split, of_split in predicted.items()
+        }
+        files.write_json(run.path / "thresholds.json", chosen.model_dump())
+        section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
+        run.update_metrics("calibration", section)
+        model_card.write(run)
+        return section
 
 
-def _calibrate(run: RunDir, goals: Sequence[str], per_value: bool) -> dict[str, Any]:
-    schema, manifest = run.schema, run.manifest()
-    wanted = choosing.parse_goals(goals, schema, per_value)
-    manifest.split(CHOSEN_ON)  # fails before anything is computed
-    uncalibrated, weights = Thresholds.of_schema(schema), run.weights_digest
-    plain = run.scoring(uncalibrated)
-    found = {
-        split: predictions.predict(run, split)
-        for split in (CHOSEN_ON, "test")
-        if manifest.splits[split].photos
-    }
-    fitted, photos = calibration.fit(plain, found[CHOSEN_ON].batches(), choosing.MIN_PRESENT)
-    temperatures = dict(zip(schema.names, np.round(fitted, 5).tolist()))
-    scaled = plain.with_temperatures(
-        np.repeat(np.array(list(temperatures.values()), np.float32), schema.sizes)
-    )
-    counts = _count(scaled, found[CHOSEN_ON].batches(), run.answers(uncalibrated), per_value)
+def _choose(
+    plain: Scoring,
+    answers: Answers,
+    predicted: Predictions,
+    goals: dict[str, choosing.Goal],
+    per_value: bool,
+) -> Thresholds:
+    """Fit temperatures, then choose thresholds for the scaled scores."""
+    schema = plain.schema
+    temperatures = np.round(fit_temperatures(plain, predicted, choosing.MIN_PRESENT), 5)
+    scaled = plain.with_temperatures(np.repeat(temperatures, schema.sizes).astype(np.float32))
+    contender = Contender(scaled.scores_of, answers)
+    counts = choosing.Counts(schema, per_value)
+    for block in predicted.blocks():
+        answered = contender.answer(block.logits)
+        counts.add(answered.scores, block.labels, answered.best)
     attributes = {}
-    for name, goal in wanted.items():
+    for (name, goal), temperature in zip(goals.items(), temperatures.tolist()):
         threshold = counts.of_attribute(name, goal)
         if threshold is None:  # too few labels
             threshold = choosing.NO_ANSWERS if goal.floor else schema[name].threshold
         attributes[name] = OfAttribute(
-            temperature=temperatures[name],
+            temperature=temperature,
             threshold=threshold,
             goal=str(goal),
             values=counts.of_values(name, goal) if per_value else {},
         )
-    chosen = Thresholds(
+    return Thresholds(
         fingerprint=schema.fingerprint,
         split=CHOSEN_ON,
-        photos=photos,
-        weights=weights,
+        photos=len(predicted.labels),
         attributes=attributes,
     )
-    answers = run.answers(chosen)
-    measured = {
-        split: measure(plain, scaled, of_split.batches(), answers)
-        for split, of_split in found.items()
-    }
-    files.write_json(run.path / "thresholds.json", chosen.model_dump())
-    section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
-    run.update_metrics("calibration", section)
-    model_card.write(run)
-    return section
 
 
-def _count(
-    scoring: Scoring, batches: Iterable[dict[str, tf.Tensor]], answers: Answers, per_value: bool
-) -> choosing.Counts:
-    counts = choosing.Counts(scoring.schema, per_value)
-    for batch in batches:
-        scores = scoring.scores_of(batch["logits"])
-        best = answers.best(scores)
-        counts.add(scores.numpy(), batch["labels"].numpy(), best.numpy())
-    return counts
+def fit_temperatures(scoring: Scoring, predicted: Predictions, min_present: int) -> np.ndarray:
+    """Fit the temperature of every attribute by bisection, one pass over the logits per step.
+
+    The negative log likelihood is binary over the values of a sigmoid attribute, and multinomial
+    over the samples that have a value for a softmax attribute. It is convex in b = 1 / temperature,
+    and its derivative is the same expression in both cases: the sum over known values of
+    logit * (score(b) - label).
+
+    Args:
+      scoring: the rule from logits to scores; its temperatures are ignored.
+      min_present: minimum number of present labels; an attribute with fewer keeps temperature 1.
+
+    Returns:
+      float64 [T], within TEMPERATURES.
+    """
+    schema = scoring.schema
+    low, high = (np.full(len(schema.names), np.log(end)) for end in TEMPERATURES)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        rising = _slopes(scoring, predicted, np.exp(middle)) > 0
+        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    present = np.zeros(len(schema.names))
+    for block in predicted.blocks():
+        present += count_values(block.labels == PRESENT, schema).sum(axis=0)
+    return np.where(present < min_present, 1.0, np.exp((low + high) / 2))
+
+
+def _slopes(scoring: Scoring, predicted: Predictions, temperatures: np.ndarray) -> np.ndarray:
+    """Return the derivative of each attribute's negative log likelihood in b, float64 [T]."""
+    schema = scoring.schema
+    scaled = scoring.with_temperatures(np.repeat(temperatures, schema.sizes).astype(np.float32))
+    slopes = np.zeros(len(schema.names))
+    for block in predicted.blocks():
+        present, counted = block.labels == PRESENT, block.labels != MISSING  # [B, V]
+        if scoring.softmax.any():  # a softmax cannot express "no value"
+            has_value = count_values(present, schema)[:, schema.attribute_of_value] > 0
+            counted &= has_value | ~scoring.softmax
+        scores = scaled.scores_of(tf.convert_to_tensor(block.logits)).numpy()
+        slope = np.where(counted, block.logits * (scores - present), 0)
+        slopes += count_values(slope, schema).sum(axis=0)
+    return slopes
+
+
+class Reliability:
+    """Per attribute and bin of the score: count of scores, their sum, and count of right ones."""
+
+    def __init__(self, schema: Schema):
+        self.schema = schema
+        size = (len(schema.attributes), BINS)
+        self.count, self.score, self.right = (np.zeros(size) for _ in range(3))
+
+    def add(self, scores: np.ndarray, labels: np.ndarray, marked: np.ndarray) -> None:
+        """Add photos.
+
+        Args:
+          scores: float32 [B, V] in 0 .. 1.
+          labels: int8 [B, V]; missing labels are ignored.
+          marked: bool [B, V], the scores to count.
+        """
+        where = marked & (labels != MISSING)
+        owner = np.broadcast_to(self.schema.attribute_of_value, scores.shape)[where]
+        scores, right = scores[where], labels[where] == PRESENT
+        place = owner * BINS + np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+        for total, weight in ((self.count, None), (self.score, scores), (self.right, right)):
+            total += np.bincount(place, weight, total.size).reshape(total.shape)
+
+    def expected_error(self) -> np.ndarray:
+        """Return the expected calibration error of each attribute, float64 [T].
+
+        It is the mean over scores of |share right - mean score| of their bin; NaN if the attribute
+        has no known label.
+        """
+        gaps = np.abs(self.right - self.score).sum(axis=1)
+        count = self.count.sum(axis=1)
+        return np.divide(gaps, count, out=np.full(len(gaps), np.nan), where=count > 0)
+
+    def diagram(self, name: str) -> dict[str, list[Any]]:
+        """Return one attribute's non-empty bins: `score` (mean), `right` (share) and `count`."""
+        t = self.schema.index[name]
+        filled = self.count[t] > 0
+        count = self.count[t][filled]
+        return {
+            "score": np.round(self.score[t][filled] / count, 5).tolist(),
+            "right": np.round(self.right[t][filled] / count, 5).tolist(),
+            "count": count.astype(int).tolist(),
+        }
 
 
 def measure(
-    before: Scoring, after: Scoring, batches: Iterable[dict[str, tf.Tensor]], answers: Answers
+    before: Scoring, after: Scoring, blocks: Iterable[Predictions], answers: Answers
 ) -> dict[str, Any]:
     """Measure calibration errors before and after, and the answers; missing labels are ignored.
 
@@ -121,50 +211,41 @@ def measure(
       all samples with a known label, and `coverage`, the share of those samples with an answer.
     """
     schema = after.schema
-    rules = {"before": before, "after": after}
-    best = {key: calibration.Reliability(schema) for key in rules}
-    every = {key: calibration.Reliability(schema) for key in rules}
-
-    @tf.function(reduce_retracing=True)
-    def compute(logits: tf.Tensor, labels: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-        scores = {key: rule.scores_of(logits) for key, rule in rules.items()}
-        marks = {key: answers.best(score) for key, score in scores.items()}
-        chosen = answers.chosen(scores["after"]) & (labels != MISSING)  # [B, V]
-        found = metrics.agreement(labels, chosen, schema)
-        answered = sum_values(chosen, schema)  # [B, T]
-        known = tf.cast(found.known, tf.float32)
-        sums = {
-            "known": known,
-            "equation_2": found.score * known,
-            "coverage": tf.cast(answered > 0, tf.float32),
-            "answered": answered,
-            "right": sum_values(chosen & (labels > 0), schema),
-            "present": sum_values(labels > 0, schema),
-        }
-        return {key: (scores[key], marks[key]) for key in rules}, {
-            key: tf.reduce_sum(value, axis=0) for key, value in sums.items()
-        }
-
+    rules = {
+        "before": Contender(before.scores_of, answers),
+        "after": Contender(after.scores_of, answers),
+    }
+    best = {key: Reliability(schema) for key in rules}
+    every = {key: Reliability(schema) for key in rules}
+    sums = np.zeros([6, len(schema.names)])
     photos = 0
-    totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(schema.names)))
-    for batch in batches:
-        scored, sums = compute(batch["logits"], batch["labels"])
-        labels = batch["labels"].numpy()
-        for key, (scores, marked) in scored.items():
-            best[key].add(scores.numpy(), labels, marked.numpy())
-            every[key].add(scores.numpy(), labels, np.ones(labels.shape, bool))
-        for key, value in sums.items():
-            totals[key] += value.numpy()
+    for block in blocks:
+        labels = np.asarray(block.labels)
+        answered = {
+            k: Contender(r.scores_of, answers).answer(block.logits) for k, r in rules.items()
+        }
+        for key, of_rule in answered.items():
+            best[key].add(of_rule.scores, labels, of_rule.best)
+            every[key].add(of_rule.scores, labels, np.ones(labels.shape, bool))
+        is_known, chosen = labels != MISSING, answered["after"].chosen
+        known = count_values(is_known, schema) > 0  # [B, T]
+        given = count_values(chosen & is_known, schema)
+        hits = count_values(chosen & (labels == PRESENT), schema)
+        present = count_values(labels == PRESENT, schema)
+        score = equation_2(hits, given, present) * known
+        summed = (known, given > 0, given, hits, present, score)
+        sums += np.stack([values.sum(axis=0) for values in summed])
         photos += len(labels)
-    errors = {key: (best[key].expected_error(), every[key].expected_error()) for key in rules}
+    known, answered_samples, given, hits, present, score = sums  # [T] each
     with np.errstate(invalid="ignore", divide="ignore"):
         worth = {
-            "precision": totals["right"] / totals["answered"],
-            "recall": totals["right"] / totals["present"],
-            "f1": 2 * totals["right"] / (totals["answered"] + totals["present"]),
-            "equation_2": totals["equation_2"] / totals["known"],
-            "coverage": totals["coverage"] / totals["known"],
+            "precision": hits / given,
+            "recall": hits / present,
+            "f1": 2 * hits / (given + present),
+            "equation_2": score / known,
+            "coverage": answered_samples / known,
         }
+    errors = {key: (best[key].expected_error(), every[key].expected_error()) for key in rules}
     attributes = {
         name: {
             **{
@@ -176,8 +257,8 @@ def measure(
                 for key in rules
             },
             **{key: number(value[t]) for key, value in worth.items()},
-            "known": int(totals["known"][t]),
-            "present": int(totals["present"][t]),
+            "known": int(known[t]),
+            "present": int(present[t]),
         }
         for t, name in enumerate(schema.names)
     }
@@ -186,6 +267,12 @@ def measure(
         **{key: _mean(value) for key, value in worth.items()},
     }
     return {"photos": photos, "mean": mean, "attributes": attributes}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Return the mean over the measured attributes."""
+    measured = values[np.isfinite(values)]
+    return number(measured.mean()) if len(measured) else None
 
 
 def table(section: dict[str, Any]) -> str:
@@ -197,31 +284,31 @@ def table(section: dict[str, Any]) -> str:
     lines = [f"{'attribute':{width}}  temp.  goal             threshold{heads}"]
     for name, a in chosen.items():
         quantity = a["goal"].partition(":")[0]
-        parts = []
+        cells = []
         for split in splits:
-            found = section[split]["attributes"][name]
-            eces = (found["before"]["ece"], found["after"]["ece"])
-            parts.append(_figures(*eces, found[quantity], found["coverage"]))
+            measured = section[split]["attributes"][name]
+            eces = (measured["before"]["ece"], measured["after"]["ece"])
+            cells.append(_cells(*eces, measured[quantity], measured["coverage"]))
         notes = _notes(a, section[CHOSEN_ON]["attributes"][name])
         lines.append(
             f"{name:{width}}  {a['temperature']:5.3f}  {a['goal']:15}  {a['threshold']:9.3f}"
-            f"{''.join(parts)}{notes}"
+            f"{''.join(cells)}{notes}"
         )
     means = [section[split]["mean"] for split in splits]
-    parts = [_figures(m["ece_before"], m["ece_after"], None, m["coverage"]) for m in means]
-    return "\n".join([*lines, f"{'mean over attributes':{width}}{'':35}{''.join(parts)}"])
+    cells = [_cells(m["ece_before"], m["ece_after"], None, m["coverage"]) for m in means]
+    return "\n".join([*lines, f"{'mean over attributes':{width}}{'':35}{''.join(cells)}"])
 
 
-def _figures(*values: float | None) -> str:
+def _cells(*values: float | None) -> str:
     before, after, reached, coverage = ("" if v is None else f"{v:.3f}" for v in values)
     return f"  | {before:>22}  {after:>5}  {reached:>5}  {coverage:>8}"
 
 
-def _notes(chosen: dict[str, Any], found: dict[str, Any]) -> str:
+def _notes(chosen: dict[str, Any], measured: dict[str, Any]) -> str:
     goal = choosing.Goal.parse(chosen["goal"])
     notes = []
-    if found["present"] < goal.min_present:
-        notes.append(f"too few labels: {found['present']}, {goal.min_present} are needed")
+    if measured["present"] < goal.min_present:
+        notes.append(f"too few labels: {measured['present']}, {goal.min_present} are needed")
     if chosen["threshold"] == choosing.NO_ANSWERS:
         notes.append("goal not reached: no answers")
     if chosen["values"]:
@@ -229,9 +316,3 @@ def _notes(chosen: dict[str, Any], found: dict[str, Any]) -> str:
         own = f"{len(chosen['values'])} values have their own threshold"
         notes.append(own + (f", {silent} of them give no answers" if silent else ""))
     return "".join(f"  ({note})" for note in notes)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """Return the mean over the measured attributes."""
-    seen = values[np.isfinite(values)]
-    return number(seen.mean()) if len(seen) else None

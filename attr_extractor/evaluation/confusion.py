@@ -51,9 +51,11 @@ class Confusions:
         pairs: dict[str, list[dict[str, str | int]]] = {name: [] for name in schema.names}
         for key, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0])):
             true, answered = divmod(key, schema.num_values)
-            found = pairs[schema.names[schema.attribute_of_value[true]]]
-            if len(found) < SHOWN:
-                found.append({"true": values[true], "answered": values[answered], "count": count})
+            of_attribute = pairs[schema.names[schema.attribute_of_value[true]]]
+            if len(of_attribute) < SHOWN:
+                of_attribute.append(
+                    {"true": values[true], "answered": values[answered], "count": count}
+                )
         return pairs
 
     def _value_of_attribute(self, marked: np.ndarray) -> np.ndarray:
@@ -62,6 +64,6 @@ class Confusions:
         The index is -1 if no value is marked.
         """
         row, value = np.nonzero(marked & self._exclusive)
-        found = np.full([len(marked), len(self.schema.sizes)], -1, np.int64)
-        found[row, self.schema.attribute_of_value[value]] = value
-        return found
+        value_of = np.full([len(marked), len(self.schema.sizes)], -1, np.int64)
+        value_of[row, self.schema.attribute_of_value[value]] = value
+        return value_of

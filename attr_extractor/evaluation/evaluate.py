@@ -8,26 +8,27 @@ from typing import Any
 import numpy as np
 
 from attr_extractor import files, ownership, storage
+from attr_extractor.errors import InputError
 from attr_extractor.evaluation import (
-    compare,
+    baselines,
     gates,
-    heat_map,
     learning_curve,
     model_card,
-    most_frequent,
     predictions,
     report,
     samples,
     scores,
 )
+from attr_extractor.evaluation.baselines import MostFrequent
 from attr_extractor.evaluation.confused_photos import ConfusedPhotos
-from attr_extractor.evaluation.explain import Explainer
-from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.explain import heat_map
+from attr_extractor.evaluation.explain.explainer import Explainer
 from attr_extractor.evaluation.report_photos import DrawHeat
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import require_same
 from attr_extractor.training import run_files
 from attr_extractor.training.run_dir import RunDir
 
@@ -73,24 +74,26 @@ def _evaluate(
     manifest = run.manifest(records)
     folder = Path(records) if records else run.records
     manifest.split(split)  # fails before the network is built
-    other = compare.read(other_dir, run, not records) if other_dir else None
+    other = _read_other(other_dir, run, on_own_records=not records) if other_dir else None
     similar = _similar(run, folder, manifest, split)
     usual = MostFrequent.of(run.schema, run.origin.most_frequent)
     nothing, _ = scores.Measurement(run.schema, usual, similar, other is not None).result()
     requirements = gates.parse(require, gates.figures(nothing))
 
     usual = _given_category(run, folder, manifest, usual)
-    ours, theirs = Contender(run.scoring().scores_of, run.answers()), None
+    contender = Contender(run.scoring().scores_of, run.answers())
     predicted, compared = predictions.predict(run, split, records), None
     if other is not None:
-        compared = predictions.predict(other, split, folder, home=run.path)
-        theirs = Contender(other.scoring().scores_of, other.answers(), predictions.OTHER)
+        rules = Contender(other.scoring().scores_of, other.answers())
+        compared = rules, predictions.predict(other, split, folder, home=run.path).blocks()
+    measured, details = scores.measure(contender, predicted.blocks(), usual, similar, compared)
     with dataset.readable(folder):
         confused = ConfusedPhotos(run.schema)
-        batches = predictions.with_pixels(predicted, folder, manifest, run.config.data, compared)
-        measured, details = scores.measure(ours, batches, usual, similar, theirs, confused)
+        for batch in predictions.with_pixels(predicted, folder, manifest, run.config.data):
+            answered = contender.answer(batch["logits"])
+            confused.add(batch, batch["labels"].numpy(), answered.chosen)
         batches = predictions.with_pixels(predicted, folder, manifest, run.config.data)
-        shown = samples.collect(ours.scores_of, batches, ours.answers)
+        shown = samples.collect(contender.scores_of, batches, contender.answers)
 
     suffix = f"_{folder.resolve().name}" if records else ""
     measured = {
@@ -119,6 +122,27 @@ def _evaluate(
     storage.write(run.path / measured["report"], page.encode())
     model_card.write(run)
     return measured
+
+
+def _read_other(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
+    """Read the run that `run` is compared with.
+
+    Args:
+      on_own_records: whether the split belongs to the records of `run`.
+
+    Raises:
+      InputError: if `path` is not a run directory, its schema differs, or `on_own_records` is
+        true and the second run was trained on other records.
+    """
+    other = RunDir.read(path)
+    require_same(other.schema.fingerprint, run.schema, f"{path}: the run to compare with")
+    if on_own_records and other.origin.digest != run.origin.digest:
+        raise InputError(
+            f"{path}: trained on other records ({other.records}) than {run.path}, so photos of "
+            "this split may have been in its training split; pass --records with records that "
+            "neither run was trained on"
+        )
+    return other
 
 
 def _draw_heat(explainer: Explainer) -> DrawHeat:
@@ -165,4 +189,4 @@ def _given_category(
             return usual
     with dataset.readable(folder):
         batches = dataset.label_batches(folder, manifest, "train").as_numpy_iterator()
-        return most_frequent.count(run.schema, usual, (batch["labels"] for batch in batches))
+        return baselines.count(run.schema, usual, (batch["labels"] for batch in batches))

@@ -18,8 +18,8 @@ from PIL import Image
 from attr_extractor import html_page, ownership, storage
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import heat_map
-from attr_extractor.evaluation.explain import Explainer, Explanation, find_value
+from attr_extractor.evaluation.explain import heat_map
+from attr_extractor.evaluation.explain.explainer import Explainer, Explanation, find_value
 from attr_extractor.html_page import Markup, escape
 from attr_extractor.records import pixels
 from attr_extractor.training.run_dir import RunDir

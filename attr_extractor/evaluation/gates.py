@@ -37,13 +37,13 @@ class Requirement:
     def failures(self, figures: Figures) -> list[str]:
         """Return a line for each figure that does not meet the requirement."""
         measured = {n: v for n, v in figures.items() if v is not None}
-        found = {n: v for n, v in measured.items() if self.name in (n, _every(n))}
+        named = {n: v for n, v in measured.items() if self.name in (n, _every(n))}
         required = f"at {'least' if self.at_least else 'most'} {self.bound:g} is required"
-        if not found:
+        if not named:
             return [f"{self.given} could not be measured on this split, {required}"]
         return [
             f"{self.given if n == self.name else n} is {v:g}, {required}"
-            for n, v in found.items()
+            for n, v in named.items()
             if not self._met(v)
         ]
 
@@ -83,28 +83,28 @@ def figures(measured: Mapping[str, Any]) -> dict[str, float | None]:
     blocks = {"mean": measured["mean"], **_named(measured["attributes"])}
     if "without_near_duplicates" in measured:
         blocks["without_near_duplicates"] = measured["without_near_duplicates"]["mean"]
-    found = _flat(blocks)
+    by_name = _flat(blocks)
     if "comparison" in measured:
         compared = measured["comparison"]
         blocks = {"mean": compared["mean"], **_named(compared["attributes"])}
         for prefix, block in blocks.items():
-            found.update(_flat({prefix: {k: v for k, v in block.items() if _of_two_runs(k)}}))
-            high = found[f"{prefix}.difference.high"]
-            found[f"{prefix}.regression"] = None if high is None else 0 - high
-    return found
+            by_name.update(_flat({prefix: {k: v for k, v in block.items() if _of_two_runs(k)}}))
+            high = by_name[f"{prefix}.difference.high"]
+            by_name[f"{prefix}.regression"] = None if high is None else 0 - high
+    return by_name
 
 
 def _flat(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+    by_name: dict[str, float | None] = {}
     for prefix, block in blocks.items():
         for key, value in block.items():
             if key.endswith("interval"):
                 figure = "score" if key == "interval" else key[: -len("_interval")]
                 ends = value or (None, None)
-                found.update(zip((f"{prefix}.{figure}.low", f"{prefix}.{figure}.high"), ends))
+                by_name.update(zip((f"{prefix}.{figure}.low", f"{prefix}.{figure}.high"), ends))
             elif not isinstance(value, str):
-                found[f"{prefix}.{key}"] = value
-    return found
+                by_name[f"{prefix}.{key}"] = value
+    return by_name
 
 
 def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:

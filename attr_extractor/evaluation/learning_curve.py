@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -21,7 +21,7 @@ from scipy import stats
 from attr_extractor import files, ownership, yaml_files
 from attr_extractor.errors import InputError, require_file
 from attr_extractor.evaluation import predictions, scores
-from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.baselines import MostFrequent
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import subset
@@ -69,21 +69,21 @@ def measure(
             records = folder / f"records_{fraction:g}"
             subset.write_subset(run.records, fraction, records)
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
-        points = [_score(of_part, run) for of_part in [*runs, run]]
-        found = {
+        measured = [_measure(part, run) for part in [*runs, run]]
+        curve = {
             "weights_digest": run.weights_digest,
             "points": [
-                {"fraction": fraction, "photos": point["photos"], "run": str(of_part.path)}
-                for fraction, point, of_part in zip([*fractions, 1.0], points, [*runs, run])
+                {"fraction": fraction, "photos": of_part.mean.labels, "run": str(part.path)}
+                for fraction, of_part, part in zip([*fractions, 1.0], measured, [*runs, run])
             ],
-            "mean": _curve([(p["photos"], p["mean"], p["test_photos"]) for p in points]),
+            "mean": _curve([of_part.mean for of_part in measured]),
             "attributes": {
-                name: _curve([(p["labels"][name], *p["attributes"][name]) for p in points])
+                name: _curve([of_part.attributes[name] for of_part in measured])
                 for name in run.schema.names
             },
         }
-        files.write_json(run.path / FILE, found)
-        return found
+        files.write_json(run.path / FILE, curve)
+        return curve
 
 
 def read(run: RunDir) -> dict[str, Any] | None:
@@ -101,38 +101,52 @@ def read(run: RunDir) -> dict[str, Any] | None:
     return dict(content) if curve.weights_digest in (None, run.weights_digest) else None
 
 
-def _score(part: RunDir, run: RunDir) -> dict[str, Any]:
-    """Return the scores of `part` on the test split of `run`, with the schema's thresholds."""
+class Point(NamedTuple):
+    """The score of a part of the training products, for an attribute or the mean."""
+
+    labels: int  # in the training part; for the mean, its photos
+    score: float | None
+    test_photos: int  # that the score was measured on
+
+
+class MeasuredPart(NamedTuple):
+    """The points of one part."""
+
+    mean: Point
+    attributes: dict[str, Point]
+
+
+def _measure(part: RunDir, run: RunDir) -> MeasuredPart:
+    """Measure `part` on the test split of `run`, with the schema's thresholds."""
     plain = Thresholds.of_schema(run.schema)
     contender = Contender(part.scoring(plain).scores_of, part.answers(plain))
     usual = MostFrequent.of(run.schema, part.origin.most_frequent)
-    records = None if part is run else run.records
-    predicted = predictions.predict(part, "test", records)
-    measured, _ = scores.measure(contender, predicted.batches(), usual)
+    predicted = predictions.predict(part, "test", None if part is run else run.records)
+    measured, _ = scores.measure(contender, predicted.blocks(), usual)
     train = part.manifest().splits["train"]
-    return {
-        "photos": train.photos,
-        "labels": {name: counts.answered for name, counts in train.labels.items()},
-        "test_photos": measured["photos"],
-        "mean": measured["mean"]["score"],
-        "attributes": {n: (a["score"], a["applicable"]) for n, a in measured["attributes"].items()},
-    }
+    return MeasuredPart(
+        Point(train.photos, measured["mean"]["score"], measured["photos"]),
+        {
+            name: Point(train.labels[name].answered, a["score"], a["applicable"])
+            for name, a in measured["attributes"].items()
+        },
+    )
 
 
-def _curve(points: Sequence[tuple[int, float | None, int]]) -> dict[str, Any]:
+def _curve(points: Sequence[Point]) -> dict[str, Any]:
     """Build a curve from labels, score and number of measured photos of each point."""
-    labels, found, photos = zip(*points)
-    return {"labels": list(labels), "score": list(found), "fit": power_law(labels, found, photos)}
+    labels, score, photos = zip(*points)
+    return {"labels": list(labels), "score": list(score), "fit": power_law(labels, score, photos)}
 
 
 def power_law(
-    labels: Sequence[int], found: Sequence[float | None], photos: Sequence[int]
+    labels: Sequence[int], score: Sequence[float | None], photos: Sequence[int]
 ) -> dict[str, Any] | None:
     """Fit error = constant x labels ** -exponent.
 
     Args:
       labels: number of labels of each training set, the largest last.
-      found: score of each training set.
+      score: score of each training set.
       photos: number of photos that each score was measured on; an error is at least 0.5 / photos.
 
     Returns:
@@ -142,9 +156,9 @@ def power_law(
       None if there are fewer than three different numbers of labels, or a point lacks labels or a
       score.
     """
-    if None in found or 0 in labels or len(set(labels)) < 3:
+    if None in score or 0 in labels or len(set(labels)) < 3:
         return None
-    errors = np.maximum(1 - np.array(found, np.float64), 0.5 / np.array(photos))
+    errors = np.maximum(1 - np.array(score, np.float64), 0.5 / np.array(photos))
     x, y = np.log(labels), np.log(errors)
     x_around = x - x.mean()
     slope = float((x_around * y).sum() / (x_around**2).sum())

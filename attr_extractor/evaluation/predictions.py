@@ -12,9 +12,8 @@ change; new labels of the same photos replace only the labels. An interrupted pa
 from __future__ import annotations
 
 import io
-import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
@@ -32,13 +31,10 @@ from attr_extractor.records import dataset, index
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
 
-OTHER = "other_logits"  # key of a second model's logits
 FOLDER, FILE, PROGRESS = "predictions", "predictions.json", "progress.json"
 LOGITS, LABELS, PHOTOS = "logits.npy", "labels.npy", "photos.parquet"
-_ROWS = 1024  # of a batch
+_NUMBERS = 2**21  # logits of a block
 _BATCHES = 64  # between two notes of progress
-
-Batch = Dict[str, tf.Tensor]
 
 
 class MadeFrom(yaml_files.Model):
@@ -75,16 +71,21 @@ class Predictions:
     product_ids: list[str]
     image_indices: np.ndarray  # int64 [N]
 
-    def batches(self, size: int = _ROWS) -> Iterator[Batch]:
-        """Yield dicts of `logits`, `labels`, `product_id`, `image_index`; at most `size` rows."""
-        for start in range(0, len(self.logits), size):
-            rows = slice(start, start + size)
-            yield {
-                "logits": tf.constant(self.logits[rows]),
-                "labels": tf.constant(self.labels[rows]),
-                "product_id": tf.constant(self.product_ids[rows]),
-                "image_index": tf.constant(self.image_indices[rows]),
-            }
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """Product and `image_index` of each photo."""
+        return list(zip(self.product_ids, self.image_indices.tolist()))
+
+    def rows(self, where: slice) -> Predictions:
+        """Return the predictions of consecutive photos; copies nothing."""
+        arrays = (self.logits[where], self.labels[where], self.product_ids[where])
+        return Predictions(self.split, *arrays, self.image_indices[where])
+
+    def blocks(self, photos: int | None = None) -> Iterator[Predictions]:
+        """Yield all photos in order, at most `photos` at a time; by default a few megabytes."""
+        photos = photos or max(1, _NUMBERS // self.logits.shape[1])
+        for start in range(0, len(self.logits), photos):
+            yield self.rows(slice(start, start + photos))
 
 
 def predict(
@@ -110,9 +111,9 @@ def predict(
     made_from = MadeFrom(
         weights=run.weights_digest, photos=photos, image_size=data.image_size, square=data.square
     )
-    found = _contents(path)
-    logits_valid = found and found.made_from == made_from and _same(path, found, LOGITS)
-    labels_valid = found and found.labels == labels and _same(path, found, LABELS, PHOTOS)
+    stored = _contents(path)
+    logits_valid = stored and stored.made_from == made_from and _same(path, stored, LOGITS)
+    labels_valid = stored and stored.labels == labels and _same(path, stored, LABELS, PHOTOS)
     if not logits_valid:
         _write_logits(run, folder, manifest, split, path, made_from)
     if not (logits_valid and labels_valid):
@@ -125,24 +126,16 @@ def predict(
 
 
 def with_pixels(
-    predictions: Predictions,
-    records: str | Path,
-    manifest: Manifest,
-    data: DataConfig,
-    other: Predictions | None = None,
-) -> Iterator[Batch]:
-    """Yield batches of predictions with the decoded `pixels` uint8 [B, H, W, 3] of each photo.
+    predictions: Predictions, records: str | Path, manifest: Manifest, data: DataConfig
+) -> Iterator[dict[str, tf.Tensor]]:
+    """Yield the batches of `dataset.evaluation_batches` with the `logits` float32 [B, V].
 
     Args:
       data: size and batches of the photos.
-      other: a second model's predictions on the same photos; yielded as `other_logits`.
     """
     photos = dataset.evaluation_batches(records, manifest, data, predictions.split)
-    others: Iterable[Batch] = itertools.repeat({})
-    if other is not None:
-        others = ({OTHER: batch["logits"]} for batch in other.batches(data.batch_size))
-    for batch, own, second in zip(photos, predictions.batches(data.batch_size), others):
-        yield {**batch, **own, **second}
+    for batch, block in zip(photos, predictions.blocks(data.batch_size)):
+        yield {**batch, "logits": tf.constant(block.logits)}
 
 
 def _name(run: RunDir, split: str, records: str | Path | None, compared: bool) -> str:
@@ -218,9 +211,8 @@ def _write_logits(
             done += len(logits)
             if number % _BATCHES == 0:
                 file.flush()
-                os.fsync(
-                    file.fileno()
-                )  # a power failure must not lose rows that progress.json counts
+                # a power failure must not lose rows that progress.json counts
+                os.fsync(file.fileno())
                 note = Progress(made_from=made_from, photos=done)
                 files.write_json(path / PROGRESS, note.model_dump())
         file.truncate()

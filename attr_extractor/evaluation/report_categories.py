@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attr_extractor.evaluation.by_category import MIN_PHOTOS
+from attr_extractor.evaluation.scores import MIN_PHOTOS
 from attr_extractor.html_page import Markup, escape, searched, table
 from attr_extractor.schema import Schema
 

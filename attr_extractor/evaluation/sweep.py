@@ -8,6 +8,7 @@ are already written are not trained again.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -18,13 +19,13 @@ from typing import Any, Dict, List
 
 import numpy as np
 import pydantic
-import tensorflow as tf
 
 from attr_extractor import errors, files, ownership, storage, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import predictions, scores
-from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.baselines import MostFrequent
+from attr_extractor.evaluation.predictions import Predictions
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import dataset
@@ -105,10 +106,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = []
         for catalogue in catalogues:
             of_cell = [r for r in rows if (r["row"], r["catalogue"]) == (name, catalogue)]
-            found = [row["accuracy"] for row in of_cell]
-            each = " ".join(f"{accuracy:.4f}" for accuracy in found)
+            accuracies = [row["accuracy"] for row in of_cell]
+            each = " ".join(f"{accuracy:.4f}" for accuracy in accuracies)
             seconds = np.mean([row["seconds"] for row in of_cell]) if of_cell else 0
-            mean = f"{np.mean(found):.4f} ({each}) {seconds:.0f}s" if found else "-"
+            mean = f"{np.mean(accuracies):.4f} ({each}) {seconds:.0f}s" if accuracies else "-"
             cells.append(f"  {mean:>28}")
         lines.append(f"{name:{width}}" + "".join(cells))
     return "\n".join(lines)
@@ -122,13 +123,14 @@ def _measure(run: RunDir) -> dict[str, Any]:
     usual = MostFrequent.of(run.schema, run.origin.most_frequent)
     predicted = predictions.predict(run, "validation")
 
-    def both_ways() -> Iterator[dict[str, tf.Tensor]]:
-        """Yield batches with the mean logits of each photo and its mirror image."""
-        for batch in predictions.with_pixels(predicted, run.records, manifest, data):
-            mirrored = network.logits(batch["pixels"][:, :, ::-1], training=False)
-            yield {**batch, "logits": (batch["logits"] + mirrored) / 2}
+    def both_ways() -> Iterator[Predictions]:
+        """Yield predictions with the mean logits of each photo and its mirror image."""
+        batches = predictions.with_pixels(predicted, run.records, manifest, data)
+        for batch, block in zip(batches, predicted.blocks(data.batch_size)):
+            mirrored = network.logits(batch["pixels"][:, :, ::-1], training=False).numpy()
+            yield dataclasses.replace(block, logits=(block.logits + mirrored) / 2)
 
-    measured, _ = scores.measure(contender, predicted.batches(), usual)
+    measured, _ = scores.measure(contender, predicted.blocks(), usual)
     with dataset.readable(run.records):
         both, _ = scores.measure(contender, both_ways(), usual)
     return {

@@ -23,6 +23,7 @@ import numpy as np
 from scipy import stats
 
 from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.evaluation.scores import equation_2
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.schema import Schema
 
@@ -113,7 +114,7 @@ class Counts:
         self._seen, self._seen_present = (np.zeros(size, np.int32) for _ in range(2))
 
     def add(self, scores: np.ndarray, labels: np.ndarray, best: np.ndarray) -> None:
-        """Add one batch.
+        """Add photos.
 
         Args:
           scores: float32 [B, V], calibrated.
@@ -129,8 +130,7 @@ class Counts:
             candidates = known_t & best[:, where] if attribute.exclusive else known_t
             answered = _per_threshold(above_t, candidates)  # [B, K]
             right = _per_threshold(above_t, candidates & present_t)
-            union = present_t.sum(axis=1, keepdims=True) + answered - right
-            agreement = np.divide(right, union, out=np.ones(union.shape), where=union > 0)
+            agreement = equation_2(right, answered, present_t.sum(axis=1, keepdims=True))
             self.answered[t] += answered.sum(axis=0)
             self.right[t] += right.sum(axis=0)
             self.agreement[t] += agreement[known_t.any(axis=1)].sum(axis=0)

@@ -1,30 +1,23 @@
-"""Made-up samples measured in two ways: by the package, and one after the other in plain loops."""
+"""Made-up samples, measured by the package and independently in plain loops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import List, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from attr_extractor.evaluation import scores
-from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.baselines import MostFrequent
+from attr_extractor.evaluation.predictions import Predictions
 from attr_extractor.model.answers import Answers, default_thresholds
 
-MadeUp = Tuple[np.ndarray, np.ndarray, List[bytes]]  # logits [N, V], labels [N, V], products
+MadeUp = Tuple[np.ndarray, np.ndarray, List[str]]  # logits [N, V], labels [N, V], products
 
 
-def batches_of(made_up: MadeUp, size: int) -> Iterator[dict[str, tf.Tensor]]:
+def predictions_of(made_up: MadeUp) -> Predictions:
     logits, labels, products = made_up
-    for start in range(0, len(labels), size):
-        rows = slice(start, start + size)
-        yield {
-            "logits": tf.constant(logits[rows]),
-            "labels": tf.constant(labels[rows]),
-            "product_id": tf.constant(products[rows]),
-            "image_index": tf.constant([i // 150 for i in range(len(labels))[rows]], tf.int64),
-        }
+    return Predictions("test", logits, labels, products, np.arange(len(labels)) // 150)
 
 
 def contender(schema, scores_of=tf.sigmoid) -> scores.Contender:
@@ -32,26 +25,29 @@ def contender(schema, scores_of=tf.sigmoid) -> scores.Contender:
 
 
 def usual_of(made_up: MadeUp, schema) -> MostFrequent:
-    """The most frequent values of the samples themselves."""
+    """Return the most frequent values of the samples themselves."""
     present = (made_up[1] == 1).sum(axis=0)
     values = {n: schema[n].values[np.argmax(present[w])] for n, w in schema.slices.items()}
     return MostFrequent.of(schema, values)
 
 
-def measure_both(made_up: MadeUp, schema, size: int = 32, near_duplicates=None, **more):
-    """Figures and details."""
-    usual = more.pop("usual", None) or usual_of(made_up, schema)
-    batches = batches_of(made_up, size)
-    return scores.measure(contender(schema), batches, usual, near_duplicates, **more)
+def measure_both(
+    made_up: MadeUp, schema, size: int = 32, near_duplicates=None, usual=None, other=None
+):
+    """Return figures and details; `other`: a second contender with the same logits."""
+    usual = usual or usual_of(made_up, schema)
+    predicted = predictions_of(made_up)
+    second = other and (other, predicted.blocks(size))
+    return scores.measure(contender(schema), predicted.blocks(size), usual, near_duplicates, second)
 
 
 def measure(made_up: MadeUp, schema, size: int = 32, near_duplicates=None, **more):
-    """Figures alone."""
+    """Return the figures alone."""
     return measure_both(made_up, schema, size, near_duplicates, **more)[0]
 
 
 def by_hand(made_up: MadeUp, schema, name: str, frequent: str | None = None) -> dict[str, float]:
-    """Scores of one attribute; `frequent`: the baseline's value, if not these samples' own."""
+    """Return the scores of one attribute; `frequent`: the baseline's value, by default its own."""
     logits, labels, _ = made_up
     attribute, where = schema[name], schema.slices[name]
     present = (labels[:, where] == 1).sum(axis=0)

@@ -20,7 +20,7 @@ def made_up(schema) -> MadeUp:
         labels[generator.random(count) < 0.2, where] = 0  # does not apply
         labels[generator.random(count) < 0.3, where] = -1  # missing
     logits = generator.normal(size=labels.shape) + 2.0 * (labels == 1) - 0.5
-    products = [f"p{i % 150}".encode() for i in range(count)]
+    products = [f"p{i % 150}" for i in range(count)]
     return logits.astype(np.float32), labels, products
 
 

@@ -1,4 +1,4 @@
-"""Claims about `evaluation/compare.py`: two runs on the same photos with the same draws."""
+"""Tests of comparing two runs on the same photos, with paired intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.evaluation.by_hand import by_hand, contender, measure
 from tests.records.by_hand import read_split
 
 
-def test_the_other_model_has_the_figures_that_it_has_alone(made_up, schema):
+def test_the_second_model_has_the_same_figures_as_when_measured_alone(made_up, schema):
     other = contender(schema, lambda logits: tf.sigmoid(logits[:, ::-1]))
     turned = (made_up[0][:, ::-1], *made_up[1:])
     compared, alone = measure(made_up, schema, 7, other=other), measure(turned, schema)
@@ -39,7 +39,7 @@ def test_the_other_model_has_the_figures_that_it_has_alone(made_up, schema):
         assert low < found["difference"] < high
 
 
-def test_the_interval_of_a_difference_is_that_of_pairs(made_up, schema):
+def test_the_interval_of_a_difference_is_paired(made_up, schema):
     same = measure(made_up, schema, other=contender(schema))["comparison"]
     for block in (same["mean"], *same["attributes"].values()):
         assert block["difference"] == 0 and block["difference_interval"] == [0, 0]
@@ -81,7 +81,7 @@ def two(trained, tmp_path_factory) -> tuple[Path, Path]:
     return folder / "run", folder / "large"
 
 
-def test_runs_for_photos_of_two_sizes_see_the_same_photos_each_in_its_size(two):
+def test_runs_of_two_photo_sizes_are_measured_on_the_same_photos(two):
     run, large = (RunDir.read(path) for path in two)
     predicted = predictions.predict(run, "test")
     compared = predictions.predict(large, "test", run.records, home=run.path)
@@ -95,7 +95,7 @@ def test_runs_for_photos_of_two_sizes_see_the_same_photos_each_in_its_size(two):
         np.testing.assert_allclose(found.logits, expected, atol=1e-4)
 
 
-def test_the_program_shows_both_and_ends_with_1_where_a_requirement_fails(two):
+def test_the_program_shows_both_runs_and_exits_with_1_if_a_requirement_fails(two):
     run, large = two
     require = "--require=mean_average_accuracy>=0.99,mean.coverage<=1,regression<=1"
     result = run_tool("evaluate", f"--run_dir={run}", f"--compare={large}", require)
@@ -116,7 +116,7 @@ def test_the_program_shows_both_and_ends_with_1_where_a_requirement_fails(two):
     assert alone["failed_requirements"] == []
 
 
-def test_a_requirement_that_is_none_is_said_before_anything_is_measured(two):
+def test_an_invalid_requirement_is_reported_before_measuring(two):
     before = (two[0] / "metrics.json").stat().st_mtime_ns
     result = run_tool("evaluate", f"--run_dir={two[0]}", "--require=attribute.colour>=0.1")
     require_bad_input(result, "unknown figure 'attribute.colour'; did you mean 'attribute.color'?")
@@ -130,14 +130,14 @@ def changed(run: Path, to: Path, **origin: str) -> Path:
     return to
 
 
-def test_a_run_of_another_schema_or_of_other_records_is_refused(two, trained, tmp_path):
+def test_a_run_of_another_schema_or_other_records_is_bad_input(two, trained, tmp_path):
     run, large = two
     built_anew = changed(large, tmp_path / "anew", digest="0" * 16)
     with pytest.raises(InputError, match=r"in its training split; pass --records") as error:
         evaluate.evaluate(run, other_dir=built_anew)
     assert str(built_anew) in str(error.value)
     same = evaluate.evaluate(run, records=trained.records, other_dir=built_anew)
-    assert same["comparison"]["run"] == str(built_anew)  # records named: they are answered for
+    assert same["comparison"]["run"] == str(built_anew)  # allowed: the records are named
 
     text = SCHEMA.replace("no neck", "polo neck")
     other = Schema.parse(text, "test")

@@ -1,4 +1,4 @@
-"""Claims about `evaluation/confusion.py`, `risk_coverage.py` and `by_category.py`: plain loops."""
+"""Tests of confusions, risk-coverage curves and scores by category, against plain loops."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from attr_extractor.evaluation import by_category, confusion
+from attr_extractor.evaluation import confusion, scores
 from attr_extractor.evaluation.confusion import Confusions
-from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
 from attr_extractor.schema import Schema
 from tests.evaluation.by_hand import by_hand, measure_both
 
 
 def loop_over(made_up, schema, name):
-    """(true values, answered value or None, best value, its score), where `name` applies."""
+    """Yield true values, answered value or None, best value and its score, where `name` applies."""
     logits, labels, _ = made_up
     where, values = schema.slices[name], schema[name].values
     for z, y in zip(logits[:, where], labels[:, where]):
@@ -30,7 +29,7 @@ def loop_over(made_up, schema, name):
             )
 
 
-def test_confused_pairs_and_abstentions_are_those_of_a_loop(made_up, schema):
+def test_confused_pairs_and_abstentions_match_a_loop(made_up, schema):
     _, details = measure_both(made_up, schema, 7)
     for name in ("category", "neck_type", "closure"):
         rows = list(loop_over(made_up, schema, name))
@@ -46,7 +45,7 @@ def test_confused_pairs_and_abstentions_are_those_of_a_loop(made_up, schema):
     assert details["confusion_counts_too_low_by_at_most"] == 0
 
 
-def test_with_too_many_pairs_the_frequent_ones_stay_and_the_error_is_said(monkeypatch):
+def test_frequent_pairs_are_kept_above_the_limit_and_the_error_is_bounded(monkeypatch):
     monkeypatch.setattr(confusion, "MAX_PAIRS", 50)
     values = [f"v{i}" for i in range(40)]
     schema = Schema.model_validate(
@@ -69,7 +68,7 @@ def test_with_too_many_pairs_the_frequent_ones_stay_and_the_error_is_said(monkey
         assert exact - confusions.missed <= count <= exact
 
 
-def test_risk_and_coverage_are_those_of_a_loop(made_up, schema):
+def test_risk_coverage_curves_match_a_loop(made_up, schema):
     _, details = measure_both(made_up, schema, 7)
     pooled = []
     for name in schema.names:
@@ -77,15 +76,6 @@ def test_risk_and_coverage_are_those_of_a_loop(made_up, schema):
         pooled += rows
         check_curve(details["attributes"][name]["risk_coverage"], rows, details["cut_offs"])
     check_curve(details["risk_coverage"], pooled, details["cut_offs"])
-
-
-def test_a_score_that_equals_a_cut_off_is_not_above_it():
-    risk = RiskCoverage(1)
-    at = np.array([[CUT_OFFS[10]], [0.9999]], np.float32)  # 0.5, and above all
-    risk.add(at, np.ones([2, 1], bool), np.array([[False], [True]]))
-    curve = risk.pooled()
-    assert curve["coverage"] == [1.0] * 10 + [0.5] * (len(CUT_OFFS) - 10)
-    assert curve["accuracy"] == [0.5] * 10 + [1.0] * (len(CUT_OFFS) - 10)
 
 
 def check_curve(curve, rows, cut_offs):
@@ -96,17 +86,17 @@ def check_curve(curve, rows, cut_offs):
         assert curve["accuracy"][k] == expected
 
 
-def test_scores_by_category_are_those_of_its_photos_alone(partly_missing, schema, monkeypatch):
-    monkeypatch.setattr(by_category, "SHOWN", 1)
+def test_scores_by_category_match_those_of_its_photos_alone(partly_missing, schema, monkeypatch):
+    monkeypatch.setattr(scores, "WORST_CATEGORIES", 1)
     logits, labels, products = partly_missing
     measured, details = measure_both(partly_missing, schema, 7)
     worst = list(details["categories"])
-    scores = []
+    by_hand_scores = []
     for category in worst:
         place = schema.slices["category"].start + schema["category"].values.index(category)
         rows = labels[:, place] == 1
         found = details["categories"][category]
-        assert found["photos"] == rows.sum() > by_category.MIN_PHOTOS
+        assert found["photos"] == rows.sum() > scores.MIN_PHOTOS
         alone = (logits[rows], labels[rows], [p for p, r in zip(products, rows) if r])
         total = count = 0
         for name in schema.names:
@@ -114,9 +104,9 @@ def test_scores_by_category_are_those_of_its_photos_alone(partly_missing, schema
             assert found["attributes"][name]["score"] == pytest.approx(expected["score"], abs=1e-5)
             assert found["attributes"][name]["photos"] == expected["n"]
             total, count = total + expected["score"] * expected["n"], count + expected["n"]
-        scores.append(total / count)
-        assert found["score"] == pytest.approx(scores[-1], abs=1e-5)
-    assert scores == sorted(scores) and len(scores) == 2
+        by_hand_scores.append(total / count)
+        assert found["score"] == pytest.approx(by_hand_scores[-1], abs=1e-5)
+    assert by_hand_scores == sorted(by_hand_scores) and len(by_hand_scores) == 2
     shown = [
         {
             "category": worst[0],

@@ -1,4 +1,4 @@
-"""Claims about `evaluation/gates.py`: what a pipeline may require."""
+"""Tests of requirements for pipelines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.evaluation.by_hand import contender, measure, usual_of
 
 
 def worse(schema) -> np.ndarray:
-    """Taken off the logits, it leaves the second category always."""
+    """Return a shift; subtracted from the logits, it always answers the second category."""
     shift = np.zeros(schema.num_values, np.float32)
     shift[schema.slices["category"]] = [9.0, -9.0]
     return shift
@@ -21,7 +21,7 @@ def worse(schema) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def measured(made_up, schema):
-    """With another model beside it that is worse at the category alone."""
+    """Measure a model compared with another that is worse at the category only."""
     other = contender(schema, lambda logits: tf.sigmoid(logits - worse(schema)))
     return measure(made_up, schema, near_duplicates={("p3", 0)}, other=other)
 
@@ -57,7 +57,7 @@ def failures(text: str, figures) -> list[str]:
         ("mean.regression", lambda m: -m["comparison"]["mean"]["difference_interval"][1]),
     ],
 )
-def test_a_name_means_its_figure_and_the_bound_itself_is_met(name, place, measured, figures):
+def test_a_requirement_checks_its_figure_and_includes_the_bound(name, place, measured, figures):
     if place is None:
         with pytest.raises(InputError, match="unknown figure"):
             gates.parse(f"{name}>=0", figures)
@@ -70,7 +70,7 @@ def test_a_name_means_its_figure_and_the_bound_itself_is_met(name, place, measur
     assert failures(f"{name} <= {value - 1!r}", figures) == [line]
 
 
-def test_every_attribute_can_be_asked_for_at_once(measured, figures, schema):
+def test_a_star_stands_for_every_attribute(measured, figures, schema):
     scores = {name: a["score"] for name, a in measured["attributes"].items()}
     bound = sorted(scores.values())[2]
     found = failures(f"attribute.*>={bound}", figures)
@@ -79,7 +79,7 @@ def test_every_attribute_can_be_asked_for_at_once(measured, figures, schema):
     assert len(worse) == 2
 
 
-def test_regression_fails_where_an_attribute_is_surely_worse(made_up, schema, measured, figures):
+def test_regression_fails_for_a_significantly_worse_attribute(made_up, schema, measured, figures):
     assert measured["comparison"]["attributes"]["category"]["difference_interval"][0] > 0.1
     assert failures("regression<=0", figures) == []  # this one is the better one
     turned = measure(
@@ -94,7 +94,7 @@ def test_regression_fails_where_an_attribute_is_surely_worse(made_up, schema, me
     assert failures(f"regression<={lost}", found) == []
 
 
-def test_what_was_not_measured_fails_by_name_and_not_under_the_star(made_up, schema):
+def test_an_unmeasured_figure_fails_by_name_but_not_under_the_star(made_up, schema):
     logits, labels, products = made_up
     labels = labels.copy()
     labels[:, schema.slices["color"]] = -1
@@ -107,7 +107,7 @@ def test_what_was_not_measured_fails_by_name_and_not_under_the_star(made_up, sch
     assert len(failures("attribute.*>=0", found)) == 1
 
 
-def test_no_requirement_is_none(figures):
+def test_empty_text_has_no_requirements(figures):
     assert gates.parse("", figures) == [] and gates.parse(" , ", figures) == []
 
 
@@ -125,18 +125,18 @@ def test_no_requirement_is_none(figures):
         ("mean.score", "write it as"),
     ],
 )
-def test_what_is_no_requirement_is_bad_input(text, words, figures):
+def test_an_invalid_requirement_is_bad_input(text, words, figures):
     with pytest.raises(InputError, match=words):
         gates.parse(f"mean.score>=0,{text}", figures)
 
 
 @pytest.mark.parametrize("name", ["regression", "mean.difference.low", "attribute.*.regression"])
-def test_a_comparison_needs_another_run(name, made_up, schema):
+def test_a_figure_of_a_comparison_requires_another_run(name, made_up, schema):
     alone = gates.figures(measure(made_up, schema))
     with pytest.raises(InputError, match="requires another run, set --compare"):
         gates.parse(f"{name}<=0.01", alone)
 
 
-def test_all_names_are_known_before_anything_is_measured(made_up, schema, figures):
+def test_all_names_are_known_before_measuring(made_up, schema, figures):
     nothing, _ = Measurement(schema, usual_of(made_up, schema), set(), compared=True).result()
     assert gates.figures(nothing).keys() == figures.keys()

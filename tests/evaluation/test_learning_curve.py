@@ -1,4 +1,4 @@
-"""Claims about `learning_curve.py`: what more labels would buy, and how sure that is."""
+"""Tests of learning curves: the power law, its intervals, and parts of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attr_extractor.training.run_dir import RunDir
 from tests.conftest import require_bad_input, run_tool
 
 
-def test_an_exact_power_law_measured_on_many_photos_is_found_with_no_doubt():
+def test_an_exact_power_law_is_fitted_with_a_narrow_interval():
     labels = [100, 200, 400, 800]
     fit = learning_curve.power_law(labels, [1 - 2 * n**-0.4 for n in labels], [10**12] * 4)
     assert fit["exponent"] == pytest.approx(0.4, abs=1e-4)
@@ -26,7 +26,7 @@ def test_an_exact_power_law_measured_on_many_photos_is_found_with_no_doubt():
     assert fit["gains"]["thousand"] is None  # beyond twice the labels
 
 
-def test_the_interval_is_students_on_the_slope_in_logarithms():
+def test_the_interval_is_students_t_of_the_log_log_slope():
     labels, found = [500, 1000, 2000, 4000], [0.5, 0.62, 0.66, 0.75]
     fit = learning_curve.power_law(labels, found, [10**5] * 4)
     x, y = np.log(labels), np.log(1 - np.array(found))
@@ -40,8 +40,8 @@ def test_the_interval_is_students_on_the_slope_in_logarithms():
     assert fit["gains"]["thousand"]["interval"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_points_on_a_line_are_no_surer_than_the_photos_that_they_were_measured_on():
-    """The interval holds 95 % of the exponents that redrawn photos give, or more."""
+def test_the_interval_covers_the_sampling_error_of_the_test_photos():
+    """Compare with the exponents of scores on redrawn photos: about 95 % are within."""
     labels, photos = np.array([100, 200, 400, 800]), 300
     errors = 2 * labels**-0.4
     fit = learning_curve.power_law(labels, (1 - errors).tolist(), [photos] * 4)
@@ -51,7 +51,7 @@ def test_points_on_a_line_are_no_surer_than_the_photos_that_they_were_measured_o
     assert ((low < -slopes) & (-slopes < high)).mean() == pytest.approx(0.95, abs=0.015)
 
 
-def test_scores_that_do_not_rise_leave_it_open_whether_labels_buy_anything():
+def test_the_interval_includes_0_if_scores_do_not_rise():
     fit = learning_curve.power_law([100, 200, 400, 800], [0.5, 0.7, 0.4, 0.6], [500] * 4)
     low, high = fit["gains"]["twice"]["interval"]
     assert low < 0 < high
@@ -65,24 +65,24 @@ def test_too_few_points_give_no_curve(labels, found):
     assert learning_curve.power_law(labels, found, [100] * 3) is None
 
 
-def test_a_score_that_stays_the_same_promises_nothing_for_sure():
+def test_a_constant_score_has_no_gain():
     fit = learning_curve.power_law([100, 200, 400], [0.5] * 3, [50] * 3)
     assert fit["exponent"] == 0
     assert fit["gains"]["twice"]["gain"] == 0
 
 
-def test_no_interval_reaches_below_a_score_of_0():
+def test_an_interval_does_not_go_below_a_score_of_0():
     fit = learning_curve.power_law([100, 200, 400], [0.2, 0.9, 0.3], [50] * 3)
     assert fit["gains"]["twice"]["interval"][0] >= fit["error"] - 1
 
 
-def test_a_perfect_score_counts_as_less_than_one_wrong_photo():
+def test_a_perfect_score_has_an_error_above_0():
     fit = learning_curve.power_law([100, 200, 400], [0.9, 0.95, 1.0], [50] * 3)
     assert 0 < fit["error"] < 0.05
 
 
 @pytest.mark.slow
-def test_parts_are_trained_measured_and_shown_and_a_second_call_trains_nothing(trained, tmp_path):
+def test_parts_are_trained_once_measured_and_shown_in_the_report(trained, tmp_path):
     found = learning_curve.measure(trained.run, [0.4, 0.7], tmp_path / "parts")
     manifest = Manifest.read(trained.records)
     photos = [point["photos"] for point in found["points"]]
@@ -114,7 +114,7 @@ def test_parts_are_trained_measured_and_shown_and_a_second_call_trains_nothing(t
     assert "mean over attributes" in learning_curve.table(found)
 
 
-def test_fractions_that_make_no_curve_are_bad_input(trained):
+def test_invalid_fractions_are_bad_input(trained):
     for fractions in ([0.5], [0.5, 1.0], [0.0, 0.5]):
         with pytest.raises(InputError, match="two or more values between 0 and 1"):
             learning_curve.measure(trained.run, fractions)

@@ -1,4 +1,4 @@
-"""Claims about `evaluation/predictions.py`: logits computed once per set of inputs."""
+"""Tests of the stored predictions: logits are computed once per set of inputs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(run: RunDir, name: str = "test") -> Path:
     return run.path / predictions.FOLDER / name
 
 
-def test_the_files_are_the_networks_logits_of_the_stored_photos(run, trained, schema):
+def test_the_files_contain_the_networks_logits_of_the_stored_photos(run, trained, schema):
     found = predictions.predict(run, "test")
     examples = read_split(trained.records, "test")
     size = run.config.data.image_size
@@ -45,18 +45,20 @@ def test_the_files_are_the_networks_logits_of_the_stored_photos(run, trained, sc
     written = pq.read_table(folder(run) / PHOTOS)
     assert written["product_id"].to_pylist() == [e["product_id"].decode() for e in examples]
     assert written["image_index"].to_pylist() == [e["image/index"] for e in examples]
-    together = [np.concatenate([b[key] for b in found.batches(3)]) for key in ("logits", "labels")]
-    np.testing.assert_array_equal(together[0], found.logits)
-    np.testing.assert_array_equal(together[1], found.labels)
+    blocks = list(found.blocks(3))
+    np.testing.assert_array_equal(np.concatenate([b.logits for b in blocks]), found.logits)
+    np.testing.assert_array_equal(np.concatenate([b.labels for b in blocks]), found.labels)
+    assert [key for block in blocks for key in block.keys] == found.keys
+    assert found.keys == [(e["product_id"].decode(), e["image/index"]) for e in examples]
 
 
-def test_what_is_there_is_not_computed_again(run, monkeypatch):
+def test_valid_logits_are_not_computed_again(run, monkeypatch):
     first = np.array(predictions.predict(run, "test").logits)
     monkeypatch.setattr(RunDir, "load_network", refuse)
     np.testing.assert_array_equal(predictions.predict(run, "test").logits, first)
 
 
-def test_other_weights_have_logits_of_their_own(run):
+def test_other_weights_give_new_logits(run):
     before = np.array(predictions.predict(run, "test").logits)
     arrays = files.read_arrays(run.path / "weights.npz")
     last = next(name for name in arrays if arrays[name].shape == (run.schema.num_values,))
@@ -76,7 +78,7 @@ def test_a_damaged_file_is_written_again(run):
 
 
 @pytest.mark.parametrize("claimed", [1, 10**6])
-def test_progress_beyond_the_file_or_the_split_is_not_believed(run, claimed):
+def test_progress_beyond_the_file_or_the_split_is_ignored(run, claimed):
     predictions.predict(run, "test")
     expected = (folder(run) / LOGITS).read_bytes()
     made_from = files.read_json(folder(run) / predictions.FILE, "it")["made_from"]

@@ -24,8 +24,9 @@ from attr_extractor.evaluation import (
     samples,
     scores,
 )
+from attr_extractor.evaluation.baselines import MostFrequent
 from attr_extractor.evaluation.confused_photos import ConfusedPhotos
-from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation.predictions import Predictions
 from attr_extractor.evaluation.samples import Row, Sample
 from attr_extractor.html_page import Markup
 from attr_extractor.model.answers import Answers, default_thresholds
@@ -223,18 +224,21 @@ def large():
         value = generator.integers(where.start, where.stop, count)
         labels[np.arange(count), value] = 1
     logits = generator.normal(-3, 2, labels.shape) + 2 * labels
+    products = [f"p{i}" for i in range(count)]
+    logits = logits.astype(np.float32)
+    predicted = Predictions("test", logits, labels, products, np.zeros(count, np.int64))
     batch = {
         "pixels": tf.constant(generator.integers(0, 255, [count, 96, 96, 3]), tf.uint8),
-        "logits": tf.constant(logits, tf.float32),
+        "logits": tf.constant(logits),
         "labels": tf.constant(labels),
-        "product_id": tf.constant([f"p{i}" for i in range(count)]),
-        "image_index": tf.zeros([count], tf.int64),
+        "product_id": tf.constant(products),
     }
     answers = Answers(schema, default_thresholds(schema))
     usual = MostFrequent(np.array([w.start for w in schema.slices.values()], np.int32))
     photos = ConfusedPhotos(schema)
     contender = scores.Contender(tf.sigmoid, answers)
-    found = scores.measure(contender, [batch], usual, confused=photos)
+    found = scores.measure(contender, [predicted], usual)
+    photos.add(batch, labels, contender.answer(logits).chosen)
     shown = samples.collect(tf.sigmoid, [batch], answers)
     return schema, found, photos, shown
 

@@ -1,4 +1,4 @@
-"""Claims about `evaluation/scores.py` and what it sums, against slow loops and scikit-learn."""
+"""Tests of scores, sums and intervals, against plain loops and scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 import sklearn.metrics
 import tensorflow as tf
 
-from attr_extractor.evaluation import bootstrap
+from attr_extractor.evaluation import figures, scores
+from attr_extractor.model import metrics
 from attr_extractor.schema import Schema
-from tests.evaluation.by_hand import by_hand, contender, measure, measure_both
+from tests.evaluation.by_hand import by_hand, contender, measure, measure_both, usual_of
 
 SAME = {
     "score": "score",
@@ -30,7 +31,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("samples", ["made_up", "partly_missing"])
-def test_figures_equal_a_slow_loop_that_leaves_missing_labels_out(samples, schema, request):
+def test_figures_match_a_loop_that_ignores_missing_labels(samples, schema, request):
     samples = request.getfixturevalue(samples)
     measured = measure(samples, schema)
     for name in schema.names:
@@ -43,7 +44,18 @@ def test_figures_equal_a_slow_loop_that_leaves_missing_labels_out(samples, schem
         assert measured["mean"][ours] == pytest.approx(mean, abs=1e-5)
 
 
-def test_per_value_figures_equal_a_slow_loop_that_leaves_missing_labels_out(partly_missing, schema):
+def test_equation_2_equals_the_metric_that_training_reports(partly_missing, schema):
+    logits, labels, _ = partly_missing
+    answered = contender(schema).answer(logits)
+    found = metrics.agreement(labels, answered.chosen, schema)
+    usual = usual_of(partly_missing, schema)
+    summed = scores.quantities(schema, labels, answered, usual)
+    for key, seen in (("score", "applies"), ("score_all", "known")):
+        expected = found["score"].numpy() * found[seen].numpy()
+        np.testing.assert_allclose(summed[:, figures.KEYS.index(key)], expected, rtol=1e-6)
+
+
+def test_figures_per_value_match_a_loop_that_ignores_missing_labels(partly_missing, schema):
     logits, labels, _ = partly_missing
     measured, details = measure_both(partly_missing, schema, 7)
     chosen = contender(schema).answers.chosen(tf.sigmoid(logits)).numpy()
@@ -121,7 +133,7 @@ def test_the_result_does_not_depend_on_the_batch_size(made_up, schema):
     assert measure(made_up, schema, 7) == measure(made_up, schema, 200)
 
 
-def test_near_duplicates_are_left_out_photo_by_photo_in_the_same_pass(made_up, schema):
+def test_near_duplicates_are_excluded_by_photo(made_up, schema):
     logits, labels, products = made_up  # the first 50 products have a second photo, 150 to 199
     similar = {("p3", 0), ("p7", 1), ("p8", 0), ("p8", 1), ("p120", 0), ("p120", 1), ("other", 0)}
     unlike = np.setdiff1d(np.arange(200), [3, 157, 8, 158, 120])
@@ -141,7 +153,7 @@ def test_near_duplicates_are_left_out_photo_by_photo_in_the_same_pass(made_up, s
     assert low < block["mean"]["score"] < high
 
 
-def test_leaving_out_nothing_changes_nothing_and_leaving_out_all_leaves_no_score(made_up, schema):
+def test_excluding_no_photo_keeps_the_figures_and_excluding_all_gives_no_score(made_up, schema):
     block = measure(made_up, schema, near_duplicates=set())["without_near_duplicates"]
     assert block == {"photos": 200, "left_out": 0, "mean": measure(made_up, schema)["mean"]}
     all_photos = {(f"p{i}", k) for i in range(150) for k in (0, 1)}
@@ -168,11 +180,11 @@ def test_intervals_agree_with_an_ordinary_bootstrap_over_products(made_up, schem
     np.testing.assert_allclose(found, expected, atol=0.015)
 
 
-def test_photos_of_one_product_draw_the_same_weights_in_any_order():
-    first = bootstrap.weights([b"a", b"b", b"a"])
+def test_photos_of_a_product_have_the_same_weights_in_any_order():
+    first = figures.bootstrap_weights(["a", "b", "a"])
     np.testing.assert_array_equal(first[:, 0], first[:, 2])
     assert (first[:, 0] != first[:, 1]).any()
-    np.testing.assert_array_equal(bootstrap.weights([b"b"])[:, 0], first[:, 1])
+    np.testing.assert_array_equal(figures.bootstrap_weights(["b"])[:, 0], first[:, 1])
     assert abs(first.mean() - 1) < 0.1
 
 
@@ -192,7 +204,7 @@ def test_a_split_without_any_known_value_is_valid_json_without_numbers(made_up, 
     json.dumps(measured, allow_nan=False)
 
 
-def test_the_best_value_counts_where_an_attribute_applies_and_its_label_is_known():
+def test_accuracy_covers_photos_where_the_attribute_applies_and_the_best_label_is_known():
     text = """
     name: t
     category: kind
@@ -209,7 +221,7 @@ def test_the_best_value_counts_where_an_attribute_applies_and_its_label_is_known
             [0, 1, 1, 0, -1],  # kind right, the best color is not known
         ]
     )
-    made_up = logits, labels, [b"p", b"q", b"r", b"s"]
+    made_up = logits, labels, ["p", "q", "r", "s"]
     found = measure(made_up, Schema.parse(text, "test"))
     accuracies = {name: a["accuracy"] for name, a in found["attributes"].items()}
     assert accuracies == pytest.approx({"kind": 2 / 3, "color": 1 / 2}, abs=1e-5)

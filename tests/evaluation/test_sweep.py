@@ -1,4 +1,4 @@
-"""Claims about `evaluation/sweep.py`: accuracies by hand, rows kept, test photos never read."""
+"""Tests of the ablation sweep: its table, resumption and bad input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def row(name: str, catalogue: str, seed: int, accuracy: float) -> dict:
     }
 
 
-def test_the_table_has_the_mean_over_seeds_and_a_dash_where_nothing_is_measured():
+def test_the_table_has_the_mean_over_seeds_and_a_dash_without_a_measurement():
     rows = [row("a", "x", 0, 0.5), row("a", "x", 1, 0.7), row("b", "y", 0, 0.25)]
     head, a, b = sweep.table(rows).splitlines()
     assert head.split() == ["row", "x", "y"]
@@ -29,7 +29,7 @@ def test_the_table_has_the_mean_over_seeds_and_a_dash_where_nothing_is_measured(
     assert b.split() == ["b", "-", "0.2500", "(0.2500)", "60s"]
 
 
-def test_an_override_that_cannot_be_fails_before_anything_is_trained(built, tmp_path):
+def test_an_invalid_override_fails_before_training(built, tmp_path):
     (tmp_path / "rows.yaml").write_text("rows: {one: [train.epochs=1], two: [train.epoch=1]}")
     with pytest.raises(InputError, match=r"train\.epoch"):
         sweep.sweep(
@@ -38,14 +38,14 @@ def test_an_override_that_cannot_be_fails_before_anything_is_trained(built, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_file_of_rows_is_one_line(tmp_path):
+def test_a_damaged_file_of_rows_is_bad_input(tmp_path):
     (tmp_path / sweep.ROWS).write_text('{"row": "a"}\n{"row": "b"')
     with pytest.raises(InputError, match=r"rows\.jsonl, line 2: not a JSON file"):
         sweep.read_rows(tmp_path)
 
 
 @pytest.mark.slow
-def test_rows_are_trained_once_and_the_accuracy_is_that_of_evaluate(built, tmp_path):
+def test_rows_are_trained_once_and_their_accuracy_equals_that_of_evaluate(built, tmp_path):
     (tmp_path / "rows.yaml").write_text("rows: {one: [train.epochs=1], two: [train.epochs=2]}")
     out = tmp_path / "out"
     flags = [
@@ -73,7 +73,7 @@ def test_rows_are_trained_once_and_the_accuracy_is_that_of_evaluate(built, tmp_p
     assert low <= rows[1]["accuracy"] <= high
 
 
-def test_a_flag_that_cannot_be_is_one_line(built, tmp_path):
+def test_an_invalid_flag_is_bad_input(built, tmp_path):
     wrong = [
         f"--config={built.config}",
         f"--rows={tmp_path / 'r.yaml'}",

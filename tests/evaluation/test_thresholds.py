@@ -1,4 +1,4 @@
-"""Claims about `evaluation/thresholds.py`: the choice, against brute force on small arrays."""
+"""Tests of the choice of thresholds, against brute force on small arrays."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from attr_extractor.errors import InputError
 from attr_extractor.evaluation import thresholds
 from attr_extractor.evaluation.thresholds import GRID, Goal
 from attr_extractor.schema import Schema
-from tests.evaluation.test_calibration import made_up
+from tests.evaluation.test_calibrate import made_up
 
 GOALS = ["f1", "equation_2", "precision:0.5", "precision:0.7"]
 
 
 def scores_and_labels(schema: Schema) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of few digits, so that many are equal to each other and to thresholds."""
+    """Return scores of two digits, so that many equal each other and thresholds."""
     logits, labels = made_up(schema, count=150, sharpness=1.5)
     return np.round(1 / (1 + np.exp(-logits)), 2).astype(np.float32), labels
 
 
 def counts_of(schema: Schema, scores: np.ndarray, labels: np.ndarray, per_value: bool = False):
-    """Counted in two batches."""
+    """Count in two blocks."""
     best = np.zeros(labels.shape, bool)
     for where in schema.slices.values():
         best[np.arange(len(labels)), where.start + scores[:, where].argmax(axis=1)] = True
@@ -34,7 +34,7 @@ def counts_of(schema: Schema, scores: np.ndarray, labels: np.ndarray, per_value:
 
 
 def benefit(goal: Goal, answers: list[tuple[set[int], set[int]]]) -> float:
-    """A goal's worth of (answered, present) per sample with a known label; higher is better."""
+    """Return a goal's benefit of (answered, present) per sample with a known label."""
     answered = sum(len(given) for given, _ in answers)
     right = sum(len(given & truth) for given, truth in answers)
     if goal.name == "f1":
@@ -49,7 +49,7 @@ def benefit(goal: Goal, answers: list[tuple[set[int], set[int]]]) -> float:
 
 
 def brute_force(goal: Goal, schema: Schema, scores, labels, name: str, value: int | None = None):
-    """The highest of the thresholds that are worth most; `value`: of one value by itself."""
+    """Return the highest of the best thresholds; `value`: of one value alone."""
     attribute, where = schema[name], schema.slices[name]
     if value is not None:
         where = slice(where.start + value, where.start + value + 1)
@@ -71,7 +71,7 @@ def brute_force(goal: Goal, schema: Schema, scores, labels, name: str, value: in
 
 @pytest.mark.parametrize("text", GOALS)
 @pytest.mark.parametrize("name", ["neck_type", "color"])  # exclusive, and of several values
-def test_the_threshold_of_an_attribute_is_that_of_brute_force(schema, text, name):
+def test_the_threshold_of_an_attribute_matches_brute_force(schema, text, name):
     scores, labels = scores_and_labels(schema)
     goal = Goal.parse(text)
     found = counts_of(schema, scores, labels).of_attribute(name, goal)
@@ -81,7 +81,7 @@ def test_the_threshold_of_an_attribute_is_that_of_brute_force(schema, text, name
 
 @pytest.mark.parametrize("text", ["f1", "precision:0.6"])
 @pytest.mark.parametrize("name", ["neck_type", "color"])
-def test_the_threshold_of_a_value_is_that_of_brute_force_on_it_alone(schema, text, name):
+def test_the_threshold_of_a_value_matches_brute_force_on_the_value_alone(schema, text, name):
     scores, labels = scores_and_labels(schema)
     goal = Goal.parse(text)
     found = counts_of(schema, scores, labels, per_value=True).of_values(name, goal)
@@ -103,7 +103,7 @@ def test_a_value_with_too_few_labels_has_no_threshold_of_its_own(schema):
     assert len(counts_of(schema, scores, labels, True).of_values("color", Goal("f1"))) == 3
 
 
-def test_a_floor_needs_the_labels_that_a_model_without_mistakes_would_need():
+def test_a_precision_floor_requires_enough_labels_to_be_reached_without_errors():
     needed = {text: Goal.parse(text).min_present for text in ("precision:0.95", "precision:0.99")}
     assert needed == {"precision:0.95": 59, "precision:0.99": 299}
     assert Goal("f1").min_present == Goal.parse("precision:0.5").min_present == 10
@@ -115,7 +115,7 @@ def test_a_floor_needs_the_labels_that_a_model_without_mistakes_would_need():
         assert goal.floor**count <= 0.05 < goal.floor ** (count - 1)
 
 
-def test_a_floor_that_nothing_reaches_leaves_no_answers():
+def test_a_precision_floor_that_no_threshold_reaches_gives_no_answers():
     answered = np.linspace(400, 0, len(GRID)).round()
     right = (0.9 * answered).round()
     assert thresholds.choose(Goal("precision", 0.95), 400, answered, right) == 1.0
@@ -123,7 +123,7 @@ def test_a_floor_that_nothing_reaches_leaves_no_answers():
     assert found is not None and found < 0.01
 
 
-def test_goals_are_for_all_attributes_and_for_single_ones(schema):
+def test_a_goal_applies_to_all_attributes_unless_one_has_its_own(schema):
     goals = thresholds.parse_goals(["equation_2", "color=precision:0.9"], schema, False)
     assert {name: str(goal) for name, goal in goals.items()} == {
         "category": "equation_2",
@@ -152,6 +152,6 @@ def test_goals_are_for_all_attributes_and_for_single_ones(schema):
         (["equation_2"], True, "use --per=attribute"),
     ],
 )
-def test_a_goal_that_cannot_be_is_bad_input(schema, texts, per_value, words):
+def test_an_invalid_goal_is_bad_input(schema, texts, per_value, words):
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
         thresholds.parse_goals(texts, schema, per_value)

@@ -108,13 +108,8 @@ def read_stored_photos(
     photos = []
     for name in names:
         path = storage.join(records, name)
-<<<<<<< HEAD
         for position, record in enumerate(tfrecord.read_records(path)):
-            product = wanted.get((name, position))
-=======
-        for position, record in enumerate(tfrecord.read(path)):
             product = product_at.get((name, position))
->>>>>>> h-driftquality
             if product is None:
                 continue
             if record.broken:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attr_extractor.enrichment import cells
-from attr_extractor.evaluation.risk_coverage import CUT_OFFS
+from attr_extractor.evaluation.curves import CUT_OFFS
 from attr_extractor.schema import Schema
 
 # kinds of cells: with a seller's value

@@ -16,7 +16,7 @@ import numpy as np
 from attr_extractor import files, made_from, yaml_files
 from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.errors import InputError, require_folder
-from attr_extractor.evaluation.risk_coverage import CUT_OFFS
+from attr_extractor.evaluation.curves import CUT_OFFS
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training import run_files

@@ -12,8 +12,8 @@ from PIL import Image
 
 from attr_extractor.catalogue import photos
 from attr_extractor.enrichment.pictures import SHORT_SIDE, photo_of
-from attr_extractor.evaluation import heat_map
-from attr_extractor.evaluation.explain import Explainer
+from attr_extractor.evaluation.explain import heat_map
+from attr_extractor.evaluation.explain.explainer import Explainer
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training.run_dir import RunDir

@@ -11,7 +11,7 @@ from attr_extractor.enrichment.cells import CellsFile
 from attr_extractor.enrichment.quality.contradictions import Contradictions
 from attr_extractor.enrichment.quality.counts import KINDS, CellCounts
 from attr_extractor.enrichment.quality.qualify import compute_report
-from attr_extractor.evaluation.risk_coverage import CUT_OFFS
+from attr_extractor.evaluation.curves import CUT_OFFS
 from tests.enrichment.by_hand import cell, color, write_cells
 
 

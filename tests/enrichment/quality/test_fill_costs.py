@@ -12,7 +12,7 @@ from attr_extractor import files, made_from
 from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.enrichment.quality import fill_costs
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
+from attr_extractor.evaluation.curves import CUT_OFFS, RiskCoverage
 from attr_extractor.model.thresholds import Thresholds
 
 

@@ -14,7 +14,7 @@ from attr_extractor.catalogue import boxes, photos
 from attr_extractor.enrichment.review import heat
 from attr_extractor.enrichment.review.heat import Heat
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation.explain import Explainer
+from attr_extractor.evaluation.explain.explainer import Explainer
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import SCHEMA

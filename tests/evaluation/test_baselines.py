@@ -1,4 +1,4 @@
-"""Claims about `evaluation/most_frequent.py`: guesses without a look at the photo."""
+"""Tests of the baselines, which ignore the photo, against plain loops."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from attr_extractor.evaluation import most_frequent
-from attr_extractor.evaluation.most_frequent import MostFrequent
+from attr_extractor.evaluation import baselines
+from attr_extractor.evaluation.baselines import MostFrequent
 from attr_extractor.labels import decode
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -17,7 +17,7 @@ from tests.records.by_hand import labels_of, read_split
 
 
 def by_category(labels, schema) -> dict[tuple[str, str], str]:
-    """Per category and attribute the value that most photos have, the first of equal ones."""
+    """Return the most frequent value per category and attribute, the first if tied."""
     counts: dict[tuple[str, str], Counter] = {}
     for row in labels:
         cells = decode(schema, row)
@@ -31,11 +31,11 @@ def by_category(labels, schema) -> dict[tuple[str, str], str]:
     }
 
 
-def test_a_category_has_the_value_that_most_of_its_training_photos_have(built, schema):
+def test_counts_per_category_match_a_loop_over_the_training_photos(built, schema):
     manifest = Manifest.read(built.records)
     usual = MostFrequent.of(schema, manifest.most_frequent("train"))
     batches = dataset.label_batches(built.records, manifest, "train", 7).as_numpy_iterator()
-    found = most_frequent.count(schema, usual, (batch["labels"] for batch in batches))
+    found = baselines.count(schema, usual, (batch["labels"] for batch in batches))
     expected = by_category(labels_of(read_split(built.records, "train")), schema)
     assert ("shirt", "neck_type") in expected and ("jeans", "neck_type") not in expected
     for c, category in enumerate(schema["category"].values):
@@ -45,10 +45,10 @@ def test_a_category_has_the_value_that_most_of_its_training_photos_have(built, s
             assert value == (place or manifest.most_frequent("train")[name]), (category, name)
 
 
-def test_the_guess_is_scored_on_the_same_rows(made_up, schema):
+def test_the_baseline_is_scored_on_the_same_photos_as_the_model(made_up, schema):
     logits, labels, products = made_up
     overall = usual_of(made_up, schema)
-    usual = most_frequent.count(schema, overall, [labels])
+    usual = baselines.count(schema, overall, [labels])
     measured = measure(made_up, schema, 7, usual=usual)
     guess = by_category(labels, schema)
     for name in schema.names:
@@ -64,11 +64,11 @@ def test_the_guess_is_scored_on_the_same_rows(made_up, schema):
         assert found["gain_given_category"] == pytest.approx(
             found["score"] - np.mean(right), abs=2e-5
         )
-    category = measured["attributes"]["category"]  # is not told
+    category = measured["attributes"]["category"]  # is not conditioned on itself
     assert category["most_frequent_given_category"] == category["most_frequent"]
 
 
-def test_where_it_is_not_known_the_figure_is_left_out(made_up, schema):
+def test_figures_given_the_category_are_none_without_counts_by_category(made_up, schema):
     measured = measure(made_up, schema)
     for block in (measured["mean"], *measured["attributes"].values()):
         assert block["most_frequent_given_category"] is None

@@ -1,4 +1,4 @@
-"""Grad-CAM: its equations beside finite differences in NumPy, and heat where the evidence is."""
+"""Tests of Grad-CAM: equations against finite differences, and heat at the evidence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.evaluation.grad_cam import GRID, GradCam, maps_of
+from attr_extractor.evaluation.explain.grad_cam import GRID, GradCam, maps_of
 from attr_extractor.model import network
 from attr_extractor.model.network import Network
 from attr_extractor.schema import Schema
@@ -124,7 +124,7 @@ def test_the_shares_of_maps_of_two_resolutions_add_up_to_a_linear_logit():
     assert direct < alone[0].mean() < direct + indirect
 
 
-def test_pairs_of_one_batch_do_not_see_each_other():
+def test_pairs_of_a_batch_are_independent():
     built, photos = tiny([dense(4, 4, 0, "tanh"), dense(4, 6, 1)]), noise(3)
     grad_cam, values = GradCam(built), tf.constant([RED, 0, 2])
     together = grad_cam.heats(photos, values).numpy()
@@ -133,7 +133,7 @@ def test_pairs_of_one_batch_do_not_see_each_other():
         np.testing.assert_allclose(together[i], alone, rtol=1e-5, atol=1e-6)
 
 
-def test_no_heat_where_all_places_speak_against_the_value():
+def test_heat_is_zero_if_all_positions_are_evidence_against_the_value():
     layer = dense(4, 6, 0)
     layer.set_weights([-np.ones([4, 6]), np.zeros(6)])
     assert not GradCam(tiny([layer])).heats(noise(1), tf.constant([RED])).numpy().any()
@@ -155,7 +155,7 @@ def photos_with_a_coloured_corner(count: int, seed: int) -> tuple[np.ndarray, np
 
 
 @pytest.mark.parametrize("fuse_stages", [1, 2])
-def test_a_network_that_reads_one_corner_has_its_heat_there(fuse_stages):
+def test_a_network_that_depends_on_one_corner_has_its_heat_there(fuse_stages):
     keras.utils.set_random_seed(0)
     attention = {"num_heads": 8, "key_dim": 4, "feed_forward_dim": 16, "initial_scale": 1.0}
     model = {"trunk": "small_cnn", "weights": "none", "hidden": [8, 8], "attention": attention}
@@ -182,7 +182,7 @@ def test_a_network_that_reads_one_corner_has_its_heat_there(fuse_stages):
     assert np.mean(heats[:, :corner, :corner].sum((1, 2)) / heats.sum((1, 2))) > 0.4
 
 
-def test_the_maps_reach_from_as_fine_as_the_grid_to_the_last():
+def test_maps_range_from_the_resolution_of_the_grid_to_the_last():
     config = {"name": "test", "data": {"image_size": 64}}
     config["model"] = {"trunk": "small_cnn", "weights": "none", "hidden": [4, 4], "fuse_stages": 1}
     built = network.build(CORNERS, Config.model_validate(config))
@@ -193,7 +193,7 @@ def test_the_maps_reach_from_as_fine_as_the_grid_to_the_last():
     assert [each.shape[1] for each in maps_of(built)] == [24, 12, 6, 3, 2]
 
 
-def test_heat_can_be_served(tmp_path):
+def test_heats_can_be_part_of_a_saved_model(tmp_path):
     built, photos = tiny([dense(4, 6, 0)]), noise(2)
     grad_cam, values = GradCam(built), tf.constant([RED, 1])
     specs = tf.TensorSpec([None, GRID, GRID, 3], tf.uint8), tf.TensorSpec([None], tf.int32)

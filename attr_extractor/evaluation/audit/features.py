@@ -31,10 +31,12 @@ class Products:
 
     features: np.ndarray  # float16 [P, D]
     labels: np.ndarray  # int8 [P, V]
-    facts: pa.Table  # P rows: product_id, split, image, image_index; photos separated by |
+    sources: pa.Table  # P rows: product_id, split, image, image_index; photos separated by |
 
 
-def collect(run: RunDir, records: str | Path, manifest: Manifest, scratch: Path) -> Products:
+def collect_features(
+    run: RunDir, records: str | Path, manifest: Manifest, scratch: Path
+) -> Products:
     """Compute pooled features in one pass of the run's network over all splits.
 
     Args:
@@ -61,9 +63,9 @@ def collect(run: RunDir, records: str | Path, manifest: Manifest, scratch: Path)
         for split in _splits(manifest):
             batches = dataset.evaluation_batches(records, manifest, run.config.data, split)
             for batch in batches:
-                found = [product.decode() for product in batch["product_id"].numpy()]
-                rows = owner[start : start + len(found)]
-                if found != names.slice(start, len(found)).to_pylist():
+                products = [product.decode() for product in batch["product_id"].numpy()]
+                rows = owner[start : start + len(products)]
+                if products != names.slice(start, len(products)).to_pylist():
                     raise InputError(
                         f"{records}: the shards of {split} contain other products than their "
                         "index; build the records again"
@@ -72,9 +74,9 @@ def collect(run: RunDir, records: str | Path, manifest: Manifest, scratch: Path)
                 largest = np.finfo(np.float16).max  # clipped: float16 must not overflow
                 np.add.at(features, rows, np.clip(values, -largest, largest).astype(np.float16))
                 labels[rows] = batch["labels"].numpy()
-                start += len(found)
-                bar.update(len(found))
-    return Products(features, labels, _facts(photos, owner))
+                start += len(products)
+                bar.update(len(products))
+    return Products(features, labels, _sources(photos, owner))
 
 
 def _splits(manifest: Manifest) -> list[str]:
@@ -91,7 +93,7 @@ def _index(records: str | Path, manifest: Manifest) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _facts(photos: pa.Table, owner: np.ndarray) -> pa.Table:
+def _sources(photos: pa.Table, owner: np.ndarray) -> pa.Table:
     """Return one row per product; `owner`, int32 [photos], is the row of each photo."""
     order = np.argsort(owner, kind="stable")  # groups the photos of a product
     offsets = np.searchsorted(owner[order], np.arange(owner.max() + 2)).astype(np.int32)

@@ -44,10 +44,10 @@ class Heads:
           float32 [R, V].
         """
         fold = self.fold[start : start + len(features)]
-        found = np.empty([len(features), self.biases.shape[1]], np.float32)
+        logits = np.empty([len(features), self.biases.shape[1]], np.float32)
         for k, (kernel, bias) in enumerate(zip(self.kernels, self.biases)):
-            found[fold == k] = features[fold == k].astype(np.float32) @ kernel + bias
-        return found
+            logits[fold == k] = features[fold == k].astype(np.float32) @ kernel + bias
+        return logits
 
 
 def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(np.arange(products) % folds).astype(np.int8)
 
 
-def fit(
+def fit_heads(
     features: np.ndarray, labels: np.ndarray, schema: Schema, fold: np.ndarray, seed: int = 0
 ) -> Heads:
     """Train the heads of all folds, each on the products outside its fold.

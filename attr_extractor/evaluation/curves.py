@@ -1,25 +1,35 @@
-"""Average precision of every value in one pass: scores are counted in bins of their logit.
+"""Curves over cut-offs of the score: average precision by value, risk and coverage by attribute.
 
-Within a bin, absent labels are assumed to be spread evenly among the present ones. The maximum
-error of this assumption, over all orders of a bin's scores, follows from the same counts.
-Memory: 8 bytes x BINS for each of the V values, 16 MB for 1,900 and 160 MB for 20,000.
+Scores are counted in bins, in one pass over a split. scikit-learn's `average_precision_score` needs
+all scores of a value in memory and sorts them: for each of 1,900 values, each attribute's pooled
+values, and again without the near duplicates. It is the reference of the tests.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.special import digamma
 
+from attr_extractor.evaluation.figures import number
 from attr_extractor.labels import MISSING
 
 BINS = 1024
 # above a logit of 16.7 a float32 score rounds to 1; a logit of -20 is a score of 2e-9
 _EDGES = 1 / (1 + np.exp(-np.linspace(-20.0, 16.7, BINS - 1)))
 _BLOCK = 256  # values whose curves are in memory at the same time
+# a value is answered if its score is above the cut-off
+CUT_OFFS = np.array([*range(0, 950, 50), 950, 960, 970, 980, 990, 995, 999], np.float32) / 1000
 
 
 class ScoreHistogram:
-    """Counts int32 [2, V, BINS] of known labels, absent and present, by their value's score."""
+    """Counts int32 [2, V, BINS] of known labels, absent and present, by their value's score.
+
+    Within a bin, absent labels are assumed to be spread evenly among the present ones. The maximum
+    error of this assumption, over all orders of a bin's scores, follows from the same counts.
+    Memory: 8 bytes x BINS for each of the V values, 16 MB for 1,900 and 160 MB for 20,000.
+    """
 
     def __init__(self, num_values: int):
         self.counts = np.zeros([2, num_values, BINS], np.int32)
@@ -36,8 +46,7 @@ class ScoreHistogram:
         """Return the average precision of each value and its maximum error, float64 [V] each."""
         size = self.counts.shape[1]
         blocks = [self.counts[:, i : i + _BLOCK] for i in range(0, size, _BLOCK)]
-        found = [average_precision(absent, present) for absent, present in blocks]
-        precision, error = zip(*found)
+        precision, error = zip(*(average_precision(*counts) for counts in blocks))
         return np.concatenate(precision), np.concatenate(error)
 
     def pooled(self, values: slice) -> tuple[float, float]:
@@ -84,3 +93,39 @@ def average_precision(absent: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
     with np.errstate(invalid="ignore"):
         value, low, high = (s / sums[0] for s in sums[1:])
     return value, np.maximum(value - low, high - value)
+
+
+class RiskCoverage:
+    """Coverage and accuracy of the best value over cut-offs of its score, by attribute.
+
+    Counts samples, and right answers, between consecutive cut-offs: int64 [2, T, 1 + cut-offs].
+    Only samples to which the attribute applies and whose best value has a known label are counted.
+    """
+
+    def __init__(self, num_attributes: int):
+        self.counts = np.zeros([2, num_attributes, 1 + len(CUT_OFFS)], np.int64)
+
+    def add(self, confidence: np.ndarray, judged: np.ndarray, right: np.ndarray) -> None:
+        """Add [B, T]: the best value's score; whether the sample counts; whether it is right."""
+        cut_offs_passed = np.searchsorted(CUT_OFFS, confidence, side="left")  # [B, T]
+        for counts, marked in zip(self.counts, (judged, right)):
+            row, attribute = np.nonzero(marked)
+            np.add.at(counts, (attribute, cut_offs_passed[row, attribute]), 1)
+
+    def curves(self) -> list[dict[str, Any]]:
+        """Return `coverage` and `accuracy` per attribute at every cut-off; None if undefined."""
+        return [_risk_coverage(counts) for counts in np.moveaxis(self.counts, 1, 0)]
+
+    def pooled(self) -> dict[str, Any]:
+        """Return the same curve over the samples of all attributes together."""
+        return _risk_coverage(self.counts.sum(axis=1))
+
+
+def _risk_coverage(counts: np.ndarray) -> dict[str, Any]:
+    samples, right = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # passed at least k cut-offs
+    with np.errstate(invalid="ignore"):
+        coverage, accuracy = samples[1:] / samples[0], right[1:] / samples[1:]
+    return {
+        "coverage": [number(value) for value in coverage],
+        "accuracy": [number(value) for value in accuracy],
+    }

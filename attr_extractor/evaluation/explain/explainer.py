@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.errors import InputError, did_you_mean
-from attr_extractor.evaluation import heat_map
-from attr_extractor.evaluation.attention_maps import AttentionMaps
-from attr_extractor.evaluation.grad_cam import GradCam
+from attr_extractor.evaluation.explain import heat_map
+from attr_extractor.evaluation.explain.attention_maps import AttentionMaps
+from attr_extractor.evaluation.explain.grad_cam import GradCam
 from attr_extractor.model.answers import MAX_ANSWERS
 from attr_extractor.model.network import Network
 from attr_extractor.records import pixels
@@ -81,13 +81,13 @@ class Explainer:
         prepared = self._pixels(batch)
         scores = self._network.flat_scores(prepared)  # [B, V]
         pairs = self._pairs(scores, attribute, asked)  # [P, 2]: photo, value
-        found: list[list[Explanation]] = [[] for _ in batch]
+        explanations: list[list[Explanation]] = [[] for _ in batch]
         for (row, v), heat in zip(pairs, self._heats(prepared, pairs)):
-            of = self.schema.attributes[self.schema.attribute_of_value[v]]
-            text = of.values[v - self.schema.slices[of.name].start]
+            name = self.schema.names[self.schema.attribute_of_value[v]]
+            text = self.schema[name].values[v - self.schema.slices[name].start]
             placed = self._on_photo(heat, batch[row])
-            found[row].append(Explanation(of.name, text, float(scores[row, v]), placed))
-        return found
+            explanations[row].append(Explanation(name, text, float(scores[row, v]), placed))
+        return explanations
 
     def attended(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each photo's attention maps, float32 [heads, H, W] in 0 .. 1.

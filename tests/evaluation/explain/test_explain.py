@@ -1,4 +1,4 @@
-"""Explanations of a run's answers: the exported model's scores, read as in serving, as pictures."""
+"""Tests of explanations: scores of the exported model, heat, and pictures of photo files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation.explain import Explainer, find_value
+from attr_extractor.evaluation.explain.explainer import Explainer, find_value
 from attr_extractor.evaluation.explain_photos import explain_photos, read_photo
 from attr_extractor.serving import model_dir
 from attr_extractor.training.run_dir import RunDir
@@ -30,7 +30,7 @@ def batch(trained) -> list[np.ndarray]:
     return [read_photo(str(name), 64) for name in names]
 
 
-def test_the_scores_are_those_of_the_exported_model(explainer, exported):
+def test_scores_equal_those_of_the_exported_model(explainer, exported):
     path = sorted((exported.path / "images").iterdir())[0]
     short_side = explainer.run.origin.photo_short_side
     stored = photos.store(path.read_bytes(), short_side).encoded
@@ -51,7 +51,7 @@ def test_without_an_attribute_every_answered_value_is_explained(explainer, batch
     assert [len(of_photo) for of_photo in found] == answered.sum(1).tolist()
 
 
-def test_where_nothing_is_answered_an_attributes_best_value_is_explained(trained, tmp_path, batch):
+def test_the_best_value_is_explained_if_none_is_answered(trained, tmp_path, batch):
     shutil.copytree(trained.run, tmp_path / "run")
     path = tmp_path / "run" / "thresholds.json"
     thresholds = json.loads(path.read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def test_where_nothing_is_answered_an_attributes_best_value_is_explained(trained
         assert [each.value for each in of_photo] == [closure.values[best]]
 
 
-def test_heat_is_of_the_photos_size_and_does_not_depend_on_the_batch(explainer, batch):
+def test_heat_has_the_photos_size_and_does_not_depend_on_the_batch(explainer, batch):
     together = explainer.explain(batch, "color", "red")
     for photo, (found,) in zip(batch, together):
         assert found.heat.shape == photo.shape[:2]
@@ -83,7 +83,7 @@ def test_heat_is_of_the_photos_size_and_does_not_depend_on_the_batch(explainer, 
         (None, "red", "the value 'red' requires its attribute"),
     ],
 )
-def test_what_the_schema_lacks_is_said(schema, attribute, value, words):
+def test_an_unknown_attribute_or_value_is_bad_input(schema, attribute, value, words):
     with pytest.raises(InputError, match=words.replace("?", r"\?")):
         find_value(schema, attribute, value)
 
@@ -128,7 +128,7 @@ def test_a_run_without_attention_has_no_attention_maps(trained, tmp_path, batch)
         explainer.attended(batch)
 
 
-def test_a_photo_that_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_photo_is_bad_input_with_its_path(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"text")
     for path, reason in [
         (tmp_path / "a.jpg", photos.NOT_AN_IMAGE),
@@ -140,6 +140,6 @@ def test_a_photo_that_cannot_be_read_is_named(tmp_path):
         assert str(path) in str(error.value)
 
 
-def test_the_program_says_bad_input_in_one_line(trained):
+def test_the_program_reports_bad_input_in_one_line(trained):
     flags = [f"--run_dir={trained.run}", "--images=nowhere.jpg", "--attribute=color"]
     require_bad_input(run_tool("explain", *flags, "--value=blu"), "did you mean 'blue'?")

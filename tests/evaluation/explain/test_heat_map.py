@@ -1,4 +1,4 @@
-"""Heat as a picture: at the place of the photo it belongs to, and nothing where nothing is hot."""
+"""Tests of heat maps as pictures: position in the photo, overlay and captions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attr_extractor.evaluation import heat_map
+from attr_extractor.evaluation.explain import heat_map
 from attr_extractor.records import pixels
 
 
 @pytest.mark.parametrize("square", ["squeeze", "pad", "crop"])
 @pytest.mark.parametrize(("height", "width"), [(90, 60), (60, 90), (70, 70)])
-def test_heat_lies_where_the_photo_is_whose_pixels_it_was_made_of(square, height, width):
+def test_heat_is_mapped_back_to_its_position_in_the_photo(square, height, width):
     photo = np.zeros([height, width, 3], np.uint8)
     photo[30:45, 25:40] = 255  # the heat is this square, as the model sees it
     seen = pixels.to_model_size(photo, 48, square).numpy()[..., 0].astype(np.float32)
@@ -26,12 +26,12 @@ def test_heat_lies_where_the_photo_is_whose_pixels_it_was_made_of(square, height
     assert far.max() < 0.05
 
 
-def test_what_was_cropped_away_has_no_heat():
+def test_cropped_parts_have_no_heat():
     heat = heat_map.on_photo(np.ones([4, 4]), (20, 30), "crop")
     assert (heat[:, 5:25] == 1).all() and not heat[:, :5].any() and not heat[:, 25:].any()
 
 
-def test_the_hottest_place_is_one_and_no_heat_stays_none():
+def test_the_maximum_heat_is_1_and_zero_heat_stays_zero():
     heat = np.zeros([4, 4], np.float32)
     assert not heat_map.on_photo(heat, (9, 9), "squeeze").any()
     heat[1, 2] = 1e-6
@@ -40,7 +40,7 @@ def test_the_hottest_place_is_one_and_no_heat_stays_none():
     assert np.unravel_index(placed.argmax(), placed.shape) == pytest.approx((14, 24), abs=2)
 
 
-def test_an_overlay_leaves_the_bare_photo_where_there_is_no_heat():
+def test_an_overlay_keeps_the_photo_where_heat_is_zero():
     photo = np.random.default_rng(0).integers(0, 256, [8, 6, 3], dtype=np.uint8)
     heat = np.zeros([8, 6], np.float32)
     heat[2, 3] = 1
@@ -52,7 +52,7 @@ def test_an_overlay_leaves_the_bare_photo_where_there_is_no_heat():
     np.testing.assert_allclose(drawn[2, 3], 0.35 * photo[2, 3] + 0.65 * red, atol=0.5)
 
 
-def test_a_caption_stands_below_the_whole_picture_and_small_ones_are_enlarged():
+def test_a_caption_is_below_the_picture_and_small_pictures_are_enlarged():
     picture = np.full([300, 250, 3], 7, np.uint8)
     captioned = np.asarray(heat_map.with_caption(picture, ["v-neck", "0.9"]))
     assert (captioned[:300] == 7).all() and captioned.shape[0] > 300
@@ -60,7 +60,7 @@ def test_a_caption_stands_below_the_whole_picture_and_small_ones_are_enlarged():
     assert heat_map.with_caption(picture[:60, :80], []).size[0] == heat_map.WIDTH
 
 
-def test_pictures_stand_side_by_side_in_rows():
+def test_pictures_are_arranged_in_rows():
     pictures = [Image.new("RGB", (5, 4), (i, 0, 0)) for i in range(5)]
     page = np.asarray(heat_map.side_by_side(pictures, 4))
     assert page.shape == (8, 20, 3)

@@ -9,17 +9,19 @@ predictions in memory, and multi-label attributes that are labelled for every pr
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from attr_extractor import ownership
 from attr_extractor.catalogue.csv_rows import write_csv
-from attr_extractor.evaluation import audit_features, audit_findings, audit_heads
-from attr_extractor.evaluation.audit_features import Products
+from attr_extractor.evaluation.audit.features import Products, collect_features
+from attr_extractor.evaluation.audit.findings import LabelThresholds, find_cells, probabilities
+from attr_extractor.evaluation.audit.heads import Heads, assign_folds, fit_heads
 from attr_extractor.labels import PRESENT
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.training.run_dir import RunDir
@@ -40,38 +42,50 @@ COLUMNS = (
 NUMBERS = 2**22  # logits per block
 
 
-@dataclass
+@dataclass(frozen=True)
 class AuditSummary:
     """Counts of an audit."""
 
     products: int
     cells: int  # filled cells that were judged
-    found: dict[str, int]  # by kind, including findings beyond `most`
+    found: dict[str, int]  # cells by kind, including those beyond `most`
     listed: int  # rows of audit.csv
     skipped: list[str]  # attributes with fewer than two known values
 
 
+class Candidate(NamedTuple):
+    """A cell to list; sorts by its score, highest first."""
+
+    negative_score: float
+    product: int
+    attribute: int
+    seller: str
+    proposed: str
+
+
 class Top:
-    """The best rows of one kind; keeps `most` rows, at most twice that before pruning."""
+    """The best candidates of one kind; keeps `most`, at most twice that before pruning."""
 
     def __init__(self, most: int):
-        self.most, self.found, self._limit = most, 0, -1.0
-        self._rows: list[tuple[float, int, int, str, str]] = []
+        self.most, self.count, self._limit = most, 0, -1.0
+        self._rows: list[Candidate] = []
 
-    def add(self, scores: np.ndarray, rows: np.ndarray, t: int, texts: Iterator) -> None:
+    def add(
+        self, scores: np.ndarray, rows: np.ndarray, t: int, texts: Iterable[tuple[str, str]]
+    ) -> None:
         """Add cells of attribute t: float32 [n], int64 [n] and (seller, proposed) of each."""
-        self.found += len(scores)
+        self.count += len(scores)
         self._rows += [
-            (-score, row, t, *text)
+            Candidate(-score, row, t, *text)
             for score, row, text in zip(scores.tolist(), rows.tolist(), texts)
             if score > self._limit
         ]
         if len(self._rows) > 2 * self.most:
             self._rows = self.best()
-            self._limit = -self._rows[-1][0]
+            self._limit = -self._rows[-1].negative_score
 
-    def best(self) -> list[tuple[float, int, int, str, str]]:
-        """Return (-score, product, attribute, seller, proposed), highest score first."""
+    def best(self) -> list[Candidate]:
+        """Return the candidates, highest score first."""
         return sorted(self._rows)[: self.most]
 
 
@@ -100,55 +114,65 @@ def audit(
         run = RunDir.read(run_dir)
         manifest = run.manifest(records)
         products = sum(split.products for split in manifest.splits.values())
-        fold = audit_heads.assign_folds(products, folds, seed)  # fails before the photos are read
+        fold = assign_folds(products, folds, seed)  # fails before the photos are read
         with tempfile.TemporaryDirectory() as scratch:
             folder = records or run.records
-            found = audit_features.collect(run, folder, manifest, Path(scratch))
-            heads = audit_heads.fit(found.features, found.labels, run.schema, fold, seed)
-            summary, rows = _list(found, heads, run.schema, most)
+            collected = collect_features(run, folder, manifest, Path(scratch))
+            heads = fit_heads(collected.features, collected.labels, run.schema, fold, seed)
+            summary, rows = _list_cells(collected, heads, run.schema, most)
             write_csv(output, COLUMNS, rows, escape_formulas)
         return summary
 
 
-def _list(
-    products: Products, heads: audit_heads.Heads, schema: Schema, most: int
+def _list_cells(
+    products: Products, heads: Heads, schema: Schema, most: int
 ) -> tuple[AuditSummary, list[tuple]]:
     """Return the summary and the CSV rows, from two passes: thresholds, then findings."""
-    thresholds = audit_findings.Thresholds(schema)
+    thresholds = LabelThresholds(schema)
     for _, chances, codes in _blocks(products, heads, schema):
         thresholds.add(chances, codes)
-    skipped, cells = thresholds.skipped(), 0
+    cells = 0
     tops = {WRONG: Top(most), FILL: Top(most)}
     for start, chances, codes in _blocks(products, heads, schema):
-        for f in audit_findings.find(thresholds, chances, codes):
-            where, values = schema.slices[f.attribute.name], f.attribute.values
-            given = codes[:, where] == PRESENT
-            cells += 0 if f.empty else int(given.any(axis=1).sum())
-            pairs = zip(given[f.rows], f.proposed)
-            texts = ((_text(values, a), _text(values, b)) for a, b in pairs)
-            top = tops[FILL if f.empty else WRONG]
-            top.add(f.scores, start + f.rows, schema.index[f.attribute.name], texts)
+        for found in find_cells(thresholds, chances, codes):
+            name, values = found.attribute.name, found.attribute.values
+            given = codes[:, schema.slices[name]] == PRESENT
+            cells += 0 if found.empty else int(given.any(axis=1).sum())
+            pairs = zip(given[found.rows], found.proposed)
+            texts = ((_text(values, seller), _text(values, proposed)) for seller, proposed in pairs)
+            top = tops[FILL if found.empty else WRONG]
+            top.add(found.scores, start + found.rows, schema.index[name], texts)
     rows: list[tuple] = []
     for kind, top in tops.items():
         best = top.best()
-        products_found = pa.array([row for _, row, *_ in best], pa.int64())
-        facts = products.facts.take(products_found).to_pylist()
-        for (score, _, t, *words), fact in zip(best, facts):
-            end = (round(-score, 6), kind, fact["split"], fact["image"], fact["image_index"])
-            rows.append((fact["product_id"], schema.names[t], *words, *end))
-    counts = {kind: top.found for kind, top in tops.items()}
-    return AuditSummary(len(products.labels), cells, counts, len(rows), skipped), rows
+        products_of_rows = pa.array([candidate.product for candidate in best], pa.int64())
+        sources = products.sources.take(products_of_rows).to_pylist()
+        for (negative_score, _, t, seller, proposed), source in zip(best, sources):
+            cell = (source["product_id"], schema.names[t], seller, proposed)
+            rows.append(
+                (
+                    *cell,
+                    round(-negative_score, 6),
+                    kind,
+                    source["split"],
+                    source["image"],
+                    source["image_index"],
+                )
+            )
+    counts = {kind: top.count for kind, top in tops.items()}
+    summary = AuditSummary(len(products.labels), cells, counts, len(rows), thresholds.skipped())
+    return summary, rows
 
 
 def _blocks(
-    products: Products, heads: audit_heads.Heads, schema: Schema
+    products: Products, heads: Heads, schema: Schema
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield (first product, probabilities float32 [R, V], labels int8 [R, V]) per block."""
     rows = max(1, NUMBERS // schema.num_values)
     for start in range(0, len(products.labels), rows):
         codes = np.array(products.labels[start : start + rows])
         logits = heads.logits(products.features[start : start + rows], start)
-        yield start, audit_findings.probabilities(schema, logits, codes), codes
+        yield start, probabilities(schema, logits, codes), codes
 
 
 def _text(values: list[str], chosen: np.ndarray) -> str:

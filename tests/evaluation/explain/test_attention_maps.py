@@ -1,4 +1,4 @@
-"""What the heads attend to, beside the paper's formula in NumPy."""
+"""Tests of attention maps, against the paper's formula in NumPy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.evaluation.attention_maps import AttentionMaps
+from attr_extractor.evaluation.explain.attention_maps import AttentionMaps
 from attr_extractor.model.attention import EPSILON, TransformerBlock
 from attr_extractor.model.network import FEATURE_MAP
 from attr_extractor.training.run_dir import RunDir
 
 
 def by_hand(block: TransformerBlock, inputs: np.ndarray) -> np.ndarray:
-    """softmax(Q K^T / sqrt(d)) of one photo [N, D]: [heads, N, N]."""
+    """Compute softmax(Q K^T / sqrt(d)) of one photo [N, D]: [heads, N, N]."""
     weights = {w.name.split("/")[-1].split(":")[0]: np.asarray(w) for w in block.weights}
     mean, variance = inputs.mean(-1, keepdims=True), inputs.var(-1, keepdims=True)
     normal = (inputs - mean) / np.sqrt(variance + EPSILON)
@@ -31,7 +31,7 @@ def by_hand(block: TransformerBlock, inputs: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def test_the_attention_of_a_block_is_the_formula():
+def test_attention_of_a_block_matches_the_formula():
     generator = np.random.default_rng(0)
     block = TransformerBlock(2, 3, 8)
     block.build([None, 5, 6])
@@ -42,7 +42,7 @@ def test_the_attention_of_a_block_is_the_formula():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_photo_is_attended_to_as_its_positions_attend_on_average(trained):
+def test_a_map_is_the_mean_attention_over_positions(trained):
     network = RunDir.read(trained.run).load_network()
     assert AttentionMaps.is_possible(network)
     pixels = np.random.default_rng(0).integers(0, 256, [2, 32, 32, 3], dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Claims about `evaluation/average_precision.py`, against scikit-learn."""
+"""Tests of average precision against scikit-learn, and of risk-coverage curves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from attr_extractor.evaluation.average_precision import ScoreHistogram
+from attr_extractor.evaluation.curves import CUT_OFFS, RiskCoverage, ScoreHistogram
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -14,14 +14,14 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 
 
 def exact(labels: np.ndarray, scores: np.ndarray) -> list[float]:
-    """scikit-learn's of each value, over its known labels."""
+    """Return scikit-learn's average precision of each value, over its known labels."""
     pairs = [(y[y >= 0], s[y >= 0]) for y, s in zip(labels.T, scores.T)]
     return [sklearn.metrics.average_precision_score(y, s) for y, s in pairs]
 
 
 @pytest.mark.parametrize("spread", [0.01, 1.0, 3.0, 30.0])  # 0.01: few bins; 30: scores of 0 and 1
 @pytest.mark.parametrize("frequency", [0.01, 0.5])
-def test_the_exact_one_is_within_the_error_that_is_said(spread, frequency):
+def test_average_precision_is_within_its_stated_error(spread, frequency):
     generator = np.random.default_rng(0)
     labels = (generator.random([3000, 300]) < frequency).astype(np.int8)
     labels[generator.random(labels.shape) < 0.3] = -1
@@ -36,7 +36,7 @@ def test_the_exact_one_is_within_the_error_that_is_said(spread, frequency):
         assert off.max() < 0.03 and off.mean() < 0.001
 
 
-def test_scores_that_the_bins_tell_apart_give_the_exact_one():
+def test_average_precision_is_exact_if_no_bin_has_two_scores():
     generator = np.random.default_rng(0)
     scores = sigmoid(generator.permutation(np.linspace(-9, 9, 400)).reshape(40, 10))
     labels = (generator.random([40, 10]) < 0.3).astype(np.int8)
@@ -51,8 +51,17 @@ def test_scores_that_the_bins_tell_apart_give_the_exact_one():
     assert pooled == pytest.approx(micro, rel=1e-12)
 
 
-def test_a_value_that_never_occurs_has_none():
+def test_average_precision_of_a_value_that_never_occurs_is_nan():
     histogram = ScoreHistogram(2)
     histogram.add(np.array([[0.5, 0.5]], np.float32), np.array([[0, 1]], np.int8))
     found, error = histogram.per_value()
     assert np.isnan(found[0]) and np.isnan(error[0]) and found[1] == 1
+
+
+def test_a_score_that_equals_a_cut_off_is_not_above_it():
+    risk = RiskCoverage(1)
+    at = np.array([[CUT_OFFS[10]], [0.9999]], np.float32)  # 0.5, and above all
+    risk.add(at, np.ones([2, 1], bool), np.array([[False], [True]]))
+    curve = risk.pooled()
+    assert curve["coverage"] == [1.0] * 10 + [0.5] * (len(CUT_OFFS) - 10)
+    assert curve["accuracy"] == [0.5] * 10 + [1.0] * (len(CUT_OFFS) - 10)

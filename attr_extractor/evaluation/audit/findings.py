@@ -37,7 +37,7 @@ class Findings:
     proposed: np.ndarray  # bool [n, V_t]
 
 
-class Thresholds:
+class LabelThresholds:
     """Mean probability of each value's label among the products that have or lack the value."""
 
     def __init__(self, schema: Schema):
@@ -93,7 +93,9 @@ def probabilities(schema: Schema, logits: np.ndarray, codes: np.ndarray) -> np.n
     return chances
 
 
-def find(thresholds: Thresholds, chances: np.ndarray, codes: np.ndarray) -> Iterator[Findings]:
+def find_cells(
+    thresholds: LabelThresholds, chances: np.ndarray, codes: np.ndarray
+) -> Iterator[Findings]:
     """Yield the findings in a block of products, attribute by attribute.
 
     A filled cell is probably wrong if the heads find another answer more probable and the

@@ -1,4 +1,4 @@
-"""Claims about the label audit: whose labels judge whom, what is listed, and why."""
+"""Tests of the label audit: features, out-of-fold heads, findings and the list."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from attr_extractor import labels, storage
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import (
-    audit,
-    audit_features,
-    audit_findings,
-    audit_heads,
-)
+from attr_extractor.evaluation.audit import audit, features, findings, heads
 from attr_extractor.model import network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
@@ -47,10 +42,10 @@ def two() -> Schema:
 
 
 @pytest.fixture(scope="module")
-def collected(trained: Shop, tmp_path_factory) -> audit_features.Products:
+def collected(trained: Shop, tmp_path_factory) -> features.Products:
     run = RunDir.read(trained.run)
     scratch = tmp_path_factory.mktemp("scratch")
-    return audit_features.collect(run, trained.records, run.manifest(), scratch)
+    return features.collect_features(run, trained.records, run.manifest(), scratch)
 
 
 def cells(*rows: tuple[str, str]) -> dict[str, str]:
@@ -70,22 +65,22 @@ def test_a_product_is_the_mean_of_its_photos_features(trained, collected):
             ):
                 photos.setdefault((product.decode(), split), []).append(feature)
                 states[product.decode()] = codes
-    facts = collected.facts.to_pylist()
-    assert sorted((f["product_id"], f["split"]) for f in facts) == sorted(photos)
-    for fact, feature, codes in zip(facts, collected.features, collected.labels):
-        of_photos = photos[fact["product_id"], fact["split"]]
+    sources = collected.sources.to_pylist()
+    assert sorted((s["product_id"], s["split"]) for s in sources) == sorted(photos)
+    for source, feature, codes in zip(sources, collected.features, collected.labels):
+        of_photos = photos[source["product_id"], source["split"]]
         np.testing.assert_allclose(feature, np.mean(of_photos, axis=0), rtol=4e-3, atol=4e-3)
-        np.testing.assert_array_equal(codes, states[fact["product_id"]])
+        np.testing.assert_array_equal(codes, states[source["product_id"]])
 
 
-def test_photos_are_named_as_the_table_names_them(trained, collected):
+def test_photos_have_the_paths_of_the_catalogue(trained, collected):
     images = {row["product_id"]: row["image"] for row in read_csv(trained.catalogue)}
-    facts = {f["product_id"]: f for f in collected.facts.to_pylist()}
-    assert {p: f["image"] for p, f in facts.items()} == images
-    assert facts["p010"]["image_index"] == "0|1" and facts["p011"]["image_index"] == "0"
+    sources = {s["product_id"]: s for s in collected.sources.to_pylist()}
+    assert {p: s["image"] for p, s in sources.items()} == images
+    assert sources["p010"]["image_index"] == "0|1" and sources["p011"]["image_index"] == "0"
 
 
-def test_facts_keep_their_order_among_many_products_in_pieces():
+def test_sources_keep_the_order_of_products_over_many_chunks():
     names = [f"p{i:05d}" for i in np.random.default_rng(0).permutation(5000)]
     names += names[:100]  # their second photos come much later
     photos = pa.table({
@@ -96,32 +91,32 @@ def test_facts_keep_their_order_among_many_products_in_pieces():
     })  # fmt: skip
     pieces = pa.concat_tables([photos.slice(i, 300) for i in range(0, 5100, 300)])
     owner = np.concatenate([np.arange(5000), np.arange(100)]).astype(np.int32)
-    facts = audit_features._facts(pieces, owner).to_pylist()
-    assert [f["product_id"] for f in facts] == names[:5000]
-    assert [f["image"] for f in facts[100:]] == [f"{name}.jpg" for name in names[100:5000]]
-    assert facts[7]["image_index"] == "0|1" and facts[7]["image"].count(names[7]) == 2
+    sources = features._sources(pieces, owner).to_pylist()
+    assert [s["product_id"] for s in sources] == names[:5000]
+    assert [s["image"] for s in sources[100:]] == [f"{name}.jpg" for name in names[100:5000]]
+    assert sources[7]["image_index"] == "0|1" and sources[7]["image"].count(names[7]) == 2
 
 
-def test_a_disk_without_room_is_said_before_it_fills(tmp_path):
+def test_a_full_disk_is_reported_before_writing(tmp_path):
     with pytest.raises(InputError, match="GiB free, but.*TMPDIR"):
-        audit_features._require_room(tmp_path, 2**60)
+        features._require_room(tmp_path, 2**60)
 
 
 def test_folds_are_of_equal_size_and_repeatable():
-    fold = audit_heads.assign_folds(103, 5, 7)
+    fold = heads.assign_folds(103, 5, 7)
     assert sorted(np.bincount(fold)) == [20, 20, 21, 21, 21]
-    np.testing.assert_array_equal(fold, audit_heads.assign_folds(103, 5, 7))
-    assert (fold != audit_heads.assign_folds(103, 5, 8)).any()
+    np.testing.assert_array_equal(fold, heads.assign_folds(103, 5, 7))
+    assert (fold != heads.assign_folds(103, 5, 8)).any()
 
 
 @pytest.mark.parametrize(("products", "folds"), [(10, 1), (10, 0), (10, 11), (1000, 128)])
-def test_folds_that_cannot_be_are_refused(products, folds):
+def test_invalid_folds_are_bad_input(products, folds):
     with pytest.raises(InputError, match=f"--folds={folds}.*{products:,} products"):
-        audit_heads.assign_folds(products, folds, 0)
+        heads.assign_folds(products, folds, 0)
 
 
 def made_up(schema: Schema, products: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features that tell kind and tags, not without doubt; some cells are missing."""
+    """Return features that predict kind and tags with noise; some cells are missing."""
     generator = np.random.default_rng(0)
     features = generator.normal(size=[products, 6]) * [1, 5, 1, 1, 0.2, 0] + [0, 3, 0, 0, 0, 7]
     noisy = features / [1, 5, 1, 1, 0.2, 1] + generator.normal(size=features.shape)
@@ -135,48 +130,48 @@ def made_up(schema: Schema, products: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_heads_are_logistic_regressions_of_the_other_folds(two):
     features, codes = made_up(two, 900)
-    fold = audit_heads.assign_folds(900, 3, 0)
-    heads = audit_heads.fit(features, codes, two, fold)
-    logits = np.concatenate([heads.logits(features[i : i + 50], i) for i in range(0, 900, 50)])
+    fold = heads.assign_folds(900, 3, 0)
+    fitted = heads.fit_heads(features, codes, two, fold)
+    logits = np.concatenate([fitted.logits(features[i : i + 50], i) for i in range(0, 900, 50)])
     x = features.astype(np.float64)
     deviation = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     for k in range(3):
         inside, outside = fold == k, fold != k
         known = outside & (codes[:, 0] != labels.MISSING)
-        strength = 1 / (2 * audit_heads.L2 * known.sum())
+        strength = 1 / (2 * heads.L2 * known.sum())
         kind = LogisticRegression(C=strength, tol=1e-8, max_iter=1000)
         kind.fit(x[known], codes[known, :3].argmax(axis=1))
         ours = logits[inside, :3] - logits[inside, :3].mean(axis=1, keepdims=True)
         np.testing.assert_allclose(ours, kind.decision_function(x[inside]), atol=0.06)
         known = outside & (codes[:, 3] != labels.MISSING)
-        strength = 1 / (2 * audit_heads.L2 * known.sum())
+        strength = 1 / (2 * heads.L2 * known.sum())
         tag = LogisticRegression(C=strength, tol=1e-8).fit(x[known], codes[known, 3])
         np.testing.assert_allclose(logits[inside, 3], tag.decision_function(x[inside]), atol=0.06)
 
 
 def test_no_product_judges_its_own_label(two, monkeypatch):
-    monkeypatch.setattr(audit_heads, "STEPS", 20)
+    monkeypatch.setattr(heads, "STEPS", 20)
     features, codes = made_up(two, 300)
-    fold = audit_heads.assign_folds(300, 3, 0)
-    before = audit_heads.fit(features, codes, two, fold).logits(features, 0)
+    fold = heads.assign_folds(300, 3, 0)
+    before = heads.fit_heads(features, codes, two, fold).logits(features, 0)
     inside = fold == 1
     codes[inside] = codes[inside][::-1].copy()
-    after = audit_heads.fit(features, codes, two, fold).logits(features, 0)
+    after = heads.fit_heads(features, codes, two, fold).logits(features, 0)
     np.testing.assert_array_equal(before[inside], after[inside])
     assert (before[~inside] != after[~inside]).any()
 
 
 def by_hand(p: list[list[float]], kinds: list[str], threshold: np.ndarray, seen: np.ndarray):
-    """What `find` lists of the attribute `kind`, product by product, cell by cell."""
+    """Return what `find_cells` must list of the attribute `kind`, from a loop over products."""
     wrong, fill = {}, {}
     for row, (chances, kind) in enumerate(zip(p, kinds)):
         if kind:
             own = "abc".index(kind)
-            others = [c for c in range(3) if c != own and seen[c] >= audit_findings.SEEN]
+            others = [c for c in range(3) if c != own and seen[c] >= findings.SEEN]
             best = max(others, key=lambda c: chances[c], default=None)
             share = chances[own] / threshold[own]
-            if best is not None and chances[best] > chances[own] and share < audit_findings.LOW:
+            if best is not None and chances[best] > chances[own] and share < findings.LOW:
                 wrong[row] = ("abc"[best], 1 - share)
         else:
             fits = [c for c in range(3) if chances[c] >= max(threshold[c], 0.5) and seen[c] >= 5]
@@ -187,9 +182,9 @@ def by_hand(p: list[list[float]], kinds: list[str], threshold: np.ndarray, seen:
 
 
 def found(thresholds, chances, codes, name):
-    """{row: (proposed, score)} of wrong and of empty cells."""
+    """Return {row: (proposed, score)} of wrong and of empty cells."""
     result = {False: {}, True: {}}
-    for f in audit_findings.find(thresholds, chances, codes):
+    for f in findings.find_cells(thresholds, chances, codes):
         if f.attribute.name == name:
             for row, score, chosen in zip(f.rows.tolist(), f.scores.tolist(), f.proposed):
                 text = "|".join(v for v, c in zip(f.attribute.values, chosen) if c)
@@ -197,15 +192,15 @@ def found(thresholds, chances, codes, name):
     return result[False], result[True]
 
 
-def test_thresholds_and_findings_are_those_worked_out_cell_by_cell(two):
+def test_thresholds_and_findings_match_a_loop_over_cells(two):
     generator = np.random.default_rng(3)
     kinds = generator.choice(["a", "b", "c", ""], p=[0.5, 0.28, 0.02, 0.2], size=300).tolist()
     codes = np.array([labels.encode(two, cells(kind, ""))[0] for kind in kinds])
     logits = generator.normal(size=[300, 5]).astype(np.float32) * 2
-    chances = audit_findings.probabilities(two, logits, codes)
+    chances = findings.probabilities(two, logits, codes)
     p = np.exp(logits[:, :3]) / np.exp(logits[:, :3]).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(chances[:, :3], p, rtol=1e-5)
-    thresholds = audit_findings.Thresholds(two)
+    thresholds = findings.LabelThresholds(two)
     for start in range(0, 300, 70):
         thresholds.add(chances[start : start + 70], codes[start : start + 70])
     own = [[row[c] for row, kind in zip(p, kinds) if kind == "abc"[c]] for c in range(3)]
@@ -216,15 +211,15 @@ def test_thresholds_and_findings_are_those_worked_out_cell_by_cell(two):
     assert len(expected[0]) > 20 and len(expected[1]) > 5
 
 
-def few_rows(two: Schema) -> tuple[audit_findings.Thresholds, np.ndarray]:
-    """Thresholds of 0.8 for values present, 0.9 for absent; all of them seen often."""
-    thresholds = audit_findings.Thresholds(two)
+def few_rows(two: Schema) -> tuple[findings.LabelThresholds, np.ndarray]:
+    """Return thresholds of 0.8 for present values and 0.9 for absent ones, all seen often."""
+    thresholds = findings.LabelThresholds(two)
     thresholds.counts[:] = 100
     thresholds._sums[:] = [[90] * 5, [80] * 5]
     return thresholds, np.full([1, 5], 0.5, np.float32)
 
 
-def test_of_several_values_those_in_doubt_are_flipped(two):
+def test_suspicious_values_of_a_multi_value_cell_are_flipped(two):
     thresholds, chances = few_rows(two)
     codes = labels.encode(two, cells("a", "x"))[0][np.newaxis]
     chances[0, 3:] = (0.2, 0.3)  # x is doubted: 0.2 / 0.8; y stays absent
@@ -235,7 +230,7 @@ def test_of_several_values_those_in_doubt_are_flipped(two):
     assert found(thresholds, chances, codes, "tags") == ({}, {})
 
 
-def test_missing_labels_and_cells_that_do_not_apply_are_left_alone(two):
+def test_missing_labels_and_cells_that_do_not_apply_are_ignored(two):
     thresholds, chances = few_rows(two)
     before = thresholds.counts.copy()
     codes = np.array([[0, 0, 1, 0, 0], [-1, -1, -1, -1, -1]], np.int8)
@@ -245,23 +240,23 @@ def test_missing_labels_and_cells_that_do_not_apply_are_left_alone(two):
     assert (thresholds.counts - before).tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
 
 
-def test_a_listed_cell_whose_other_values_are_unknown_is_judged_by_what_it_lists(two):
+def test_a_cell_with_unknown_other_values_is_judged_by_its_listed_values(two):
     thresholds, _ = few_rows(two)
     codes = np.array([[1, 0, 0, 1, -1]], np.int8)  # as `unlisted: missing` has it
     chances = np.array([[1, 0, 0, 0.9, 0.99]], np.float32)
     assert found(thresholds, chances, codes, "tags") == ({}, {})
 
 
-def test_empty_cells_are_filled_only_where_the_category_has_the_attribute(two):
+def test_empty_cells_are_filled_only_if_the_attribute_applies_to_the_category(two):
     thresholds, _ = few_rows(two)
     codes = np.array([labels.encode(two, cells(kind, ""))[0] for kind in ("a", "", "")])
     logits = np.array([[9, 0, 0, 9, 0], [0, 9, 0, 9, 0], [0, 0, 9, 9, 0]], np.float32)
-    chances = audit_findings.probabilities(two, logits, codes)
+    chances = findings.probabilities(two, logits, codes)
     fill = found(thresholds, chances, codes, "tags")[1]
     assert {row: text for row, (text, _) in fill.items()} == {0: "x", 1: "x"}
 
 
-def test_a_low_chance_is_no_doubt_where_no_other_value_has_a_higher_one(two):
+def test_a_low_probability_is_not_suspicious_if_no_other_value_is_more_probable(two):
     thresholds, chances = few_rows(two)
     codes = np.array([[1, 0, 0, 0, 0]], np.int8)
     chances[0, :3] = (0.38, 0.31, 0.31)  # less than half of the usual 0.8
@@ -270,13 +265,13 @@ def test_a_low_chance_is_no_doubt_where_no_other_value_has_a_higher_one(two):
 
 def test_rare_values_are_not_proposed(two):
     thresholds, chances = few_rows(two)
-    thresholds.counts[labels.PRESENT, 1] = audit_findings.SEEN - 1
+    thresholds.counts[labels.PRESENT, 1] = findings.SEEN - 1
     codes = np.array([[1, 0, 0, 0, 0]], np.int8)
     chances[0, :3] = (0.1, 0.7, 0.2)
     assert found(thresholds, chances, codes, "kind")[0] == {0: ("c", 0.875)}
 
 
-def test_the_best_rows_are_kept_whatever_the_order():
+def test_the_best_rows_are_kept_in_any_order():
     generator = np.random.default_rng(0)
     scores = generator.permutation(1000).astype(np.float32)
     top = audit.Top(30)
@@ -284,13 +279,13 @@ def test_the_best_rows_are_kept_whatever_the_order():
         rows = np.arange(start, start + 100)
         top.add(scores[rows], rows, 0, (("", str(row)) for row in rows))
         assert len(top._rows) <= 60 + 100
-    assert top.found == 1000
-    assert [row for _, row, *_ in top.best()] == np.argsort(-scores)[:30].tolist()
+    assert top.count == 1000
+    assert [candidate.product for candidate in top.best()] == np.argsort(-scores)[:30].tolist()
 
 
 @pytest.fixture(scope="module")
 def audited(trained, tmp_path_factory) -> tuple[list[dict[str, str]], dict, str]:
-    """audit.csv of a run whose records have wrong labels now, what they are, and the output."""
+    """Return audit.csv of a run on records with planted wrong labels, the labels, the output."""
     folder = tmp_path_factory.mktemp("audited")
     planted = audit_planted.plant(trained.records, folder / "spoiled", 0.05, InProcess())
     output = folder / "audit.csv"
@@ -307,7 +302,7 @@ def audited(trained, tmp_path_factory) -> tuple[list[dict[str, str]], dict, str]
     return read_csv(output), planted, result.stdout
 
 
-def test_planted_labels_come_first(audited):
+def test_planted_wrong_labels_rank_first(audited):
     rows, planted, _ = audited
     wrong = [row for row in rows if row["kind"] == audit.WRONG]
     wrong = [(row["product_id"], row["attribute"]) for row in wrong]
@@ -317,7 +312,7 @@ def test_planted_labels_come_first(audited):
     assert neck
 
 
-def test_the_csv_is_what_its_columns_say(audited, trained):
+def test_the_csv_matches_the_catalogue_and_the_planted_labels(audited, trained):
     rows, planted, _ = audited
     assert tuple(rows[0]) == audit.COLUMNS
     seller = {row["product_id"]: row for row in read_csv(trained.catalogue)}
@@ -339,7 +334,7 @@ def test_the_csv_is_what_its_columns_say(audited, trained):
         assert row["image"] == seller[row["product_id"]]["image"]
 
 
-def test_the_program_says_how_much_it_found(audited):
+def test_the_program_prints_counts(audited):
     rows, _, output = audited
     wrong = sum(row["kind"] == audit.WRONG for row in rows)
     assert f"{wrong:,} probably wrong" in output
@@ -347,15 +342,15 @@ def test_the_program_says_how_much_it_found(audited):
 
 
 def test_an_attribute_of_one_known_value_is_skipped(two):
-    thresholds = audit_findings.Thresholds(two)
+    thresholds = findings.LabelThresholds(two)
     codes = np.array([labels.encode(two, cells(kind, "x"))[0] for kind in "ab"] * 10)
     thresholds.add(np.full(codes.shape, 0.1, np.float32), codes)
     assert thresholds.skipped() == ["tags"]
-    names = [f.attribute.name for f in audit_findings.find(thresholds, np.ones([20, 5]), codes)]
+    names = [f.attribute.name for f in findings.find_cells(thresholds, np.ones([20, 5]), codes)]
     assert set(names) == {"kind"}
 
 
-def test_a_run_without_its_records_is_said_in_one_line_and_leaves_nothing(trained, tmp_path):
+def test_missing_records_are_bad_input_and_leave_no_file(trained, tmp_path):
     run, moved = tmp_path / "run", tmp_path / "moved"
     shutil.copytree(trained.run, run)
     origin = (run / "records.json").read_text(encoding="utf-8")
@@ -366,8 +361,8 @@ def test_a_run_without_its_records_is_said_in_one_line_and_leaves_nothing(traine
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_bad_input_is_refused_before_the_photos_are_read(trained, tmp_path, monkeypatch):
-    monkeypatch.delattr(audit_features, "collect")
+def test_bad_input_is_reported_before_photos_are_read(trained, tmp_path, monkeypatch):
+    monkeypatch.delattr(audit, "collect_features")
     with pytest.raises(InputError, match="--folds=1: at least 2"):
         audit.audit(trained.run, tmp_path / "audit.csv", folds=1)
     with pytest.raises(InputError, match="gone: the folder of --output does not exist"):
@@ -377,11 +372,11 @@ def test_bad_input_is_refused_before_the_photos_are_read(trained, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_that_cannot_be_written_leaves_no_part_of_it(trained, tmp_path, monkeypatch):
+def test_an_output_that_cannot_be_written_leaves_no_file(trained, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(audit_heads, "STEPS", 5)
+    monkeypatch.setattr(heads, "STEPS", 5)
     monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(InputError, match="audit.csv: cannot be written: No space left"):
         audit.audit(trained.run, tmp_path / "audit.csv", folds=2)

@@ -1,0 +1,1 @@
+"""Label audit: a list of cells that are probably wrong or could be filled."""
