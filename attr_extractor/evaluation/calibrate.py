@@ -94,7 +94,7 @@ def _calibrate(run: RunDir, goals: Sequence[str], per_value: bool) -> dict[str, 
     files.write_json(run.path / "thresholds.json", chosen.model_dump())
     section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
     run.update_metrics("calibration", section)
-    model_card.write(run)
+    model_card.write_card(run)
     return section
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.evaluation import bootstrap, by_category, compare
-from attr_extractor.evaluation.confused_photos import ConfusedPhotos
 from attr_extractor.evaluation.confusion import Confusions
+from attr_extractor.evaluation.example_photos import ConfusedPhotos
 from attr_extractor.evaluation.most_frequent import MostFrequent
 from attr_extractor.evaluation.risk_coverage import CUT_OFFS, RiskCoverage
 from attr_extractor.evaluation.tally import Batch, Tally

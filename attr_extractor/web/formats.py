@@ -7,7 +7,9 @@ from typing import Any
 
 
 def thousands(value: Any) -> Any:
-    """Return an integer with thousands separators; any other value as is."""
+    """Return an integer with thousands separators, a dash for None; any other value as is."""
+    if value is None:
+        return "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -24,3 +26,9 @@ def interval(ends: Sequence[float] | None) -> str:
 def percent(part: float, whole: float) -> str:
     """Return a share in percent with one decimal; a dash if `whole` is 0."""
     return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def duration(seconds: float) -> str:
+    """Return hours and minutes, or minutes and seconds if it is less than an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

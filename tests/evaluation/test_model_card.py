@@ -1,4 +1,4 @@
-"""Claims about the model card: what the run says, and what a person wrote, both kept."""
+"""Tests of the model card: it has the run's figures, and keeps the entries of a person."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def card_of(path):
     return json.loads((path / model_card.CARD).read_text()), (path / model_card.PAGE).read_text()
 
 
-def test_the_card_says_what_run_and_records_say(run, trained, schema):
+def test_the_card_has_the_figures_of_run_and_records(run, trained, schema):
     measured = evaluate.evaluate(run)
     card, page = card_of(run)
     manifest = Manifest.read(trained.records)
@@ -46,7 +46,7 @@ def test_the_card_says_what_run_and_records_say(run, trained, schema):
         assert card["scores"]["test"]["attributes"][name]["interval"] == a["interval"]
 
 
-def test_calibrate_refreshes_the_card(run):
+def test_calibrate_rewrites_the_card(run):
     evaluate.evaluate(run)
     assert "Not calibrated" in card_of(run)[1] or card_of(run)[0]["calibration"]
     section = calibrate.calibrate(run)
@@ -61,22 +61,22 @@ def test_calibrate_refreshes_the_card(run):
     assert card_of(run)[1].count("run evaluate.py again") == stale - 1
 
 
-def test_what_a_person_wrote_survives_and_the_same_run_gives_the_same_card(run):
+def test_entries_of_a_person_are_kept_and_the_same_run_gives_the_same_card(run):
     opened = RunDir.read(run)
-    model_card.write(opened)
+    model_card.write_card(opened)
     page = run / model_card.PAGE
-    assert page.read_text().count(model_card.model_card_text.EMPTY) == len(model_card.ENTRIES)
+    assert page.read_text().count(model_card.EMPTY) == len(model_card.ENTRIES)
     licence = "CC BY 4.0, see\n\n| a | table |\n| --- | --- |\nand <b>this</b>"
     asked = "<!-- entry: licence_of_photos -->\n"
     text = page.read_text().replace(f"{asked}_to fill in_", f"{asked}{licence}")
     page.write_text(text)
     for _ in range(2):
-        card = model_card.write(opened)
+        card = model_card.write_card(opened)
         assert card["entries"]["licence_of_photos"] == licence
         assert card["entries"]["contact"] == ""
         assert page.read_text() == text
     page.unlink()  # the card has it as well
-    model_card.write(opened)
+    model_card.write_card(opened)
     assert page.read_text() == text
 
 
@@ -88,21 +88,21 @@ def test_what_a_person_wrote_survives_and_the_same_run_gives_the_same_card(run):
         lambda text: text.replace("entry: contact", "entry: contacts"),
     ],
 )
-def test_damaged_marks_are_bad_input_and_nothing_is_lost(run, damage):
+def test_damaged_markers_are_bad_input_and_no_text_is_lost(run, damage):
     opened = RunDir.read(run)
-    model_card.write(opened)
+    model_card.write_card(opened)
     page = run / model_card.PAGE
     damaged = damage(page.read_text())
     page.write_text(damaged)
     with pytest.raises(InputError, match="markers .* are damaged"):
-        model_card.write(opened)
+        model_card.write_card(opened)
     assert page.read_text() == damaged
 
 
-def test_where_the_records_are_gone_the_card_keeps_what_it_said_of_them(run, tmp_path):
-    before = model_card.write(RunDir.read(run))
+def test_the_card_keeps_its_data_section_if_the_records_are_gone(run, tmp_path):
+    before = model_card.write_card(RunDir.read(run))
     origin = json.loads((run / "records.json").read_text())
     (run / "records.json").write_text(json.dumps({**origin, "records": str(tmp_path / "gone")}))
-    assert model_card.write(RunDir.read(run))["data"] == before["data"]
+    assert model_card.write_card(RunDir.read(run))["data"] == before["data"]
     (run / model_card.CARD).unlink()
-    assert "records are missing" in (model_card.write(RunDir.read(run)) and card_of(run)[1])
+    assert "records are missing" in (model_card.write_card(RunDir.read(run)) and card_of(run)[1])
