@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -87,9 +88,20 @@ def render(schema, figures, examples=()):
     return report.render("n", schema, *figures, ReportExtras(examples, ConfusedPhotos(schema)))
 
 
-def test_the_report_of_a_run_is_one_file_with_photos(trained):
-    measured = evaluate.evaluate(trained.run, "test")
-    text = (trained.run / "report.html").read_text()
+@pytest.fixture(scope="module")
+def calibrated(trained, tmp_path_factory):
+    """A calibrated and evaluated run, and the section `calibration` of its metrics."""
+    run = tmp_path_factory.mktemp("calibrated") / "run"
+    shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    section = calibrate.calibrate(run)
+    evaluate.evaluate(run)
+    return run, section
+
+
+def test_the_report_of_a_run_is_one_file_with_photos(calibrated):
+    run, _ = calibrated
+    measured = json.loads((run / "metrics.json").read_text())["test"]
+    text = (run / "report.html").read_text()
     page = Page(text)
     assert page.outside == [] and "http" not in text
     assert 24 < len(page.images) <= 24 + report.HEATED * report.HEATS
@@ -218,17 +230,14 @@ def test_names_and_values_from_a_catalogue_cannot_inject_html(made_up):
     assert "&lt;span" not in text  # our own markup is not escaped
 
 
-def test_calibration_shows_errors_and_thresholds(trained, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
-    section = calibrate.calibrate(run)
-    evaluate.evaluate(run)
+def test_calibration_shows_errors_and_thresholds(calibrated):
+    run, section = calibrated
     rows = Page((run / "report.html").read_text()).rows["calibration"]
-    told = {row[0]: row for row in rows if row}
+    by_title = {row[0]: row for row in rows if row}
     chosen = section["thresholds"]["attributes"]
-    for name, found in section["test"]["attributes"].items():
-        row = told[name]
-        assert row[1:3] == [f"{found[k]['ece']:.3f}" for k in ("before", "after")]
+    for name, of_attribute in section["test"]["attributes"].items():
+        row = by_title[name]
+        assert row[1:3] == [f"{of_attribute[k]['ece']:.3f}" for k in ("before", "after")]
         assert row[4] == f"{chosen[name]['threshold']:.3f}"
 
 
