@@ -27,7 +27,6 @@ from attr_extractor.evaluation import (
     learning_curve,
     model_card,
     predictions,
-    report_calibration,
     report_curves,
 )
 from attr_extractor.evaluation.evaluate import _calibration
@@ -38,6 +37,7 @@ from attr_extractor.schema import Schema
 from attr_extractor.serving import model_dir
 from attr_extractor.training import checkpoints
 from attr_extractor.training.run_dir import RunDir
+from attr_extractor.web import pages
 from tests import mutations
 from tests.conftest import Shop, write_table
 from tests.enrichment.by_hand import cell, color, write_cells
@@ -140,7 +140,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
         for split in ("validation", "test"):
             evaluate.evaluate(run_dir, split)
     run = RunDir.read(run_dir)
-    model_card.write(run)
+    model_card.write_card(run)
     points = [(100, 0.5, 40), (200, 0.6, 40), (400, 0.7, 40), (800, 0.8, 40)]
     curve = learning_curve._curve(points)
     content = {"points": [{"photos": n} for n, *_ in points], "mean": curve}
@@ -152,8 +152,17 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
 
     def metrics() -> None:
         found = RunDir.read(run_dir)
-        model_card.write(found)
-        report_calibration.calibration(found.schema, _calibration(found, "test"))
+        model_card.write_card(found)
+        calibration = _calibration(found, "test")
+        render("calibration", report_curves.calibration_section(found.schema, calibration))
+
+    def learning() -> None:
+        curve = learning_curve.read(run)
+        render("more_labels", report_curves.more_labels_section(run.schema, curve))
+
+    def render(name: str, content: object) -> None:
+        if content is not None:
+            pages.render(f"evaluation/{name}.html", **{name: content})
 
     def load() -> None:
         path = run_dir / "weights.npz"
@@ -170,7 +179,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
             is_list = name.endswith(predictions.FILE)
             return [lambda: predictions._contents((run_dir / name).parent)] if is_list else []
         if name == "learning_curve.json":
-            return [lambda: report_curves.learning(run.schema, learning_curve.read(run))]
+            return [learning]
         if name in ("config.yaml", "schema.yaml", "records.json"):
             return [lambda: RunDir.read(run_dir)]
         return [

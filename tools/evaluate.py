@@ -12,7 +12,7 @@ import sys
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.evaluation import evaluate, table
+from attr_extractor.evaluation import evaluate, score_table
 
 F = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
@@ -24,9 +24,9 @@ flags.DEFINE_string("require", "", "NAME>=NUMBER or NAME<=NUMBER, separated by c
 
 def main() -> None:
     measured = evaluate.evaluate(F.run_dir, F.split, F.records, F.compare, F.require)
-    print(table.scores(measured))
+    print(score_table.format_scores(measured))
     if F.compare:
-        print(table.comparison(measured))
+        print(score_table.format_comparison(measured))
     print(f"report: {F.run_dir}/{measured['report']}; metrics: {F.run_dir}/metrics.json")
     for line in measured.get("failed_requirements", []):
         print(f"failed: {line}", file=sys.stderr)

@@ -72,7 +72,7 @@ def calibrate(
         files.write_json(run.path / "thresholds.json", chosen.model_dump())
         section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
         run.update_metrics("calibration", section)
-        model_card.write(run)
+        model_card.write_card(run)
         return section
 
 

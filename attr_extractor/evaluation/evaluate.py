@@ -16,14 +16,13 @@ from attr_extractor.evaluation import (
     model_card,
     predictions,
     report,
-    samples,
     scores,
 )
 from attr_extractor.evaluation.baselines import MostFrequent
-from attr_extractor.evaluation.confused_photos import ConfusedPhotos
+from attr_extractor.evaluation.example_photos import ConfusedPhotos, collect_examples
 from attr_extractor.evaluation.explain import heat_map
 from attr_extractor.evaluation.explain.explainer import Explainer
-from attr_extractor.evaluation.report_photos import DrawHeat
+from attr_extractor.evaluation.report import DrawHeat, ReportExtras
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
@@ -93,7 +92,7 @@ def _evaluate(
             answered = contender.answer(batch["logits"])
             confused.add(batch, batch["labels"].numpy(), answered.chosen)
         batches = predictions.with_pixels(predicted, folder, manifest, run.config.data)
-        shown = samples.collect(contender.scores_of, batches, contender.answers)
+        examples = collect_examples(contender.scores_of, batches, contender.answers)
 
     suffix = f"_{folder.resolve().name}" if records else ""
     measured = {
@@ -114,13 +113,13 @@ def _evaluate(
         measured["failed_requirements"] = failed
     files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
-    found = report.Found(shown, confused, heat=_draw_heat(Explainer(run)))
+    extras = ReportExtras(examples, confused, heat=_draw_heat(Explainer(run)))
     if not records:
         curve = learning_curve.read(run)
-        found = found._replace(calibration=_calibration(run, split), learning_curve=curve)
-    page = report.render(run.config.name, run.schema, measured, details, found)
+        extras = extras._replace(calibration=_calibration(run, split), learning_curve=curve)
+    page = report.render(run.config.name, run.schema, measured, details, extras)
     storage.write(run.path / measured["report"], page.encode())
-    model_card.write(run)
+    model_card.write_card(run)
     return measured
 
 

@@ -116,7 +116,7 @@ def _write_assets(run: RunDir, facts: ModelFacts, folder: Path) -> list[Path]:
     files.write_json(folder / "model.json", facts.model_dump())
     if any((run.path / name).is_file() for name in (model_card.CARD, model_card.PAGE)):
         # rebuilt: weights or thresholds may have changed since it was written
-        card, page = model_card.make(run)
+        card, page = model_card.make_card(run)
         files.write_json(folder / model_card.CARD, card)
         (folder / model_card.PAGE).write_text(page, encoding="utf-8")
     return sorted(folder.iterdir())

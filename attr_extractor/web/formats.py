@@ -7,7 +7,9 @@ from typing import Any
 
 
 def thousands(value: Any) -> Any:
-    """Return an integer with thousands separators; any other value as is."""
+    """Return an integer with thousands separators, a dash for None; any other value as is."""
+    if value is None:
+        return "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -39,3 +41,9 @@ def p_value(p: float) -> str:
 def share_interval(ends: Sequence[float] | None) -> str:
     """Format both ends of an interval in percent; a dash if nothing was measured."""
     return "-" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Return hours and minutes, or minutes and seconds if it is less than an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages from Jinja2 templates.
+"""Self-contained HTML pages, and Markdown pages, from Jinja2 templates.
 
 All text is escaped by Jinja's autoescape, so sellers' text stays text. Pages contain no date and
 nothing random: the same content gives the same bytes. CSS and JavaScript are files in `static`;
@@ -42,6 +42,21 @@ def render(template: str, **context: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(**context)
 
 
+def render_markdown(template: str, **context: Any) -> str:
+    """Render a template as Markdown; the value of every expression is escaped, see `render`."""
+    return _MARKDOWN_ENVIRONMENT.get_template(template).render(**context)
+
+
+def escape_markdown(value: Any) -> Markup:
+    """Escape text: it must not break a table or be read as Markdown or HTML."""
+    if isinstance(value, Markup):
+        return value
+    text = str(value)
+    for sign in "\\`*_{}[]<>|#":
+        text = text.replace(sign, f"\\{sign}")
+    return Markup(" ".join(text.split()))
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
@@ -53,7 +68,7 @@ def _environment() -> jinja2.Environment:
     )
     for function in (
         *(formats.thousands, formats.figure, formats.interval, formats.percent),
-        *(formats.share, formats.share_interval, formats.p_value),
+        *(formats.share, formats.share_interval, formats.p_value, formats.duration),
     ):
         environment.filters[function.__name__] = function
     environment.filters["data_url"] = data_url
@@ -63,3 +78,4 @@ def _environment() -> jinja2.Environment:
 
 
 _ENVIRONMENT = _environment()
+_MARKDOWN_ENVIRONMENT = _ENVIRONMENT.overlay(finalize=escape_markdown)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import evaluate, predictions, table
+from attr_extractor.evaluation import evaluate, predictions, score_table
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
@@ -107,7 +107,7 @@ def test_the_program_shows_both_runs_and_exits_with_1_if_a_requirement_fails(two
     assert metrics["comparison"]["run"] == str(large)
     assert f"this run compared with {large}" in result.stdout
     lines = [line for line in result.stdout.splitlines() if str(run.parent) not in line]
-    assert max(map(len, lines)) <= table.WIDTH
+    assert max(map(len, lines)) <= score_table.WIDTH
     details = json.loads((run / metrics["details"]).read_text())
     assert set(details["attributes"]) == set(metrics["attributes"])
 

@@ -12,8 +12,7 @@ import pytest
 
 from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation import evaluate, table
-from attr_extractor.evaluation.samples import Row
+from attr_extractor.evaluation import evaluate, score_table
 from attr_extractor.records import dataset, pixels
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
@@ -38,7 +37,7 @@ def test_the_training_beats_the_most_frequent_value_on_the_drawn_shop(measured, 
 
 
 def test_the_table_has_a_line_per_attribute_and_their_mean(measured, schema):
-    lines = table.scores(measured).splitlines()
+    lines = score_table.format_scores(measured).splitlines()
     count = len(schema.names)
     assert {line.split()[0] for line in lines[1 : 1 + count]} == set(schema.names)
     assert lines[1 + count].startswith("mean over attributes")
@@ -50,8 +49,8 @@ def test_the_table_is_at_most_100_columns_wide_whatever_the_names(measured):
         "attributes": {f"{'long_' * 20}{n}": a for n, a in measured["attributes"].items()},
     }
     for shown in (measured, long):
-        lines = table.scores(shown).splitlines()
-        assert max(map(len, lines)) <= table.WIDTH
+        lines = score_table.format_scores(shown).splitlines()
+        assert max(map(len, lines)) <= score_table.WIDTH
         shown_scores = {line.split("[")[0].split()[-1] for line in lines[1:5]}
         attributes = measured["attributes"].values()
         assert shown_scores == {f"{a['score']:.3f}" for a in attributes}
@@ -71,7 +70,7 @@ def test_the_guess_by_category_is_that_of_the_runs_training_photos(listed, schem
     listed.records.rename(tmp_path / "moved")
     gone = evaluate.evaluate(listed.run, records=other)
     assert gone["mean"]["most_frequent_given_category"] is None
-    assert " - " in table.scores(gone)
+    assert " - " in score_table.format_scores(gone)
 
 
 # Photos that resemble a training photo
@@ -136,7 +135,7 @@ def test_the_score_without_near_duplicates_is_that_of_the_other_photos(listed, s
 
     assert json.loads((listed.run / "metrics.json").read_text())["test"] == measured
     score, count = f"{block['mean']['score']:.3f}", len(listed.similar)
-    last = table.scores(measured).splitlines()[-1]
+    last = score_table.format_scores(measured).splitlines()[-1]
     assert last.startswith(f"without the {count} photos that resemble a training photo: {score}")
     page = (listed.run / "report.html").read_text()
     assert f"<b>{score}</b>mean score without the {count} photos that resemble" in page
@@ -147,7 +146,7 @@ def test_a_list_without_photos_of_the_split_says_so(listed):
     measured = evaluate.evaluate(listed.run)
     assert measured["without_near_duplicates"]["left_out"] == 0
     assert measured["without_near_duplicates"]["mean"] == measured["mean"]
-    line = table.scores(measured).splitlines()[-1]
+    line = score_table.format_scores(measured).splitlines()[-1]
     assert line == "no photo of this split resembles a training photo"
 
 
@@ -167,7 +166,7 @@ def test_the_block_is_left_out_where_it_is_not_known_what_resembles_a_training_p
     (listed.records / "near_duplicates.csv").unlink()
     old = evaluate.evaluate(listed.run)
     assert "without_near_duplicates" not in old
-    last = table.scores(old).splitlines()[-1]
+    last = score_table.format_scores(old).splitlines()[-1]
     assert last.startswith("accuracy of the best value")
     assert "resemble" not in (listed.run / "report.html").read_text()
 
@@ -181,24 +180,8 @@ def test_a_damaged_list_is_bad_input(listed):
 def test_with_all_photos_left_out_no_score_is_shown(measured):
     nothing = {**measured["mean"], "score": None, "interval": None}
     block = {"photos": 0, "left_out": measured["photos"], "mean": nothing}
-    shown = table.scores({**measured, "without_near_duplicates": block})
+    shown = score_table.format_scores({**measured, "without_near_duplicates": block})
     assert shown.endswith("training photo: nothing left to measure")
-
-
-@pytest.mark.parametrize(
-    "answered, labelled, verdict",
-    [
-        (["red"], ["red"], "right"),
-        (["red"], ["blue"], "wrong"),
-        (["red"], [], "wrong"),
-        (["red", "blue"], ["blue"], "partly right"),
-        ([], ["blue"], "no answer"),
-        ([], [], "right"),
-        (["red"], None, "unknown"),
-    ],
-)
-def test_verdicts(answered, labelled, verdict):
-    assert Row("color", answered, labelled, 0.5).verdict == verdict
 
 
 def test_another_split_has_a_report_of_its_own_written_whole_or_not(listed, monkeypatch):

@@ -1,4 +1,4 @@
-"""Claims about the model card: what the run says, and what a person wrote, both kept."""
+"""Tests of the model card: it has the run's figures, and keeps the entries of a person."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import calibrate, evaluate, model_card
@@ -13,12 +14,23 @@ from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
 
 
+def copied(source, target):
+    return shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+
+
 @pytest.fixture
 def run(trained, tmp_path):
-    path = tmp_path / "run"
-    shutil.copytree(trained.run, path, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    path = copied(trained.run, tmp_path / "run")
     (path / model_card.PAGE).unlink(missing_ok=True)
     (path / model_card.CARD).unlink(missing_ok=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    """A run evaluated on its test split."""
+    path = copied(trained.run, tmp_path_factory.mktemp("evaluated") / "run")
+    evaluate.evaluate(path)
     return path
 
 
@@ -26,15 +38,15 @@ def card_of(path):
     return json.loads((path / model_card.CARD).read_text()), (path / model_card.PAGE).read_text()
 
 
-def test_the_card_says_what_run_and_records_say(run, trained, schema):
-    measured = evaluate.evaluate(run)
-    card, page = card_of(run)
+def test_the_card_has_the_figures_of_run_and_records(evaluated, trained, schema):
+    measured = json.loads((evaluated / "metrics.json").read_text())["test"]
+    card, page = card_of(evaluated)
     manifest = Manifest.read(trained.records)
     assert card["schema"]["fingerprint"] == schema.fingerprint and schema.fingerprint in page
     assert {n: s["photos"] for n, s in card["data"]["splits"].items()} == {
         n: s.photos for n, s in manifest.splits.items()
     }
-    assert card["recipe"] == RunDir.read(run).config.model_dump(mode="json")
+    assert card["recipe"] == RunDir.read(evaluated).config.model_dump(mode="json")
     assert card["training"]["seconds"] > 0
     assert "CPU cores" in card["training"]["hardware"]
     assert card["training"]["hardware"] in page
@@ -46,8 +58,8 @@ def test_the_card_says_what_run_and_records_say(run, trained, schema):
         assert card["scores"]["test"]["attributes"][name]["interval"] == a["interval"]
 
 
-def test_calibrate_refreshes_the_card(run):
-    evaluate.evaluate(run)
+def test_calibrate_rewrites_the_card(evaluated, tmp_path):
+    run = copied(evaluated, tmp_path / "run")
     assert "Not calibrated" in card_of(run)[1] or card_of(run)[0]["calibration"]
     section = calibrate.calibrate(run)
     card, page = card_of(run)
@@ -61,22 +73,22 @@ def test_calibrate_refreshes_the_card(run):
     assert card_of(run)[1].count("run evaluate.py again") == stale - 1
 
 
-def test_what_a_person_wrote_survives_and_the_same_run_gives_the_same_card(run):
+def test_entries_of_a_person_are_kept_and_the_same_run_gives_the_same_card(run):
     opened = RunDir.read(run)
-    model_card.write(opened)
+    model_card.write_card(opened)
     page = run / model_card.PAGE
-    assert page.read_text().count(model_card.model_card_text.EMPTY) == len(model_card.ENTRIES)
+    assert page.read_text().count(model_card.EMPTY) == len(model_card.ENTRIES)
     licence = "CC BY 4.0, see\n\n| a | table |\n| --- | --- |\nand <b>this</b>"
     asked = "<!-- entry: licence_of_photos -->\n"
     text = page.read_text().replace(f"{asked}_to fill in_", f"{asked}{licence}")
     page.write_text(text)
     for _ in range(2):
-        card = model_card.write(opened)
+        card = model_card.write_card(opened)
         assert card["entries"]["licence_of_photos"] == licence
         assert card["entries"]["contact"] == ""
         assert page.read_text() == text
     page.unlink()  # the card has it as well
-    model_card.write(opened)
+    model_card.write_card(opened)
     assert page.read_text() == text
 
 
@@ -88,21 +100,34 @@ def test_what_a_person_wrote_survives_and_the_same_run_gives_the_same_card(run):
         lambda text: text.replace("entry: contact", "entry: contacts"),
     ],
 )
-def test_damaged_marks_are_bad_input_and_nothing_is_lost(run, damage):
+def test_damaged_markers_are_bad_input_and_no_text_is_lost(run, damage):
     opened = RunDir.read(run)
-    model_card.write(opened)
+    model_card.write_card(opened)
     page = run / model_card.PAGE
     damaged = damage(page.read_text())
     page.write_text(damaged)
     with pytest.raises(InputError, match="markers .* are damaged"):
-        model_card.write(opened)
+        model_card.write_card(opened)
     assert page.read_text() == damaged
 
 
-def test_where_the_records_are_gone_the_card_keeps_what_it_said_of_them(run, tmp_path):
-    before = model_card.write(RunDir.read(run))
+def test_the_card_keeps_its_data_section_if_the_records_are_gone(run, tmp_path):
+    before = model_card.write_card(RunDir.read(run))
     origin = json.loads((run / "records.json").read_text())
     (run / "records.json").write_text(json.dumps({**origin, "records": str(tmp_path / "gone")}))
-    assert model_card.write(RunDir.read(run))["data"] == before["data"]
+    assert model_card.write_card(RunDir.read(run))["data"] == before["data"]
     (run / model_card.CARD).unlink()
-    assert "records are missing" in (model_card.write(RunDir.read(run)) and card_of(run)[1])
+    assert "records are missing" in (model_card.write_card(RunDir.read(run)) and card_of(run)[1])
+
+
+def test_names_from_a_catalogue_cannot_break_the_page(run):
+    evil = "co|or `<b>` *x*\nnext # [a](b)"
+    schema = yaml.safe_load((run / "schema.yaml").read_text())
+    for attribute in schema["attributes"]:
+        attribute["display_name"] = evil
+    (run / "schema.yaml").write_text(yaml.safe_dump(schema))
+    model_card.write_card(RunDir.read(run))
+    page = (run / model_card.PAGE).read_text()
+    escaped = r"co\|or \`\<b\>\` \*x\* next \# \[a\](b)"
+    assert page.count(escaped) >= 2 * len(schema["attributes"])  # also in the table of thresholds
+    assert "<b>" not in page

@@ -1,9 +1,10 @@
-"""Claims about report.html: all figures are there, safe, in one small file, of 1,900 values too."""
+"""Tests of report.html: it shows all figures, escapes text, and is one small file."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -19,18 +20,20 @@ from attr_extractor.evaluation import (
     learning_curve,
     report,
     report_curves,
-    report_photos,
-    report_values,
-    samples,
     scores,
 )
 from attr_extractor.evaluation.baselines import MostFrequent
-from attr_extractor.evaluation.confused_photos import ConfusedPhotos
+from attr_extractor.evaluation.example_photos import (
+    AttributeAnswer,
+    ConfusedPhotos,
+    ExamplePhoto,
+    collect_examples,
+)
 from attr_extractor.evaluation.predictions import Predictions
-from attr_extractor.evaluation.samples import Row, Sample
-from attr_extractor.html_page import Markup
+from attr_extractor.evaluation.report import ReportExtras
 from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.schema import Schema
+from attr_extractor.web import pages
 from tests.conftest import ROOT, SCHEMA
 from tests.evaluation.by_hand import measure_both
 
@@ -38,7 +41,7 @@ EVIL = "<script>alert('1')</script>"
 
 
 class Page(HTMLParser):
-    """What a page refers to, its ids, and the text of its tables by section."""
+    """Links and ids of a page, and the text of its tables by section."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -76,22 +79,33 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def found(made_up, schema):
+def figures(made_up, schema):
     """Figures and details of made-up samples."""
     measured, details = measure_both(made_up, schema)
     return {"split": "test", **measured}, details
 
 
-def render(schema, found, shown=(), **more):
-    return report.render("n", schema, *found, report.Found(shown, ConfusedPhotos(schema), **more))
+def render(schema, figures, examples=()):
+    return report.render("n", schema, *figures, ReportExtras(examples, ConfusedPhotos(schema)))
 
 
-def test_the_report_of_a_run_is_one_file_with_photos_that_open(trained):
-    measured = evaluate.evaluate(trained.run, "test")
-    text = (trained.run / "report.html").read_text()
+@pytest.fixture(scope="module")
+def calibrated(trained, tmp_path_factory):
+    """A calibrated and evaluated run, and the section `calibration` of its metrics."""
+    run = tmp_path_factory.mktemp("calibrated") / "run"
+    shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    section = calibrate.calibrate(run)
+    evaluate.evaluate(run)
+    return run, section
+
+
+def test_the_report_of_a_run_is_one_file_with_photos(calibrated):
+    run, _ = calibrated
+    measured = json.loads((run / "metrics.json").read_text())["test"]
+    text = (run / "report.html").read_text()
     page = Page(text)
     assert page.outside == [] and "http" not in text
-    assert 24 < len(page.images) <= 24 + report_photos.HEATED * report_photos.HEATS
+    assert 24 < len(page.images) <= 24 + report.HEATED * report.HEATS
     photo = Image.open(io.BytesIO(base64.b64decode(page.images[0].split(",")[1])))
     assert photo.size == (32, 32)
     assert "width=device-width" in text
@@ -99,9 +113,9 @@ def test_the_report_of_a_run_is_one_file_with_photos_that_open(trained):
     assert f"{measured['mean']['score']:.3f}</b>mean score" in text
 
 
-def test_scores_are_sorted_and_stand_beside_both_guesses(found, schema):
-    measured, _ = found
-    page = Page(render(schema, found))
+def test_scores_are_sorted_and_shown_with_their_baseline(figures, schema):
+    measured, _ = figures
+    page = Page(render(schema, figures))
     rows = [row for row in page.rows["scores"] if len(row) == 8]
     attributes = {schema[n].title(): a for n, a in measured["attributes"].items()}
     scored = [attributes[row[0]] for row in rows]
@@ -112,16 +126,16 @@ def test_scores_are_sorted_and_stand_beside_both_guesses(found, schema):
         assert row[2:5] == known and row[-1] == str(a["applicable"])
 
 
-def test_an_attribute_without_a_known_value_is_named_and_has_no_bar(found, schema):
-    measured, details = found
+def test_an_attribute_without_a_known_value_has_no_bar(figures, schema):
+    measured, details = figures
     nothing = dict.fromkeys(measured["attributes"]["color"])
     measured = {**measured, "attributes": {**measured["attributes"], "color": nothing}}
     rows = Page(render(schema, (measured, details))).rows["scores"]
     assert [row[1] for row in rows if row and row[0] == "color"] == ["no known value"]
 
 
-def test_two_runs_are_told_apart_by_the_interval_of_their_difference(found, schema):
-    measured, details = found
+def test_the_verdict_on_two_runs_follows_the_interval_of_their_difference(figures, schema):
+    measured, details = figures
     names = list(schema.names)
     ends = dict(zip(names, ([0.01, 0.2], [-0.3, -0.1], [-0.1, 0.1], [0.0, 0.2])))
     other = {
@@ -130,31 +144,37 @@ def test_two_runs_are_told_apart_by_the_interval_of_their_difference(found, sche
     }
     comparison = {"run": EVIL, "mean": other[names[0]], "attributes": other}
     text = render(schema, ({**measured, "comparison": comparison}, details))
-    rows = {row[0]: row for row in Page(text).rows["compared"] if row}
+    rows = {row[0]: row for row in Page(text).rows["comparison"] if row}
     told = [rows[schema[n].title()][4] for n in names]
     assert told == ["better", "worse", "not sure", "not sure"]
     assert EVIL not in text
-    assert "compared" not in Page(render(schema, found)).rows
+    assert "comparison" not in Page(render(schema, figures)).rows
 
 
-def test_the_share_answered_at_a_target_is_that_of_the_lowest_cut_off_that_reaches_it():
+def test_the_share_answered_at_a_target_is_that_of_the_lowest_cut_off_that_reaches_it(
+    figures, schema
+):
     curve = {"coverage": [1.0, 0.8, 0.5, 0.0], "accuracy": [0.7, 0.92, 0.96, None]}
-    cells = report_curves._targets(curve, [0.0, 0.3, 0.6, 0.9])
-    assert cells == ["70.0 %", "80.0 % (0.3)", "50.0 % (0.6)", "never"]
+    cut_offs = [0.0, 0.3, 0.6, 0.9]
+    assert report_curves.targets_reached(curve, cut_offs) == [(0.8, 0.3), (0.5, 0.6), None]
+    measured, details = figures
+    text = render(schema, (measured, {**details, "cut_offs": cut_offs, "risk_coverage": curve}))
+    (row,) = (row for row in Page(text).rows["abstention"] if row[:1] == ["All attributes"])
+    assert row[1:] == ["70.0 %", "80.0 % (0.3)", "50.0 % (0.6)", "never"]
 
 
-def test_confusions_show_their_photos_once_each(schema):
+def test_each_photo_of_a_confusion_is_shown_once(schema):
     labels = np.zeros([6, schema.num_values], np.int8)
     v_neck, round_neck = (schema.slices["neck_type"].start + i for i in (0, 1))
     labels[:, v_neck] = 1
     chosen = np.zeros(labels.shape, bool)
     chosen[:, round_neck] = True
-    photos = ConfusedPhotos(schema)
+    confused = ConfusedPhotos(schema)
     batch = {
         "pixels": tf.zeros([6, 8, 8, 3], tf.uint8),
         "product_id": tf.constant([f"p{i}" for i in range(6)]),
     }
-    photos.add(batch, labels, chosen)
+    confused.add(batch, labels, chosen)
     pair = {"true": "v-neck", "answered": "round neck", "count": 6}
     counted = {v: {"support": 12} for v in schema["neck_type"].values}
     nothing = {"most_confused": [], "values": {}}
@@ -165,52 +185,60 @@ def test_confusions_show_their_photos_once_each(schema):
             "neck_type": {"most_confused": [pair], "values": counted},
         },
     }
-    pictures = report_values.choose(details, photos)
-    text = report_values.confusions(schema, details, pictures)
-    assert "50 %" in text
-    for i in range(6):
-        assert f"title='p{i}'" in text if i < 3 else f"title='p{i}'" not in text
-    assert report_values.style(pictures).count("data:image/jpeg") == 3
+    photos = report.choose_confused_photos(details, confused)
+    assert [photo.product_id for of_pair in photos.values() for photo in of_pair] == [
+        "p0",
+        "p1",
+        "p2",
+    ]
+    section = report.confusions_section(schema, details, photos)
+    text = pages.render("evaluation/confusions.html", schema=schema, confusions=section)
+    assert "50.0 %" in text
+    for i in range(6):  # among all attributes, and among those of the attribute
+        assert text.count(f'title="p{i}"') == (2 if i < 3 else 0)
 
 
 def test_heat_is_drawn_for_answered_values_and_every_attribute_has_its_turn(schema):
-    asked = []
+    drawn = []
 
     def heat(photo, attribute, value):
-        asked.append((attribute, value))
+        drawn.append((attribute, value))
         return 255 - photo
 
-    rows = [Row(n, [schema[n].values[0]], None, 0.9) for n in schema.names]
-    rows[-1] = Row(schema.names[-1], [], ["x"], 0.0)
-    shown = [Sample(f"p{i}", np.zeros([8, 8, 3], np.uint8), rows) for i in range(3)]
-    text = report_photos.photos(schema, shown, heat)
-    assert len(asked) == 3 * report_photos.HEATS == text.count("<img") - 3
-    assert {name for name, _ in asked} == set(schema.names[:-1])
-    assert all(value == schema[name].values[0] for name, value in asked)
+    answers = [AttributeAnswer(n, [schema[n].values[0]], None, 0.9) for n in schema.names]
+    answers[-1] = AttributeAnswer(schema.names[-1], [], ["x"], 0.0)
+    examples = [ExamplePhoto(f"p{i}", np.zeros([8, 8, 3], np.uint8), answers) for i in range(3)]
+    photos = report.photos_section(examples, heat)
+    assert photos is not None
+    shown = [(each.attribute, each.value) for card in photos.cards for each in card.heat_maps]
+    assert len(drawn) == 3 * report.HEATS and shown == drawn
+    assert {name for name, _ in drawn} == set(schema.names[:-1])
+    assert all(value == schema[name].values[0] for name, value in drawn)
+    text = pages.render("evaluation/photos.html", schema=schema, photos=photos)
+    assert text.count("<img") == 3 + len(drawn)
 
 
-def test_names_and_values_from_a_catalogue_cannot_inject_html(made_up, found):
+def test_names_and_values_from_a_catalogue_cannot_inject_html(made_up):
     evil = Schema.parse(SCHEMA.replace("[red, green, blue]", f'[red, green, "{EVIL}"]'), "evil")
     measured, details = measure_both(made_up, evil)
-    rows = [Row("color", [EVIL], [EVIL + "2"], 0.9), Row("color", [], [EVIL], 0.0)]
-    shown = [Sample(EVIL, np.zeros([4, 4, 3], np.uint8), rows)]
-    text = render(evil, ({"split": "test", **measured}, details), shown)
+    answers = [
+        AttributeAnswer("color", [EVIL], [EVIL + "2"], 0.9),
+        AttributeAnswer("color", [], [EVIL], 0.0),
+    ]
+    examples = [ExamplePhoto(EVIL, np.zeros([4, 4, 3], np.uint8), answers)]
+    text = render(evil, ({"split": "test", **measured}, details), examples)
     assert EVIL not in text
     assert "&lt;span" not in text  # our own markup is not escaped
-    assert isinstance(report_values.values(evil, details), Markup)
 
 
-def test_calibration_shows_both_errors_and_thresholds(trained, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("checkpoints", "logs"))
-    section = calibrate.calibrate(run)
-    evaluate.evaluate(run)
+def test_calibration_shows_errors_and_thresholds(calibrated):
+    run, section = calibrated
     rows = Page((run / "report.html").read_text()).rows["calibration"]
-    told = {row[0]: row for row in rows if row}
+    by_title = {row[0]: row for row in rows if row}
     chosen = section["thresholds"]["attributes"]
-    for name, found in section["test"]["attributes"].items():
-        row = told[name]
-        assert row[1:3] == [f"{found[k]['ece']:.3f}" for k in ("before", "after")]
+    for name, of_attribute in section["test"]["attributes"].items():
+        row = by_title[name]
+        assert row[1:3] == [f"{of_attribute[k]['ece']:.3f}" for k in ("before", "after")]
         assert row[4] == f"{chosen[name]['threshold']:.3f}"
 
 
@@ -235,24 +263,24 @@ def large():
     }
     answers = Answers(schema, default_thresholds(schema))
     usual = MostFrequent(np.array([w.start for w in schema.slices.values()], np.int32))
-    photos = ConfusedPhotos(schema)
+    confused = ConfusedPhotos(schema)
     contender = scores.Contender(tf.sigmoid, answers)
-    found = scores.measure(contender, [predicted], usual)
-    photos.add(batch, labels, contender.answer(logits).chosen)
-    shown = samples.collect(tf.sigmoid, [batch], answers)
-    return schema, found, photos, shown
+    measured, details = scores.measure(contender, [predicted], usual)
+    confused.add(batch, labels, contender.answer(logits).chosen)
+    examples = collect_examples(tf.sigmoid, [batch], answers)
+    return schema, {"split": "test", **measured}, details, ReportExtras(examples, confused)
 
 
-def test_a_page_of_1900_values_stays_small_and_folds_what_is_long(large):
-    schema, (measured, details), photos, shown = large
+def test_a_page_of_1900_values_stays_small_and_folds_long_tables(large):
+    schema, measured, details, extras = large
     curve = learning_curve.power_law([100, 200, 400], [0.5, 0.6, 0.7], [100] * 3)
     of_attribute = {"labels": [100, 200, 400], "score": [0.5, 0.6, 0.7], "fit": curve}
     learned = {
         "points": [{"photos": n} for n in (100, 200, 400)],
         "attributes": dict.fromkeys(schema.names, of_attribute),
     }
-    found = report.Found(shown, photos, learning_curve=learned)
-    text = report.render("name", schema, {"split": "test", **measured}, details, found)
+    extras = extras._replace(learning_curve=learned)
+    text = report.render("name", schema, measured, details, extras)
     assert len(text) < 8e6  # noise is the worst a JPEG can have
     page = Page(text)
     listed = sum(len(row) == 9 for row in page.rows["values"])
@@ -263,8 +291,15 @@ def test_a_page_of_1900_values_stays_small_and_folds_what_is_long(large):
     ]
     assert listed == np.count_nonzero(occurring) > 1500
     assert len(set(page.ids)) == len(page.ids)
-    opened = re.findall(r"<details open>", text)
-    assert opened == []
-    photos_in_page = re.findall(r"background-image:url\(data:image/jpeg;base64,([^)]*)", text)
+    gains = [row[1] for row in page.rows["more_labels"] if row]
+    twice = curve["gains"]["twice"]
+    assert len(gains) == len(schema.names)
+    assert set(gains) == {
+        "{:+.1f} ({:+.1f} to {:+.1f})".format(
+            *(100 * gain for gain in (twice["gain"], *twice["interval"]))
+        )
+    }
+    assert "<details open>" not in text
+    photos_in_page = re.findall(r"background-image: url\(data:image/jpeg;base64,([^)]*)", text)
     assert len(photos_in_page) > 100
-    assert sum(map(len, photos_in_page)) < 1.4 * report_values.MOST_BYTES
+    assert sum(map(len, photos_in_page)) < 1.4 * report.MOST_BYTES

@@ -460,7 +460,7 @@ def test_the_model_card_of_the_run_is_exported(exported, tmp_path):
         each.unlink(missing_ok=True)
     path = export.export(tmp_path / "run", tmp_path / "models")
     assert not list((path / "assets").glob("model_card*"))
-    model_card.write(RunDir.read(tmp_path / "run"))
+    model_card.write_card(RunDir.read(tmp_path / "run"))
     asked = "<!-- entry: contact -->\n"
     written = page.read_text(encoding="utf-8").replace(f"{asked}_to fill in_", f"{asked}the shop")
     page.write_text(written, encoding="utf-8")

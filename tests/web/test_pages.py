@@ -9,7 +9,7 @@ import jinja2
 import pytest
 from markupsafe import Markup
 
-from attr_extractor.web import pages
+from attr_extractor.web import formats, pages
 
 EVIL = "<script>alert('x')</script>\"&"
 SAFE = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;"
@@ -78,3 +78,25 @@ def test_a_data_url_holds_the_bytes():
 def test_a_name_that_the_context_lacks_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="title"):
         pages.render("report.html", sections=[], folder="")
+
+
+def test_markdown_escapes_signs_and_line_ends():
+    text = "a|b `c` <d> *e* [f](g) # \\\n| h |"
+    escaped = r"a\|b \`c\` \<d\> \*e\* \[f\](g) \# \\ \| h \|"
+    assert pages.escape_markdown(text) == escaped
+    assert pages.escape_markdown(Markup("| a |")) == "| a |"
+
+
+def test_seconds_are_shown_as_minutes_or_hours():
+    durations = [formats.duration(seconds) for seconds in (59.6, 90, 3600, 5400)]
+    assert durations == ["1 min 0 s", "1 min 30 s", "1 h 0 min", "1 h 30 min"]
+
+
+def test_a_table_of_call_blocks_shows_each_row_and_marks_the_columns_of_numbers():
+    source = """{% call(row) widgets.table_of(["a", "b"], rows, "sortable", "-n") %}
+<td>{{ row[0] }}</td><td class="num">{{ row[1] | thousands }}</td>
+{% endcall %}"""
+    text = pages._ENVIRONMENT.from_string(source).render(rows=[(EVIL, 1234), ("x", None)])
+    assert re.findall(r"<th(.*?)>", text.replace("<thead>", "")) == ["", ' class="num"']
+    assert re.findall(r"<td.*?>(.*?)</td>", text) == [SAFE, "1,234", "x", "-"]
+    assert text.count("<tr>") == text.count("</tr>") == 3

@@ -109,7 +109,7 @@ def test_pictures_and_a_page_are_written(trained, tmp_path):
     ]
     assert all(Image.open(page.parent / name).size[0] >= 240 for name in names[:-1])
     text = page.read_text(encoding="utf-8")
-    assert text.count("<img ") == 6 and "it&#x27;s &lt;turned&gt;.png" in text
+    assert text.count("<img ") == 6 and "it&#39;s &lt;turned&gt;.png" in text
 
 
 def test_a_run_without_attention_has_no_attention_maps(trained, tmp_path, batch):

@@ -1,10 +1,14 @@
-"""Scores as text for a terminal: one line per attribute, best first, the mean last."""
+"""Scores as text for a terminal, and the words for the intervals behind them.
+
+One line per attribute, best first, the mean last.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from attr_extractor.evaluation.words import figure, verdict
+from attr_extractor.web.formats import figure
 
 WIDTH = 100  # maximum columns
 _MEAN = "mean over attributes"
@@ -18,7 +22,27 @@ _LEGEND = (
 )
 
 
-def scores(measured: dict[str, Any]) -> str:
+def verdict(difference: Sequence[float]) -> str:
+    """Return the verdict on the first of two runs, by the interval of their difference."""
+    low, high = difference
+    return "better" if low > 0 else "worse" if high < 0 else "not sure"
+
+
+def beaten_baselines(figures: dict[str, Any]) -> str:
+    """Return which baselines an attribute is significantly better than.
+
+    Returns:
+      both, none, `most` for the most frequent value, or `given` for that given the category.
+    """
+    beaten = [
+        name
+        for name, gain in (("most", "gain"), ("given", "gain_given_category"))
+        if (figures[f"{gain}_interval"] or [0])[0] > 0
+    ]
+    return "both" if len(beaten) == 2 else "".join(beaten) or "none"
+
+
+def format_scores(measured: dict[str, Any]) -> str:
     """Format the result of `evaluate`."""
     rows = sorted(measured["attributes"].items(), key=lambda item: -(item[1]["score"] or 0.0))
     width = _width([name for name, _ in rows], _COLUMNS)
@@ -28,7 +52,7 @@ def scores(measured: dict[str, Any]) -> str:
         if a["score"] is None:
             lines.append(f"{start}  no photo of this split has a value")
             continue
-        lines.append(f"{start}  {_figures(a, _beats(a))}  {a['applicable']:7d}")
+        lines.append(f"{start}  {_figures(a, beaten_baselines(a))}  {a['applicable']:7d}")
     mean = measured["mean"]
     if mean["score"] is not None:
         lines.append(f"{_MEAN:{width}}  {_figures(mean, '')}  {measured['photos']:7d}")
@@ -47,7 +71,7 @@ def scores(measured: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def comparison(measured: dict[str, Any]) -> str:
+def format_comparison(measured: dict[str, Any]) -> str:
     """Format this run compared with the other one, largest gain first."""
     compared = measured["comparison"]
     ours, theirs = measured["attributes"], compared["attributes"]
@@ -75,16 +99,6 @@ def _width(names: list[str], columns: str) -> int:
 
 def _shortened(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 3]}..."
-
-
-def _beats(block: dict[str, Any]) -> str:
-    """Return which of the two baselines an attribute is significantly better than."""
-    beaten = [
-        name
-        for name, gain in (("most", "gain"), ("given", "gain_given_category"))
-        if (block[f"{gain}_interval"] or [0])[0] > 0
-    ]
-    return "both" if len(beaten) == 2 else "".join(beaten) or "none"
 
 
 def _figures(block: dict[str, Any], beats: str) -> str:
