@@ -10,7 +10,6 @@ import csv
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from attr_extractor.schema import Schema
+from tests import forked_tools
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,15 +57,8 @@ class Shop:
 
 
 def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs a program of tools/ in a process of its own."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    """Run a program of tools/ in a process of its own."""
+    return forked_tools.run(ROOT / "tools" / f"{name}.py", list(map(str, arguments)), ROOT)
 
 
 def require_bad_input(result: subprocess.CompletedProcess, *words: str) -> None:
