@@ -1,7 +1,7 @@
 """Programs of tools/, each in a process that is forked from one with TensorFlow loaded.
 
-A fresh interpreter takes 4 to 6 seconds to import TensorFlow, a fork 0.3 seconds. The package itself
-is not loaded before the fork, so every program still imports all of its own modules.
+A new interpreter takes 4 to 6 seconds to import TensorFlow, a fork 0.3 seconds. The package itself
+is not loaded before the fork: each program imports all of its own modules.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def run(script: Path, arguments: list[str], folder: Path) -> subprocess.Complete
 def _run(
     argv: list[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
 ) -> None:
+    """Run in the forked process."""
     for stream, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
     os.environ.clear()

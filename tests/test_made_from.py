@@ -283,16 +283,16 @@ def test_thresholds_edited_between_kill_and_resume_are_noticed(
         return predict.predict(model, catalogue, tmp_path / "out.csv", root)
 
     monkeypatch.setattr(predict, "ROWS_PER_PART", 8)
-    work, calls = predict.work, []
+    fill_part, calls = predict.fill_part, []
 
     def killed(part, *more):
         if calls:
             raise KeyboardInterrupt
         calls.append(part)
-        work(part, *more)
+        fill_part(part, *more)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(predict, "work", killed)
+        patched.setattr(predict, "fill_part", killed)
         filled()
     done = sorted((tmp_path / "out.csv.parts").glob("*.counts.json"))
     assert len(done) == 1

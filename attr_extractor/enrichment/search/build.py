@@ -87,11 +87,11 @@ def build(
 def _prepare(output: Path, job: dict[str, Any]) -> Path:
     """Return the folder of parts, new or left by an interrupted run of the same build."""
     parts = output / folder.PARTS
-    if jobs.left(parts, job, f"{output}: contains an unfinished index") is not None:
+    if jobs.is_interrupted(parts, job, f"{output}: contains an unfinished index"):
         return parts
     if set(storage.names(output)) - {folder.PARTS, ownership.LOCK}:
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
-    jobs.begin(parts, job)
+    jobs.write_job(parts, job)
     return parts
 
 

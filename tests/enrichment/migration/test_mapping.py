@@ -44,13 +44,13 @@ def schema_with(attribute: str, **edits: Any) -> str:
 
 
 def test_every_value_is_counted_by_what_happens_to_it():
-    assert plan(MAPPING).text() == MOVES
+    assert plan(MAPPING).summary() == MOVES
 
 
 def test_a_schema_carries_over_to_itself_by_an_empty_mapping():
     found = plan("", SCHEMA)
-    assert found.text() == "values: 11 kept"
-    assert found.changed == {}
+    assert found.summary() == "values: 11 kept"
+    assert found.changed_meanings == {}
 
 
 def test_order_display_names_weights_and_columns_change_nothing():
@@ -60,7 +60,7 @@ def test_order_display_names_weights_and_columns_change_nothing():
     for attribute in content["attributes"]:
         attribute["values"].reverse()
         attribute.update(display_name="X", weight=2.0, threshold=0.25)
-    assert plan("", yaml.safe_dump(content)).text() == "values: 11 kept"
+    assert plan("", yaml.safe_dump(content)).summary() == "values: 11 kept"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_name_can_be_dropped_and_taken_for_something_new():
     new = schema_with_closure("zip", "button", "drawstring")
     found = plan("{removed: [closure], added: [closure]}", new)
     assert "closure" not in found.sources
-    assert "closure: added; 3 added, 3 removed" in found.text()
+    assert "closure: added; 3 added, 3 removed" in found.summary()
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_name_can_be_dropped_and_taken_for_something_new():
 )
 def test_a_meaning_that_changes_must_be_listed(new, attribute, message):
     assert f"m.yaml: {attribute}: {message}" in refused("", new)
-    assert list(plan(f"changed: [{attribute}]", new).changed) == [attribute]
+    assert list(plan(f"changed: [{attribute}]", new).changed_meanings) == [attribute]
 
 
 def test_values_that_change_places_change_what_their_names_mean():
@@ -233,8 +233,8 @@ def test_an_attribute_can_be_divided_in_two():
     found = plan(
         "{attributes: {waist: closure}, changed: [closure, waist]}", yaml.safe_dump(content)
     )
-    assert [source.new.name for source in found.becomes["closure"]] == ["closure", "waist"]
-    assert "waist: was closure; 1 kept" in found.text()
+    assert [source.new.name for source in found.targets["closure"]] == ["closure", "waist"]
+    assert "waist: was closure; 1 kept" in found.summary()
 
 
 def test_a_mapping_file_is_typed(tmp_path):
@@ -245,7 +245,7 @@ def test_a_mapping_file_is_typed(tmp_path):
 
 
 def test_attributes_become_one():
-    assert plan(JOINED, TOGETHER, APART).text() == (
+    assert plan(JOINED, TOGETHER, APART).summary() == (
         "values: 5 kept, 1 renamed, 2 merged, 1 removed\n"
         "  neck: was shirt_neck and dress_neck; 1 kept, 1 renamed, 1 merged, 1 removed\n"
         "  pattern: was print and motif; 2 kept, 1 merged"
@@ -274,7 +274,7 @@ def test_attributes_that_become_one_leave_nothing_open(edits, message):
 def test_a_value_that_applies_to_more_once_attributes_are_one_is_told():
     new = TOGETHER.replace("dress: [v-neck, halter]", "dress: [v-neck, halter, crew]")
     assert "neck: 'crew' did not apply to 'dress' and does now" in refused(JOINED, new, APART)
-    assert plan(f"{JOINED}changed: [neck]", new, APART).changed.keys() == {"neck"}
+    assert plan(f"{JOINED}changed: [neck]", new, APART).changed_meanings.keys() == {"neck"}
 
 
 def test_a_value_with_an_equals_sign_can_be_named():
@@ -286,5 +286,5 @@ def test_a_value_with_an_equals_sign_can_be_named():
     edits = {"values": {"neck": values}, "removed": []}
     found = plan(edited(JOINED, **edits), new, old)
     shirt, dress = found.sources["neck"]
-    assert (shirt.parts["odd"], dress.parts["odd"]) == (["dress_neck=halter"], [])
-    assert (shirt.parts["halter"], dress.parts["halter"]) == ([], ["halter"])
+    assert (shirt.old_values["odd"], dress.old_values["odd"]) == (["dress_neck=halter"], [])
+    assert (shirt.old_values["halter"], dress.old_values["halter"]) == ([], ["halter"])

@@ -170,7 +170,7 @@ def test_a_merged_threshold_is_the_mean(schema):
     limits = Thresholds.of_schema(schema)
     own = OfAttribute(threshold=0.3, values={"button": 0.2})
     limits = limits.model_copy(update={"attributes": {**limits.attributes, "closure": own}})
-    found = start.thresholds(plan, limits).attributes["closure"]
+    found = start.migrate_thresholds(plan, limits).attributes["closure"]
     assert found.values == {"fastened": pytest.approx(0.25)}
     assert found.threshold == 0.3
 
@@ -232,7 +232,7 @@ def test_values_find_their_tiles_and_their_place_in_the_correlation_layer(moved,
 
     plan = mapping.plan(old, new, "m.yaml")
     after = network.build(new, config)
-    network.set_layer_arrays(after.logits, start.arrays(plan, run, Priors), "start")
+    network.set_layer_arrays(after.logits, start.migrate_weights(plan, run, Priors), "start")
     pixels = photos(moved.old)
     was = run.load_network().logits(pixels, training=False).numpy()
     now = after.logits(pixels, training=False).numpy()
