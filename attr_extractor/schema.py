@@ -227,6 +227,11 @@ class Schema(yaml_files.Model):
         return np.repeat(np.arange(len(self.sizes), dtype=np.int32), self.sizes)
 
     @functools.cached_property
+    def exclusive(self) -> np.ndarray:
+        """bool[V]: whether each value belongs to an exclusive attribute."""
+        return np.repeat([attribute.exclusive for attribute in self.attributes], self.sizes)
+
+    @functools.cached_property
     def allowed(self) -> np.ndarray:
         """bool[C, V]: whether a product of category c may have value v."""
         categories = self[self.category].values

@@ -1,8 +1,8 @@
 """Infer a draft schema from any table: which columns are attributes, and their values.
 
-The draft is meant to be edited by a person. Nothing uncertain is merged, split or dropped silently:
-every guess is a finding or a reason, and both are listed in the header of the file that
-`Draft.write` writes. Imports no TensorFlow. Python loops run over distinct cells, never over rows.
+The draft is a YAML file for a person to edit. Nothing uncertain is merged, split or dropped
+silently: every guess is a finding or a reason, and both are listed in the file's header.
+Imports no TensorFlow. Python loops run over distinct cells, never over rows.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from attr_extractor import ownership, storage
 from attr_extractor.catalogue.columns import (
     NUMBER,
     PHOTO,
@@ -30,10 +33,10 @@ from attr_extractor.catalogue.columns import (
     sample_of,
     share_matching,
 )
-from attr_extractor.catalogue.draft import Draft
 from attr_extractor.catalogue.table import IMAGE, PRODUCT_ID
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import SEPARATOR, Attribute, Schema, fold
+from attr_extractor.web.formats import percent
 
 CATEGORY_NAMES = (
     "category product_category article_type product_type item_type garment_type clothing_type "
@@ -45,6 +48,63 @@ PATH_WORDS = frozenset("file filename path url link".split())
 ROWS_TO_JUDGE = 20  # rows that a category needs before "never filled" means "does not apply"
 
 
+@dataclass(frozen=True)
+class Draft:
+    """An inferred schema with the findings that a person should review before using it."""
+
+    schema: Schema
+    rows: int
+    attributes: dict[str, Column]  # by attribute name, in schema order
+    left_out: dict[str, str]  # column -> why it is not an attribute
+    findings: list[str]
+
+    def to_yaml(self) -> str:
+        """Return the schema as YAML with comments for its editor; `Schema.parse` restores it."""
+        header = [
+            f"A first draft, inferred from {self.rows} rows. Check before building records:",
+            "- that each attribute is visible in a photo; delete those that are not",
+            "- the values: other spellings of a value belong in `synonyms: {spelling: value}`",
+            "- `exclusive: false` is for attributes that may have several values per product",
+            "- `applies_to`: in other categories an empty cell means absent, not unknown",
+            "- `missing_values`: cells that mean missing, in every column",
+            *(["Columns left out:"] if self.left_out else []),
+            *(f"- {column}: {reason}" for column, reason in self.left_out.items()),
+            *(["Found in the table:"] if self.findings else []),
+            *(f"- {finding}" for finding in self.findings),
+        ]
+        lines = [f"# {one_line(line)}" for line in header]
+        columns = iter(self.attributes.values())
+        for line in self.schema.to_yaml().splitlines():
+            if line.startswith("- name: "):
+                column = next(columns)
+                filled = percent(column.filled, self.rows)
+                line += f"  # {filled} filled, {len(column.values)} values"
+            lines.append(line)
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: str | Path) -> None:
+        """Write `to_yaml` atomically; raise InputError if the file exists or cannot be created."""
+        with ownership.new_file(path, "--output") as new:
+            storage.write(new, self.to_yaml().encode())
+
+    def summary(self) -> str:
+        """Return a compact table of the attributes, then the columns left out and the findings."""
+        table = [("attribute", "column", "values", "filled", "")]
+        for attribute, column in zip(self.schema.attributes, self.attributes.values()):
+            kind = "exclusive" if attribute.exclusive else "several"
+            kind = "category" if attribute.name == self.schema.category else kind
+            filled = percent(column.filled, self.rows)
+            table.append((attribute.name, column.name, str(len(column.values)), filled, kind))
+        width = [max(len(one_line(row[i])) for row in table) for i in range(5)]
+        lines = [
+            f"{a:{width[0]}}  {one_line(c):{width[1]}}  {v:>{width[2]}}  {f:>{width[3]}}  {k}"
+            for a, c, v, f, k in table
+        ]
+        lines += [f"left out: {column}: {why}" for column, why in self.left_out.items()]
+        lines += [f"check: {finding}" for finding in self.findings]
+        return "\n".join([*lines[: len(table)], *map(one_line, lines[len(table) :])])
+
+
 def infer_schema(
     table: pd.DataFrame,
     name: str,
@@ -52,7 +112,6 @@ def infer_schema(
     *,
     origin: str = "the catalogue",
     max_values: int = 300,
-    min_rows: int = 1,
 ) -> Draft:
     """Infer a draft schema from a table whose cells are all strings, "" if empty.
 
@@ -61,7 +120,6 @@ def infer_schema(
       category: the category column; guessed if None.
       origin: the table's name in errors.
       max_values: a column with more values is not an attribute, except the named category.
-      min_rows: values in fewer rows are left out of the schema and reported.
 
     Raises:
       InputError: if no product id, photos, attributes or category are found.
@@ -92,7 +150,6 @@ def infer_schema(
             left_out[column.name] = f"only one value, {next(iter(column.values), '')!r}"
     kept = [column for column in kept if column.name not in single]
     names = identifiers([column.name for column in kept], {*table.columns, PRODUCT_ID, IMAGE})
-    _drop_rare(kept, min_rows, findings)
     category_of_row = table[the_category.name].map(the_category.value_of_cell)
     attributes = []
     for column in kept:
@@ -217,20 +274,6 @@ def _choose_category(
             f"{chosen.name}: {chosen.several} rows are contradictory: they list several categories"
         )
     return chosen
-
-
-def _drop_rare(kept: list[Column], min_rows: int, findings: list[str]) -> None:
-    for column in kept:
-        rare = [value for value, rows in column.values.items() if rows < min_rows]
-        rare = rare[: len(column.values) - 1]  # an attribute needs a value
-        if rare:
-            findings.append(
-                f"{column.name}: left out, in fewer than {min_rows} rows: {first_few(rare)}"
-            )
-        for value in rare:
-            del column.values[value]
-        column.synonyms = {s: v for s, v in column.synonyms.items() if v in column.values}
-        column.value_of_cell = {c: v for c, v in column.value_of_cell.items() if v in column.values}
 
 
 def _applies_to(
