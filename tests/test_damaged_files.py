@@ -1,4 +1,4 @@
-"""Every file that the package reads again, damaged at random: an error's line, or what it holds.
+"""Tests of randomly damaged files: every reader returns their content or raises one line.
 
 A seed and a number name each damaged file, so a failure can be repeated.
 """
@@ -215,47 +215,45 @@ def of_graph(folder: Path, shop: Shop) -> Damaged:
     return Damaged(version, lambda name: [lambda: model_dir.load(version)], ("assets",))
 
 
-def test_damaged_records_are_lines(tmp_path: Path, schema: Schema):
+def test_damaged_records_raise_one_line(tmp_path: Path, schema: Schema):
     ends = of_records(tmp_path, schema).require_lines(seed=1, count=56)
     assert ends["refused"] > 30 and ends["read"] > 5
 
 
-def test_a_damaged_run_is_lines(tmp_path: Path, trained: Shop):
+def test_a_damaged_run_raises_one_line(tmp_path: Path, trained: Shop):
     ends = of_run(tmp_path, trained, measured=False).require_lines(seed=1, count=200)
     assert ends["refused"] > 50 and ends["read"] > 10
 
 
-def test_a_damaged_model_is_lines(tmp_path: Path, exported: Shop):
+def test_a_damaged_model_raises_one_line(tmp_path: Path, exported: Shop):
     ends = of_model(tmp_path, exported).require_lines(seed=1, count=100)
     assert ends["refused"] > 50 and ends["read"] > 2
     ends = of_graph(tmp_path / "graph", exported).require_lines(seed=1, count=4)
     assert ends["refused"] > 0
 
 
-def test_a_damaged_table_is_a_line(tmp_path: Path, schema: Schema):
+def test_a_damaged_table_raises_one_line(tmp_path: Path, schema: Schema):
     ends = of_tables(tmp_path, schema).require_lines(seed=1, count=400)
     assert ends["refused"] > 100 and ends["read"] > 50
 
 
 @pytest.mark.slow
-def test_six_hundred_damaged_files_of_records_are_lines(tmp_path: Path, schema: Schema):
+def test_600_damaged_files_of_records_raise_one_line(tmp_path: Path, schema: Schema):
     of_records(tmp_path, schema).require_lines(seed=2, count=600)
 
 
 @pytest.mark.slow
-def test_three_thousand_four_hundred_damaged_files_of_a_run_are_lines(
-    tmp_path: Path, trained: Shop
-):
+def test_3400_damaged_files_of_a_run_raise_one_line(tmp_path: Path, trained: Shop):
     of_run(tmp_path, trained, measured=True).require_lines(seed=2, count=3400)
 
 
 @pytest.mark.slow
-def test_a_thousand_damaged_files_of_a_model_are_lines(tmp_path: Path, exported: Shop):
+def test_1000_damaged_files_of_a_model_raise_one_line(tmp_path: Path, exported: Shop):
     of_model(tmp_path, exported).require_lines(seed=2, count=960)
     of_graph(tmp_path / "graph", exported).require_lines(seed=2, count=40)
 
 
-def test_a_mistake_of_our_own_keeps_its_traceback(tmp_path: Path, trained: Shop, monkeypatch):
+def test_a_bug_after_the_parser_keeps_its_traceback(tmp_path: Path, trained: Shop, monkeypatch):
     """Whatever follows the parser's call is no fault of the file."""
 
     def mistaken(*_arguments: object, **_options: object) -> None:

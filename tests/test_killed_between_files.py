@@ -1,4 +1,4 @@
-"""Claims about programs that write several files: killed before any step, the same call goes on."""
+"""Tests of programs that write several files: after a kill at any step, the same call resumes."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_export_decisions_with_a_log(schema, tmp_path):
         export(decisions, catalogue, schema, tmp_path / "whole/a.csv", tmp_path / "whole/log.csv")
 
 
-def test_a_half_done_export_is_not_mixed_with_another(schema, tmp_path):
+def test_an_unfinished_export_with_other_outputs_is_not_resumed(schema, tmp_path):
     catalogue = write_rows(tmp_path / "table.csv", HEADER, rows())
     decisions = decide(schema, tmp_path, [cell(2)], [(ADA, "p001", "neck_type", "none", [])])
     with pytest.raises(Killed), killed_at(2):
@@ -146,7 +146,7 @@ def test_migrate_a_run_and_its_table(trained, tmp_path):
         program(tmp_path / "whole")
 
 
-def test_a_run_directory_whose_making_was_cut_short_is_made(built, tmp_path):
+def test_an_interrupted_creation_of_a_run_directory_is_completed(built, tmp_path):
     config, manifest = Config.read(built.config), Manifest.read(built.records)
     program = lambda folder: RunDir.create(folder / "run", config, built.records, manifest)  # noqa: E731
     assert require_resumes(tmp_path, program) == 4
@@ -159,7 +159,9 @@ def test_a_run_directory_whose_making_was_cut_short_is_made(built, tmp_path):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_disk_that_is_full_while_a_run_is_made_is_one_line(built, tmp_path, monkeypatch, number):
+def test_a_full_disk_during_the_creation_of_a_run_raises_one_line(
+    built, tmp_path, monkeypatch, number
+):
     config, manifest = Config.read(built.config), Manifest.read(built.records)
     real, calls = storage.open_write, iter(range(100))
 

@@ -1,4 +1,4 @@
-"""Claims about every table that a program writes: any text comes back from it as it was given.
+"""Tests of every table that a program writes: any text round-trips.
 
 Read by pandas and, where it is a table with a header, by the package's own reader.
 """
@@ -216,7 +216,7 @@ def test_predict(exported, texts, escape):
         assert found == texts
 
 
-def test_a_cell_of_a_million_characters_is_read_back_and_one_too_long_refused(exported, tmp_path):
+def test_a_cell_of_a_million_characters_round_trips_and_a_longer_one_raises(exported, tmp_path):
     catalogue = catalogue_of(tmp_path, ["x" * 1_000_000])
     predict.predict(exported.model, catalogue, tmp_path / "out.csv")
     assert table.read_columns(tmp_path / "out.csv")["note"].tolist() == ["x" * 1_000_000]
@@ -227,7 +227,7 @@ def test_a_cell_of_a_million_characters_is_read_back_and_one_too_long_refused(ex
             table.read_columns(path)
 
 
-def test_a_row_of_many_broken_photos_says_no_more_than_a_cell_may_hold(exported, tmp_path):
+def test_the_error_of_a_row_with_many_unreadable_photos_is_shortened(exported, tmp_path):
     many = "|".join(f"{i:06}.jpg" for i in range(60_000))
     catalogue = catalogue_of(tmp_path, ["x"], image=many)
     predict.predict(exported.model, catalogue, tmp_path / "out.csv")
@@ -235,7 +235,7 @@ def test_a_row_of_many_broken_photos_says_no_more_than_a_cell_may_hold(exported,
     assert said.startswith("000000.jpg: ") and said.endswith(" ...") and len(said) < 11_000
 
 
-def test_formulas_are_escaped_where_that_is_asked_for():
+def test_formulas_are_escaped_on_request():
     from attr_extractor.catalogue.csv_rows import CsvWriter
 
     given_cells = [
