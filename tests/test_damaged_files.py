@@ -56,7 +56,7 @@ class Damaged:
         self.names = sorted(name for name in self.whole if not name.startswith(unread))
 
     def require_lines(self, seed: int, count: int) -> Counter:
-        """Damages so many files; whatever a reader raises must be an InputError."""
+        """Damage files one after the other; every exception of a reader must be an InputError."""
         ends: Counter = Counter()
         for number in range(count):
             name = self.names[number % len(self.names)]
@@ -70,7 +70,7 @@ class Damaged:
         return ends
 
     def end_of(self, reader: Callable[[], object], what: str) -> str:
-        """How a reader ends."""
+        """Return whether a reader refused or read a damaged file."""
         try:
             reader()
         except InputError as error:
@@ -183,7 +183,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
 
 
 def of_model(folder: Path, shop: Shop) -> Damaged:
-    """What an exported model says of itself, read by every program that takes one."""
+    """The assets of an exported model, read by every program that takes one."""
     assets = Path(shutil.copytree(shop.model, folder / "model")) / "1" / "assets"
     return Damaged(
         assets, lambda name: [lambda: model_dir.describe(assets.parent)], ("model_card",)
@@ -210,7 +210,7 @@ def of_tables(folder: Path, schema: Schema) -> Damaged:
 
 
 def of_graph(folder: Path, shop: Shop) -> Damaged:
-    """The files that TensorFlow reads of an exported model; of warm-up requests none is damaged."""
+    """The files of an exported model that TensorFlow reads, without its assets."""
     version = Path(shutil.copytree(shop.model, folder / "model")) / "1"
     return Damaged(version, lambda name: [lambda: model_dir.load(version)], ("assets",))
 
@@ -254,7 +254,7 @@ def test_1000_damaged_files_of_a_model_raise_one_line(tmp_path: Path, exported: 
 
 
 def test_a_bug_after_the_parser_keeps_its_traceback(tmp_path: Path, trained: Shop, monkeypatch):
-    """Whatever follows the parser's call is no fault of the file."""
+    """Exceptions raised after the parser's call are not blamed on the file."""
 
     def mistaken(*_arguments: object, **_options: object) -> None:
         raise TypeError("ours")

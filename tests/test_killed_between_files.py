@@ -28,12 +28,12 @@ from tests.records.by_hand import InProcess
 
 
 class Killed(BaseException):
-    """Nothing catches it, as nothing does SIGKILL; but for locks, nothing is tidied up."""
+    """Simulates SIGKILL: no `except` clause catches it, and only locks are released."""
 
 
 @contextmanager
 def killed_at(step: int) -> Iterator[None]:
-    """The process ends before its rename or removal of this number, from 0."""
+    """Kill the process before its rename or removal number `step`, from 0."""
     steps = iter(range(10_000))
 
     def counted(real: Callable) -> Callable:
@@ -51,7 +51,7 @@ def killed_at(step: int) -> Iterator[None]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Bytes of all files, the folder's own name left out of them."""
+    """Return the bytes of all files, with the path of the folder replaced."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): path.read_bytes().replace(os.fsencode(folder), b"HERE")
@@ -60,7 +60,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def require_resumes(tmp_path: Path, program: Callable[[Path], object]) -> int:
-    """Returns before how many steps the program was killed; `program` is given its folder."""
+    """Kill `program` before each of its steps and rerun it; return the number of steps."""
     whole = tmp_path / "whole"
     whole.mkdir()
     program(whole)

@@ -47,7 +47,7 @@ def wardrobe() -> Schema:
     return Schema.parse(TEXT, "test")
 
 
-def the_designs_text(cells: dict[str, str]) -> tuple[list[int], list[tuple[str, str]]]:
+def independent_encoding(cells: dict[str, str]) -> tuple[list[int], list[tuple[str, str]]]:
     """DESIGN.md, "The four states of a label", sentence by sentence, on plain words."""
 
     def words(cell: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_random_rows_equal_an_independent_encoding(wardrobe: Schema):
     for _ in range(4000):
         cells = random_cells(draw)
         codes, issues = labels.encode(wardrobe, cells)
-        expected, reasons = the_designs_text(cells)
+        expected, reasons = independent_encoding(cells)
         assert codes.tolist() == expected, cells
         assert [(issue.attribute, issue.kind) for issue in issues] == reasons, cells
         seen.update(kind for _, kind in reasons)
@@ -248,7 +248,7 @@ def test_chunks_of_rows_equal_an_independent_encoding(wardrobe: Schema, rows: in
         names = set().union(*part)
         columns = {name: [cells.get(name, "") for cells in part] for name in names}
         found = encoder.encode(columns, len(part))
-        expected = [the_designs_text(cells) for cells in part]
+        expected = [independent_encoding(cells) for cells in part]
         assert (found.labels.dtype, found.category.dtype) == (np.int8, np.int64)
         assert found.labels.tolist() == [codes for codes, _ in expected]
         assert [(row, i.attribute, i.kind) for row, i in found.issues] == [

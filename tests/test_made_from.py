@@ -51,7 +51,7 @@ def copy_run(trained: Shop, path: Path) -> Path:
 
 
 def disturb(run: Path, seed: int = 0) -> None:
-    """Gives a run other weights."""
+    """Change the weights of a run."""
     generator = np.random.default_rng(seed)
     arrays = files.read_arrays(run / "weights.npz")
     moved = {
@@ -61,14 +61,14 @@ def disturb(run: Path, seed: int = 0) -> None:
 
 
 def edit(path: Path, **changes) -> None:
-    """Replaces keys of a JSON file; None takes one away."""
+    """Replace keys of a JSON file; None removes a key."""
     content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
     kept = {name: value for name, value in content.items() if value is not None}
     path.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def older(model: Path, path: Path) -> Path:
-    """A model as an older version exported it: without digests, neither in it nor beside it."""
+    """Write a model as an older version exported it: without digests in graph and assets."""
     version = Path(shutil.copytree(model / "1", path / "1"))
     module = tf.saved_model.load(str(version))
 
@@ -111,7 +111,7 @@ def catalogue(exported, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def cells_file(exported, tmp_path_factory) -> Path:
-    """The cells that the exported model wrote."""
+    """Return the cells file that the exported model wrote."""
     path = tmp_path_factory.mktemp("cells")
     table = write_table(path / "table.csv", table_of(exported, 20))
     root, found = exported.path / "images", path / "cells.parquet"

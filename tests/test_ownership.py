@@ -46,7 +46,7 @@ OWN = {
 
 
 def hold(kind: str, path: Path) -> subprocess.Popen:
-    """Another process that owns a place until it is killed."""
+    """Start a process that owns a path until it is killed."""
     program = (
         "import sys, time; from attr_extractor import ownership\n"
         f"with {OWN[kind]}: print('held', flush=True); time.sleep(600)"
@@ -114,7 +114,7 @@ def test_buckets_are_not_owned():
 
 
 def test_competing_threads_own_the_folder_one_at_a_time(tmp_path):
-    """The lock file is removed and made again all the time; never do two hold it."""
+    """The lock file is removed and created repeatedly; two threads must never own it."""
     inside, most, done = 0, 0, 0
     until = time.monotonic() + 2
 
@@ -146,7 +146,7 @@ def test_an_exception_of_the_owner_is_not_converted(tmp_path):
 
 @pytest.fixture
 def programs(exported, tmp_path):
-    """What each program that writes does, and the place that it writes to."""
+    """Return the output path and a call of each program that writes."""
     shop, folder, schema = exported, tmp_path / "out", Schema.read(exported.schema_file)
     file = tmp_path / "out.csv"
     cells = write_cells(tmp_path / "cells.parquet", [cell()])
@@ -232,7 +232,7 @@ def test_a_program_exits_with_75_if_its_output_is_owned(tmp_path):
 
 
 def test_only_the_chief_of_several_workers_owns_the_run_directory(trained, monkeypatch):
-    """They open the run directory that the chief owns."""
+    """The other workers open the run directory that the chief owns."""
     opened = []
 
     def stop(path, *_):

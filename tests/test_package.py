@@ -48,7 +48,7 @@ def room_of(path: Path) -> str:
 
 
 def imported_rooms(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, room) of every import of this package, those within functions included."""
+    """Yield (line, room) for every import of this package, also within functions."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -140,7 +140,7 @@ def test_no_exception_is_ignored_silently(path):
 
 
 def public_functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """Public functions, classes and methods of a module; not what stands within a function."""
+    """Yield public functions, classes and methods of a module, without nested functions."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             if child.name.startswith("_"):

@@ -19,7 +19,7 @@ FLIPKART = ROOT / "configs" / "schemas" / "flipkart49.yaml"
 
 
 def parsed(**changes: object) -> Schema:
-    """The test schema after changes such as `attributes__1__values=[...]`; None takes a key out."""
+    """Parse the test schema after changes such as `attributes__1__values=[...]`; None removes."""
     return Schema.parse(yaml.safe_dump(changed(**changes), sort_keys=False), "test")
 
 

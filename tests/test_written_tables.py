@@ -53,7 +53,7 @@ def by_pandas(path: Path) -> list[list[str]]:
 
 
 def column(path: Path, name: str, own_reader: bool = True) -> list[str]:
-    """The cells of a column, as both readers have them."""
+    """Return the cells of a column, required to be equal for both readers."""
     header, *found = by_pandas(path)
     cells = [row[header.index(name)] for row in found]
     if own_reader:
@@ -62,7 +62,7 @@ def column(path: Path, name: str, own_reader: bool = True) -> list[str]:
 
 
 def catalogue_of(folder: Path, texts: list[str], **more: str) -> Path:
-    """JSON Lines, where any text can stand in a column of its own, `note`."""
+    """Write a table as JSON Lines, with the texts in the column `note`."""
     rows = [
         {"product_id": f"p{i:03d}", "image": "gone.jpg", "category": "shirt", "neck_type": "v-neck"}
         | {"color": "", "closure": "", **more, "note": text}
@@ -143,7 +143,7 @@ def test_build_tfrecords_near_duplicates(pairs):
 @few
 @given(TEXT, TEXT)
 def test_audit(product, image):
-    """Of 60 products the heads contradict the label of the first."""
+    """The heads contradict the label of the first of 60 products."""
     schema = Schema.parse(
         "name: two\ncategory: kind\nattributes: [{name: kind, values: [a, b]}]", ""
     )

@@ -153,7 +153,7 @@ def test_a_bug_in_our_loader_keeps_its_traceback(monkeypatch):
     def mistaken(*_arguments: object) -> None:
         raise KeyError("ours")
 
-    for name in ("_require_modest", "validate"):
+    for name in ("_require_limits", "validate"):
         with monkeypatch.context() as patch:
             patch.setattr(yaml_files, name, mistaken)
             with pytest.raises(KeyError, match="ours"):

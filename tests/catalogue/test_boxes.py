@@ -10,7 +10,7 @@ from attr_extractor.schema import Schema
 
 
 def of_photos(cells: list[str], count: int) -> list[photos.Box | None | str]:
-    """The box of each photo, None, or why there is none."""
+    """Return the box of each photo, None without a box, or the reason of its error."""
     found: list[photos.Box | None | str] = []
     for of_photo in boxes.of_photos(boxes.join(cells), count):
         try:

@@ -54,7 +54,7 @@ def files_of_every_kind() -> list[bytes]:
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
-    """A few bytes changed, put in or left out, often at either end; sometimes cut off."""
+    """Return a photo with a few bytes changed, inserted, removed or cut off, often at an end."""
     changed = bytearray(data)
     for _ in range(draw.choice([1, 2, 8])):
         near = draw.randrange(draw.choice([len(changed), 150]))

@@ -525,7 +525,7 @@ def test_schemas_of_real_catalogues(folder: str, real_data: Path) -> None:
 
 
 class Counting(set):
-    """A set that counts what it is asked."""
+    """A set that counts its membership tests."""
 
     asked = 0
 

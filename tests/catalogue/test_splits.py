@@ -92,7 +92,7 @@ def test_invalid_fractions_raise_one_line(text):
 
 
 def union_find(groups: list[int], links: list[int]) -> list[int]:
-    """The smallest group that each group is linked to; slow and plain."""
+    """Return the smallest group that each group is connected to; a slow reference."""
     parent = list(range(max(groups, default=-1) + 1))
 
     def root(group: int) -> int:

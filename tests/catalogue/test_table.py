@@ -178,7 +178,7 @@ def test_chunks_with_a_schema_are_renamed_and_checked(tmp_path: Path, renaming: 
 
 
 class Counted(io.FileIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read from it."""
 
     bytes_read = 0
 
@@ -195,7 +195,7 @@ class Counted(io.FileIO):
 
 @pytest.fixture
 def opened(monkeypatch) -> list[Counted]:
-    """Every file that `chunks` opens."""
+    """Return a list that collects every file that `chunks` opens."""
     files: list[Counted] = []
 
     def open_read(path: Path) -> Counted:

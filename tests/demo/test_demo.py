@@ -145,7 +145,7 @@ def test_a_full_disk_raises_one_line(schema: Schema, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("category", DRAWN_VALUES["category"])
 def test_each_value_changes_the_photo(schema: Schema, category: str) -> None:
-    """... by enough to be seen at 80 pixels, in all values of all attributes that apply."""
+    """The change is visible at 80 pixels, for all values of all attributes that apply."""
     scene, look = _still_scene(), Look()
     base = {**_plain(schema, category), "border": ("no border",)}
     for attribute in schema.attributes:

@@ -30,7 +30,7 @@ from tests.records.by_hand import InProcess
 
 @dataclass(frozen=True)
 class Moved:
-    """The shop's run carried over to the next schema."""
+    """The shop's run, migrated to the new schema."""
 
     path: Path
     old: RunDir
@@ -176,7 +176,7 @@ def test_a_merged_threshold_is_the_mean(schema):
 
 
 def test_a_training_starts_from_the_migrated_run(moved, tmp_path):
-    """Adam moves a weight by about the learning rate a step; what is new learns too."""
+    """Adam moves a weight by about the learning rate per step; new values are trained as well."""
     content = Config.read(moved.old.path / "config.yaml").model_dump()
     rate, steps = 1e-4, 12
     content["train"].update(
@@ -196,7 +196,7 @@ def test_a_training_starts_from_the_migrated_run(moved, tmp_path):
 
 
 def wide_schema(values: list[str], extra: list[str]) -> str:
-    """An attribute of many values, and small ones before and behind it."""
+    """Return a schema with an attribute of many values between two small ones."""
     content = yaml.safe_load(SCHEMA)
     content["attributes"][1:1] = [{"name": name, "values": ["x", "y"]} for name in extra] + [
         {"name": "brand", "values": values}
@@ -205,7 +205,7 @@ def wide_schema(values: list[str], extra: list[str]) -> str:
 
 
 def test_reordered_values_keep_their_weights_in_branches_and_correlation_layer(moved, tmp_path):
-    """70 values in another order, two new ones among them: kept scores stay, whatever is added."""
+    """Reorder 70 values and insert two new ones: the scores of kept values stay the same."""
     brands = [f"b{i}" for i in range(70)]
     old = Schema.parse(wide_schema(brands, []), "old")
     new = Schema.parse(wide_schema(["new1", *reversed(brands), "new2"], ["fit"]), "new")

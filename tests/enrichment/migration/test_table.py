@@ -22,7 +22,7 @@ HEADER = ["product_id", "image", "title", "category", "neck_type", "color", "clo
 
 
 def migrated(tmp_path, rows, mapping=MAPPING, new=NEW_SCHEMA, old=SCHEMA, header=HEADER):
-    """The new table's header and rows, and what was said."""
+    """Return the header and rows of the migrated table, and the printed summary."""
     for name, text in (("old", old), ("new", new), ("m", mapping)):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     source = write_table(tmp_path / "table.csv", [dict(zip(header, row)) for row in rows])
@@ -83,7 +83,7 @@ def test_a_split_value_keeps_the_others_if_unlisted_values_are_missing(tmp_path)
 
 
 def test_a_contradictory_cell_stays_contradictory_after_a_removal(tmp_path):
-    """Two values of an exclusive attribute say nothing, also where one of them is gone."""
+    """Two values of an exclusive attribute stay a contradiction if one of them is removed."""
     new = NEW_SCHEMA.replace("no neck, ", "")
     mapping = MAPPING.replace("color=green", "color=green, neck_type=no neck")
     row = ["a", "a.jpg", "", "shirt", "v-neck|no neck", "", ""]
