@@ -18,7 +18,7 @@ from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import ROOT, SCHEMA, require_bad_input, run_tool, write_table
 
-# what TensorFlow 2.21 writes when it is loaded, whatever TF_CPP_MIN_LOG_LEVEL says
+# TensorFlow 2.21 writes these lines when it is loaded, regardless of TF_CPP_MIN_LOG_LEVEL
 NATIVE_LOG = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} [\d:.]+ +\d+ \w+\.cc:\d+\] "
 )
@@ -42,6 +42,18 @@ def test_the_programs_of_the_design_exist():
 def test_help_shows_an_example_and_prints_no_errors(name):
     result = run_tool(name, "--help")
     assert f"python tools/{name}.py --" in result.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_new_interpreter_prints_nothing_while_it_loads_tensorflow():
+    """Unlike `run_tool`, which forks a process with TensorFlow loaded."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "train.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert [line for line in result.stderr.splitlines() if not NATIVE_LOG.match(line)] == []
     assert result.returncode == 0
 

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,20 +88,20 @@ class Draft:
 
     def summary(self) -> str:
         """Return a compact table of the attributes, then the columns left out and the findings."""
-        table = [("attribute", "column", "values", "filled", "")]
+        rows = [("attribute", "column", "values", "filled", "")]
         for attribute, column in zip(self.schema.attributes, self.attributes.values()):
             kind = "exclusive" if attribute.exclusive else "several"
             kind = "category" if attribute.name == self.schema.category else kind
-            filled = percent(column.filled, self.rows)
-            table.append((attribute.name, column.name, str(len(column.values)), filled, kind))
-        width = [max(len(one_line(row[i])) for row in table) for i in range(5)]
+            filled, count = percent(column.filled, self.rows), str(len(column.values))
+            rows.append((attribute.name, one_line(column.name), count, filled, kind))
+        width = [max(map(len, cells)) for cells in zip(*rows)]
         lines = [
-            f"{a:{width[0]}}  {one_line(c):{width[1]}}  {v:>{width[2]}}  {f:>{width[3]}}  {k}"
-            for a, c, v, f, k in table
+            f"{a:{width[0]}}  {c:{width[1]}}  {v:>{width[2]}}  {f:>{width[3]}}  {k}"
+            for a, c, v, f, k in rows
         ]
-        lines += [f"left out: {column}: {why}" for column, why in self.left_out.items()]
-        lines += [f"check: {finding}" for finding in self.findings]
-        return "\n".join([*lines[: len(table)], *map(one_line, lines[len(table) :])])
+        notes = [f"left out: {column}: {why}" for column, why in self.left_out.items()]
+        notes += [f"check: {finding}" for finding in self.findings]
+        return "\n".join([*lines, *map(one_line, notes)])
 
 
 def infer_schema(
@@ -124,12 +123,12 @@ def infer_schema(
     Raises:
       InputError: if no product id, photos, attributes or category are found.
     """
-    where = _roles(table, origin)
-    named = None if category is None else _named_category(table, category, where, origin)
-    findings = _about_roles(table, where)
+    role_columns = _role_columns(table, origin)
+    named = None if category is None else _named_category(table, category, role_columns, origin)
+    findings = _about_roles(table, role_columns)
     kept: list[Column] = []
     left_out: dict[str, str] = {}
-    for column_name in table.columns.drop(list(where.values())):
+    for column_name in table.columns.drop(list(role_columns.values())):
         most = len(table) if column_name == named else 20 * max_values
         column = read_column(table[column_name], most)
         reason = reason_to_leave_out(column, max_values)
@@ -153,21 +152,25 @@ def infer_schema(
     category_of_row = table[the_category.name].map(the_category.value_of_cell)
     attributes = []
     for column in kept:
-        found: dict[str, Any] = {"values": list(column.values), "synonyms": column.synonyms}
+        name_t, applies_to = names[column.name], None
         if column is not the_category:
-            found["exclusive"] = column.several == 0
             filled = table[column.name].isin(list(column.value_of_cell)).to_numpy()
-            found["applies_to"] = _applies_to(
-                column, filled, category_of_row, the_category, findings
-            )
-        if names[column.name] != column.name:
-            found["display_name"] = one_line(column.name)
-        attributes.append(Attribute(name=names[column.name], **found))
+            applies_to = _applies_to(column, filled, category_of_row, the_category, findings)
+        attribute = Attribute(
+            name=name_t,
+            display_name=None if name_t == column.name else one_line(column.name),
+            values=list(column.values),
+            exclusive=column is the_category or column.several == 0,
+            applies_to=applies_to,
+            synonyms=column.synonyms,
+        )
+        attributes.append(attribute)
         findings += _about_values(column)
+    sources = [*role_columns.items(), *((names[column.name], column.name) for column in kept)]
     schema = Schema(
         name=name,
         category=names[the_category.name],
-        columns={i: c for i, c in [*where.items(), *((n, c) for c, n in names.items())] if i != c},
+        columns={name: column for name, column in sources if name != column},
         missing_values=_missing_values(kept, findings),
         attributes=attributes,
     )
@@ -175,7 +178,7 @@ def infer_schema(
     return Draft(schema, len(table), columns, left_out, findings)
 
 
-def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
+def _role_columns(table: pd.DataFrame, origin: str) -> dict[str, str]:
     """Return the columns of `product_id` and `image`."""
     words = {column: set(identifier(column).split("_")) for column in table.columns}
 
@@ -211,9 +214,11 @@ def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
     )
 
 
-def _about_roles(table: pd.DataFrame, where: dict[str, str]) -> list[str]:
-    findings = [f"{role}: read from {column!r}" for role, column in where.items() if role != column]
-    ids, cells = table[where[PRODUCT_ID]], table[where[IMAGE]]
+def _about_roles(table: pd.DataFrame, role_columns: dict[str, str]) -> list[str]:
+    findings = [
+        f"{role}: read from {column!r}" for role, column in role_columns.items() if role != column
+    ]
+    ids, cells = table[role_columns[PRODUCT_ID]], table[role_columns[IMAGE]]
     repeated = int((ids.duplicated() & (ids != "")).sum())
     if repeated:
         findings.append(f"{PRODUCT_ID}: {repeated} rows repeat the id of an earlier row")
@@ -231,9 +236,11 @@ def _about_roles(table: pd.DataFrame, where: dict[str, str]) -> list[str]:
     return findings
 
 
-def _named_category(table: pd.DataFrame, category: str, where: dict[str, str], origin: str) -> str:
+def _named_category(
+    table: pd.DataFrame, category: str, role_columns: dict[str, str], origin: str
+) -> str:
     """Return the category column that the user named, by column name or identifier."""
-    columns = [column for column in table.columns if column not in where.values()]
+    columns = [column for column in table.columns if column not in role_columns.values()]
     for column in columns:
         if column == category:
             return column
