@@ -70,8 +70,8 @@ def _reason(error: Exception) -> str:
 
 def nearest(text: str, known: Iterable[str]) -> str | None:
     """Return the known spelling closest to `text`, or None if none is close."""
-    found = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    matches = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:

@@ -162,7 +162,7 @@ def encode_category(schema: Schema, cell: str) -> tuple[int | None, Issue | None
 
 def parse(attribute: Attribute, cell: str, schema: Schema) -> tuple[list[int], Issue | None]:
     """Return positions of the distinct values of a filled cell, or the first unknown value."""
-    found: list[int] = []
+    positions: list[int] = []
     for spelling in cell.split(SEPARATOR):
         if schema.is_missing(spelling):
             continue
@@ -171,9 +171,9 @@ def parse(attribute: Attribute, cell: str, schema: Schema) -> tuple[list[int], I
             folded = {fold(known): known for known in attribute.values}
             guess = folded.get(nearest(fold(spelling), folded) or "", "")
             return [], Issue(attribute.name, spelling.strip(), UNKNOWN_VALUE, guess)
-        if value not in found:
-            found.append(value)
-    return found, None
+        if value not in positions:
+            positions.append(value)
+    return positions, None
 
 
 def _contradiction(

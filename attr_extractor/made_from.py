@@ -20,7 +20,7 @@ from attr_extractor import files
 from attr_extractor.errors import require_file
 
 _SETTLED = 10**9  # nanoseconds since the last change of a file whose digest is kept
-_NOT_HELD = ("name", "parts", "digest")  # keys of model.json that do not affect the answers
+_IGNORED_KEYS = ("name", "parts", "digest")  # keys of model.json that do not affect the answers
 
 
 def weights_digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -57,6 +57,6 @@ def description_digest(content: Mapping[str, Any]) -> str:
 
     Computed over the content as written, so a key that a later version adds changes no digest.
     """
-    held = {name: value for name, value in content.items() if name not in _NOT_HELD}
-    text = json.dumps(held, sort_keys=True, separators=(",", ":"))
+    content = {name: value for name, value in content.items() if name not in _IGNORED_KEYS}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

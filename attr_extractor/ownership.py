@@ -22,7 +22,7 @@ from attr_extractor import storage
 from attr_extractor.errors import InputError, TemporaryError, make_folder, require_new_file
 
 LOCK = ".lock"  # lock file of an owned folder
-_MOST_SAID = 300  # maximum characters of the owner's description
+_LONGEST_OWNER = 300  # maximum characters of the owner's description
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _owned(lock: Path, path: Path) -> Iterator[None]:
     try:
         with storage.writable(path):
             os.ftruncate(handle, 0)
-            os.write(handle, _myself().encode())
+            os.write(handle, _describe_process().encode())
         yield
     finally:
         with contextlib.suppress(FileNotFoundError):  # the owner removed the folder
@@ -110,11 +110,11 @@ def _take(lock: Path, path: Path) -> int:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is(handle, lock):
+            if _is_same_file(handle, lock):
                 return handle
             os.close(handle)  # the previous owner removed it between open and flock
         except BlockingIOError as error:
-            owner = _read(handle)
+            owner = _read_owner(handle)
             os.close(handle)
             raise TemporaryError(f"{path}: {owner} is writing to it; wait until it ends") from error
         except OSError as error:
@@ -122,24 +122,24 @@ def _take(lock: Path, path: Path) -> int:
             raise InputError(f"{path}: cannot be locked: {error.strerror or error}") from error
 
 
-def _is(handle: int, path: Path) -> bool:
-    """Return whether a path still names an open file."""
+def _is_same_file(handle: int, path: Path) -> bool:
+    """Return whether a path still names the open file."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def _myself() -> str:
+def _describe_process() -> str:
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
     name = name if name not in ("", "-c", "-m") else "a Python program"
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     return f"{name} (process {os.getpid()} on {socket.gethostname()}, since {since})"
 
 
-def _read(handle: int) -> str:
+def _read_owner(handle: int) -> str:
     for _ in range(20):  # the owner locks the file a moment before writing its name
-        if text := os.pread(handle, 4 * _MOST_SAID, 0).decode(errors="replace"):
-            return "".join(c if c.isprintable() else " " for c in text)[:_MOST_SAID]
+        if text := os.pread(handle, 4 * _LONGEST_OWNER, 0).decode(errors="replace"):
+            return "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_OWNER]
         time.sleep(0.05)
     return "another program"

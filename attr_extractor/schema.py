@@ -83,10 +83,10 @@ class Attribute(yaml_files.Model):
             )
         return self
 
-    def _require_value(self, value: str, who: str) -> None:
+    def _require_value(self, value: str, what: str) -> None:
         if value not in self.values:
             raise ValueError(
-                f"{self.name}: {who} the unknown value {value!r}{did_you_mean(value, self.values)}"
+                f"{self.name}: {what} the unknown value {value!r}{did_you_mean(value, self.values)}"
             )
 
     def title(self, language: str = "en") -> str:
@@ -227,6 +227,11 @@ class Schema(yaml_files.Model):
         return np.repeat(np.arange(len(self.sizes), dtype=np.int32), self.sizes)
 
     @functools.cached_property
+    def exclusive(self) -> np.ndarray:
+        """bool[V]: whether each value belongs to an exclusive attribute."""
+        return np.repeat([attribute.exclusive for attribute in self.attributes], self.sizes)
+
+    @functools.cached_property
     def allowed(self) -> np.ndarray:
         """bool[C, V]: whether a product of category c may have value v."""
         categories = self[self.category].values
@@ -265,11 +270,11 @@ class Schema(yaml_files.Model):
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
 
 
-def require_same(found: str, expected: Schema, where: str) -> None:
+def require_same(fingerprint: str, expected: Schema, where: str) -> None:
     """Raise InputError if a fingerprint is not that of the expected schema."""
-    if found != expected.fingerprint:
+    if fingerprint != expected.fingerprint:
         raise InputError(
-            f"{where}: made with another schema (fingerprint {found}) than {expected.name!r} "
+            f"{where}: made with another schema (fingerprint {fingerprint}) than {expected.name!r} "
             f"(fingerprint {expected.fingerprint}): use the original schema, or rebuild"
         )
 

@@ -28,10 +28,10 @@ def is_remote(path: str | Path) -> bool:
     Raises:
       InputError: if the scheme is http or https: nothing is downloaded from the web.
     """
-    scheme, found, _ = str(path).partition("://")
-    if found and scheme.lower() in ("http", "https"):
+    scheme, separator, _ = str(path).partition("://")
+    if separator and scheme.lower() in ("http", "https"):
         raise InputError(f"{path}: a web address; nothing is fetched over {scheme.lower()}")
-    return bool(found)
+    return bool(separator)
 
 
 def join(folder: str | Path, name: str) -> str:
@@ -129,10 +129,10 @@ def names(folder: str | Path) -> list[str]:
         return []
     try:
         with _as_os_errors(folder):
-            found = _gfile().listdir(str(folder)) if is_remote(folder) else os.listdir(folder)
+            listed = _gfile().listdir(str(folder)) if is_remote(folder) else os.listdir(folder)
     except OSError as error:
         raise InputError(f"{folder}: not a readable folder: {error.strerror or error}") from error
-    return sorted(name.rstrip("/") for name in found)
+    return sorted(name.rstrip("/") for name in listed)
 
 
 def make_folder(path: str | Path) -> None:

@@ -96,7 +96,7 @@ def load(text: str, origin: str) -> Any:
         node = loader.get_single_node()
     if node is None:
         return None
-    _require_modest(node, origin, 2 * len(text) + ALIASED)
+    _require_limits(node, origin, 2 * len(text) + ALIASED)
     with _parsing(origin):
         return loader.construct_document(node)
 
@@ -107,14 +107,14 @@ def _parsing(origin: str) -> Iterator[None]:
         with parsing(f"{origin}: not valid YAML"):
             yield
     except InputError as error:
-        found = error.__cause__
-        if not isinstance(found, yaml.MarkedYAMLError):
+        cause = error.__cause__
+        if not isinstance(cause, yaml.MarkedYAMLError):
             raise
-        line = f", line {found.problem_mark.line + 1}" if found.problem_mark else ""
-        raise InputError(f"{origin}{line}: not valid YAML: {found.problem}") from found
+        line = f", line {cause.problem_mark.line + 1}" if cause.problem_mark else ""
+        raise InputError(f"{origin}{line}: not valid YAML: {cause.problem}") from cause
 
 
-def _require_modest(root: yaml.Node, origin: str, most: int) -> None:
+def _require_limits(root: yaml.Node, origin: str, most: int) -> None:
     """Raise InputError before building objects that a short text can expand without bound.
 
     A node that aliases repeat is one node of the graph; its characters count once per occurrence.
@@ -134,9 +134,9 @@ def _require_modest(root: yaml.Node, origin: str, most: int) -> None:
         elif level > NESTING:
             size, levels = 1.0, NESTING + 1
         else:
-            parts = [measure(part, level + 1) for part in _parts(node)]
-            size = 1 + sum(size for size, _ in parts)
-            levels = 1 + max((levels for _, levels in parts), default=0)
+            children = [measure(child, level + 1) for child in _children(node)]
+            size = 1 + sum(size for size, _ in children)
+            levels = 1 + max((levels for _, levels in children), default=0)
         if levels > NESTING:
             problem = f"nested deeper than {NESTING} levels"
         elif size > most:
@@ -150,9 +150,9 @@ def _require_modest(root: yaml.Node, origin: str, most: int) -> None:
     measure(root, 1)
 
 
-def _parts(node: yaml.Node) -> list[yaml.Node]:
+def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
+        return [child for pair in node.value for child in pair]
     return list(node.value)
 
 
@@ -183,7 +183,7 @@ def validate(model: type[M], content: Any, origin: str) -> M:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{origin}: {key}: {_say(model, first)}{more}") from error
+        raise InputError(f"{origin}: {key}: {_describe_error(model, first)}{more}") from error
 
 
 def dump(model: Model, defaults: bool = True) -> str:
@@ -192,7 +192,7 @@ def dump(model: Model, defaults: bool = True) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _say(model: type[pydantic.BaseModel], error: Any) -> str:
+def _describe_error(model: type[pydantic.BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys_at(model, error["loc"][:-1])
         return "unknown key" + did_you_mean(str(error["loc"][-1]), known)
@@ -203,10 +203,10 @@ def _say(model: type[pydantic.BaseModel], error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return message
-    cure = "; write it in quotes" if error["type"] == "string_type" else ""
+    fix = "; write it in quotes" if error["type"] == "string_type" else ""
     if error["type"] == "literal_error" and isinstance(error["input"], str):
-        cure = did_you_mean(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
-    return f"{message[0].lower()}{message[1:]}, not {error['input']!r}{cure}"
+        fix = did_you_mean(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+    return f"{message[0].lower()}{message[1:]}, not {error['input']!r}{fix}"
 
 
 def _keys_at(model: Any, location: tuple[Any, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Shared by all tests: a small schema, a drawn shop, its records, and one short training run.
+"""Fixtures of all tests: a small schema, a drawn shop, its records, and one short training run.
 
 The shop's photos are coloured shapes: big enough to learn from in seconds, small enough to read.
 """
@@ -10,7 +10,6 @@ import csv
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from attr_extractor.schema import Schema
+from tests import forked_tools
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +44,7 @@ attributes:
 
 @dataclass(frozen=True)
 class Shop:
-    """Folders made once for the whole session; tests read them and do not write there."""
+    """Folders created once per session; tests must not write to them."""
 
     path: Path
 
@@ -57,19 +57,12 @@ class Shop:
 
 
 def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs a program of tools/ in a process of its own."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    """Run a program of tools/ in a process of its own."""
+    return forked_tools.run(ROOT / "tools" / f"{name}.py", list(map(str, arguments)), ROOT)
 
 
 def require_bad_input(result: subprocess.CompletedProcess, *words: str) -> None:
-    """Exit code 2 and one line that says `words`; no traceback."""
+    """Require exit code 2 and one error line that contains `words`; no traceback."""
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -80,7 +73,7 @@ def require_bad_input(result: subprocess.CompletedProcess, *words: str) -> None:
 
 @contextlib.contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Stands for a full disk: no file can grow beyond so many bytes, of child processes neither."""
+    """Simulate a full disk: limit the size of every file, also in new child processes, in bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -90,7 +83,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 def draw_photo(path: Path, category: str, colors: list[str], neck: str, size: int = 72) -> None:
-    """A shirt is a wide shape with a neck, jeans are two legs; stripes of the colours."""
+    """Draw a shirt as a wide shape with a neck, jeans as two legs, in stripes of the colours."""
     image = Image.new("RGB", (size, size + 12), "white")
     draw = ImageDraw.Draw(image)
     boxes = [(12, 12, 60, 72)] if category == "shirt" else [(14, 8, 32, 78), (40, 8, 58, 78)]
@@ -106,7 +99,7 @@ def draw_photo(path: Path, category: str, colors: list[str], neck: str, size: in
 
 
 def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
-    """A CSV with the columns of the first row."""
+    """Write a CSV with the columns of the first row."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -115,7 +108,7 @@ def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def shop_rows(folder: Path, count: int) -> list[dict[str, str]]:
-    """Rows with photos; every seventh colour cell is empty, every tenth product has two photos."""
+    """Draw photos and return rows; 1 in 7 colour cells is empty, 1 in 10 products has 2 photos."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows = []
     for i in range(count):
@@ -217,7 +210,7 @@ def exported(trained: Shop) -> Shop:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Real catalogues beside the checkout or in $DATA; tests that need them are skipped without."""
+    """Return the folder of real catalogues, beside the checkout or in $DATA; skip without it."""
     path = Path(os.environ.get("DATA", ROOT.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip("real catalogues are not on this machine: name their folder in $DATA")

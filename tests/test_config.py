@@ -1,4 +1,4 @@
-"""Claims about `config.py`: a YAML file, then `--set section.key=value`."""
+"""Tests of config.py: a YAML file, then `--set section.key=value`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def write(path: Path, content: str) -> Path:
     return path
 
 
-def test_what_a_file_leaves_out_is_the_recommended_recipe(path: Path):
+def test_defaults_are_the_recommended_recipe(path: Path):
     assert Config(name="pretrained") == Config.read(ROOT / "configs/pretrained.yaml")
     config = Config.read(path)
     assert config.data.batch_size == 8 and config.model.attention.num_heads == 4
     assert config.train == Config(name="any").train
 
 
-def test_the_papers_numbers_are_in_its_own_file():
+def test_paper_yaml_has_the_papers_numbers():
     config = Config.read(ROOT / "configs/paper.yaml")
     paper = (config.data.image_size, config.train.learning_rate, config.train.decay)
     assert paper == (224, 1e-5, 0.75)
@@ -65,7 +65,7 @@ def test_1e_3_is_a_number_in_a_file_and_in_an_override(path: Path):
         assert Config.read(written).train.learning_rate == number
 
 
-def test_a_value_may_hold_an_equals_sign(path: Path):
+def test_the_value_of_an_override_may_contain_an_equals_sign(path: Path):
     assert Config.read(path, ["model.weights=a=b.h5"]).model.weights == "a=b.h5"
 
 
@@ -116,7 +116,7 @@ def test_a_value_may_hold_an_equals_sign(path: Path):
         ("train.epochs=[3", ["--set train.epochs=[3", "not valid YAML"]),
     ],
 )
-def test_a_mistake_is_one_line_naming_the_key_and_the_cure(path: Path, override: str, words):
+def test_an_error_names_the_key_and_the_fix_in_one_line(path: Path, override: str, words):
     with pytest.raises(InputError) as caught:
         Config.read(path, [override])
     for word in words:
@@ -132,7 +132,7 @@ def test_keys_of_older_versions_are_accepted_where_they_are_off(path: Path):
             Config.read(path, [override])
 
 
-def test_the_papers_file_switches_on_nothing_that_the_paper_lacks():
+def test_paper_yaml_enables_nothing_beyond_the_paper():
     config = Config.read(ROOT / "configs/paper.yaml")
     assert (config.loss.kind, config.loss.mask, config.loss.class_balance) == (
         "cross_entropy",
@@ -149,7 +149,7 @@ def test_the_papers_file_switches_on_nothing_that_the_paper_lacks():
     assert augmentation.mixup == augmentation.cutmix == 0
 
 
-def test_a_missing_label_cannot_be_an_absent_one_under_a_softmax(path: Path):
+def test_an_unmasked_loss_requires_sigmoid_outputs(path: Path):
     off, softmax = "loss.mask=false", "model.exclusive_output=softmax"
     with pytest.raises(InputError, match="loss.mask: off needs model.exclusive_output: sigmoid"):
         Config.read(path, [off, softmax])
@@ -157,19 +157,19 @@ def test_a_missing_label_cannot_be_an_absent_one_under_a_softmax(path: Path):
     assert Config.read(path, [softmax]).loss.mask
 
 
-def test_sizes_by_epoch_survive_a_written_file_and_json(path: Path, tmp_path: Path):
+def test_image_sizes_by_epoch_round_trip_through_yaml_and_json(path: Path, tmp_path: Path):
     config = Config.read(path, ["train.image_sizes={0: 64, 4: 96, 9: 224}"])
     config.write(tmp_path / "copy.yaml")
     assert Config.read(tmp_path / "copy.yaml") == config
     assert Config.model_validate_json(config.model_dump_json()) == config
 
 
-def test_a_mistake_in_the_file_names_the_file(path: Path):
+def test_an_error_in_the_file_names_the_file(path: Path):
     with pytest.raises(InputError, match="config.yaml: dat: unknown key; did you mean 'data'"):
         Config.read(write(path, "name: x\ndat: {}"))
 
 
-def test_a_written_config_reads_back_equal_with_every_key_in_it(path: Path, tmp_path: Path):
+def test_a_written_config_has_every_key_and_reads_back_equal(path: Path, tmp_path: Path):
     config = Config.read(path, ["train.learning_rate=1e-7", "model.weights='yes'"])
     config.write(tmp_path / "copy.yaml")
     assert Config.read(tmp_path / "copy.yaml") == config

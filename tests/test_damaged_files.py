@@ -1,4 +1,4 @@
-"""Every file that the package reads again, damaged at random: an error's line, or what it holds.
+"""Tests of randomly damaged files: every reader returns their content or raises one line.
 
 A seed and a number name each damaged file, so a failure can be repeated.
 """
@@ -56,7 +56,7 @@ class Damaged:
         self.names = sorted(name for name in self.whole if not name.startswith(unread))
 
     def require_lines(self, seed: int, count: int) -> Counter:
-        """Damages so many files; whatever a reader raises must be an InputError."""
+        """Damage files one after the other; every exception of a reader must be an InputError."""
         ends: Counter = Counter()
         for number in range(count):
             name = self.names[number % len(self.names)]
@@ -70,7 +70,7 @@ class Damaged:
         return ends
 
     def end_of(self, reader: Callable[[], object], what: str) -> str:
-        """How a reader ends."""
+        """Return whether a reader refused or read a damaged file."""
         try:
             reader()
         except InputError as error:
@@ -192,7 +192,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
 
 
 def of_model(folder: Path, shop: Shop) -> Damaged:
-    """What an exported model says of itself, read by every program that takes one."""
+    """The assets of an exported model, read by every program that takes one."""
     assets = Path(shutil.copytree(shop.model, folder / "model")) / "1" / "assets"
     return Damaged(
         assets, lambda name: [lambda: model_dir.describe(assets.parent)], ("model_card",)
@@ -219,53 +219,51 @@ def of_tables(folder: Path, schema: Schema) -> Damaged:
 
 
 def of_graph(folder: Path, shop: Shop) -> Damaged:
-    """The files that TensorFlow reads of an exported model; of warm-up requests none is damaged."""
+    """The files of an exported model that TensorFlow reads, without its assets."""
     version = Path(shutil.copytree(shop.model, folder / "model")) / "1"
     return Damaged(version, lambda name: [lambda: model_dir.load(version)], ("assets",))
 
 
-def test_damaged_records_are_lines(tmp_path: Path, schema: Schema):
+def test_damaged_records_raise_one_line(tmp_path: Path, schema: Schema):
     ends = of_records(tmp_path, schema).require_lines(seed=1, count=56)
     assert ends["refused"] > 30 and ends["read"] > 5
 
 
-def test_a_damaged_run_is_lines(tmp_path: Path, trained: Shop):
+def test_a_damaged_run_raises_one_line(tmp_path: Path, trained: Shop):
     ends = of_run(tmp_path, trained, measured=False).require_lines(seed=1, count=200)
     assert ends["refused"] > 50 and ends["read"] > 10
 
 
-def test_a_damaged_model_is_lines(tmp_path: Path, exported: Shop):
+def test_a_damaged_model_raises_one_line(tmp_path: Path, exported: Shop):
     ends = of_model(tmp_path, exported).require_lines(seed=1, count=100)
     assert ends["refused"] > 50 and ends["read"] > 2
     ends = of_graph(tmp_path / "graph", exported).require_lines(seed=1, count=4)
     assert ends["refused"] > 0
 
 
-def test_a_damaged_table_is_a_line(tmp_path: Path, schema: Schema):
+def test_a_damaged_table_raises_one_line(tmp_path: Path, schema: Schema):
     ends = of_tables(tmp_path, schema).require_lines(seed=1, count=400)
     assert ends["refused"] > 100 and ends["read"] > 50
 
 
 @pytest.mark.slow
-def test_six_hundred_damaged_files_of_records_are_lines(tmp_path: Path, schema: Schema):
+def test_600_damaged_files_of_records_raise_one_line(tmp_path: Path, schema: Schema):
     of_records(tmp_path, schema).require_lines(seed=2, count=600)
 
 
 @pytest.mark.slow
-def test_three_thousand_four_hundred_damaged_files_of_a_run_are_lines(
-    tmp_path: Path, trained: Shop
-):
+def test_3400_damaged_files_of_a_run_raise_one_line(tmp_path: Path, trained: Shop):
     of_run(tmp_path, trained, measured=True).require_lines(seed=2, count=3400)
 
 
 @pytest.mark.slow
-def test_a_thousand_damaged_files_of_a_model_are_lines(tmp_path: Path, exported: Shop):
+def test_1000_damaged_files_of_a_model_raise_one_line(tmp_path: Path, exported: Shop):
     of_model(tmp_path, exported).require_lines(seed=2, count=960)
     of_graph(tmp_path / "graph", exported).require_lines(seed=2, count=40)
 
 
-def test_a_mistake_of_our_own_keeps_its_traceback(tmp_path: Path, trained: Shop, monkeypatch):
-    """Whatever follows the parser's call is no fault of the file."""
+def test_a_bug_after_the_parser_keeps_its_traceback(tmp_path: Path, trained: Shop, monkeypatch):
+    """Exceptions raised after the parser's call are not blamed on the file."""
 
     def mistaken(*_arguments: object, **_options: object) -> None:
         raise TypeError("ours")

@@ -1,4 +1,4 @@
-"""Claims about programs that write several files: killed before any step, the same call goes on."""
+"""Tests of programs that write several files: after a kill at any step, the same call resumes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.records.by_hand import InProcess
 
 
 class Killed(BaseException):
-    """Nothing catches it, as nothing does SIGKILL; but for locks, nothing is tidied up."""
+    """Simulates SIGKILL: no `except` clause catches it, and only locks are released."""
 
 
 @contextmanager
 def killed_at(step: int) -> Iterator[None]:
-    """The process ends before its rename or removal of this number, from 0."""
+    """Kill the process before its rename or removal number `step`, from 0."""
     steps = iter(range(10_000))
 
     def counted(real: Callable) -> Callable:
@@ -51,7 +51,7 @@ def killed_at(step: int) -> Iterator[None]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Bytes of all files, the folder's own name left out of them."""
+    """Return the bytes of all files, with the path of the folder replaced."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): path.read_bytes().replace(os.fsencode(folder), b"HERE")
@@ -60,7 +60,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def require_resumes(tmp_path: Path, program: Callable[[Path], object]) -> int:
-    """Returns before how many steps the program was killed; `program` is given its folder."""
+    """Kill `program` before each of its steps and rerun it; return the number of steps."""
     whole = tmp_path / "whole"
     whole.mkdir()
     program(whole)
@@ -90,7 +90,7 @@ def test_export_decisions_with_a_log(schema, tmp_path):
         export(decisions, catalogue, schema, tmp_path / "whole/a.csv", tmp_path / "whole/log.csv")
 
 
-def test_a_half_done_export_is_not_mixed_with_another(schema, tmp_path):
+def test_an_unfinished_export_with_other_outputs_is_not_resumed(schema, tmp_path):
     catalogue = write_rows(tmp_path / "table.csv", HEADER, rows())
     decisions = decide(schema, tmp_path, [cell(2)], [(ADA, "p001", "neck_type", "none", [])])
     with pytest.raises(Killed), killed_at(2):
@@ -146,7 +146,7 @@ def test_migrate_a_run_and_its_table(trained, tmp_path):
         program(tmp_path / "whole")
 
 
-def test_a_run_directory_whose_making_was_cut_short_is_made(built, tmp_path):
+def test_an_interrupted_creation_of_a_run_directory_is_completed(built, tmp_path):
     config, manifest = Config.read(built.config), Manifest.read(built.records)
     program = lambda folder: RunDir.create(folder / "run", config, built.records, manifest)  # noqa: E731
     assert require_resumes(tmp_path, program) == 4
@@ -159,7 +159,9 @@ def test_a_run_directory_whose_making_was_cut_short_is_made(built, tmp_path):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_disk_that_is_full_while_a_run_is_made_is_one_line(built, tmp_path, monkeypatch, number):
+def test_a_full_disk_during_the_creation_of_a_run_raises_one_line(
+    built, tmp_path, monkeypatch, number
+):
     config, manifest = Config.read(built.config), Manifest.read(built.records)
     real, calls = storage.open_write, iter(range(100))
 

@@ -1,4 +1,4 @@
-"""Claims about `labels.py`: the four states of a label, against DESIGN.md taken literally."""
+"""Tests of labels.py: the four states of a label, against an independent reading of DESIGN.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def wardrobe() -> Schema:
     return Schema.parse(TEXT, "test")
 
 
-def the_designs_text(cells: dict[str, str]) -> tuple[list[int], list[tuple[str, str]]]:
+def independent_encoding(cells: dict[str, str]) -> tuple[list[int], list[tuple[str, str]]]:
     """DESIGN.md, "The four states of a label", sentence by sentence, on plain words."""
 
     def words(cell: str) -> list[str]:
@@ -113,13 +113,13 @@ def random_cells(draw: random.Random) -> dict[str, str]:
     return cells
 
 
-def test_random_rows_get_the_labels_and_issues_of_the_designs_text(wardrobe: Schema):
+def test_random_rows_equal_an_independent_encoding(wardrobe: Schema):
     draw = random.Random(0)
     seen: Counter[str] = Counter()
     for _ in range(4000):
         cells = random_cells(draw)
         codes, issues = labels.encode(wardrobe, cells)
-        expected, reasons = the_designs_text(cells)
+        expected, reasons = independent_encoding(cells)
         assert codes.tolist() == expected, cells
         assert [(issue.attribute, issue.kind) for issue in issues] == reasons, cells
         seen.update(kind for _, kind in reasons)
@@ -145,14 +145,14 @@ def test_the_four_states_of_one_product(wardrobe: Schema):
     assert issues == []
 
 
-def test_without_a_category_a_filled_cell_stands_and_an_empty_one_is_missing(wardrobe: Schema):
+def test_without_a_category_filled_cells_are_used_and_empty_cells_are_missing(wardrobe: Schema):
     found, issues = encode(wardrobe, neck="round", closure="elastic")
     assert found["neck"] == [0, 1] and found["closure"] == [0, 0, 1]
     assert found["kind"] == found["color"] == [-1, -1, -1]
     assert issues == []
 
 
-def test_unlisted_missing_leaves_the_values_not_listed_unknown(wardrobe: Schema):
+def test_unlisted_missing_masks_the_unlisted_values(wardrobe: Schema):
     found, _ = encode(wardrobe, kind="shirt", occasion="work", color="green")
     assert found["occasion"] == [-1, 1, -1]
     assert found["color"] == [0, 1, 0]
@@ -185,7 +185,7 @@ def test_unlisted_missing_leaves_the_values_not_listed_unknown(wardrobe: Schema)
         ({"kind": "shirt", "color": "xyz"}, "color", Issue("color", "xyz", "unknown value", "")),
     ],
 )
-def test_a_contradiction_costs_its_attribute_alone(wardrobe: Schema, cells, attribute, issue):
+def test_a_contradiction_masks_only_its_attribute(wardrobe: Schema, cells, attribute, issue):
     found, issues = encode(wardrobe, **cells)
     rest = {name: cell for name, cell in cells.items() if name != attribute}
     expected, none = encode(wardrobe, **rest)
@@ -198,7 +198,7 @@ def test_a_contradiction_costs_its_attribute_alone(wardrobe: Schema, cells, attr
     ("cell", "kind"),
     [("shirt|jeans", "two categories"), ("shrit", "unknown value")],
 )
-def test_a_category_in_contradiction_counts_as_missing(wardrobe: Schema, cell, kind):
+def test_a_contradictory_category_is_missing(wardrobe: Schema, cell, kind):
     cells = {"neck": "round", "closure": "elastic", "color": ""}
     found, issues = encode(wardrobe, kind=cell, **cells)
     expected, _ = encode(wardrobe, **cells)
@@ -206,12 +206,12 @@ def test_a_category_in_contradiction_counts_as_missing(wardrobe: Schema, cell, k
     assert [issue.kind for issue in issues] == [kind]
 
 
-def test_one_category_in_two_spellings_is_one_category(wardrobe: Schema):
+def test_two_spellings_of_one_category_are_not_contradictory(wardrobe: Schema):
     found, issues = encode(wardrobe, kind="jeans|Denims|NA")
     assert found["kind"] == [0, 1, 0] and issues == []
 
 
-def test_decode_gives_back_what_encode_understood(wardrobe: Schema):
+def test_decode_inverts_encode(wardrobe: Schema):
     cells = {"kind": "denims", "color": " Blue |RED", "occasion": "", "closure": "NA"}
     codes, _ = labels.encode(wardrobe, cells)
     assert labels.decode(wardrobe, codes) == {
@@ -223,7 +223,7 @@ def test_decode_gives_back_what_encode_understood(wardrobe: Schema):
     }
 
 
-def test_decoding_and_encoding_again_changes_nothing(wardrobe: Schema):
+def test_encoding_decoded_labels_changes_nothing(wardrobe: Schema):
     draw = random.Random(2)
     for _ in range(1000):
         codes, issues = labels.encode(wardrobe, random_cells(draw))
@@ -238,7 +238,7 @@ def test_decoding_and_encoding_again_changes_nothing(wardrobe: Schema):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 500])
-def test_runs_of_a_table_get_the_labels_and_issues_of_the_designs_text(wardrobe: Schema, rows: int):
+def test_chunks_of_rows_equal_an_independent_encoding(wardrobe: Schema, rows: int):
     draw = random.Random(rows)
     table = [random_cells(draw) for _ in range(500)]
     encoder = labels.Encoder(wardrobe)
@@ -248,7 +248,7 @@ def test_runs_of_a_table_get_the_labels_and_issues_of_the_designs_text(wardrobe:
         names = set().union(*part)
         columns = {name: [cells.get(name, "") for cells in part] for name in names}
         found = encoder.encode(columns, len(part))
-        expected = [the_designs_text(cells) for cells in part]
+        expected = [independent_encoding(cells) for cells in part]
         assert (found.labels.dtype, found.category.dtype) == (np.int8, np.int64)
         assert found.labels.tolist() == [codes for codes, _ in expected]
         assert [(row, i.attribute, i.kind) for row, i in found.issues] == [
@@ -260,12 +260,12 @@ def test_runs_of_a_table_get_the_labels_and_issues_of_the_designs_text(wardrobe:
         assert found.category.tolist() == [kinds.index(k[0]) if k else -1 for k in known]
 
 
-def test_a_run_of_no_rows_is_empty(wardrobe: Schema):
+def test_a_chunk_without_rows_is_empty(wardrobe: Schema):
     found = labels.Encoder(wardrobe).encode({"kind": []}, 0)
     assert (found.labels.shape, found.category.shape, found.issues) == ((0, 14), (0,), [])
 
 
-def test_what_one_run_is_given_does_not_change_the_next(wardrobe: Schema):
+def test_labels_of_one_chunk_do_not_share_memory_with_the_next(wardrobe: Schema):
     encoder = labels.Encoder(wardrobe)
     first = encoder.encode({"color": ["red"] * 3}, 3).labels
     expected = first.copy()

@@ -1,6 +1,6 @@
-"""Claims about what belongs together: weights, thresholds, model.json, cells, a server's answers.
+"""Tests of the digests that link weights, thresholds, model.json, cells and served answers.
 
-Two networks of one schema stand side by side; what was made from one is refused beside the other.
+There are two networks of one schema; files made from one must not be used with the other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def copy_run(trained: Shop, path: Path) -> Path:
 
 
 def disturb(run: Path, seed: int = 0) -> None:
-    """Gives a run other weights."""
+    """Change the weights of a run."""
     generator = np.random.default_rng(seed)
     arrays = files.read_arrays(run / "weights.npz")
     moved = {
@@ -61,14 +61,14 @@ def disturb(run: Path, seed: int = 0) -> None:
 
 
 def edit(path: Path, **changes) -> None:
-    """Replaces keys of a JSON file; None takes one away."""
+    """Replace keys of a JSON file; None removes a key."""
     content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
     kept = {name: value for name, value in content.items() if value is not None}
     path.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def older(model: Path, path: Path) -> Path:
-    """A model as an older version exported it: without digests, neither in it nor beside it."""
+    """Write a model as an older version exported it: without digests in graph and assets."""
     version = Path(shutil.copytree(model / "1", path / "1"))
     module = tf.saved_model.load(str(version))
 
@@ -111,7 +111,7 @@ def catalogue(exported, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def cells_file(exported, tmp_path_factory) -> Path:
-    """The cells that the exported model wrote."""
+    """Return the cells file that the exported model wrote."""
     path = tmp_path_factory.mktemp("cells")
     table = write_table(path / "table.csv", table_of(exported, 20))
     root, found = exported.path / "images", path / "cells.parquet"
@@ -119,7 +119,7 @@ def cells_file(exported, tmp_path_factory) -> Path:
     return found
 
 
-def test_the_digest_of_weights_is_that_of_names_types_shapes_and_numbers(tmp_path):
+def test_the_weights_digest_covers_names_dtypes_shapes_and_values(tmp_path):
     arrays = {"b/0": np.arange(6, dtype=np.float32).reshape(2, 3), "a/0": np.float32([[1.5]])}
     found = made_from.weights_digest(arrays)
     assert found == made_from.weights_digest(dict(reversed(list(arrays.items()))))
@@ -147,7 +147,7 @@ def test_the_digest_of_unchanged_weights_is_computed_once(run, monkeypatch):
     assert made_from.run_weights_digest(run) == made_from.weights_digest(changed) != first
 
 
-def test_thresholds_calibrated_on_other_weights_are_refused(run, other, tmp_path):
+def test_thresholds_calibrated_on_other_weights_raise(run, other, tmp_path):
     calibrate.calibrate(run)
     beside = shutil.copytree(other.run, tmp_path / "beside")
     shutil.copy(run / "thresholds.json", beside / "thresholds.json")
@@ -166,7 +166,7 @@ def test_thresholds_calibrated_on_other_weights_are_refused(run, other, tmp_path
     RunDir.read(beside).load_network()
 
 
-def test_a_calibration_does_not_survive_a_retraining(trained, tmp_path, schema, capsys):
+def test_training_new_weights_resets_the_calibration(trained, tmp_path, schema, capsys):
     path = Path(shutil.copytree(trained.run, tmp_path / "run"))
     first = files.read_arrays(path / "weights.npz")
     disturb(path)
@@ -180,7 +180,7 @@ def test_a_calibration_does_not_survive_a_retraining(trained, tmp_path, schema, 
     assert list(RunDir.read(path).metrics()) == ["training"]
 
 
-def test_a_calibration_survives_where_the_weights_are_the_same(trained, tmp_path):
+def test_training_the_same_weights_keeps_the_calibration(trained, tmp_path):
     path = Path(shutil.copytree(trained.run, tmp_path / "run"))
     calibrate.calibrate(path)
     before = (path / "thresholds.json").read_bytes()
@@ -190,7 +190,7 @@ def test_a_calibration_survives_where_the_weights_are_the_same(trained, tmp_path
     assert "calibration" in RunDir.read(path).metrics()
 
 
-def test_thresholds_that_an_older_version_calibrated_are_taken_with_a_warning(run, caplog):
+def test_thresholds_of_an_older_version_are_used_with_a_warning(run, caplog):
     calibrate.calibrate(run)
     edit(run / "thresholds.json", weights=None)
     with caplog.at_level("WARNING", "absl"):
@@ -198,7 +198,7 @@ def test_thresholds_that_an_older_version_calibrated_are_taken_with_a_warning(ru
     assert "calibrated by an older version" in caplog.text
 
 
-def test_figures_of_other_weights_leave_metrics_and_card(run):
+def test_scores_of_other_weights_are_removed_from_metrics_and_card(run):
     evaluate.evaluate(run, split="validation")
     disturb(run)
     evaluate.evaluate(run, split="test")
@@ -207,7 +207,7 @@ def test_figures_of_other_weights_leave_metrics_and_card(run):
     assert set(card["scores"]) == {"test"}
 
 
-def test_the_card_in_an_exported_model_is_the_runs_own(run, tmp_path):
+def test_an_exported_model_contains_the_current_model_card(run, tmp_path):
     calibrate.calibrate(run)
     assert files.read_json(run / model_card.CARD, "")["calibration"]
     edit(run / "thresholds.json", split=None, weights=None)
@@ -218,7 +218,7 @@ def test_the_card_in_an_exported_model_is_the_runs_own(run, tmp_path):
     assert "Not calibrated" in (version / "assets" / model_card.PAGE).read_text("utf-8")
 
 
-def test_a_model_tells_its_digest_in_its_assets_its_graph_and_its_answers(exported, other):
+def test_the_models_digest_is_in_its_assets_and_its_answers(exported, other):
     told = []
     for model, path in ((exported.model, exported.run), (other.model, other.run)):
         assets = model / "1" / "assets"
@@ -238,7 +238,7 @@ def test_a_model_tells_its_digest_in_its_assets_its_graph_and_its_answers(export
 
 
 @pytest.mark.parametrize("what", ["thresholds", "network", "image_size", "gate", "short_side"])
-def test_what_decides_the_answers_decides_the_digest(exported, run, tmp_path, what):
+def test_the_digest_changes_with_each_setting_that_affects_answers(exported, run, tmp_path, what):
     before = model_dir.describe(exported.model).facts.digest
     config = (run / "config.yaml").read_text(encoding="utf-8")
     if what == "thresholds":
@@ -262,9 +262,7 @@ def test_what_decides_the_answers_decides_the_digest(exported, run, tmp_path, wh
     assert export.describe(plain, plain.thresholds(), parts=2).digest == before
 
 
-def test_a_description_that_was_edited_or_belongs_to_another_graph_is_refused(
-    exported, other, tmp_path
-):
+def test_an_edited_or_foreign_model_description_raises(exported, other, tmp_path):
     for changes in ({"gate_by_category": True}, {"weights": "0" * 32}, {"digest": "0" * 32}):
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
         shutil.copytree(exported.model, tmp_path / "model")
@@ -282,7 +280,7 @@ def test_a_description_that_was_edited_or_belongs_to_another_graph_is_refused(
 
 
 @pytest.mark.parametrize("made_by", ["this version", "an older one"])
-def test_thresholds_edited_between_kill_and_resume_are_noticed(
+def test_an_interrupted_prediction_is_not_resumed_with_edited_thresholds(
     exported, catalogue, tmp_path, monkeypatch, made_by
 ):
     model = tmp_path / "model"
@@ -296,16 +294,16 @@ def test_thresholds_edited_between_kill_and_resume_are_noticed(
         return predict.predict(model, catalogue, tmp_path / "out.csv", root)
 
     monkeypatch.setattr(predict, "ROWS_PER_PART", 8)
-    work, calls = predict.work, []
+    fill_part, calls = predict.fill_part, []
 
     def killed(part, *more):
         if calls:
             raise KeyboardInterrupt
         calls.append(part)
-        work(part, *more)
+        fill_part(part, *more)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(predict, "work", killed)
+        patched.setattr(predict, "fill_part", killed)
         filled()
     done = sorted((tmp_path / "out.csv.parts").glob("*.counts.json"))
     assert len(done) == 1
@@ -321,7 +319,7 @@ def test_thresholds_edited_between_kill_and_resume_are_noticed(
     assert filled().rows == 20
 
 
-def test_cells_carry_the_digest_of_their_model(exported, cells_file, schema):
+def test_a_cells_file_contains_the_digest_of_its_model(exported, cells_file, schema):
     metadata = pq.read_metadata(cells_file).metadata
     facts = model_dir.describe(exported.model).facts
     assert json.loads(metadata[b"attr_extractor"]) == {
@@ -332,7 +330,7 @@ def test_cells_carry_the_digest_of_their_model(exported, cells_file, schema):
     }
 
 
-def test_cells_of_another_model_are_refused(exported, other, cells_file, schema, tmp_path):
+def test_cells_of_another_model_raise(exported, other, cells_file, schema, tmp_path):
     line = r"written by another model .*predict.py --cells"
     with pytest.raises(InputError, match=line):
         qualify.qualify(cells_file, tmp_path / "out", model=other.model)
@@ -349,9 +347,7 @@ def test_cells_of_another_model_are_refused(exported, other, cells_file, schema,
         qualify.qualify(cells_file, tmp_path / "out2", tmp_path / "schema.yaml")
 
 
-def test_a_run_of_other_weights_than_the_cells_model_is_refused(
-    exported, other, run, cells_file, tmp_path
-):
+def test_a_run_with_other_weights_than_the_cells_raises(exported, other, run, cells_file, tmp_path):
     evaluate.evaluate(run, split="validation")
     line = "weights .* are not those of the model that wrote .*pass the run"
     for more in ({"model": exported.model}, {"schema": exported.schema_file}):
@@ -374,14 +370,14 @@ def test_a_run_of_other_weights_than_the_cells_model_is_refused(
         )
 
 
-def test_cells_without_a_digest_are_taken_with_a_warning(exported, tmp_path, caplog):
+def test_cells_without_a_digest_are_used_with_a_warning(exported, tmp_path, caplog):
     path = write_cells(tmp_path / "cells.parquet", [cell()])
     with caplog.at_level("WARNING", "absl"):
         qualify.qualify(path, tmp_path / "out", model=exported.model)
     assert "cells.parquet: does not record which model wrote it" in caplog.text
 
 
-def test_damaged_metadata_of_cells_is_bad_input(schema, cells_file, tmp_path):
+def test_damaged_metadata_of_cells_raises_one_line(schema, cells_file, tmp_path):
     for told in (b"[]", b"{", b"\xff", b'{"model": 3}'):
         table = pq.read_table(cells_file).replace_schema_metadata({b"attr_extractor": told})
         pq.write_table(table, tmp_path / "cells.parquet")
@@ -389,7 +385,7 @@ def test_damaged_metadata_of_cells_is_bad_input(schema, cells_file, tmp_path):
             CellsFile(tmp_path / "cells.parquet", schema)
 
 
-def test_a_server_of_another_model_fills_no_cell(exported, other, catalogue, tmp_path):
+def test_a_server_with_another_model_raises(exported, other, catalogue, tmp_path):
     pytest.importorskip("tensorflow_serving")
     name, root = exported.model.name, exported.path / "images"
     with running(other.model) as server:

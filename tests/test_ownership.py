@@ -1,4 +1,4 @@
-"""Claims about `ownership.py`: who writes to a place is alone there, and only while it lives."""
+"""Tests of ownership.py: an output has one owner, as long as that process lives."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OWN = {
 
 
 def hold(kind: str, path: Path) -> subprocess.Popen:
-    """Another process that owns a place until it is killed."""
+    """Start a process that owns a path until it is killed."""
     program = (
         "import sys, time; from attr_extractor import ownership\n"
         f"with {OWN[kind]}: print('held', flush=True); time.sleep(600)"
@@ -58,7 +58,7 @@ def hold(kind: str, path: Path) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("kind", OWN)
-def test_the_second_is_told_who_the_first_is_until_that_is_killed(kind, tmp_path):
+def test_the_error_names_the_owner_until_it_is_killed(kind, tmp_path):
     path = tmp_path / "out"
     first = hold(kind, path)
     own = getattr(ownership, kind)
@@ -72,13 +72,13 @@ def test_the_second_is_told_who_the_first_is_until_that_is_killed(kind, tmp_path
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []  # no lock file
 
 
-def test_a_folder_that_was_made_and_stayed_empty_is_not_left(tmp_path):
+def test_a_created_folder_that_stays_empty_is_removed(tmp_path):
     with ownership.folder(tmp_path / "out", "it"):
         assert [path.name for path in (tmp_path / "out").iterdir()] == [ownership.LOCK]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_relative_path_or_a_link_names_the_same_place(tmp_path, monkeypatch):
+def test_a_relative_path_or_a_link_is_the_same_folder(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     with ownership.folder(tmp_path / "out", "it"):
@@ -87,7 +87,7 @@ def test_a_relative_path_or_a_link_names_the_same_place(tmp_path, monkeypatch):
                 pass
 
 
-def test_what_a_folder_held_stays_and_a_new_folder_holds_nothing(tmp_path):
+def test_existing_files_are_kept_and_a_new_folder_must_be_empty(tmp_path):
     (tmp_path / "notes").write_text("x")
     with ownership.folder(tmp_path, "it"):
         pass
@@ -100,7 +100,7 @@ def test_what_a_folder_held_stays_and_a_new_folder_holds_nothing(tmp_path):
         pass
 
 
-def test_a_lock_file_that_says_nonsense_is_one_bounded_line(tmp_path):
+def test_a_damaged_lock_file_raises_one_short_line(tmp_path):
     with ownership.folder(tmp_path, "it"):
         (tmp_path / ownership.LOCK).write_bytes(b"\xff\x1b[31m\n" * 100_000)
         with pytest.raises(TemporaryError) as told, ownership.folder(tmp_path, "it"):
@@ -113,8 +113,8 @@ def test_buckets_are_not_owned():
         pass
 
 
-def test_an_owner_at_a_time_among_many_that_come_and_go(tmp_path):
-    """The lock file is removed and made again all the time; never do two hold it."""
+def test_competing_threads_own_the_folder_one_at_a_time(tmp_path):
+    """The lock file is removed and created repeatedly; two threads must never own it."""
     inside, most, done = 0, 0, 0
     until = time.monotonic() + 2
 
@@ -139,14 +139,14 @@ def test_an_owner_at_a_time_among_many_that_come_and_go(tmp_path):
     assert most == 1 and done > 10
 
 
-def test_an_error_within_is_not_taken_for_another_owner(tmp_path):
+def test_an_exception_of_the_owner_is_not_converted(tmp_path):
     with pytest.raises(BlockingIOError), ownership.folder(tmp_path, "it"):
         raise BlockingIOError("of something else")
 
 
 @pytest.fixture
 def programs(exported, tmp_path):
-    """What each program that writes does, and the place that it writes to."""
+    """Return the output path and a call of each program that writes."""
     shop, folder, schema = exported, tmp_path / "out", Schema.read(exported.schema_file)
     file = tmp_path / "out.csv"
     cells = write_cells(tmp_path / "cells.parquet", [cell()])
@@ -211,7 +211,7 @@ def programs(exported, tmp_path):
     }
 
 
-def test_every_program_ends_in_one_line_where_another_writes(programs, tmp_path):
+def test_every_program_raises_one_line_if_its_output_is_owned(programs, tmp_path):
     for name, (place, program) in programs.items():
         own = ownership.folder if place.suffix != ".csv" else ownership.file
         before = sorted(tmp_path.iterdir())
@@ -222,7 +222,7 @@ def test_every_program_ends_in_one_line_where_another_writes(programs, tmp_path)
         assert sorted(tmp_path.iterdir()) == before, name
 
 
-def test_the_drawn_catalogue_says_it_as_a_program(tmp_path):
+def test_a_program_exits_with_75_if_its_output_is_owned(tmp_path):
     with ownership.folder(tmp_path / "demo", "it"):
         result = run_tool("make_demo_catalogue", f"--output_dir={tmp_path / 'demo'}")
     assert result.returncode == 75
@@ -231,8 +231,8 @@ def test_the_drawn_catalogue_says_it_as_a_program(tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
-def test_workers_other_than_the_chief_take_nothing(trained, monkeypatch):
-    """They open the run directory that the chief owns."""
+def test_only_the_chief_of_several_workers_owns_the_run_directory(trained, monkeypatch):
+    """The other workers open the run directory that the chief owns."""
     opened = []
 
     def stop(path, *_):

@@ -1,4 +1,4 @@
-"""Claims about tools/*.py: each is thin and explains itself, and bad input is said in one line."""
+"""Tests of tools/*.py: --help, and bad input in one line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from attr_extractor.schema import Schema
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import ROOT, SCHEMA, require_bad_input, run_tool, write_table
 
-# what TensorFlow 2.21 writes when it is loaded, whatever TF_CPP_MIN_LOG_LEVEL says
+# TensorFlow 2.21 writes these lines when it is loaded, regardless of TF_CPP_MIN_LOG_LEVEL
 NATIVE_LOG = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} [\d:.]+ +\d+ \w+\.cc:\d+\] "
 )
 PROGRAMS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
 
-def test_the_programs_of_the_design_are_there():
+def test_the_programs_of_the_design_exist():
     assert set(PROGRAMS) >= {
         "make_demo_catalogue",
         "infer_schema",
@@ -39,15 +39,27 @@ def test_the_programs_of_the_design_are_there():
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_help_ends_well_and_shows_an_example(name):
+def test_help_shows_an_example_and_prints_no_errors(name):
     result = run_tool(name, "--help")
     assert f"python tools/{name}.py --" in result.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_new_interpreter_prints_nothing_while_it_loads_tensorflow():
+    """Unlike `run_tool`, which forks a process with TensorFlow loaded."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "train.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert [line for line in result.stderr.splitlines() if not NATIVE_LOG.match(line)] == []
     assert result.returncode == 0
 
 
 @pytest.mark.parametrize("name", ["bench", "soak"])
-def test_benchmarks_are_found_beside_the_program_and_need_a_checkout(name, tmp_path):
+def test_programs_that_use_benchmarks_require_a_checkout(name, tmp_path):
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "attr_extractor").symlink_to(ROOT / "attr_extractor")
     (tmp_path / "tools").mkdir()
@@ -80,7 +92,7 @@ def test_benchmarks_are_found_beside_the_program_and_need_a_checkout(name, tmp_p
         ),
     ],
 )
-def test_wrong_flags_are_said_in_one_line(arguments, words):
+def test_invalid_flags_are_reported_in_one_line(arguments, words):
     require_bad_input(run_tool("infer_schema", *arguments), *words)
 
 
@@ -105,13 +117,13 @@ def test_train_needs_its_config(tmp_path):
         ("train.epochs=many", ["train.epochs:", "not 'many'"]),
     ],
 )
-def test_train_names_the_key_that_set_got_wrong(built, tmp_path, override, words):
+def test_train_names_the_invalid_key_of_set(built, tmp_path, override, words):
     result = train(built, "--set", override, run=tmp_path / "run")
     require_bad_input(result, *words)
     assert not (tmp_path / "run").exists()
 
 
-def test_train_refuses_records_of_an_unfinished_build(built, tmp_path):
+def test_train_rejects_records_of_an_unfinished_build(built, tmp_path):
     records = tmp_path / "records"
     shutil.copytree(built.records, records, ignore=shutil.ignore_patterns("manifest.json"))
     result = train(built, records=records, run=tmp_path / "run")
@@ -119,7 +131,7 @@ def test_train_refuses_records_of_an_unfinished_build(built, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_train_refuses_a_shard_that_was_cut_short(built, tmp_path):
+def test_train_rejects_a_truncated_shard(built, tmp_path):
     records = tmp_path / "records"
     shutil.copytree(built.records, records)
     shard = sorted(records.glob("train-*.tfrecord"))[0]
@@ -130,14 +142,14 @@ def test_train_refuses_a_shard_that_was_cut_short(built, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_train_leaves_a_run_of_another_config_alone(trained):
+def test_train_does_not_change_a_run_of_another_config(trained):
     before = {p: p.stat().st_mtime_ns for p in trained.run.rglob("*")}
     result = train(trained, "--set", "train.learning_rate=0.5")
     require_bad_input(result, f"{trained.run}: contains a run of another config", "name a new run")
     assert {p: p.stat().st_mtime_ns for p in trained.run.rglob("*")} == before
 
 
-def test_train_leaves_a_folder_that_is_not_a_run_alone(built, tmp_path):
+def test_train_does_not_change_a_folder_that_is_not_a_run(built, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     require_bad_input(train(built, run=tmp_path), f"{tmp_path}: exists and is not a run directory")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -153,7 +165,7 @@ def untrained(built, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["evaluate", "calibrate", "export_savedmodel"])
-def test_a_run_must_be_one_and_trained(name, untrained, tmp_path):
+def test_programs_require_a_trained_run_directory(name, untrained, tmp_path):
     more = [f"--output_dir={tmp_path / 'models'}"] if name == "export_savedmodel" else []
     result = run_tool(name, f"--run_dir={tmp_path}", *more)
     require_bad_input(result, f"{tmp_path}: not a run directory: it has no config.yaml")
@@ -162,7 +174,7 @@ def test_a_run_must_be_one_and_trained(name, untrained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_evaluate_refuses_records_of_another_schema(trained, tmp_path):
+def test_evaluate_rejects_records_of_another_schema(trained, tmp_path):
     shutil.copytree(trained.records, tmp_path / "records")
     path = tmp_path / "records" / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8").replace("no neck", "polo neck"))
@@ -173,12 +185,12 @@ def test_evaluate_refuses_records_of_another_schema(trained, tmp_path):
     require_bad_input(result, str(path), "another schema", other.fingerprint)
 
 
-def test_evaluate_names_the_split_that_was_meant(trained):
+def test_evaluate_suggests_the_nearest_split(trained):
     result = run_tool("evaluate", f"--run_dir={trained.run}", "--split=tset")
     require_bad_input(result, "there is no split 'tset'; did you mean 'test'?", "validation")
 
 
-def test_calibrate_says_which_goals_there_are(trained):
+def test_calibrate_lists_the_goals(trained):
     result = run_tool("calibrate", f"--run_dir={trained.run}", "--goal=precison:0.9")
     require_bad_input(result, "not one of f1, equation_2, precision:0.95", "mean 'precision'?")
 

@@ -1,4 +1,4 @@
-"""Claims about `schema.py`: lookups, arrays, the fingerprint, and every mistake in one line."""
+"""Tests of schema.py: lookups, arrays, the fingerprint, and errors in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLIPKART = ROOT / "configs" / "schemas" / "flipkart49.yaml"
 
 
 def parsed(**changes: object) -> Schema:
-    """The test schema after changes such as `attributes__1__values=[...]`; None takes a key out."""
+    """Parse the test schema after changes such as `attributes__1__values=[...]`; None removes."""
     return Schema.parse(yaml.safe_dump(changed(**changes), sort_keys=False), "test")
 
 
@@ -168,7 +168,7 @@ def test_the_fingerprint_is_the_same_on_every_machine_and_release(schema: Schema
     assert schema.fingerprint == expected == "c07a7d9c001fd16b"
 
 
-def test_another_fingerprint_is_refused_naming_both(schema: Schema):
+def test_another_fingerprint_raises_and_names_both(schema: Schema):
     with pytest.raises(InputError, match=f"here.*0123.*{schema.fingerprint}"):
         schema_module.require_same("0123", schema, "here")
 
@@ -226,7 +226,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_naming_file_place_and_cure(tmp_path: Path, mistake: str):
+def test_an_error_names_the_file_the_key_and_the_fix_in_one_line(tmp_path: Path, mistake: str):
     change, *words = MISTAKES[mistake]
     path = tmp_path / "mistake.yaml"
     path.write_text(yaml.safe_dump(changed(**change)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Claims about `storage.py`: a disk and TensorFlow's file system look the same, files are whole.
+"""Tests of storage.py: the same behaviour on disk and in a bucket, and atomic writes.
 
 `ram://` stands for a bucket: TensorFlow's own file system, in this process.
 """
@@ -37,12 +37,12 @@ def test_a_path_with_a_scheme_is_remote(path: str):
 
 
 @pytest.mark.parametrize("path", ["/a/b", "a", Path("/x"), "C:\\x", "a:b", "", "a//b"])
-def test_a_path_without_one_is_not(path):
+def test_a_path_without_a_scheme_is_local(path):
     assert not storage.is_remote(path)
 
 
 @pytest.mark.parametrize("path", ["http://x.org/a.csv", "https://x.org/a", "HTTPS://x.org"])
-def test_nothing_is_fetched_from_the_web(path: str):
+def test_web_addresses_raise(path: str):
     calls = (storage.exists, storage.names, storage.open_read, storage.read, storage.make_folder)
     for call in calls:
         with pytest.raises(
@@ -70,7 +70,7 @@ def test_join(folder, name: str, expected: str):
 # Files
 
 
-def test_what_was_written_is_read(folder: str):
+def test_a_written_file_reads_back_equal(folder: str):
     path = storage.join(folder, "ü x.bin")
     assert not storage.exists(path)
     for data in (b"", bytes(range(256)) * 1000, b"again, shorter"):
@@ -82,7 +82,7 @@ def test_what_was_written_is_read(folder: str):
     assert storage.names(folder) == ["ü x.bin"]
 
 
-def test_folders_are_made_listed_and_removed_with_all_that_is_in_them(folder: str):
+def test_folders_are_created_listed_and_removed_with_their_contents(folder: str):
     for _ in range(2):  # one that is there is fine
         storage.make_folder(storage.join(folder, "b/deep"))
     storage.write(storage.join(folder, "b/deep/x"), b"1")
@@ -96,7 +96,7 @@ def test_folders_are_made_listed_and_removed_with_all_that_is_in_them(folder: st
     assert storage.names(storage.join(folder, "nowhere")) == []
 
 
-def test_a_file_that_is_not_there_is_the_same_error_in_both_places(folder: str):
+def test_a_missing_file_raises_the_same_error_on_disk_and_in_a_bucket(folder: str):
     path = storage.join(folder, "lost")
     with pytest.raises(FileNotFoundError):
         storage.read(path)
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_there_is_the_same_error_in_both_places(folder: str):
         storage.open_read(path)
 
 
-def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path):
+def test_a_folder_cannot_replace_a_file(tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=f"{path}: cannot be created: "):
@@ -116,7 +116,7 @@ def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path):
 # Whole or not there
 
 
-def test_until_the_end_the_old_file_stands(folder: str):
+def test_the_old_file_is_kept_until_the_new_one_is_complete(folder: str):
     path = storage.join(folder, "x")
     storage.write(path, b"old")
     with storage.whole(path) as temporary:
@@ -127,7 +127,7 @@ def test_until_the_end_the_old_file_stands(folder: str):
     assert storage.names(folder) == ["x"]
 
 
-def test_an_error_on_the_way_leaves_the_old_file(folder: str):
+def test_an_exception_keeps_the_old_file(folder: str):
     path = storage.join(folder, "x")
     storage.write(path, b"old")
     with pytest.raises(ZeroDivisionError), storage.whole(path) as temporary:
@@ -140,7 +140,7 @@ def test_an_error_on_the_way_leaves_the_old_file(folder: str):
         assert storage.read(path) == b"new"
 
 
-def test_a_file_that_cannot_be_written_is_one_line_with_the_reason(tmp_path: Path):
+def test_a_file_that_cannot_be_written_raises_one_line_with_the_reason(tmp_path: Path):
     (tmp_path / "is a folder").mkdir()
     for name, reason in (("is a folder", "Is a directory"), ("no/such/folder", "No such file")):
         with pytest.raises(InputError, match=f"{name}: cannot be written: {reason}"):
@@ -154,7 +154,7 @@ TOO_LARGE = (tf.errors.OutOfRangeError, "{}; File too large")
 
 
 @pytest.mark.parametrize("kind, message", [FULL, TOO_LARGE])
-def test_a_full_disk_under_tensorflow_is_one_line_and_leaves_no_temporary_file(
+def test_a_full_disk_in_tensorflow_raises_one_line_and_leaves_no_temporary_file(
     tmp_path: Path, kind: type, message: str
 ):
     path = tmp_path / "x.tfrecord"
@@ -167,7 +167,7 @@ def test_a_full_disk_under_tensorflow_is_one_line_and_leaves_no_temporary_file(
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_under_python_is_one_line_and_leaves_no_temporary_file(tmp_path: Path):
+def test_a_full_disk_in_python_raises_one_line_and_leaves_no_temporary_file(tmp_path: Path):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     full = pytest.raises(InputError, match="x: cannot be written: No space left on device")
@@ -177,7 +177,7 @@ def test_a_full_disk_under_python_is_one_line_and_leaves_no_temporary_file(tmp_p
     assert os.listdir(tmp_path) == []
 
 
-def test_damaged_input_is_not_told_as_an_output_that_cannot_be_written(tmp_path: Path):
+def test_a_damaged_input_is_not_reported_as_an_output_error(tmp_path: Path):
     either = pytest.raises((InputError, tf.errors.DataLossError))
     with either as caught, storage.whole(tmp_path / "x"):
         raise tf.errors.DataLossError(None, None, "corrupted record at 12")

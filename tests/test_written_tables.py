@@ -1,4 +1,4 @@
-"""Claims about every table that a program writes: any text comes back from it as it was given.
+"""Tests of every table that a program writes: any text round-trips.
 
 Read by pandas and, where it is a table with a header, by the package's own reader.
 """
@@ -53,7 +53,7 @@ def by_pandas(path: Path) -> list[list[str]]:
 
 
 def column(path: Path, name: str, own_reader: bool = True) -> list[str]:
-    """The cells of a column, as both readers have them."""
+    """Return the cells of a column, required to be equal for both readers."""
     header, *found = by_pandas(path)
     cells = [row[header.index(name)] for row in found]
     if own_reader:
@@ -62,7 +62,7 @@ def column(path: Path, name: str, own_reader: bool = True) -> list[str]:
 
 
 def catalogue_of(folder: Path, texts: list[str], **more: str) -> Path:
-    """JSON Lines, where any text can stand in a column of its own, `note`."""
+    """Write a table as JSON Lines, with the texts in the column `note`."""
     rows = [
         {"product_id": f"p{i:03d}", "image": "gone.jpg", "category": "shirt", "neck_type": "v-neck"}
         | {"color": "", "closure": "", **more, "note": text}
@@ -143,7 +143,7 @@ def test_build_tfrecords_near_duplicates(pairs):
 @few
 @given(TEXT, TEXT)
 def test_audit(product, image):
-    """Of 60 products the heads contradict the label of the first."""
+    """The heads contradict the label of the first of 60 products."""
     schema = Schema.parse(
         "name: two\ncategory: kind\nattributes: [{name: kind, values: [a, b]}]", ""
     )
@@ -216,7 +216,7 @@ def test_predict(exported, texts, escape):
         assert found == texts
 
 
-def test_a_cell_of_a_million_characters_is_read_back_and_one_too_long_refused(exported, tmp_path):
+def test_a_cell_of_a_million_characters_round_trips_and_a_longer_one_raises(exported, tmp_path):
     catalogue = catalogue_of(tmp_path, ["x" * 1_000_000])
     predict.predict(exported.model, catalogue, tmp_path / "out.csv")
     assert table.read_columns(tmp_path / "out.csv")["note"].tolist() == ["x" * 1_000_000]
@@ -227,7 +227,7 @@ def test_a_cell_of_a_million_characters_is_read_back_and_one_too_long_refused(ex
             table.read_columns(path)
 
 
-def test_a_row_of_many_broken_photos_says_no_more_than_a_cell_may_hold(exported, tmp_path):
+def test_the_error_of_a_row_with_many_unreadable_photos_is_shortened(exported, tmp_path):
     many = "|".join(f"{i:06}.jpg" for i in range(60_000))
     catalogue = catalogue_of(tmp_path, ["x"], image=many)
     predict.predict(exported.model, catalogue, tmp_path / "out.csv")
@@ -235,7 +235,7 @@ def test_a_row_of_many_broken_photos_says_no_more_than_a_cell_may_hold(exported,
     assert said.startswith("000000.jpg: ") and said.endswith(" ...") and len(said) < 11_000
 
 
-def test_formulas_are_escaped_where_that_is_asked_for():
+def test_formulas_are_escaped_on_request():
     from attr_extractor.catalogue.csv_rows import CsvWriter
 
     given_cells = [

@@ -1,4 +1,4 @@
-"""Claims about `yaml_files.py`: what is written reads back equal, what is no YAML is one line."""
+"""Tests of yaml_files.py: round trips, and invalid YAML in one line."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_random_texts_survive_a_round_trip():
         assert Schema.parse(schema.to_yaml(), "copy") == schema
 
 
-def test_yes_no_on_off_stay_words():
+def test_yes_no_on_and_off_are_words():
     schema = Schema.parse(with_values("yes", "no", "on", "Off"), "test")
     assert schema["kind"].values == ["yes", "no", "on", "Off"]
 
 
-def test_1e_3_is_the_number():
+def test_1e_3_is_a_number():
     assert Schema.parse(with_values("a") + "    weight: 1e-3\n", "test")["kind"].weight == 0.001
 
 
@@ -102,7 +102,7 @@ def test_1e_3_is_the_number():
         (b"name: \xff\xfe", "cannot be read as UTF-8"),
     ],
 )
-def test_text_that_is_no_yaml_mapping_is_one_line(tmp_path: Path, text, words):
+def test_invalid_yaml_raises_one_line(tmp_path: Path, text, words):
     path = tmp_path / "mistake.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=re.escape(str(path))) as caught:
@@ -118,27 +118,27 @@ def bomb(levels: int) -> str:
 
 
 @pytest.mark.parametrize("levels", [6, 9, 40, 1000])
-def test_aliases_that_repeat_too_much_are_refused_before_they_are_written_out(levels: int):
+def test_aliases_that_expand_too_much_raise_before_they_are_expanded(levels: int):
     with pytest.raises(InputError) as caught:
         Schema.parse(bomb(levels), "bomb.yaml")
     assert len(str(caught.value)) < 200
     assert "its aliases repeat too much" in str(caught.value) or levels == 1000
 
 
-def test_aliases_one_in_the_other_are_refused_beyond_a_depth():
+def test_aliases_nested_too_deeply_raise():
     chain = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 3000))
     with pytest.raises(InputError, match="nested deeper than 64 levels"):
         Schema.parse(chain, "chain.yaml")
 
 
-def test_merged_keys_that_repeat_too_much_are_refused():
+def test_merge_keys_that_expand_too_much_raise():
     lines = ["a0: &a0 {" + ", ".join(f"k{k}: v" for k in range(9)) + "}"]
     lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9)]
     with pytest.raises(InputError, match="its aliases repeat too much"):
         Schema.parse("\n".join(lines), "merge.yaml")
 
 
-def test_lists_that_a_schema_repeats_by_an_alias_are_read():
+def test_a_schema_may_repeat_lists_by_alias():
     categories = [f"c{i}" for i in range(50)]
     values = [f"value {i}" for i in range(200)]
     lines = ["name: s", "category: kind", "attributes:", "  - name: kind", "    values:"]
@@ -149,18 +149,18 @@ def test_lists_that_a_schema_repeats_by_an_alias_are_read():
     assert schema["fit"].values_by_category == dict.fromkeys(categories, values)
 
 
-def test_a_mistake_of_our_own_behind_the_parser_keeps_its_traceback(monkeypatch):
+def test_a_bug_in_our_loader_keeps_its_traceback(monkeypatch):
     def mistaken(*_arguments: object) -> None:
         raise KeyError("ours")
 
-    for name in ("_require_modest", "validate"):
+    for name in ("_require_limits", "validate"):
         with monkeypatch.context() as patch:
             patch.setattr(yaml_files, name, mistaken)
             with pytest.raises(KeyError, match="ours"):
                 Schema.parse(SCHEMA, "test")
 
 
-def test_a_file_that_is_missing_or_a_folder_is_named(tmp_path: Path):
+def test_a_missing_file_or_a_folder_raises_with_its_path(tmp_path: Path):
     with pytest.raises(InputError, match="no.yaml: the schema file does not exist"):
         Schema.read(tmp_path / "no.yaml")
     with pytest.raises(InputError, match="is a folder"):

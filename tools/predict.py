@@ -28,8 +28,14 @@ flags.DEFINE_multi_string("beam", [], "A Beam flag, e.g. --beam=--runner=FlinkRu
 
 
 def main() -> None:
-    given = (F.answer, tuple(F.box_columns), F.seller_column, F.sure, F.server)
-    options = predict.PredictOptions(*given, F.escape_formulas)
+    options = predict.PredictOptions(
+        answer=F.answer,
+        box_columns=tuple(F.box_columns),
+        seller_column=F.seller_column,
+        sure=F.sure,
+        server=F.server,
+        escape_formulas=F.escape_formulas,
+    )
     beam = runner.Beam(F.beam) if F.runner == "beam" else None
     paths = (F.model, F.catalogue, F.output, F.image_root)
     summary = predict.predict(*paths, options, F.cells, beam)

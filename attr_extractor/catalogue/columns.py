@@ -204,9 +204,3 @@ def first_few(values: Iterable[str], most: int = 5) -> str:
 def one_line(text: str) -> str:
     """Replace line breaks and control characters, which YAML rejects even in comments."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-
-
-def percent(part: int, whole: int) -> str:
-    """Format a share as `94 %`; 100 % and 0 % only if exact."""
-    rounded = round(100 * part / whole)
-    return f"{min(max(rounded, int(part > 0)), 99 + (part == whole))} %"

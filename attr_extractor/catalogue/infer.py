@@ -1,8 +1,8 @@
 """Infer a draft schema from any table: which columns are attributes, and their values.
 
-The draft is meant to be edited by a person. Nothing uncertain is merged, split or dropped silently:
-every guess is a finding or a reason, and both are listed in the header of the file that
-`Draft.write` writes. Imports no TensorFlow. Python loops run over distinct cells, never over rows.
+The draft is a YAML file for a person to edit. Nothing uncertain is merged, split or dropped
+silently: every guess is a finding or a reason, and both are listed in the file's header.
+Imports no TensorFlow. Python loops run over distinct cells, never over rows.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from attr_extractor import ownership, storage
 from attr_extractor.catalogue.columns import (
     NUMBER,
     PHOTO,
@@ -30,10 +32,10 @@ from attr_extractor.catalogue.columns import (
     sample_of,
     share_matching,
 )
-from attr_extractor.catalogue.draft import Draft
 from attr_extractor.catalogue.table import IMAGE, PRODUCT_ID
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import SEPARATOR, Attribute, Schema, fold
+from attr_extractor.web.formats import percent
 
 CATEGORY_NAMES = (
     "category product_category article_type product_type item_type garment_type clothing_type "
@@ -45,6 +47,63 @@ PATH_WORDS = frozenset("file filename path url link".split())
 ROWS_TO_JUDGE = 20  # rows that a category needs before "never filled" means "does not apply"
 
 
+@dataclass(frozen=True)
+class Draft:
+    """An inferred schema with the findings that a person should review before using it."""
+
+    schema: Schema
+    rows: int
+    attributes: dict[str, Column]  # by attribute name, in schema order
+    left_out: dict[str, str]  # column -> why it is not an attribute
+    findings: list[str]
+
+    def to_yaml(self) -> str:
+        """Return the schema as YAML with comments for its editor; `Schema.parse` restores it."""
+        header = [
+            f"A first draft, inferred from {self.rows} rows. Check before building records:",
+            "- that each attribute is visible in a photo; delete those that are not",
+            "- the values: other spellings of a value belong in `synonyms: {spelling: value}`",
+            "- `exclusive: false` is for attributes that may have several values per product",
+            "- `applies_to`: in other categories an empty cell means absent, not unknown",
+            "- `missing_values`: cells that mean missing, in every column",
+            *(["Columns left out:"] if self.left_out else []),
+            *(f"- {column}: {reason}" for column, reason in self.left_out.items()),
+            *(["Found in the table:"] if self.findings else []),
+            *(f"- {finding}" for finding in self.findings),
+        ]
+        lines = [f"# {one_line(line)}" for line in header]
+        columns = iter(self.attributes.values())
+        for line in self.schema.to_yaml().splitlines():
+            if line.startswith("- name: "):
+                column = next(columns)
+                filled = percent(column.filled, self.rows)
+                line += f"  # {filled} filled, {len(column.values)} values"
+            lines.append(line)
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: str | Path) -> None:
+        """Write `to_yaml` atomically; raise InputError if the file exists or cannot be created."""
+        with ownership.new_file(path, "--output") as new:
+            storage.write(new, self.to_yaml().encode())
+
+    def summary(self) -> str:
+        """Return a compact table of the attributes, then the columns left out and the findings."""
+        rows = [("attribute", "column", "values", "filled", "")]
+        for attribute, column in zip(self.schema.attributes, self.attributes.values()):
+            kind = "exclusive" if attribute.exclusive else "several"
+            kind = "category" if attribute.name == self.schema.category else kind
+            filled, count = percent(column.filled, self.rows), str(len(column.values))
+            rows.append((attribute.name, one_line(column.name), count, filled, kind))
+        width = [max(map(len, cells)) for cells in zip(*rows)]
+        lines = [
+            f"{a:{width[0]}}  {c:{width[1]}}  {v:>{width[2]}}  {f:>{width[3]}}  {k}"
+            for a, c, v, f, k in rows
+        ]
+        notes = [f"left out: {column}: {why}" for column, why in self.left_out.items()]
+        notes += [f"check: {finding}" for finding in self.findings]
+        return "\n".join([*lines, *map(one_line, notes)])
+
+
 def infer_schema(
     table: pd.DataFrame,
     name: str,
@@ -52,7 +111,6 @@ def infer_schema(
     *,
     origin: str = "the catalogue",
     max_values: int = 300,
-    min_rows: int = 1,
 ) -> Draft:
     """Infer a draft schema from a table whose cells are all strings, "" if empty.
 
@@ -61,17 +119,16 @@ def infer_schema(
       category: the category column; guessed if None.
       origin: the table's name in errors.
       max_values: a column with more values is not an attribute, except the named category.
-      min_rows: values in fewer rows are left out of the schema and reported.
 
     Raises:
       InputError: if no product id, photos, attributes or category are found.
     """
-    where = _roles(table, origin)
-    named = None if category is None else _named_category(table, category, where, origin)
-    findings = _about_roles(table, where)
+    role_columns = _role_columns(table, origin)
+    named = None if category is None else _named_category(table, category, role_columns, origin)
+    findings = _about_roles(table, role_columns)
     kept: list[Column] = []
     left_out: dict[str, str] = {}
-    for column_name in table.columns.drop(list(where.values())):
+    for column_name in table.columns.drop(list(role_columns.values())):
         most = len(table) if column_name == named else 20 * max_values
         column = read_column(table[column_name], most)
         reason = reason_to_leave_out(column, max_values)
@@ -92,25 +149,28 @@ def infer_schema(
             left_out[column.name] = f"only one value, {next(iter(column.values), '')!r}"
     kept = [column for column in kept if column.name not in single]
     names = identifiers([column.name for column in kept], {*table.columns, PRODUCT_ID, IMAGE})
-    _drop_rare(kept, min_rows, findings)
     category_of_row = table[the_category.name].map(the_category.value_of_cell)
     attributes = []
     for column in kept:
-        found: dict[str, Any] = {"values": list(column.values), "synonyms": column.synonyms}
+        name_t, applies_to = names[column.name], None
         if column is not the_category:
-            found["exclusive"] = column.several == 0
             filled = table[column.name].isin(list(column.value_of_cell)).to_numpy()
-            found["applies_to"] = _applies_to(
-                column, filled, category_of_row, the_category, findings
-            )
-        if names[column.name] != column.name:
-            found["display_name"] = one_line(column.name)
-        attributes.append(Attribute(name=names[column.name], **found))
+            applies_to = _applies_to(column, filled, category_of_row, the_category, findings)
+        attribute = Attribute(
+            name=name_t,
+            display_name=None if name_t == column.name else one_line(column.name),
+            values=list(column.values),
+            exclusive=column is the_category or column.several == 0,
+            applies_to=applies_to,
+            synonyms=column.synonyms,
+        )
+        attributes.append(attribute)
         findings += _about_values(column)
+    sources = [*role_columns.items(), *((names[column.name], column.name) for column in kept)]
     schema = Schema(
         name=name,
         category=names[the_category.name],
-        columns={i: c for i, c in [*where.items(), *((n, c) for c, n in names.items())] if i != c},
+        columns={name: column for name, column in sources if name != column},
         missing_values=_missing_values(kept, findings),
         attributes=attributes,
     )
@@ -118,7 +178,7 @@ def infer_schema(
     return Draft(schema, len(table), columns, left_out, findings)
 
 
-def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
+def _role_columns(table: pd.DataFrame, origin: str) -> dict[str, str]:
     """Return the columns of `product_id` and `image`."""
     words = {column: set(identifier(column).split("_")) for column in table.columns}
 
@@ -154,9 +214,11 @@ def _roles(table: pd.DataFrame, origin: str) -> dict[str, str]:
     )
 
 
-def _about_roles(table: pd.DataFrame, where: dict[str, str]) -> list[str]:
-    findings = [f"{role}: read from {column!r}" for role, column in where.items() if role != column]
-    ids, cells = table[where[PRODUCT_ID]], table[where[IMAGE]]
+def _about_roles(table: pd.DataFrame, role_columns: dict[str, str]) -> list[str]:
+    findings = [
+        f"{role}: read from {column!r}" for role, column in role_columns.items() if role != column
+    ]
+    ids, cells = table[role_columns[PRODUCT_ID]], table[role_columns[IMAGE]]
     repeated = int((ids.duplicated() & (ids != "")).sum())
     if repeated:
         findings.append(f"{PRODUCT_ID}: {repeated} rows repeat the id of an earlier row")
@@ -174,9 +236,11 @@ def _about_roles(table: pd.DataFrame, where: dict[str, str]) -> list[str]:
     return findings
 
 
-def _named_category(table: pd.DataFrame, category: str, where: dict[str, str], origin: str) -> str:
+def _named_category(
+    table: pd.DataFrame, category: str, role_columns: dict[str, str], origin: str
+) -> str:
     """Return the category column that the user named, by column name or identifier."""
-    columns = [column for column in table.columns if column not in where.values()]
+    columns = [column for column in table.columns if column not in role_columns.values()]
     for column in columns:
         if column == category:
             return column
@@ -217,20 +281,6 @@ def _choose_category(
             f"{chosen.name}: {chosen.several} rows are contradictory: they list several categories"
         )
     return chosen
-
-
-def _drop_rare(kept: list[Column], min_rows: int, findings: list[str]) -> None:
-    for column in kept:
-        rare = [value for value, rows in column.values.items() if rows < min_rows]
-        rare = rare[: len(column.values) - 1]  # an attribute needs a value
-        if rare:
-            findings.append(
-                f"{column.name}: left out, in fewer than {min_rows} rows: {first_few(rare)}"
-            )
-        for value in rare:
-            del column.values[value]
-        column.synonyms = {s: v for s, v in column.synonyms.items() if v in column.values}
-        column.value_of_cell = {c: v for c, v in column.value_of_cell.items() if v in column.values}
 
 
 def _applies_to(

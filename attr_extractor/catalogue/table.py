@@ -83,8 +83,8 @@ def require_column(
     named: str, table: Collection[str], schema: Schema, catalogue: str | Path
 ) -> str:
     """Return the name under which a flag's column was read; raise InputError if it is missing."""
-    ours = {schema.column(name): name for name in schema.columns}
-    column = ours.get(named, named)
+    renamed = {schema.column(name): name for name in schema.columns}
+    column = renamed.get(named, named)
     if column not in table:
         raise InputError(f"{catalogue}: there is no column {named!r}{did_you_mean(named, table)}")
     return column
@@ -105,28 +105,28 @@ def _names(
 ) -> list[str]:
     """Return the names of the kept columns, renamed by the schema."""
     counts = Counter(header)
-    found = [name for name in header if name or counts[""] == 1]
-    for name in found:
+    kept = [name for name in header if name or counts[""] == 1]
+    for name in kept:
         if counts[name] > 1:
             raise InputError(f"{path}: the column {name!r} appears twice")
     if schema is None:
-        return found
+        return kept
     for name in [PRODUCT_ID, IMAGE, *(schema.names if require_all else [])]:
         column = schema.column(name)
-        if column not in found:
+        if column not in kept:
             raise InputError(
-                f"{path}: the column {column!r} is missing{did_you_mean(column, found)} "
+                f"{path}: the column {column!r} is missing{did_you_mean(column, kept)} "
                 "(the schema's `columns` can rename one)"
             )
     names = {schema.column(name): name for name in [PRODUCT_ID, IMAGE, *schema.names]}
     taken = set(names.values())
-    for column in found:
+    for column in kept:
         if column not in names and column in taken:
             raise InputError(
                 f"{path}: the column {column!r} conflicts with {schema.column(column)!r}, "
                 "which the schema reads under that name; rename or drop one"
             )
-    return [names.get(column, column) for column in found]
+    return [names.get(column, column) for column in kept]
 
 
 def _writable(path: str | Path, lines: formats.Lines) -> formats.Lines:

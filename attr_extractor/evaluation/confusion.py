@@ -25,8 +25,6 @@ class Confusions:
         self.schema = schema
         self.counts: Counter[int] = Counter()  # true x V + answered
         self.missed = 0
-        exclusive = [attribute.exclusive for attribute in schema.attributes]
-        self._exclusive = np.repeat(exclusive, schema.sizes)  # bool [V]
 
     def add(self, labels: np.ndarray, chosen: np.ndarray) -> None:
         """Add int8 [B, V] labels and bool [B, V] answered values."""
@@ -63,7 +61,7 @@ class Confusions:
 
         The index is -1 if no value is marked.
         """
-        row, value = np.nonzero(marked & self._exclusive)
+        row, value = np.nonzero(marked & self.schema.exclusive)
         value_of = np.full([len(marked), len(self.schema.sizes)], -1, np.int64)
         value_of[row, self.schema.attribute_of_value[value]] = value
         return value_of

@@ -75,9 +75,8 @@ class Answers:
 
     def _best_of_exclusive(self, scores: tf.Tensor, eligible: tf.Tensor) -> tf.Tensor:
         """Return the eligible values, bool [B, V]; for exclusive attributes, only the best one."""
-        exclusive = np.repeat([a.exclusive for a in self.schema.attributes], self.schema.sizes)
         best = is_first_highest(tf.where(eligible, scores, -1.0), self.schema)
-        return eligible & (best | tf.constant(~exclusive))
+        return eligible & (best | tf.constant(~self.schema.exclusive))
 
     def strings(self, scores: tf.Tensor, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the served answer: each attribute's values, best first, and their scores.

@@ -36,5 +36,4 @@ class Scoring:
 
 def softmax_values(schema: Schema, config: ModelConfig) -> np.ndarray:
     """Return which scores are a softmax over their attribute instead of a sigmoid, bool [V]."""
-    softmax = config.exclusive_output == "softmax"
-    return np.repeat([softmax and a.exclusive for a in schema.attributes], schema.sizes)
+    return schema.exclusive & (config.exclusive_output == "softmax")

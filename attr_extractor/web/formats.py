@@ -24,8 +24,16 @@ def interval(ends: Sequence[float] | None) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Return a share in percent with one decimal; a dash if `whole` is 0."""
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+    """Return a share in percent with one decimal, 0.0 and 100.0 only if exact.
+
+    A dash if `whole` is 0.
+    """
+    if not whole:
+        return "-"
+    share = 100 * part / whole
+    if 0 < part < whole:
+        share = min(max(share, 0.1), 99.9)
+    return f"{share:.1f} %"
 
 
 def share(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Claims about `catalogue/csv_rows.py`: what is read back, by two readers, is what was written."""
+"""Tests of catalogue/csv_rows.py: round trips through two readers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def written(rows: list[list[str]]) -> str:
 
 
 @given(st.lists(st.tuples(st.just("x"), CELL, CELL).map(list), min_size=1, max_size=4))
-def test_rows_come_back_as_they_were(rows):
+def test_rows_round_trip(rows):
     assert list(csv.reader(io.StringIO(written(rows), newline=""))) == rows
 
 
-def test_pandas_reads_a_carriage_return_too_and_other_rows_have_no_quotes():
+def test_pandas_reads_carriage_returns_and_other_rows_are_not_quoted():
     text = written([["id", "n"], ["p\r1", 3], ["p2", None]])
     assert text == 'id,n\n"p\r1","3"\np2,\n'
     found = pd.read_csv(io.BytesIO(text.encode()), dtype=str, keep_default_na=False)

@@ -1,4 +1,4 @@
-"""Claims about photos damaged at random: a reason or a stored photo, nothing else, in silence."""
+"""Tests of randomly damaged photos: a reason or a stored photo, and nothing on stderr."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def files_of_every_kind() -> list[bytes]:
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
-    """A few bytes changed, put in or left out, often at either end; sometimes cut off."""
+    """Return a photo with a few bytes changed, inserted, removed or cut off, often at an end."""
     changed = bytearray(data)
     for _ in range(draw.choice([1, 2, 8])):
         near = draw.randrange(draw.choice([len(changed), 150]))
@@ -65,7 +65,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets aside the filter of photos.py
-def test_damaged_bytes_raise_nothing_but_a_reason():
+def test_damaged_bytes_raise_only_photo_errors():
     draw = random.Random(0)
     outcomes = []
     for data in files_of_every_kind():
@@ -114,7 +114,7 @@ for path in sys.argv[1:]:
 """
 
 
-def test_no_line_reaches_stderr_whatever_pillow_has_to_say(tmp_path: Path):
+def test_pillow_prints_nothing_to_stderr(tmp_path: Path):
     paths = [tmp_path / str(number) for number in range(len(NOISY))]
     for path, data in zip(paths, NOISY.values()):
         path.write_bytes(data)

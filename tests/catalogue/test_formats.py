@@ -1,4 +1,4 @@
-"""Claims about `catalogue/formats.py`: four formats, equal cells, one clear line for what is none.
+"""Tests of catalogue/formats.py: equal cells in four formats, and invalid tables in one line.
 
 The files are written by others: pandas, PyArrow, the json module, or byte by byte.
 """
@@ -95,7 +95,7 @@ def test_numbers_booleans_and_lists_become_text(tmp_path: Path, name: str):
     }
 
 
-def test_arrow_types_have_the_text_that_their_writer_meant(tmp_path: Path):
+def test_text_of_arrow_types(tmp_path: Path):
     utc = pa.timestamp("us", tz="UTC")
     kinds = pa.dictionary(pa.int8(), pa.string())
     columns = {
@@ -139,7 +139,7 @@ def test_json_lines_may_have_a_byte_order_mark_crlf_and_blank_lines(tmp_path: Pa
     assert cells(path) == {"a": ["1", "ü"]}
 
 
-def test_row_groups_of_other_sizes_than_the_chunks_lose_no_row(tmp_path: Path):
+def test_row_groups_and_chunks_may_differ_in_size(tmp_path: Path):
     numbers = pa.table({"n": list(range(1000))})
     pq.write_table(numbers, tmp_path / "t.parquet", row_group_size=77)
     parts = list(table.chunks(tmp_path / "t.parquet", rows=100))
@@ -297,7 +297,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_what_is_no_table_is_one_line_that_says_what_and_where(tmp_path: Path, case: str):
+def test_an_invalid_table_raises_one_line_with_reason_and_position(tmp_path: Path, case: str):
     name, content, says = MALFORMED[case]
     path = tmp_path / name
     if callable(content):

@@ -1,4 +1,4 @@
-"""Claims about what is no usable photo: each has its reason, bombs by their header alone."""
+"""Tests of unusable photos: each has a reason; bombs are rejected by their header."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ ODD = [
 
 
 @pytest.mark.parametrize(("data", "reason"), ODD)
-def test_an_odd_file_has_its_reason_and_runs_no_program(data: bytes, reason: str, monkeypatch):
+def test_an_unsupported_file_has_a_reason_and_starts_no_program(
+    data: bytes, reason: str, monkeypatch
+):
     def no_program(*_args: object, **_options: object) -> None:
         raise AssertionError("a program was run")
 
@@ -114,7 +116,7 @@ def test_an_odd_file_has_its_reason_and_runs_no_program(data: bytes, reason: str
     assert str(caught.value) == reason
 
 
-def test_half_a_photo_is_not_stored_as_half_a_photo():
+def test_a_truncated_photo_is_rejected():
     for kind in photos.FORMATS:
         data = file_of(smooth(480, 640), kind)
         for share in (0.5, 0.9, 0.99):
@@ -123,7 +125,7 @@ def test_half_a_photo_is_not_stored_as_half_a_photo():
 
 
 @pytest.mark.parametrize("kind", photos.FORMATS)
-def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, kind: str):
+def test_photos_with_too_many_pixels_are_rejected_before_decoding(monkeypatch, kind: str):
     data = file_of(smooth(), kind)
     monkeypatch.setattr(photos, "MAX_PIXELS", 48 * 64)
     assert stored(data).shape == (48, 64, 3)
@@ -134,11 +136,11 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, kind: 
     assert str(caught.value) == photos.TOO_LARGE
 
 
-def test_the_longest_side_that_jpeg_holds_is_stored():
+def test_the_longest_side_of_a_jpeg_is_accepted():
     assert stored(file_of(Image.new("L", (65_500, 2)), "PNG")).shape == (2, 65_500, 3)
 
 
-def test_the_list_of_reasons_holds_every_one_once_in_one_line():
+def test_reasons_are_complete_unique_and_one_line_each():
     named = [
         value for name, value in vars(photos).items() if name.isupper() and isinstance(value, str)
     ]

@@ -1,4 +1,4 @@
-"""Claims about the product box: what it keeps, in which coordinates, and which are refused."""
+"""Tests of product boxes: their coordinates, the crop, and invalid boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.catalogue.test_photos import TURNED_BY_HAND, with_orientation
         (["-3.5", " 4 ", "1e2", "4.25"], (-3.5, 4, 100, 4.25)),
     ],
 )
-def test_four_cells_are_a_box_and_empty_ones_are_none(cells, expected):
+def test_four_cells_are_a_box_and_empty_cells_are_not(cells, expected):
     assert photos.parse_box(cells) == expected
 
 
@@ -45,7 +45,7 @@ def test_four_cells_are_a_box_and_empty_ones_are_none(cells, expected):
         ["1|", "2|", "3|", "4|"],
     ],
 )
-def test_cells_that_are_no_box_have_their_reason(cells: list[str]):
+def test_invalid_boxes_have_a_reason(cells: list[str]):
     with pytest.raises(PhotoError) as caught:
         photos.parse_box(cells)
     assert str(caught.value) == photos.BOX_MALFORMED
@@ -72,11 +72,11 @@ def test_a_box_is_in_pixels_of_the_upright_photo(orientation: int, kind: str):
         (Box(56, 40, 64, 48), slice(40, 48), slice(56, 64)),  # the smallest
     ],
 )
-def test_a_box_keeps_what_is_inside_it_and_the_photo(box: Box, rows: slice, columns: slice):
+def test_a_box_is_clipped_to_the_photo(box: Box, rows: slice, columns: slice):
     assert_close(stored(file_of(smooth(), "PNG"), LARGE, box), np.asarray(smooth())[rows, columns])
 
 
-def test_a_box_says_nothing_of_the_raw_size():
+def test_the_raw_size_is_that_of_the_whole_photo():
     photo = photos.store(file_of(smooth(480, 640), "JPEG"), 64, Box(100, 100, 420, 300))
     assert (photo.raw_width, photo.raw_height) == (640, 480)
     assert (photo.width, photo.height) == (102, 64)  # 320 * 64 / 200 = 102.4
@@ -93,7 +93,7 @@ def test_a_box_keeps_transparency_and_16_bits():
 
 
 @pytest.mark.parametrize("side", [70, 127, 128, 200, 256, 520, 1030])
-def test_jpegs_reduced_decoding_leaves_the_box_enough_pixels(side: int):
+def test_reduced_jpeg_decoding_keeps_enough_pixels_of_the_box(side: int):
     """The whole photo of 1100 x 1300 would be decoded at an eighth for 64 pixels."""
     draw = np.random.default_rng(side)
     grid = draw.integers(0, 256, [1300 * 8 // side, 1100 * 8 // side, 3], np.uint8)
@@ -118,7 +118,7 @@ def test_jpegs_reduced_decoding_leaves_the_box_enough_pixels(side: int):
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_box_outside_the_photo_has_its_reason(box: Box, kind: str):
+def test_a_box_outside_the_photo_has_a_reason(box: Box, kind: str):
     with pytest.raises(PhotoError) as caught:
         photos.store(file_of(smooth(), kind), LARGE, box)
     assert str(caught.value) == photos.BOX_OUTSIDE

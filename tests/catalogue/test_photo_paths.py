@@ -1,4 +1,4 @@
-"""Claims about `photos.read_raw`: what stands below the image root is read, nothing else.
+"""Tests of photos.read_raw: only files below the image root are read.
 
 The root is a folder of the disk or of TensorFlow's file system in memory, `ram://`, which stands
 for a bucket here.
@@ -16,7 +16,7 @@ from attr_extractor.catalogue import photos, raw_files
 from attr_extractor.catalogue.photos import PhotoError
 
 
-def test_a_path_below_the_root_is_read_and_every_other_has_its_reason(tmp_path: Path):
+def test_only_paths_below_the_root_are_read(tmp_path: Path):
     root = tmp_path / "images"
     (root / "sub").mkdir(parents=True)
     (root / "sub" / "a.jpg").write_bytes(b"a photo")
@@ -62,14 +62,14 @@ def test_a_path_below_the_root_is_read_and_every_other_has_its_reason(tmp_path: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_has_its_reason(tmp_path: Path):
+def test_a_file_without_permission_has_a_reason(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "a.jpg").chmod(0)
     with pytest.raises(PhotoError, match=photos.UNREADABLE):
         photos.read_raw(tmp_path, "a.jpg")
 
 
-def test_a_root_reached_through_a_link_is_the_root(tmp_path: Path):
+def test_the_root_may_be_a_link(tmp_path: Path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(b"a photo")
     link = tmp_path / "link"
@@ -131,7 +131,9 @@ def bucket() -> str:
         ("https://shop.example/a.jpg", photos.WEB_ADDRESS),
     ],
 )
-def test_below_a_bucket_the_same_holds_as_below_a_folder(bucket: str, root: str, path, expected):
+def test_a_bucket_accepts_and_rejects_the_same_paths_as_a_folder(
+    bucket: str, root: str, path, expected
+):
     if isinstance(expected, bytes):
         assert photos.read_raw(root, path) == expected
         return
@@ -141,12 +143,12 @@ def test_below_a_bucket_the_same_holds_as_below_a_folder(bucket: str, root: str,
 
 
 @pytest.mark.parametrize("path", ["", ".", "sub", "sub/"])
-def test_a_folder_of_a_bucket_is_no_photo(bucket: str, path: str):
+def test_a_folder_in_a_bucket_is_not_a_photo(bucket: str, path: str):
     with pytest.raises(PhotoError) as caught:
         photos.read_raw(bucket, path)
     assert str(caught.value) in photos.REASONS
 
 
-def test_a_bucket_that_cannot_be_reached_has_its_reason():
+def test_an_unreachable_bucket_has_a_reason():
     with pytest.raises(PhotoError, match=photos.UNREADABLE):
         photos.read_raw("nosuch://bucket", "a.jpg")  # no file system of TensorFlow's

@@ -1,4 +1,4 @@
-"""Claims about `catalogue/photos.py`: every kind of pixel keeps its colours; alpha is on white."""
+"""Tests of catalogue/photos.py: colours of every pixel type; alpha is composited on white."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def grey(levels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_alpha_is_laid_on_white(kind: str):
+def test_alpha_is_composited_on_white(kind: str):
     image = smooth()
     image.putalpha(Image.fromarray(RAMP))
     data = file_of(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
     assert_close(stored(data), on_white(COLORS, RAMP))
 
 
-def test_grey_with_alpha_is_laid_on_white():
+def test_grey_with_alpha_is_composited_on_white():
     levels = smooth().convert("L")
     data = file_of(Image.merge("LA", [levels, Image.fromarray(RAMP)]), "PNG")
     assert_close(stored(data), on_white(grey(np.asarray(levels)), RAMP))
 
 
-def test_premultiplied_alpha_is_laid_on_white():
+def test_premultiplied_alpha_is_composited_on_white():
     premultiplied = (COLORS * (RAMP[..., None] / 255.0)).round().astype(np.uint8)
     pixels = np.dstack([premultiplied, RAMP]).tobytes()
     data = tiff(pixels, {**described(2, 8, 8, 8, 8), EXTRA: [1]})
@@ -85,7 +85,7 @@ def test_a_transparent_palette_colour_becomes_white(kind: str):
     assert_right_half_is_white(file_of(image, kind, transparency=1), (10, 20, 200))
 
 
-def test_palette_colours_of_any_alpha_are_laid_on_white():
+def test_palette_colours_with_alpha_are_composited_on_white():
     image = Image.fromarray(halves(np.uint8(0), np.uint8(1)))
     image.putpalette([10, 20, 200, 200, 40, 10])
     found = stored(file_of(image, "PNG", transparency=bytes([255, 51])))
@@ -153,7 +153,7 @@ def test_16_bits_are_scaled_and_not_clipped(name: str):
 
 
 @pytest.mark.parametrize("color_type", [4, 6])
-def test_alpha_of_16_bits_is_laid_on_white(color_type: int):
+def test_alpha_of_16_bits_is_composited_on_white(color_type: int):
     color = np.full([48, 64, 1 if color_type == 4 else 3], 30_000, np.uint16)
     data = png_16(np.dstack([color, RAMP_16]), color_type)
     assert_close(stored(data), on_white(np.full([48, 64, 3], 30_000 / 257), RAMP), 2)
@@ -203,7 +203,7 @@ def test_lab_keeps_its_colours():
 
 
 @pytest.mark.parametrize("kind", ["32-bit", "signed 16-bit", "floating-point"])
-def test_pixels_whose_white_is_not_known_are_refused_and_not_clipped(kind: str):
+def test_pixels_with_unknown_white_are_rejected(kind: str):
     bits, sample_format = {"32-bit": (32, 1), "signed 16-bit": (16, 2), "floating-point": (32, 3)}[
         kind
     ]

@@ -1,4 +1,4 @@
-"""Claims about `catalogue/photos.py`: any raw file -> a plain upright RGB JPEG of the asked size.
+"""Tests of catalogue/photos.py: any raw file -> a plain upright RGB JPEG of the requested size.
 
 Pixel types are in test_photo_pixels.py, the product box in test_photo_box.py, what is refused in
 test_odd_photos.py.
@@ -47,7 +47,7 @@ def with_orientation(orientation: int, kind: str = "JPEG", image: Image.Image | 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", TURNED_BY_HAND)
-def test_a_photo_is_turned_as_its_exif_says(orientation: int, kind: str):
+def test_photos_are_rotated_by_their_exif_orientation(orientation: int, kind: str):
     data = with_orientation(orientation, kind)
     found = stored(data)
     assert_close(found, TURNED_BY_HAND[orientation](np.asarray(smooth())))
@@ -58,11 +58,11 @@ def test_a_photo_is_turned_as_its_exif_says(orientation: int, kind: str):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int):
+def test_an_invalid_orientation_is_ignored(orientation: int):
     assert_close(stored(with_orientation(orientation)), np.asarray(smooth()))
 
 
-def test_an_odd_exif_tag_costs_neither_the_photo_nor_its_rotation():
+def test_an_invalid_exif_tag_does_not_affect_the_rotation():
     orientation = struct.pack("<HHII", 0x0112, 3, 1, 6)
     unit = struct.pack("<HHI4s", 0x0128, 2, 2, b"7\0\0\0")  # text where a number belongs
     exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + orientation + unit + b"\0\0\0\0"
@@ -73,7 +73,7 @@ def test_an_odd_exif_tag_costs_neither_the_photo_nor_its_rotation():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_an_exif_block_that_is_none_does_not_cost_the_photo(kind: str):
+def test_an_invalid_exif_block_is_ignored(kind: str):
     data = file_of(smooth(), kind, exif=b"Exif\0\0no such thing", quality=95)
     assert_close(stored(data), np.asarray(smooth()))
 
@@ -83,7 +83,7 @@ def test_an_exif_block_that_is_none_does_not_cost_the_photo(kind: str):
 
 @pytest.mark.parametrize("kind", photos.FORMATS)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_every_format_keeps_its_colours_and_is_named(kind: str, mode: str):
+def test_every_format_keeps_its_colours_and_is_recorded(kind: str, mode: str):
     image = smooth().convert(mode)
     levels = 6 if kind == "GIF" and mode == "RGB" else 3  # 256 colours
     data = file_of(image, kind)
@@ -92,7 +92,7 @@ def test_every_format_keeps_its_colours_and_is_named(kind: str, mode: str):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
-def test_of_several_frames_the_first_counts(kind: str):
+def test_the_first_of_several_frames_is_used(kind: str):
     more = [Image.new("RGB", (64, 48), color) for color in ("red", "lime")]
     data = file_of(smooth(), kind, save_all=True, append_images=more)
     assert Image.open(io.BytesIO(data)).n_frames == 3
@@ -100,7 +100,7 @@ def test_of_several_frames_the_first_counts(kind: str):
     assert photos.store(data, LARGE).format == kind
 
 
-def test_the_bytes_decide_the_format_and_not_the_name(tmp_path: Path):
+def test_the_format_depends_on_the_bytes_not_the_name(tmp_path: Path):
     for name, kind in {"a.jpg": "PNG", "b.png": "TIFF", "c.gif": "WEBP", "d": "BMP"}.items():
         (tmp_path / name).write_bytes(file_of(smooth(), kind))
         data = photos.read_raw(tmp_path, name)
@@ -108,7 +108,7 @@ def test_the_bytes_decide_the_format_and_not_the_name(tmp_path: Path):
         assert_close(stored(data), np.asarray(smooth()), 4)
 
 
-def test_nothing_but_pixels_is_carried_over():
+def test_metadata_is_not_stored():
     data = file_of(
         smooth(),
         "JPEG",
@@ -123,7 +123,7 @@ def test_nothing_but_pixels_is_carried_over():
     assert_close(stored(data), np.asarray(smooth()))
 
 
-def test_a_sellers_comment_is_not_too_long():
+def test_a_long_comment_is_dropped():
     for length in (12, 70_000):
         data = file_of(Image.new("P", (20, 20)), "GIF", comment=b"c" * length)
         assert b"ccccc" not in photos.store(data, LARGE).encoded
@@ -152,7 +152,7 @@ def test_the_short_side_is_reduced_and_never_enlarged(size, expected, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG"])
-def test_a_plain_photo_is_what_pillow_makes_of_it_and_no_step_more(kind: str):
+def test_a_plain_photo_equals_pillows_own_result(kind: str):
     options = {"save_all": True, "append_images": [smooth()]} if kind == "MPO" else {}
     data = file_of(blotches(3).resize((832, 1088)), kind, **options)
     image = Image.open(io.BytesIO(data))
@@ -169,7 +169,7 @@ def test_reducing_is_antialiased():
     np.testing.assert_allclose(found, 127.5, atol=6)
 
 
-def test_the_short_side_is_that_of_the_turned_photo():
+def test_the_short_side_is_measured_after_rotation():
     photo = photos.store(with_orientation(6, image=smooth(480, 640)), 64)
     assert (photo.width, photo.height) == (64, 85)
     assert (photo.raw_width, photo.raw_height) == (480, 640)

@@ -1,4 +1,4 @@
-"""Claims about `catalogue/splits.py`: a stable hash, leaks between splits closed, the cap."""
+"""Tests of catalogue/splits.py: the stable hash, connected groups, the cap."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_uniform_gives_the_same_numbers_on_every_machine_and_release():
         assert splits.uniform(*key) == number
 
 
-def test_uniform_tells_keys_apart_that_join_to_one_text():
+def test_uniform_distinguishes_keys_that_concatenate_to_the_same_text():
     assert splits.uniform("a", "bc") != splits.uniform("ab", "c")
 
 
@@ -38,14 +38,14 @@ def test_uniform_is_uniform():
 # Fractions
 
 
-def test_the_fractions_of_the_splits_are_the_asked_ones():
+def test_splits_have_the_requested_fractions():
     found = splits.by_hash([f"p{i}" for i in range(10_000)], (0.7, 0.2, 0.1), seed=3)
     assert found.dtype == np.int8
     shares = np.bincount(found, minlength=3) / 10_000
     np.testing.assert_allclose(shares, (0.7, 0.2, 0.1), atol=0.02)
 
 
-def test_the_place_of_a_key_follows_from_its_number_in_0_to_1():
+def test_the_split_of_a_key_follows_from_its_number():
     keys = [f"p{i}" for i in range(1000)]
     expected = []
     for key in keys:
@@ -56,7 +56,7 @@ def test_the_place_of_a_key_follows_from_its_number_in_0_to_1():
     assert splits.by_hash([], (1, 0, 0), 5).tolist() == []
 
 
-def test_a_split_depends_on_the_key_and_the_seed_alone():
+def test_a_split_depends_only_on_the_key_and_the_seed():
     keys = [f"p{i}" for i in range(500)]
     first = dict(zip(keys, splits.by_hash(keys, (0.8, 0.1, 0.1), 0)))
     fewer = keys[::-3]  # other products, another order
@@ -65,7 +65,7 @@ def test_a_split_depends_on_the_key_and_the_seed_alone():
     assert list(first.values()) != list(splits.by_hash(keys, (0.8, 0.1, 0.1), 1))
 
 
-def test_a_larger_training_share_only_adds_to_it():
+def test_a_larger_training_share_keeps_the_training_products():
     keys = [f"p{i}" for i in range(2000)]
     small = splits.by_hash(keys, (0.5, 0.25, 0.25), 0)
     large = splits.by_hash(keys, (0.6, 0.2, 0.2), 0)
@@ -73,7 +73,7 @@ def test_a_larger_training_share_only_adds_to_it():
 
 
 @pytest.mark.parametrize("text", ["0.8,0.1,0.1", " 1, 0,0", "0.34,0.33,0.33"])
-def test_fractions_are_read(text):
+def test_valid_fractions_are_parsed(text):
     assert splits.parse_fractions(text) == tuple(float(part) for part in text.split(","))
 
 
@@ -82,7 +82,7 @@ def test_fractions_are_read(text):
     "|0.8|0.8,0.2|0.8,0.1,0.05,0.05|a,b,c|0.8,0.1,0.2|1.1,-0.1,0|0,0.5,0.5|nan,0.5,0.5"
     "|0.5,nan,0.5|inf,0,0|80,10,10".split("|"),
 )
-def test_fractions_that_are_none_are_one_line(text):
+def test_invalid_fractions_raise_one_line(text):
     with pytest.raises(InputError, match=f"--split_fractions {text}: ") as caught:
         splits.parse_fractions(text)
     assert "0.8,0.1,0.1" in str(caught.value) or "sum to 1" in str(caught.value)
@@ -92,7 +92,7 @@ def test_fractions_that_are_none_are_one_line(text):
 
 
 def union_find(groups: list[int], links: list[int]) -> list[int]:
-    """The smallest group that each group is linked to; slow and plain."""
+    """Return the smallest group that each group is connected to; a slow reference."""
     parent = list(range(max(groups, default=-1) + 1))
 
     def root(group: int) -> int:
@@ -128,12 +128,12 @@ def test_connect_equals_a_union_find_on_random_graphs():
     assert len(sizes) > 15  # components of many sizes were there
 
 
-def test_a_photo_that_a_group_holds_twice_changes_nothing():
+def test_a_photo_repeated_in_one_group_changes_nothing():
     found = splits.connect(np.array([0, 0, 0, 1, 2]), np.array([5, 5, 5, 1, 1]))
     assert same_partition(found, [0, 1, 1])
 
 
-def test_a_photo_that_many_groups_hold_is_counted_without_overflow():
+def test_a_photo_shared_by_many_groups_does_not_overflow():
     count = 1000  # int8 would be 0 again after 256
     found = splits.connect(np.arange(count), np.zeros(count, np.int64))
     assert len(set(found.tolist())) == 1
@@ -151,21 +151,21 @@ def test_a_long_chain_of_identical_photos_is_one_component():
     assert len(set(found[:-1].tolist())) == 1 and found[-1] != found[0]
 
 
-def test_no_link_at_all_is_no_group():
+def test_without_links_there_are_no_components():
     assert len(splits.connect(np.array([], np.int64), np.array([], np.int64))) == 0
 
 
 # The table's own split
 
 
-def test_the_split_column_is_obeyed():
+def test_the_split_column_decides_the_split():
     cells = ["train", "test", "validation", "train"]
     assert splits.by_name(cells, [1, 2, 3, 4]).tolist() == [0, 2, 1, 0]
     assert splits.by_name([], []).tolist() == []
 
 
 @pytest.mark.parametrize("cell", ["Train", "", " test", "nan"])
-def test_a_cell_that_is_no_split_is_named_with_its_row(cell: str):
+def test_an_unknown_split_raises_with_its_row(cell: str):
     with pytest.raises(InputError, match=f"row 7: '{cell}' is not one of train, validation, test"):
         splits.by_name(["train", cell, "no"], [3, 7, 8])
 
@@ -173,7 +173,7 @@ def test_a_cell_that_is_no_split_is_named_with_its_row(cell: str):
 # The cap
 
 
-def test_the_cap_keeps_a_seeded_choice_of_each_category():
+def test_the_cap_keeps_a_seeded_sample_of_each_category():
     products = [f"p{i}" for i in range(300)]
     categories = [("shirt", "jeans", "sari")[(i % 10 > 4) + (i % 10 > 8)] for i in range(300)]
     left_out = splits.over_cap(products, categories, 50, 0, {})
@@ -195,7 +195,7 @@ def test_products_without_a_category_are_not_capped():
 
 
 @pytest.mark.parametrize("there, room", [(0, 4), (1, 3), (4, 0), (9, 0)])
-def test_products_that_are_there_already_take_room_under_the_cap(there: int, room: int):
+def test_existing_products_count_towards_the_cap(there: int, room: int):
     products = [f"p{i}" for i in range(10)]
     alone = splits.over_cap(products, ["shirt"] * 10, room, 0, {})
     assert splits.over_cap(products, ["shirt"] * 10, 4, 0, {"shirt": there, "jeans": 3}) == alone

@@ -1,4 +1,4 @@
-"""Claims about `catalogue/table.py`: every cell a string, and nothing guessed about it."""
+"""Tests of catalogue/table.py: cells as text, column names, chunks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     return table.cells_of(table.read_columns(path))
 
 
-def test_nothing_is_guessed_about_a_cell(tmp_path: Path):
+def test_cells_are_read_as_text_without_type_inference(tmp_path: Path):
     cells = ["007", "1e5", "NA", "null", "nan", "True", "", " x ", "1,5", "größe", "2024-01-02"]
     header = ",".join(f"c{i}" for i in range(len(cells)))
     line = ",".join(f'"{cell}"' for cell in cells)
@@ -41,19 +41,19 @@ def test_nothing_is_guessed_about_a_cell(tmp_path: Path):
     ]
 
 
-def test_quotes_hold_commas_quotes_and_newlines(tmp_path: Path):
+def test_quoted_cells_may_contain_commas_quotes_and_newlines(tmp_path: Path):
     assert rows(write(tmp_path, 'a,b\n"x, ""y""\nz",2\n')) == [{"a": 'x, "y"\nz', "b": "2"}]
 
 
-def test_tsv_is_parted_by_tabs(tmp_path: Path):
+def test_tsv_is_separated_by_tabs(tmp_path: Path):
     assert rows(write(tmp_path, "a\tb\n1,5\t2\n", "t.TSV")) == [{"a": "1,5", "b": "2"}]
 
 
-def test_a_byte_order_mark_crlf_and_spaces_in_the_header_do_no_harm(tmp_path: Path):
+def test_a_byte_order_mark_crlf_and_spaces_in_the_header_are_accepted(tmp_path: Path):
     assert rows(write(tmp_path, "\ufeffa, b \r\n1,2\r\n")) == [{"a": "1", "b": "2"}]
 
 
-def test_a_short_row_ends_in_empty_cells(tmp_path: Path):
+def test_a_short_row_is_padded_with_empty_cells(tmp_path: Path):
     assert rows(write(tmp_path, "a,b,c\n1,2,3\n4\n")) == [
         {"a": "1", "b": "2", "c": "3"},
         {"a": "4", "b": "", "c": ""},
@@ -65,14 +65,14 @@ def test_a_spreadsheets_empty_columns_are_left_out(tmp_path: Path):
     assert rows(path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
+def test_a_missing_table_or_a_folder_raises_with_its_path(tmp_path: Path):
     with pytest.raises(InputError, match="no.csv: the catalogue does not exist"):
         table.read_columns(tmp_path / "no.csv")
     with pytest.raises(InputError, match="is a folder"):
         table.read_columns(tmp_path)
 
 
-def test_renamed_columns_come_back_under_the_schemas_names(tmp_path: Path, renaming: Schema):
+def test_renamed_columns_are_returned_under_the_schemas_names(tmp_path: Path, renaming: Schema):
     header = "SKU,image,category,neck_type,Farbe,closure,brand"
     path = write(tmp_path, f"{header}\np1,1.jpg,shirt,NA,red,zip,acme\n")
     (row,) = table.cells_of(table.read_catalogue(path, renaming))
@@ -88,14 +88,14 @@ def test_renamed_columns_come_back_under_the_schemas_names(tmp_path: Path, renam
 
 
 @pytest.mark.parametrize("missing", ["product_id", "image", "neck_type"])
-def test_a_missing_column_is_named_with_the_nearest_one(tmp_path, schema: Schema, missing):
+def test_a_missing_column_raises_with_the_nearest_name(tmp_path, schema: Schema, missing):
     path = write(tmp_path, HEADER.replace(missing, f"{missing[:-1]}x") + "\n1,2,3,4,5,6\n")
     words = f"the column '{missing}' is missing; did you mean '{missing[:-1]}x'"
     with pytest.raises(InputError, match=words):
         table.read_catalogue(path, schema)
 
 
-def test_a_table_to_be_filled_needs_no_attribute_column(tmp_path: Path, schema: Schema):
+def test_a_table_to_be_filled_may_lack_attribute_columns(tmp_path: Path, schema: Schema):
     path = write(tmp_path, "product_id,image\np1,1.jpg\n")
     assert list(table.read_catalogue(path, schema, require_all=False)) == ["product_id", "image"]
     path = write(tmp_path, "product_id,color\np1,red\n")
@@ -103,18 +103,18 @@ def test_a_table_to_be_filled_needs_no_attribute_column(tmp_path: Path, schema: 
         table.read_catalogue(path, schema, require_all=False)
 
 
-def test_a_column_in_the_way_of_a_renamed_one_is_refused(tmp_path: Path, renaming: Schema):
+def test_a_column_that_conflicts_with_a_renamed_one_raises(tmp_path: Path, renaming: Schema):
     path = write(tmp_path, "SKU,image,category,neck_type,Farbe,closure,color\n1,2,3,4,5,6,7\n")
     with pytest.raises(InputError, match="the column 'color' conflicts with 'Farbe'"):
         table.read_catalogue(path, renaming)
 
 
-def test_an_image_cell_lists_paths_parted_by_bars():
+def test_an_image_cell_lists_paths_separated_by_bars():
     assert table.image_paths(" a.jpg|b c.png |") == ["a.jpg", "b c.png"]
     assert table.image_paths(" | ") == []
 
 
-def test_a_stray_quote_swallows_no_rows(tmp_path: Path):
+def test_a_stray_quote_raises_instead_of_joining_rows(tmp_path: Path):
     path = tmp_path / "t.csv"
     path.write_text('product_id,image,color\na,a.jpg,"red\nb,b.jpg,red\nc,c.jpg,"blue"\n')
     with pytest.raises(InputError, match=r"t.csv, line \d: the catalogue cannot be read"):
@@ -149,7 +149,7 @@ FORMATS = [".csv", ".tsv", ".jsonl", ".parquet"]
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("size", [1, 7, 20, 21, 999])
-def test_chunks_of_any_size_hold_the_same_rows_numbered_from_1(tmp_path: Path, suffix, size):
+def test_chunks_of_any_size_have_the_same_rows_numbered_from_1(tmp_path: Path, suffix, size):
     path = big(tmp_path, suffix, 20)
     parts = list(table.chunks(path, rows=size))
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
@@ -161,12 +161,12 @@ def test_chunks_of_any_size_hold_the_same_rows_numbered_from_1(tmp_path: Path, s
     pd.testing.assert_frame_equal(joined, table.read_columns(path))
 
 
-def test_row_numbers_leave_blank_lines_out(tmp_path: Path):
+def test_blank_lines_are_not_numbered(tmp_path: Path):
     path = write(tmp_path, 'a\n\n"x\ny"\n\n\nz\n')
     assert table.read_columns(path)["a"].to_dict() == {1: "x\ny", 2: "z"}
 
 
-def test_chunks_with_a_schema_have_its_names_and_its_checks(tmp_path: Path, renaming: Schema):
+def test_chunks_with_a_schema_are_renamed_and_checked(tmp_path: Path, renaming: Schema):
     header = "SKU,image,category,neck_type,Farbe,closure,,brand"  # one name may be empty
     path = write(tmp_path, f"{header}\n" + "1,2,3,4,5,6,,7\n" * 3)
     names = ["product_id", "image", "category", "neck_type", "color", "closure", "", "brand"]
@@ -178,7 +178,7 @@ def test_chunks_with_a_schema_have_its_names_and_its_checks(tmp_path: Path, rena
 
 
 class Counted(io.FileIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read from it."""
 
     bytes_read = 0
 
@@ -195,7 +195,7 @@ class Counted(io.FileIO):
 
 @pytest.fixture
 def opened(monkeypatch) -> list[Counted]:
-    """Every file that `chunks` opens."""
+    """Return a list that collects every file that `chunks` opens."""
     files: list[Counted] = []
 
     def open_read(path: Path) -> Counted:
@@ -207,7 +207,7 @@ def opened(monkeypatch) -> list[Counted]:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])  # JSON Lines: for its keys first
-def test_a_file_is_read_as_its_chunks_are_asked_for_and_closed(tmp_path: Path, suffix, opened):
+def test_chunks_are_read_lazily_and_the_file_is_closed(tmp_path: Path, suffix, opened):
     path = big(tmp_path, suffix, 20_000)
     size, parts = path.stat().st_size, table.chunks(path, rows=100)
     assert not opened
@@ -218,7 +218,7 @@ def test_a_file_is_read_as_its_chunks_are_asked_for_and_closed(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_at_most_a_chunk_is_held(tmp_path: Path, suffix):
+def test_at_most_one_chunk_is_in_memory(tmp_path: Path, suffix):
     path = big(tmp_path, suffix, 5000)
     peaks = []
     for size in (100, 5000):
@@ -239,7 +239,7 @@ def test_a_table_in_a_bucket_is_read_like_one_on_a_disk(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("most", [0, 5, 1000])
-def test_equal_cells_of_a_whole_table_are_one_string(tmp_path: Path, monkeypatch, most: int):
+def test_equal_cells_of_a_column_share_one_string(tmp_path: Path, monkeypatch, most: int):
     path = big(tmp_path, ".csv", 300)
     chunked = pd.concat(table.chunks(path, rows=50))
     monkeypatch.setattr(table, "MOST_SHARED", most)

@@ -86,7 +86,7 @@ def test_same_seed_gives_the_same_bytes(schema: Schema, tmp_path: Path) -> None:
     assert _digests(tmp_path / "a") != _digests(tmp_path / "c")
 
 
-def test_a_product_does_not_depend_on_how_many_there_are(
+def test_a_product_does_not_depend_on_the_number_of_products(
     schema: Schema, catalogue: Path, tmp_path: Path
 ) -> None:
     write_demo_catalogue(tmp_path, num_products=7, seed=3, schema=schema, num_workers=1)
@@ -104,7 +104,7 @@ def test_every_value_of_the_schema_occurs(schema: Schema, products: list[Product
         assert seen == set(attribute.values), attribute.name
 
 
-def test_truth_obeys_the_schema(schema: Schema, products: list[Product]) -> None:
+def test_true_values_are_valid_under_the_schema(schema: Schema, products: list[Product]) -> None:
     allowed = schema.allowed
     for product in products:
         category = schema["category"].values.index(product.values["category"][0])
@@ -116,26 +116,26 @@ def test_truth_obeys_the_schema(schema: Schema, products: list[Product]) -> None
             assert len(values) <= (1 if attribute.exclusive else 2)
 
 
-def test_the_most_frequent_value_can_be_beaten(schema: Schema, products: list[Product]) -> None:
+def test_no_value_dominates_its_attribute(schema: Schema, products: list[Product]) -> None:
     for attribute in schema.attributes:
         filled = [p.values[attribute.name][0] for p in products if p.values[attribute.name]]
         share = max(filled.count(value) for value in attribute.values) / len(filled)
         assert share < 0.62, (attribute.name, share)
 
 
-def test_schema_and_drawings_hold_the_same_values(schema: Schema) -> None:
+def test_every_value_of_the_schema_has_a_drawing(schema: Schema) -> None:
     drawn = {name: set(values) for name, values in DRAWN_VALUES.items()}
     assert drawn == {attribute.name: set(attribute.values) for attribute in schema.attributes}
 
 
-def test_a_value_without_a_drawing_is_refused(schema: Schema, tmp_path: Path) -> None:
+def test_a_value_without_a_drawing_raises(schema: Schema, tmp_path: Path) -> None:
     text = schema.to_yaml().replace("- stiletto", "- kitten heel")
     other = Schema.parse(text, "a test")
     with pytest.raises(InputError, match="cannot draw heel_type = 'kitten heel'"):
         write_demo_catalogue(tmp_path, num_products=1, schema=other)
 
 
-def test_a_full_disk_is_one_line(schema: Schema, tmp_path: Path) -> None:
+def test_a_full_disk_raises_one_line(schema: Schema, tmp_path: Path) -> None:
     with (
         files_of_at_most(100),
         pytest.raises(InputError, match="cannot be written: File too large"),
@@ -145,7 +145,7 @@ def test_a_full_disk_is_one_line(schema: Schema, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("category", DRAWN_VALUES["category"])
 def test_each_value_changes_the_photo(schema: Schema, category: str) -> None:
-    """... by enough to be seen at 80 pixels, in all values of all attributes that apply."""
+    """The change is visible at 80 pixels, for all values of all attributes that apply."""
     scene, look = _still_scene(), Look()
     base = {**_plain(schema, category), "border": ("no border",)}
     for attribute in schema.attributes:
@@ -164,7 +164,7 @@ def test_each_value_changes_the_photo(schema: Schema, category: str) -> None:
                 assert changed >= 20, (attribute.name, int(changed))
 
 
-def test_the_neckline_changes_the_neck_and_nothing_else(schema: Schema) -> None:
+def test_the_neckline_changes_only_the_neck(schema: Schema) -> None:
     scene, values = _still_scene(), _plain(schema, "t-shirt")
     round_neck, v_neck = (
         np.asarray(draw_photo({**values, "neck_type": (neck,)}, Look(), scene), np.int32)
@@ -177,7 +177,7 @@ def test_the_neckline_changes_the_neck_and_nothing_else(schema: Schema) -> None:
     assert np.abs(columns - 128).max() < 128 * 10 / 34
 
 
-def test_the_table_has_empty_cells_in_the_stated_share(
+def test_the_table_has_the_stated_share_of_empty_cells(
     schema: Schema, products: list[Product], cells: list[dict[str, str]]
 ) -> None:
     apply = [
@@ -225,7 +225,7 @@ def test_each_kind_of_noise_is_in_the_table(
     assert 20 < count["unknown"] < 90, count  # 1 % of some 4,700 filled cells
 
 
-def test_photos_open_except_the_broken_ones(catalogue: Path) -> None:
+def test_all_photos_open_except_the_broken_ones(catalogue: Path) -> None:
     for index, row in enumerate(_rows(catalogue / "catalogue.csv")):
         for which, name in enumerate(row["image"].split("|")):
             how = noise.broken_photo(index) if which == 0 else None
@@ -271,7 +271,7 @@ def test_the_program_writes_table_photos_truth_and_schema(schema: Schema, tmp_pa
 
 
 @pytest.mark.parametrize("fault", ["not empty", "a file", "no products"])
-def test_the_program_refuses_bad_input_in_one_line(tmp_path: Path, fault: str) -> None:
+def test_the_program_reports_bad_input_in_one_line(tmp_path: Path, fault: str) -> None:
     target = tmp_path / "x"
     if fault == "a file":
         target.write_text("mine", encoding="utf-8")

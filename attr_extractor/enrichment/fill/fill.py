@@ -28,7 +28,7 @@ SELLER, MODEL, NO_ANSWER, NOT_APPLICABLE = "seller", "model", "no answer", "not 
 
 @dataclass(frozen=True)
 class Filled:
-    """Filled rows: consecutive rows of the table."""
+    """Consecutive rows of the table, filled."""
 
     columns: dict[str, list[str]]  # by internal name, in the order of the header
     cells: pa.Table  # schema cells.SCHEMA; empty without `with_cells`
@@ -37,26 +37,26 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class _Given:
+class _SellerValues:
     """The seller's values of one attribute with V_t values, in R rows."""
 
     filled: np.ndarray  # bool [R]
     values: np.ndarray  # bool [R, V_t], the known values
-    words: np.ndarray  # str [R], the known values in the schema's spelling
+    text: np.ndarray  # str [R], the known values in the schema's spelling
     score: np.ndarray  # float32 [R], lowest score of the known values, NaN if none is known
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """The model's answers to one attribute, including cells that the seller filled."""
+class _ModelAnswers:
+    """The model's answers for one attribute in R rows, also for cells that the seller filled."""
 
     index: np.ndarray  # int32 [R, K], the answered values, best first
-    kept: np.ndarray  # bool [R, K], mask of the valid entries of `index`
-    words: np.ndarray  # str [R], "" without an answer
+    mask: np.ndarray  # bool [R, K], the valid entries of `index`
+    text: np.ndarray  # str [R], "" without an answer
     score: np.ndarray  # float32 [R], lowest score of the answered values, NaN without an answer
 
 
-def header(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, str]:
+def written_names(columns: Sequence[str], schema: Schema, catalogue: str) -> dict[str, str]:
     """Return the written name of every output column, by internal name.
 
     Args:
@@ -91,8 +91,8 @@ class Filler:
         """Create a filler.
 
         Args:
-          answers: post-processing of the model, with its schema and thresholds.
-          always: answer the best allowed value if none is above its threshold.
+          answers: the model's post-processing, with its schema and thresholds.
+          always: whether to answer the best allowed value if none is above its threshold.
           sure: the model contradicts a seller if another value scores at least `sure` and the
             seller's value at most 1 - sure.
           seller: column that becomes `seller` in the table of cells.
@@ -116,8 +116,8 @@ class Filler:
           errors: why photos could not be read, by row.
         """
         schema, blank = self._schema, [""] * len(errors)
-        codes, words = labels.distinct(rows.get(schema.category, blank))
-        known = [labels.encode_category(schema, cell)[0] for cell in words]
+        codes, distinct = labels.distinct(rows.get(schema.category, blank))
+        known = [labels.encode_category(schema, cell)[0] for cell in distinct]
         category = np.array([-1 if c is None else c for c in known], np.int32)[codes]  # [R]
         chosen = self._answers.chosen(
             tf.constant(np.nan_to_num(scores)), category=tf.constant(category), always=self._always
@@ -127,27 +127,30 @@ class Filler:
         columns = {name: list(column) for name, column in rows.items()}
         columns.update({name: blank for name in schema.names if name not in rows})
         sources: Counter[str] = Counter()
-        about_rows = self._about_rows(rows, first, category, errors) if self._with_cells else None
+        row_columns = self._row_columns(rows, first, category, errors) if self._with_cells else None
         tables = [cells.SCHEMA.empty_table()]
         for attribute in schema.attributes:
             name, where = attribute.name, schema.slices[attribute.name]
-            part, may_be = scores[:, where], allowed[:, where]
-            given = self._given(attribute, columns[name], part)
-            answer = _answer(attribute, chosen[:, where], part)
-            source = _source(given, answer, may_be)
+            scores_t, allowed_t = scores[:, where], allowed[:, where]
+            seller = self._seller_values(attribute, columns[name], scores_t)
+            answer = _model_answers(attribute, chosen[:, where], scores_t)
+            source = _source(seller, answer, allowed_t)
             by_model = source == MODEL
-            confidence = np.where(by_model, answer.score, given.score)
-            columns[name] = np.where(by_model, answer.words, _words(columns[name])).tolist()
+            confidence = np.where(by_model, answer.score, seller.score)
+            columns[name] = np.where(by_model, answer.text, _texts(columns[name])).tolist()
             columns[f"{name}_confidence"] = [f"{c:.4f}" if c == c else "" for c in confidence]
             columns[f"{name}_source"] = source.tolist()
             sources.update(columns[f"{name}_source"])
-            if about_rows:
-                verdict = self._verdict(attribute, given, answer, source, part, may_be)
-                best = _best(np.where(may_be & np.isfinite(part), part, -1.0), MAX_ANSWERS)
-                tables.append(_table(attribute, about_rows, given, answer, verdict, *best))
+            if row_columns:
+                verdict = self._verdict(attribute, seller, answer, source, scores_t, allowed_t)
+                proposable = np.where(allowed_t & np.isfinite(scores_t), scores_t, -1.0)
+                proposed = _best(proposable, MAX_ANSWERS)
+                tables.append(
+                    _cells_table(attribute, row_columns, seller, answer, verdict, *proposed)
+                )
         columns[ERROR] = errors
-        made = pa.concat_tables(tables).combine_chunks().sort_by("row")
-        return Filled(columns, made, sources, sum(map(bool, errors)))
+        joined = pa.concat_tables(tables).combine_chunks().sort_by("row")
+        return Filled(columns, joined, sources, sum(map(bool, errors)))
 
     def _parse(self, name: str, cell: str) -> tuple[int, ...] | None:
         """Return positions of a cell's values; () if one is unknown, None if it is missing."""
@@ -155,34 +158,36 @@ class Filler:
             return None
         return tuple(labels.parse(self._schema[name], cell, self._schema)[0])
 
-    def _given(self, attribute: Attribute, texts: list[str], scores: np.ndarray) -> _Given:
-        codes, distinct = labels.distinct(texts)
+    def _seller_values(
+        self, attribute: Attribute, column: list[str], scores: np.ndarray
+    ) -> _SellerValues:
+        codes, distinct = labels.distinct(column)
         parsed = [self._parsed(attribute.name, cell) for cell in distinct]
         values = np.zeros([len(distinct), len(attribute.values)], bool)
-        for i, found in enumerate(parsed):
-            values[i, list(found or ())] = True
-        words = [SEPARATOR.join(attribute.values[v] for v in found or ()) for found in parsed]
-        filled = np.array([found is not None for found in parsed])
+        for i, positions in enumerate(parsed):
+            values[i, list(positions or ())] = True
+        texts = [SEPARATOR.join(attribute.values[v] for v in each or ()) for each in parsed]
+        filled = np.array([positions is not None for positions in parsed])
         score = _lowest(scores, values[codes])
-        return _Given(filled[codes], values[codes], _words(words)[codes], score)
+        return _SellerValues(filled[codes], values[codes], _texts(texts)[codes], score)
 
     def _verdict(
         self,
         attribute: Attribute,
-        given: _Given,
-        answer: _Answer,
+        seller: _SellerValues,
+        answer: _ModelAnswers,
         source: np.ndarray,
         scores: np.ndarray,
         allowed: np.ndarray,
     ) -> np.ndarray:
         """Return the verdict of each cell, str [R]; "" if the attribute does not apply."""
-        listed = given.values.sum(axis=1)
-        answered = np.take_along_axis(given.values, answer.index, axis=1) & answer.kept
+        listed = seller.values.sum(axis=1)
+        answered = np.take_along_axis(seller.values, answer.index, axis=1) & answer.mask
         agrees = answered.sum(axis=1) == listed
         if attribute.exclusive:
-            agrees &= answer.kept.sum(axis=1) == listed
-        others = np.where(allowed & ~given.values, scores, -1.0).max(axis=1)
-        contradicts = (others >= self._sure) & (given.score <= 1.0 - self._sure)
+            agrees &= answer.mask.sum(axis=1) == listed
+        others = np.where(allowed & ~seller.values, scores, -1.0).max(axis=1)
+        contradicts = (others >= self._sure) & (seller.score <= 1.0 - self._sure)
         cases = {
             cells.UNSEEN: ~np.isfinite(scores[:, 0]) & (source != NOT_APPLICABLE),
             cells.FILLED: source == MODEL,
@@ -193,7 +198,7 @@ class Filler:
         }
         return np.select(list(cases.values()), list(cases), cells.DOUBTFUL)
 
-    def _about_rows(
+    def _row_columns(
         self, rows: Mapping[str, list[str]], first: int, category: np.ndarray, errors: list[str]
     ) -> dict[str, pa.Array]:
         """Return the columns of cells.SCHEMA that are the same for all cells of a row."""
@@ -212,20 +217,20 @@ class Filler:
         }
 
 
-def _answer(attribute: Attribute, chosen: np.ndarray, scores: np.ndarray) -> _Answer:
+def _model_answers(attribute: Attribute, chosen: np.ndarray, scores: np.ndarray) -> _ModelAnswers:
     size = 1 if attribute.exclusive else MAX_ANSWERS
     index, best = _best(np.where(chosen, scores, -1.0), size)
-    kept, names = best >= 0, _words(attribute.values)[index]
+    mask, values = best >= 0, _texts(attribute.values)[index]
     if size == 1:
-        words = np.where(kept[:, 0], names[:, 0], "")
+        text = np.where(mask[:, 0], values[:, 0], "")
     else:
-        words = _words([SEPARATOR.join(row[known]) for row, known in zip(names, kept)])
-    return _Answer(index, kept, words, _lowest(best, kept))
+        text = _texts([SEPARATOR.join(row[valid]) for row, valid in zip(values, mask)])
+    return _ModelAnswers(index, mask, text, _lowest(best, mask))
 
 
-def _source(given: _Given, answer: _Answer, allowed: np.ndarray) -> np.ndarray:
+def _source(seller: _SellerValues, answer: _ModelAnswers, allowed: np.ndarray) -> np.ndarray:
     """Return the source of each cell, str [R]: SELLER, MODEL, NO_ANSWER or NOT_APPLICABLE."""
-    cases = [given.filled, ~allowed.any(axis=1), answer.kept[:, 0]]
+    cases = [seller.filled, ~allowed.any(axis=1), answer.mask[:, 0]]
     return np.select(cases, [SELLER, NOT_APPLICABLE, MODEL], NO_ANSWER)
 
 
@@ -238,21 +243,21 @@ def _best(scores: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return index.numpy(), best.numpy()
 
 
-def _lowest(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
+def _lowest(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return each row's lowest score among the masked values, float32 [R]; NaN if none is."""
-    lowest = np.where(among, scores, np.inf).min(axis=1)
+    lowest = np.where(mask, scores, np.inf).min(axis=1)
     return np.where(np.isfinite(lowest), lowest, np.nan)
 
 
-def _words(texts: Sequence[str]) -> np.ndarray:
+def _texts(texts: Sequence[str]) -> np.ndarray:
     return np.array(texts, object)  # NumPy strings would all be as wide as the longest one
 
 
-def _table(
+def _cells_table(
     attribute: Attribute,
-    about_rows: dict[str, pa.Array],
-    given: _Given,
-    answer: _Answer,
+    row_columns: dict[str, pa.Array],
+    seller: _SellerValues,
+    answer: _ModelAnswers,
     verdict: np.ndarray,
     proposed: np.ndarray,
     proposed_scores: np.ndarray,
@@ -264,17 +269,17 @@ def _table(
       proposed_scores: scores of `proposed` [R, K]; below 0 if there is no such value.
     """
     keep = np.flatnonzero(verdict != "")
-    kept = proposed_scores[keep] >= 0
-    ends = pa.array(np.concatenate([[0], kept.sum(axis=1).cumsum()]), pa.int32())
-    values = pa.array(attribute.values).take(pa.array(proposed[keep][kept]))
-    scores = pa.array(proposed_scores[keep][kept], pa.float32())
+    valid = proposed_scores[keep] >= 0
+    ends = pa.array(np.concatenate([[0], valid.sum(axis=1).cumsum()]), pa.int32())
+    values = pa.array(attribute.values).take(pa.array(proposed[keep][valid]))
+    scores = pa.array(proposed_scores[keep][valid], pa.float32())
     codes = [cells.VERDICTS.index(v) for v in verdict[keep]]
     columns = {
-        **{name: column.take(pa.array(keep)) for name, column in about_rows.items()},
+        **{name: column.take(pa.array(keep)) for name, column in row_columns.items()},
         "attribute": pa.array([attribute.name] * len(keep), pa.string()),
-        "given": pa.array(given.words[keep], pa.string()),
-        "given_score": pa.array(given.score[keep], pa.float32(), from_pandas=True),
-        "answer": pa.array(answer.words[keep], pa.string()),
+        "given": pa.array(seller.text[keep], pa.string()),
+        "given_score": pa.array(seller.score[keep], pa.float32(), from_pandas=True),
+        "answer": pa.array(answer.text[keep], pa.string()),
         "proposed": pa.ListArray.from_arrays(ends, values),
         "proposed_scores": pa.ListArray.from_arrays(ends, scores),
         "verdict": pa.DictionaryArray.from_arrays(

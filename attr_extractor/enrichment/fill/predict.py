@@ -11,49 +11,96 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Dict, List, Tuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
 from tqdm import tqdm
 
-from attr_extractor import files, storage
+from attr_extractor import files, storage, yaml_files
 from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment import job as jobs
-from attr_extractor.enrichment.fill.fill import Filled, Filler, header
+from attr_extractor.enrichment.fill.fill import Filled, Filler, written_names
 from attr_extractor.errors import InputError, require_file
 from attr_extractor.records.runner import Runner
 from attr_extractor.serving import model_dir
+from attr_extractor.yaml_files import Count
 
 ROWS_PER_PART = 2048
 BATCHES_FILLED = 8  # per call of `fill` (256 rows), to reduce its overhead per call
 
 
-@dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(yaml_files.Model):
     """Settings of a prediction."""
 
     answer: str = "threshold"  # or "best": always the best value
-    box_columns: tuple[str, ...] = ()
+    box_columns: Annotated[Tuple[str, ...], pydantic.Strict(False)] = ()  # JSON has only lists
     seller_column: str = ""
     sure: float = 0.9  # score from which the model contradicts a seller
     server: str = ""  # grpc://HOST:PORT/MODEL, instead of the model in memory
     escape_formulas: bool = False  # see `csv_rows.write_csv`
 
-    def __post_init__(self) -> None:
-        if not 0.5 < self.sure <= 1:
-            raise InputError(f"--sure={self.sure}: must be above 0.5 and at most 1")
+    @pydantic.field_validator("sure")
+    @classmethod
+    def _sure_excludes_two_values(cls, sure: float) -> float:
+        if not 0.5 < sure <= 1:
+            raise InputError(f"--sure={sure}: must be above 0.5 and at most 1")
+        return sure
+
+
+class _Settings(yaml_files.Model):
+    """What the finished parts of an interrupted prediction depend on, and its outputs."""
+
+    model_config = pydantic.ConfigDict(protected_namespaces=())
+
+    model: str  # resolved path of the version folder
+    model_description: str  # digest
+    weights: str  # digest
+    fingerprint: str
+    catalogue: str  # digest
+    image_root: str
+    with_cells: bool
+    set_of_outputs: Dict[str, str]
+    cells: List[str]  # columns of the cells, which differ between releases
+    options: PredictOptions
+
+
+class _TableLayout(yaml_files.Model):
+    """Columns and size of the table, and columns of the output."""
+
+    rows: Count
+    columns: List[str]  # of the table, by internal name
+    header: List[str]  # of the output, by internal name
+    written: List[str]  # of the output, as written
+    box: List[str]  # columns of product boxes, by internal name
+    seller: str  # column of the seller, by internal name; "" without
+
+
+class _Job(_Settings, _TableLayout):
+    """The content of job.json."""
+
+    @classmethod
+    def read(cls, folder: Path) -> _Job:
+        return yaml_files.validate(cls, jobs.read_job(folder), str(folder / jobs.FILE))
+
+
+class _PartCounts(yaml_files.Model):
+    """The content of a part's counts.json."""
+
+    rows: Count
+    rows_with_error: Count
+    sources: Dict[str, Count]
 
 
 @dataclass
@@ -63,12 +110,6 @@ class PredictSummary:
     rows: int = 0
     rows_with_error: int = 0
     cells: Counter[str] = field(default_factory=Counter)  # by source
-
-    def add(self, counts: dict[str, Any]) -> None:
-        """Add the counts of a part."""
-        self.rows += counts["rows"]
-        self.rows_with_error += counts["rows_with_error"]
-        self.cells.update(counts["sources"])
 
 
 def predict(
@@ -99,7 +140,7 @@ def predict(
     outputs = {"--output": Path(output)}
     if cells_output is not None:
         outputs["--cells"] = Path(cells_output)
-    with jobs.owned(outputs):
+    with jobs.lock_outputs(outputs):
         return _predict(model, catalogue, outputs, image_root, options, runner)
 
 
@@ -112,96 +153,103 @@ def _predict(
     runner: Runner | None,
 ) -> PredictSummary:
     """Run `predict` on locked outputs, given by flag."""
-    output, cells_output = outputs["--output"], outputs.get("--cells")
     described = model_dir.describe(model)
     if not storage.is_remote(catalogue):
         require_file(catalogue, "the catalogue")
-    root = raw_files.image_root_of(catalogue, image_root)
-    folder = jobs.folder_of(output)
-    job = {
-        "model": str(described.path.resolve()),
-        "model_description": described.description_digest(),
-        "weights": described.digest(),
-        "fingerprint": described.facts.fingerprint,
-        "catalogue": files.digest(catalogue),
-        "image_root": root,
-        "with_cells": cells_output is not None,
-        "set_of_outputs": jobs.names(outputs),
-        "cells": cells.SCHEMA.names,  # parts of another release may have other columns
-        "options": {**asdict(options), "box_columns": list(options.box_columns)},
-    }
-    names, rows = _prepare(outputs, job, catalogue, described, options)
-    parts = [str(path) for path in sorted(folder.glob("*.rows.parquet"))]
-    todo = [part for part in parts if not _done(part)]
-    if runner is None:
-        there = rows - sum(pq.read_metadata(part).num_rows for part in todo)
-        with tqdm(total=rows, initial=there, unit="row", desc="filling") as bar:
-            for part in todo:
-                work(part, bar.update)
-    else:
-        runner.run(work, todo, "filling")
-    form = cells.SCHEMA.with_metadata(cells.MadeBy.metadata(described.facts))
-    return _join(parts, names, output, cells_output, form, folder, options.escape_formulas)
-
-
-def work(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
-    """Fill the rows of a part and write its files; the counts are last and mark it as finished."""
-    folder = Path(part).parent
-    job = files.read_json(folder / jobs.FILE, "the prediction's job")
-    options = PredictOptions(
-        **{**job["options"], "box_columns": tuple(job["options"]["box_columns"])}
+    settings = _Settings(
+        model=str(described.path.resolve()),
+        model_description=described.description_digest(),
+        weights=described.digest(),
+        fingerprint=described.facts.fingerprint,
+        image_root=raw_files.image_root_of(catalogue, image_root),
+        catalogue=files.digest(catalogue),
+        with_cells="--cells" in outputs,
+        set_of_outputs=jobs.relative_paths(outputs),
+        cells=cells.SCHEMA.names,
+        options=options,
     )
-    described, score = _scorer(job["model"], job["model_description"], options.server)
-    reader = scoring.Reader(job["image_root"], described.facts.photo_short_side, job["box"])
-    always, with_cells = options.answer == "best", job["with_cells"]
-    asked = (always, options.sure, job["seller"], job["box"], with_cells)
-    filler = Filler(described.answers, *asked)
+    folder = jobs.parts_folder(outputs["--output"])
+    job = _start_or_resume(folder, outputs, settings, catalogue, described)
+    parts = [str(path) for path in sorted(folder.glob("*.rows.parquet"))]
+    todo = [part for part in parts if not storage.exists(_file_of(part, "counts.json"))]
+    if runner is None:
+        finished = job.rows - sum(pq.read_metadata(part).num_rows for part in todo)
+        with tqdm(total=job.rows, initial=finished, unit="row", desc="filling") as bar:
+            for part in todo:
+                fill_part(part, bar.update)
+    else:
+        runner.run(fill_part, todo, "filling")
+    if settings.with_cells:
+        metadata = cells.MadeBy.metadata(described.facts)
+        _join_cells(parts, outputs["--cells"], cells.SCHEMA.with_metadata(metadata))
+    # the filled table is last: it marks the run as finished
+    _join_table(parts, outputs["--output"], job.written, options.escape_formulas)
+    summary = _summary(parts)
+    jobs.remove_job(folder)
+    return summary
+
+
+def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
+    """Fill the rows of a part and write its files; the counts are last and mark it as finished."""
+    job = _Job.read(Path(part).parent)
+    options = job.options
+    described, score = _scorer(job.model, job.model_description, options.server)
+    reader = scoring.Reader(job.image_root, described.facts.photo_short_side, tuple(job.box))
+    filler = Filler(
+        described.answers,
+        always=options.answer == "best",
+        sure=options.sure,
+        seller=job.seller,
+        box=job.box,
+        with_cells=job.with_cells,
+    )
     # columns by position: two may have no name, or a name may be invalid in Parquet
     *arrays, numbers = files.read_table(part).columns
-    columns = dict(zip(job["columns"], (array.to_pylist() for array in arrays)))
+    columns = dict(zip(job.columns, (array.to_pylist() for array in arrays)))
     first = numbers[0].as_py()
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     lines, tables = io.StringIO(newline=""), []
     writer = CsvWriter(lines, options.escape_formulas)
     sources: Counter[str] = Counter()
-    failed = 0
+    rows_with_error = 0
     scored = scoring.pooled(rows, reader, score, described.schema.num_values)
     with ThreadPoolExecutor(1) as pool:  # filling overlaps with the model
 
-        def fill(start: int, scores: np.ndarray, errors: list[str]) -> Future[Filled]:
-            batch = {name: column[start : start + len(errors)] for name, column in columns.items()}
-            return pool.submit(filler.fill, batch, first + start, scores, errors)
+        def fill(start: int, scores: scoring.Scores) -> Future[Filled]:
+            end = start + len(scores.errors)
+            batch = {name: column[start:end] for name, column in columns.items()}
+            return pool.submit(filler.fill, batch, first + start, *scores)
 
-        waiting = [fill(*group) for group in _groups(scored, progress)]
-    for filled in (future.result() for future in waiting):
-        writer.writerows(zip(*(filled.columns[name] for name in job["header"])))
+        filling = [fill(start, scores) for start, scores in _groups(scored, progress)]
+    for filled in (future.result() for future in filling):
+        writer.writerows(zip(*(filled.columns[name] for name in job.header)))
         tables.append(filled.cells)
         sources += filled.sources
-        failed += filled.rows_with_error
-    storage.write(_beside(part, "filled.csv"), lines.getvalue().encode(), workers=True)
-    if with_cells:
-        with storage.whole(_beside(part, "cells.parquet"), workers=True) as temporary:
+        rows_with_error += filled.rows_with_error
+    storage.write(_file_of(part, "filled.csv"), lines.getvalue().encode(), workers=True)
+    if job.with_cells:
+        with storage.whole(_file_of(part, "cells.parquet"), workers=True) as temporary:
             pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
-    counts = {"rows": len(rows), "rows_with_error": failed, "sources": sources}
-    storage.write(_beside(part, "counts.json"), json.dumps(counts).encode(), workers=True)
+    counts = _PartCounts(rows=len(rows), rows_with_error=rows_with_error, sources=dict(sources))
+    storage.write(_file_of(part, "counts.json"), counts.model_dump_json().encode(), workers=True)
 
 
 def _groups(
-    scored: Iterator[tuple[np.ndarray, list[str]]], progress: Callable[[int], Any]
-) -> Iterator[tuple[int, np.ndarray, list[str]]]:
-    """Yield groups of batches of `scoring.pooled`: (first row from 0, scores, errors)."""
+    scored: Iterator[scoring.Scores], progress: Callable[[int], Any]
+) -> Iterator[tuple[int, scoring.Scores]]:
+    """Yield groups of batches of `scoring.pooled`, each with its first row, from 0."""
 
-    def seen() -> Iterator[tuple[np.ndarray, list[str]]]:
-        for scores, errors in scored:
-            progress(len(errors))
-            yield scores, errors
+    def reported() -> Iterator[scoring.Scores]:
+        for batch in scored:
+            progress(len(batch.errors))
+            yield batch
 
-    start, left = 0, seen()
-    while batches := list(itertools.islice(left, BATCHES_FILLED)):
-        scores, errors = zip(*batches)
-        group = list(itertools.chain(*errors))
-        yield start, np.concatenate(scores), group
-        start += len(group)
+    start, batches = 0, reported()
+    while group := list(itertools.islice(batches, BATCHES_FILLED)):
+        scores, errors = zip(*group)
+        joined = scoring.Scores(np.concatenate(scores), list(itertools.chain(*errors)))
+        yield start, joined
+        start += len(joined.errors)
 
 
 @functools.lru_cache(maxsize=1)  # load the model once per worker process
@@ -216,52 +264,52 @@ def _scorer(
     return described, scoring.remote(server, described)
 
 
-def _prepare(
+def _start_or_resume(
+    folder: Path,
     outputs: dict[str, Path],
-    job: dict[str, Any],
+    settings: _Settings,
     catalogue: str | Path,
     described: model_dir.Description,
-    options: PredictOptions,
-) -> tuple[list[str], int]:
-    """Split the table into parts if needed; return the output's header and number of rows."""
-    folder = jobs.folder_of(outputs["--output"])
-    found = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished prediction")
-    if found is not None:
-        return list(found["written"]), found["rows"]
+) -> _Job:
+    """Return the interrupted job; without one, split the table into parts and write a job."""
+    problem = f"{folder}: contains an unfinished prediction"
+    if jobs.require_resumable_or_new(outputs, settings.model_dump(mode="json"), problem):
+        return _Job.read(folder)
     shutil.rmtree(folder, ignore_errors=True)  # interrupted before its job file was written
     storage.make_folder(folder)
     try:
-        written = _cut(folder, catalogue, described, options)
+        layout = _split_table(folder, catalogue, described, settings.options)
     except InputError:
         shutil.rmtree(folder)
         raise
-    jobs.begin(folder, {**job, **written})
-    return written["written"], written["rows"]
+    job = _Job(**dict(settings), **dict(layout))
+    jobs.write_job(folder, job.model_dump(mode="json"))
+    return job
 
 
-def _cut(
+def _split_table(
     folder: Path, catalogue: str | Path, described: model_dir.Description, options: PredictOptions
-) -> dict[str, Any]:
-    """Write the rows of every part; return the job's entries on the table."""
-    schema = described.schema
-    rows, names, columns, box, seller = 0, {}, [], [], ""
+) -> _TableLayout:
+    """Write the rows of every part."""
+    schema, seller = described.schema, options.seller_column
+    rows, columns, box = 0, [], []
+    names: dict[str, str] = {}
     for number, chunk in enumerate(table.chunks(catalogue, schema, False, ROWS_PER_PART)):
         if not number:
             columns = list(chunk.columns)
-            names = header(columns, schema, str(catalogue))
+            names = written_names(columns, schema, str(catalogue))
             box = boxes.columns(options.box_columns, columns, schema, catalogue)
-            seller = options.seller_column
             seller = seller and table.require_column(seller, columns, schema, str(catalogue))
         _write_rows(folder / f"{number:06}.rows.parquet", chunk)
         rows += len(chunk)
-    return {
-        "rows": rows,
-        "columns": columns,
-        "header": list(names),
-        "written": list(names.values()),
-        "box": box,
-        "seller": seller,
-    }
+    return _TableLayout(
+        rows=rows,
+        columns=columns,
+        header=list(names),
+        written=list(names.values()),
+        box=box,
+        seller=seller,
+    )
 
 
 def _write_rows(path: Path, chunk: pd.DataFrame) -> None:
@@ -272,38 +320,36 @@ def _write_rows(path: Path, chunk: pd.DataFrame) -> None:
         pq.write_table(pa.table(arrays, [str(i) for i in range(len(arrays))]), temporary)
 
 
-def _join(
-    parts: Sequence[str],
-    names: list[str],
-    output: Path,
-    cells_output: str | Path | None,
-    form: pa.Schema,
-    folder: Path,
-    escape_formulas: bool,
-) -> PredictSummary:
-    """Join the parts to one file per output, the filled table last: it marks the run as done."""
-    summary = PredictSummary()
-    for part in parts:
-        summary.add(files.read_json(_beside(part, "counts.json"), "a part's counts"))
-    if cells_output is not None:
-        write = functools.partial(pq.ParquetWriter, schema=form, compression="zstd")
-        with storage.whole(cells_output) as temporary, write(temporary) as writer:
-            for part in parts:
-                writer.write_table(files.read_table(_beside(part, "cells.parquet")))
+def _join_cells(parts: Sequence[str], output: Path, schema: pa.Schema) -> None:
+    open_writer = functools.partial(pq.ParquetWriter, schema=schema, compression="zstd")
+    with storage.whole(output) as temporary, open_writer(temporary) as writer:
+        for part in parts:
+            writer.write_table(files.read_table(_file_of(part, "cells.parquet")))
+
+
+def _join_table(
+    parts: Sequence[str], output: Path, header: Sequence[str], escape_formulas: bool
+) -> None:
+    first = io.StringIO(newline="")
+    CsvWriter(first, escape_formulas).writerow(header)
     with storage.whole(output) as temporary, open(temporary, "wb") as file:
-        first = io.StringIO(newline="")
-        CsvWriter(first, escape_formulas).writerow(names)
         file.write(first.getvalue().encode())
         for part in parts:
-            with open(_beside(part, "filled.csv"), "rb") as lines:
+            with open(_file_of(part, "filled.csv"), "rb") as lines:
                 shutil.copyfileobj(lines, file)
-    jobs.remove(folder)
+
+
+def _summary(parts: Sequence[str]) -> PredictSummary:
+    summary = PredictSummary()
+    for part in parts:
+        path = _file_of(part, "counts.json")
+        counts = yaml_files.validate(_PartCounts, files.read_json(path, "a part's counts"), path)
+        summary.rows += counts.rows
+        summary.rows_with_error += counts.rows_with_error
+        summary.cells.update(counts.sources)
     return summary
 
 
-def _beside(part: str, what: str) -> str:
-    return part.replace(".rows.parquet", f".{what}")
-
-
-def _done(part: str) -> bool:
-    return storage.exists(_beside(part, "counts.json"))
+def _file_of(part: str, name: str) -> str:
+    """Return the path of a file of a part, which is named by its file of rows."""
+    return part.replace(".rows.parquet", f".{name}")

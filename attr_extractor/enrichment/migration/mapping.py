@@ -1,4 +1,4 @@
-"""mapping.yaml: how names of the old schema map to the new one, and the plan that follows.
+"""mapping.yaml: how names of the old schema map to the new one, checked to be complete.
 
 Names that are the same in both schemas carry over without an entry. Every other old name must
 have a target or be listed as removed, and every other new name a source or be listed as added.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Dict, List, Union
 
 from attr_extractor import yaml_files
-from attr_extractor.enrichment.migration import meaning
 from attr_extractor.enrichment.migration.plan import Plan, Source
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.schema import Schema
@@ -46,15 +45,14 @@ class Mapping(yaml_files.Model):
         """
         _require_none(origin, self._unknown_names(old, new))
         _require_none(origin, self._contradictions(old, new))
-        plan = Plan(old, new, self._sources(old, new), {})
-        changes = meaning.changes(plan)
-        silent = [
+        plan = Plan(old, new, self._sources(old, new))
+        unlisted = [
             f"{name}: {change}; list it under changed"
-            for name, change in changes.items()
+            for name, change in plan.changed_meanings.items()
             if name not in self.changed
         ]
-        _require_none(origin, [*self._uncovered(plan), *silent])
-        return Plan(old, new, plan.sources, changes)
+        _require_none(origin, [*self._unmapped(plan), *unlisted])
+        return plan
 
     def _origins(self, name: str, old: Schema) -> list[str]:
         """Return the old attributes that a new one comes from, [] for an added one."""
@@ -66,22 +64,27 @@ class Mapping(yaml_files.Model):
     def _sources(self, old: Schema, new: Schema) -> dict[str, list[Source]]:
         sources = {}
         for attribute in new.attributes:
-            made_of = {v: self._made_of(attribute.name, v, old) for v in attribute.values}
-            found = []
-            for origin in self._origins(attribute.name, old):
-                parts = {v: [p for o, p in pairs if o == origin] for v, pairs in made_of.items()}
-                found.append(Source(attribute, old[origin], parts))
-            if found:
-                sources[attribute.name] = found
+            pairs = {v: self._old_pairs(attribute.name, v, old) for v in attribute.values}
+            of_attribute = [
+                Source(
+                    attribute,
+                    old[origin],
+                    {v: [part for name, part in pairs[v] if name == origin] for v in pairs},
+                )
+                for origin in self._origins(attribute.name, old)
+            ]
+            if of_attribute:
+                sources[attribute.name] = of_attribute
         return sources
 
-    def _made_of(self, name: str, value: str, old: Schema) -> list[tuple[str, str]]:
+    def _old_pairs(self, name: str, value: str, old: Schema) -> list[tuple[str, str]]:
         """Return the (old attribute, old value) pairs that a new value comes from."""
         origins, listed = self._origins(name, old), self.values.get(name, {}).get(value)
         if listed is not None:
-            return [pair for text in listed for pair in _old_values(text, origins, old)]
-        same = [(origin, value) for origin in origins if value in old[origin].values]
-        return [] if f"{name}={value}" in self.added else same
+            return [pair for text in listed for pair in _parse_pairs(text, origins, old)]
+        if f"{name}={value}" in self.added:
+            return []
+        return [(origin, value) for origin in origins if value in old[origin].values]
 
     def _unknown_names(self, old: Schema, new: Schema) -> list[str]:
         problems = []
@@ -104,7 +107,7 @@ class Mapping(yaml_files.Model):
                 where = f"values.{name}"
                 require(value, new[name].values, where, f"a value of {name} in the new schema")
                 for part in parts if origins else ():  # no origins: reported elsewhere
-                    if not _old_values(part, origins, old):
+                    if not _parse_pairs(part, origins, old):
                         what = f"a value of {' or '.join(origins)} in the old schema"
                         require(part, known, f"{where}.{value}", what)
         for key, schema, which in (("added", new, "new"), ("removed", old, "old")):
@@ -151,7 +154,7 @@ class Mapping(yaml_files.Model):
                     problems.append(f"{name}={value} is added, but values maps it from {listed}")
                 if listed == []:
                     problems.append(f"{name}={value} is mapped from nothing; list it under added")
-                for (origin, part), count in Counter(self._made_of(name, value, old)).items():
+                for (origin, part), count in Counter(self._old_pairs(name, value, old)).items():
                     if count > 1:
                         problems.append(f"{name}={value} is mapped from {part!r} twice")
                     if f"{origin}={part}" in self.removed:
@@ -164,7 +167,7 @@ class Mapping(yaml_files.Model):
                         )
         return problems
 
-    def _uncovered(self, plan: Plan) -> list[str]:
+    def _unmapped(self, plan: Plan) -> list[str]:
         problems = []
         for attribute in plan.new.attributes:
             name = attribute.name
@@ -179,7 +182,7 @@ class Mapping(yaml_files.Model):
                         f"the new value {name}={value} has no source; name its old values "
                         "under values, or list it under added"
                     )
-        for name, sources in plan.becomes.items():
+        for name, sources in plan.targets.items():
             if name in self.removed:
                 continue
             if not sources:
@@ -197,7 +200,7 @@ class Mapping(yaml_files.Model):
         return problems
 
 
-def _old_values(text: str, origins: Sequence[str], old: Schema) -> list[tuple[str, str]]:
+def _parse_pairs(text: str, origins: Sequence[str], old: Schema) -> list[tuple[str, str]]:
     """Return the (attribute, value) pairs of a text, `attribute=value` or `value` alone."""
     attribute, _, value = text.partition("=")
     named = attribute in origins and value in old[attribute].values

@@ -36,33 +36,35 @@ def migrate(
       InputError: if a file cannot be used, an output exists, the schema of the run is not
         `old_schema`, or the mapping is incomplete.
     """
-    with_table = _together({"--catalogue": catalogue, "--output": output})
-    with_run = _together({"--run_dir": run_dir, "--records": records, "--output_dir": output_dir})
+    with_table = _all_given({"--catalogue": catalogue, "--output": output})
+    with_run = _all_given({"--run_dir": run_dir, "--records": records, "--output_dir": output_dir})
     if not with_table and not with_run:
         raise InputError("nothing to migrate: give --catalogue, --run_dir or both")
     if old_schema is None and not with_run:
         raise InputError("--catalogue needs --old_schema, the schema of the table")
     old, new = Schema.read(old_schema) if old_schema else None, Schema.read(schema)
-    written = Mapping.read(mapping)
-    with ExitStack() as owned:
+    parsed = Mapping.read(mapping)
+    with ExitStack() as locks:
         if with_table:
             assert output
-            owned.enter_context(ownership.new_file(output, "--output"))
+            locks.enter_context(ownership.new_file(output, "--output"))
         if not with_run:
             assert old and catalogue and output
-            plan = written.plan(old, new, str(mapping))
-            return f"{plan.text()}\n{table.migrate(plan, catalogue, output).text(output)}"
+            plan = parsed.plan(old, new, str(mapping))
+            return f"{plan.summary()}\n{table.migrate_table(plan, catalogue, output).text(output)}"
         assert run_dir and records and output_dir
-        owned.enter_context(ownership.folder(output_dir, "--output_dir"))
-        plan = _with_run(written, str(mapping), old, new, run_dir, records, output_dir, with_table)
-        lines = [plan.text(), f"{output_dir}: start with --set train.init_from={output_dir}"]
+        locks.enter_context(ownership.folder(output_dir, "--output_dir"))
+        plan = _migrate_run(
+            parsed, str(mapping), old, new, run_dir, records, output_dir, with_table
+        )
+        lines = [plan.summary(), f"{output_dir}: start with --set train.init_from={output_dir}"]
         if with_table:
             assert catalogue and output
-            lines.append(table.migrate(plan, catalogue, output).text(output))
+            lines.append(table.migrate_table(plan, catalogue, output).text(output))
         return "\n".join(lines)
 
 
-def _with_run(
+def _migrate_run(
     mapping: Mapping,
     origin: str,
     old: Schema | None,
@@ -85,11 +87,11 @@ def _with_run(
     if old is not None:
         require_same(run.schema.fingerprint, old, str(run_dir))
     plan = mapping.plan(old or run.schema, new, origin)
-    start.write(plan, run, records, Manifest.read(records, new), output_dir)
+    start.write_start(plan, run, records, Manifest.read(records, new), output_dir)
     return plan
 
 
-def _together(given: dict[str, str | Path | None]) -> bool:
+def _all_given(given: dict[str, str | Path | None]) -> bool:
     """Return whether flags that need each other are given; raise InputError if only some are."""
     missing = [flag for flag, value in given.items() if not value]
     if missing and len(missing) < len(given):

@@ -28,7 +28,7 @@ from attr_extractor.training.run_dir import RunDir
 CORRELATION = "correlation"
 
 
-def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]:
+def migrate_weights(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]:
     """Return the weights of the run's network for the new schema; see `network.layer_arrays`.
 
     Args:
@@ -52,20 +52,21 @@ def arrays(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]
     return result
 
 
-def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
+def migrate_thresholds(plan: Plan, old: Thresholds) -> Thresholds:
     """Return thresholds and temperatures for the new schema; merged values get the mean."""
-    found = Thresholds.of_schema(plan.new)
-    attributes = dict(found.attributes)
+    attributes = dict(Thresholds.of_schema(plan.new).attributes)
     for name, sources in plan.sources.items():
         before, values = old.attributes[sources[0].old.name], {}
         for value in plan.new[name].values:
-            own = [
-                _limit(old.attributes[source.old.name], part)
+            limits = [
+                old.attributes[source.old.name].values.get(
+                    old_value, old.attributes[source.old.name].threshold
+                )
                 for source in sources
-                for part in source.parts[value]
+                for old_value in source.old_values[value]
             ] or [plan.new[name].threshold]
-            if own != [before.threshold] * len(own):
-                values[value] = float(np.mean(own))
+            if limits != [before.threshold] * len(limits):
+                values[value] = float(np.mean(limits))
         attributes[name] = OfAttribute(
             threshold=before.threshold,
             temperature=before.temperature,
@@ -77,11 +78,7 @@ def thresholds(plan: Plan, old: Thresholds) -> Thresholds:
     )
 
 
-def _limit(attribute: OfAttribute, value: str) -> float:
-    return attribute.values.get(value, attribute.threshold)
-
-
-def write(
+def write_start(
     plan: Plan, run: RunDir, records: str | Path, manifest: Manifest, output_dir: str | Path
 ) -> None:
     """Write config, schema, records.json, thresholds.json and, last, weights.npz.
@@ -89,22 +86,22 @@ def write(
     Resumes an interrupted call.
 
     Raises:
-      InputError: see `arrays`; or if the folder contains something else.
+      InputError: see `migrate_weights`; or if the folder contains something else.
     """
-    weights, before = arrays(plan, run, manifest), run.thresholds()
-    limits = thresholds(plan, before)
-    if before.calibrated:  # on the weights that the new ones come from
-        limits = limits.model_copy(update={"weights": made_from.weights_digest(weights)})
+    weights, old_thresholds = migrate_weights(plan, run, manifest), run.thresholds()
+    thresholds = migrate_thresholds(plan, old_thresholds)
+    if old_thresholds.calibrated:  # on the weights that the new ones come from
+        thresholds = thresholds.model_copy(update={"weights": made_from.weights_digest(weights)})
     start = RunDir.create(output_dir, run.config, Path(records), manifest)
     path = start.path / "weights.npz"
     if path.is_file():  # the table, which is written after it, was not finished
-        there = files.read_arrays(path)
-        if there.keys() != weights.keys() or any(
-            not np.array_equal(array, there[name]) for name, array in weights.items()
+        written = files.read_arrays(path)
+        if written.keys() != weights.keys() or any(
+            not np.array_equal(array, written[name]) for name, array in weights.items()
         ):
             raise InputError(f"{output_dir}: contains another run; name a new folder or remove it")
         return
-    files.write_json(start.path / "thresholds.json", limits.model_dump())
+    files.write_json(start.path / "thresholds.json", thresholds.model_dump())
     files.write_arrays(path, weights)
 
 
@@ -121,9 +118,9 @@ def _by_value(name: str) -> bool:
     return name.split("/")[0] in (network.BRANCHES, CORRELATION)
 
 
-def _of_layer(found: dict[str, np.ndarray], layer: str) -> list[np.ndarray]:
-    count = sum(name.split("/")[0] == layer for name in found)
-    return [found[f"{layer}/{i}"] for i in range(count)]
+def _of_layer(arrays: dict[str, np.ndarray], layer: str) -> list[np.ndarray]:
+    count = sum(name.split("/")[0] == layer for name in arrays)
+    return [arrays[f"{layer}/{i}"] for i in range(count)]
 
 
 def _as_layer(layer: str, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -135,11 +132,11 @@ def _branch(
 ) -> branches.BranchWeights:
     position = {value: i for i, value in enumerate(source.old.values)}
     kernel, bias = fresh.kernel3.copy(), fresh.bias3.copy()
-    for i, parts in enumerate(source.parts.values()):
-        if not parts:
+    for i, old_values in enumerate(source.old_values.values()):
+        if not old_values:
             continue
-        columns = [position[part] for part in parts]
-        lower = np.log([len(source.becomes[part]) for part in parts]).astype(np.float32)
+        columns = [position[value] for value in old_values]
+        lower = np.log([len(source.new_values[v]) for v in old_values]).astype(np.float32)
         kernel[:, i] = before.kernel3[:, columns].mean(axis=1)
         bias[i] = (before.bias3[columns] - lower).mean()
     return before._replace(kernel3=kernel, bias3=bias)
@@ -156,10 +153,12 @@ def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:
     position = {name: v for v, name in enumerate(plan.old.value_names)}
     for name, sources in plan.sources.items():
         for i, value in enumerate(plan.new[name].values, plan.new.slices[name].start):
-            made_of = [(s.old.name, part) for s in sources for part in s.parts[value]]
-            if made_of:
-                rows = [position[f"{origin}={part}"] for origin, part in made_of]
-                heard = [[sum(bool(s.becomes[p]) for s in plan.becomes[o])] for o, p in made_of]
-                new1[i] = (kernel1[rows] / np.array(heard, np.float32)).mean(axis=0)
+            pairs = [
+                (source.old.name, old) for source in sources for old in source.old_values[value]
+            ]
+            if pairs:
+                rows = [position[f"{origin}={old}"] for origin, old in pairs]
+                shares = [[sum(bool(s.new_values[v]) for s in plan.targets[o])] for o, v in pairs]
+                new1[i] = (kernel1[rows] / np.array(shares, np.float32)).mean(axis=0)
                 new2[:, i] = kernel2[:, rows].mean(axis=1)
     return [new1, bias1, new2]

@@ -70,26 +70,27 @@ def export(
     outputs = {"--output": Path(output)}
     if log is not None:
         outputs["--log"] = Path(log)
-    with jobs.owned(outputs), closing(DecisionsFile(decisions, new=False)) as file:
+    with jobs.lock_outputs(outputs), closing(DecisionsFile(decisions, new=False)) as file:
         info = file.info()
         if info is None:
             raise InputError(f"{decisions}: contains no queue; create it with review.py")
         file.require_same("schema", info.schema, schema.fingerprint)
-        job = {"queue": info.queue, "set_of_outputs": jobs.names(outputs)}
-        folder = jobs.folder_of(outputs["--output"])
-        unfinished = jobs.left_or_new(outputs, job, f"{folder}: contains an unfinished export")
-        if log is not None and unfinished is None:
-            jobs.begin(folder, job)
+        job = {"queue": info.queue, "set_of_outputs": jobs.relative_paths(outputs)}
+        folder = jobs.parts_folder(outputs["--output"])
+        problem = f"{folder}: contains an unfinished export"
+        resumed = jobs.require_resumable_or_new(outputs, job, problem)
+        if log is not None and not resumed:
+            jobs.write_job(folder, job)
         summary = DecisionsSummary()
         try:
             write_table(output, _corrected(file, catalogue, schema, summary), schema)
         except InputError:
-            if log is not None and unfinished is None:
-                jobs.remove(folder)
+            if log is not None and not resumed:
+                jobs.remove_job(folder)
             raise
         if log is not None:
             _write_log(file, log)
-            jobs.remove(folder)
+            jobs.remove_job(folder)
         return summary
 
 

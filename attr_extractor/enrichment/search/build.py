@@ -100,11 +100,11 @@ def build(
 def _prepare(output: Path, job: _Job) -> Path:
     """Return the folder of parts, new or left by an interrupted run of the same build."""
     parts = output / index_folder.PARTS
-    if jobs.left(parts, asdict(job), f"{output}: contains an unfinished index") is not None:
+    if jobs.is_interrupted(parts, asdict(job), f"{output}: contains an unfinished index"):
         return parts
     if set(storage.names(output)) - {index_folder.PARTS, ownership.LOCK}:
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
-    jobs.begin(parts, asdict(job))
+    jobs.write_job(parts, asdict(job))
     return parts
 
 

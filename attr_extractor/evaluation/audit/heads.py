@@ -73,8 +73,7 @@ def fit_heads(
       fold: int8 [P], see `assign_folds`.
     """
     mean, scale = _moments(features)
-    exclusive = np.repeat([a.exclusive for a in schema.attributes], schema.sizes)
-    equation_1 = MaskedLoss(schema, LossConfig(normalize_by="observed"), exclusive)
+    equation_1 = MaskedLoss(schema, LossConfig(normalize_by="observed"), schema.exclusive)
     folds = int(fold.max()) + 1
     kernels = np.empty([folds, features.shape[1], schema.num_values], np.float32)
     biases = np.empty([folds, schema.num_values], np.float32)

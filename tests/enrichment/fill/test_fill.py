@@ -1,4 +1,4 @@
-"""Claims about `enrichment/fill.py`: what is kept, what is added, and where each answer is from."""
+"""Tests of enrichment/fill/fill.py: kept cells, filled cells, their scores and sources."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def row(i: int = 0, image: str = "000_0.jpg", **cells: str) -> dict[str, str]:
 
 
 def filled(exported, root: Path, folder: Path, rows: list[dict[str, str]], **options):
-    """The rows of the filled table, and its header."""
+    """Return the rows of the filled table and its header."""
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -60,7 +60,7 @@ def filled(exported, root: Path, folder: Path, rows: list[dict[str, str]], **opt
 
 
 def pooled(signature, root: Path, *names: str) -> np.ndarray:
-    """float32 [V]: mean of the scores of stored photos, each scored in a call of its own."""
+    """Return the mean scores of stored photos, float32 [V]; each photo is scored separately."""
     scores = []
     for name in names:
         stored = photos.store((root / name).read_bytes(), 64).encoded
@@ -69,7 +69,7 @@ def pooled(signature, root: Path, *names: str) -> np.ndarray:
 
 
 def expected_cell(schema: Schema, name: str, scores: np.ndarray, best: bool = False):
-    """(cell, confidence, source) of an empty cell that applies, written from the contract."""
+    """Return (cell, confidence, source) of an empty cell that applies, computed independently."""
     attribute, scores = schema[name], scores[schema.slices[name]]
     order = sorted(range(len(scores)), key=lambda v: (-scores[v], v))
     kept = [v for v in order if scores[v] > 0.5]
@@ -128,13 +128,15 @@ def test_a_sellers_cell_is_never_changed(exported, root, tmp_path):
                     assert found[f"{name}_source"] != "seller"
 
 
-def test_a_sellers_value_is_given_the_models_score(exported, root, tmp_path, signature, schema):
+def test_the_confidence_of_a_sellers_value_is_the_models_score(
+    exported, root, tmp_path, signature, schema
+):
     rows = [row(0, category="shirt", neck_type="V Neck", color="blue|red"), row(1, color="mauve")]
     out, _ = filled(exported, root, tmp_path, rows)
     scores = pooled(signature, root, "000_0.jpg")
     neck, color = (scores[schema.slices[name]] for name in ("neck_type", "color"))
     require_cell(cell(out[0], "neck_type"), ("V Neck", f"{neck[0]:.4f}", "seller"))
-    least = min(color[0], color[2])  # of several values, the one least sure of
+    least = min(color[0], color[2])  # the lowest score of several values
     require_cell(cell(out[0], "color"), ("blue|red", f"{least:.4f}", "seller"))
     require_cell(cell(out[1], "color"), ("mauve", "", "seller"))
 
@@ -149,7 +151,7 @@ def test_empty_cells_get_the_models_answer(exported, root, tmp_path, signature, 
         for name in ATTRIBUTES:
             expected = expected_cell(schema, name, scores, best=answer == "best")
             if expected[2] == "no answer":
-                expected = (given[name], *expected[1:])  # a word for "missing" stays
+                expected = (given[name], *expected[1:])  # a word that means missing is kept
             require_cell(cell(found, name), expected)
             sources.add(expected[2])
         assert found["error"] == ""
@@ -160,7 +162,7 @@ def test_an_attribute_that_does_not_apply_stays_empty(exported, root, tmp_path):
     rows = [row(0, category="jeans"), row(1, category="NA"), row(2, category="gown")]
     out, _ = filled(exported, root, tmp_path, rows, answer="best")
     assert cell(out[0], "neck_type") == ("", "", "not applicable")
-    for found in out[1:]:  # the category is not known, so everything is asked
+    for found in out[1:]:  # unknown category: every attribute may apply
         assert found["neck_type"] and found["neck_type_source"] == "model"
     others = [found[name] for found in out for name in ATTRIBUTES if name != "neck_type"]
     assert all(others)
@@ -176,7 +178,7 @@ def test_photos_of_a_product_are_pooled_by_the_mean(exported, root, tmp_path, si
     assert out[0]["category_confidence"] not in [found["category_confidence"] for found in out[1:]]
 
 
-def test_a_row_whose_photos_all_fail_says_why_and_has_no_answer(exported, root, tmp_path):
+def test_a_row_without_readable_photos_has_errors_and_no_answer(exported, root, tmp_path):
     images = {
         "empty.jpg": [photos.EMPTY],
         "text.jpg|gone.jpg": [photos.NOT_AN_IMAGE, photos.NOT_FOUND],
@@ -197,7 +199,7 @@ def test_a_row_whose_photos_all_fail_says_why_and_has_no_answer(exported, root, 
         assert cell(found, "closure") == ("zip", "", "seller")
 
 
-def test_a_failed_photo_beside_a_good_one_is_named_and_the_row_answered(
+def test_an_unreadable_photo_is_reported_and_the_others_are_used(
     exported, root, tmp_path, signature, schema
 ):
     out, _ = filled(exported, root, tmp_path, [row(0, "gone.jpg|001_0.jpg|text.jpg")])
@@ -223,7 +225,7 @@ def renamed_model(exported, folder: Path, columns: dict[str, str]) -> Path:
     return folder / "renamed"
 
 
-def test_the_tables_own_header_names_are_kept(exported, root, tmp_path):
+def test_renamed_columns_keep_their_names_in_the_output(exported, root, tmp_path):
     names = {"product_id": "SKU", "image": "Photo URL", "neck_type": "Neck Style", "color": "Tint"}
     model = renamed_model(exported, tmp_path, names)
     rows = [{"Neck Style": "", "Photo URL": "001_0.jpg", "SKU": "a", "closure": "zip", "size": "M"}]
@@ -232,7 +234,7 @@ def test_the_tables_own_header_names_are_kept(exported, root, tmp_path):
     assert out[0]["Neck Style"] and out[0]["Tint"] and out[0]["color_source"] == "model"
 
 
-def test_a_column_that_collides_with_an_added_one_is_refused(exported, root, tmp_path):
+def test_a_column_that_clashes_with_an_added_one_raises(exported, root, tmp_path):
     for name in ("error", "color_source", "neck_type_confidence"):
         with pytest.raises(InputError, match=f"table.csv: the column '{name}'"):
             filled(exported, root, tmp_path, [{**row(), name: ""}])
@@ -242,7 +244,7 @@ def test_a_column_that_collides_with_an_added_one_is_refused(exported, root, tmp
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_unusable_tables_and_outputs_are_refused(exported, root, tmp_path):
+def test_unusable_tables_and_outputs_raise(exported, root, tmp_path):
     with pytest.raises(InputError, match="the column 'image' is missing; did you mean 'images'"):
         filled(exported, root, tmp_path, [{"product_id": "a", "images": "001_0.jpg"}])
     with pytest.raises(InputError, match="the image root is not a folder"):
@@ -264,7 +266,7 @@ def test_the_summary_counts_rows_and_cells(exported, root, tmp_path):
     assert summary.cells == {"seller": 3, "not applicable": 1, "no answer": 4}
 
 
-def test_photos_are_not_read_far_ahead_of_a_slow_model(exported, root, tmp_path, monkeypatch):
+def test_few_photos_are_read_ahead_of_a_slow_model(exported, root, tmp_path, monkeypatch):
     started, behind = [], []
     read, pool = scoring.Reader.read, scoring._pool
 

@@ -1,4 +1,4 @@
-"""Claims about `enrichment/predict.py`: parts, kills, other runners, and the table of cells."""
+"""Tests of enrichment/fill/predict.py: parts, kills, other runners, and the cells file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,14 +21,14 @@ from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.errors import InputError
 from attr_extractor.records.runner import Beam
-from tests.conftest import write_table
+from tests.conftest import ROOT, write_table
+from tests.serving.running import running
 
-ROOT = Path(__file__).resolve().parents[2]
 ATTRIBUTES = ["category", "neck_type", "color", "closure"]
 
 
 def table_of(exported, rows: int) -> list[dict[str, str]]:
-    """Rows over the shop's photos, one in seven broken, some cells given."""
+    """Return rows with the shop's photos, one in seven missing, and some filled cells."""
     names = sorted(path.name for path in (exported.path / "images").glob("*.jpg"))
     return [
         {
@@ -55,11 +54,11 @@ def run(exported, catalogue, output, **more):
     return predict.predict(exported.model, catalogue, output, root, **more)
 
 
-def test_parts_give_the_bytes_of_one_piece(exported, catalogue, tmp_path, monkeypatch):
+def test_parts_give_the_same_files_as_one_part(exported, catalogue, tmp_path, monkeypatch):
     whole = run(exported, catalogue, tmp_path / "a.csv", cells_output=tmp_path / "a.parquet")
     monkeypatch.setattr(
         predict, "ROWS_PER_PART", 32
-    )  # a whole batch: the same products of matrices
+    )  # a whole batch, so that both runs compute the same matrix products
     parted = run(exported, catalogue, tmp_path / "b.csv", cells_output=tmp_path / "b.parquet")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     a, b = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
@@ -70,8 +69,8 @@ def test_parts_give_the_bytes_of_one_piece(exported, catalogue, tmp_path, monkey
     ]
 
 
-def test_a_killed_prediction_goes_on_with_what_is_done(exported, tmp_path):
-    """A process is killed once a part is there; the same command then does the others."""
+def test_a_killed_prediction_resumes_and_keeps_its_finished_parts(exported, tmp_path):
+    """Kill a process after its second part, then run the same command again."""
     catalogue = write_table(tmp_path / "table.csv", table_of(exported, 600))
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -90,7 +89,7 @@ def test_a_killed_prediction_goes_on_with_what_is_done(exported, tmp_path):
     process.wait()
     done = {path: path.stat().st_mtime_ns for path in parts.glob("*.counts.json")}
     assert 2 <= len(done) < 19 and not output.exists()
-    with open(parts / "000018.filled.csv.0000.tmp", "wb") as file:  # what a kill may leave
+    with open(parts / "000018.filled.csv.0000.tmp", "wb") as file:  # a file that a kill may leave
         file.write(b"half")
     again = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     kept: dict[Path, int] = {}
@@ -101,7 +100,7 @@ def test_a_killed_prediction_goes_on_with_what_is_done(exported, tmp_path):
             except FileNotFoundError:
                 break
         time.sleep(0.01)
-    assert again.returncode == 0 and kept == done  # none of them was written a second time
+    assert again.returncode == 0 and kept == done  # no finished part was written again
     run(exported, catalogue, tmp_path / "plain.csv", cells_output=tmp_path / "plain.parquet")
     ours, plain = (pd.read_csv(path, dtype=str) for path in (output, tmp_path / "plain.csv"))
     scores = [column for column in ours if column.endswith("_confidence")]
@@ -114,14 +113,14 @@ def test_a_killed_prediction_goes_on_with_what_is_done(exported, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["options", "catalogue", "image_root", "with_cells"])
-def test_a_half_done_prediction_of_something_else_is_not_gone_on_with(
+def test_an_unfinished_prediction_with_other_settings_is_not_resumed(
     exported, catalogue, tmp_path, monkeypatch, what
 ):
     def fail(*_arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(predict, "work", fail)
+        patched.setattr(predict, "fill_part", fail)
         run(exported, catalogue, tmp_path / "out.csv")
     before = sorted((tmp_path / "out.csv.parts").iterdir())
     more, root = {}, exported.path / "images"
@@ -138,9 +137,7 @@ def test_a_half_done_prediction_of_something_else_is_not_gone_on_with(
     assert sorted((tmp_path / "out.csv.parts").iterdir()) == before
 
 
-def test_the_table_of_cells_holds_sellers_and_model_against_each_other(
-    exported, catalogue, tmp_path, schema
-):
+def test_the_cells_file_compares_the_seller_with_the_model(exported, catalogue, tmp_path, schema):
     options = predict.PredictOptions(seller_column="vendor", sure=0.55)
     output = tmp_path / "cells.parquet"
     run(exported, catalogue, tmp_path / "out.csv", options=options, cells_output=output)
@@ -184,7 +181,7 @@ def test_the_table_of_cells_holds_sellers_and_model_against_each_other(
             expected.append(
                 (number, row["product_id"], row["vendor"], name, "|".join(known), verdict)
             )
-    # where a category allows only some values the contract is another test's
+    # values that depend on the category are covered by another test
     applies = found["category"].isin(["shirt", "jeans", ""])
     columns = ["row", "product_id", "seller", "attribute", "given", "verdict"]
     ours = list(found[applies][columns].astype({"verdict": str}).itertuples(index=False, name=None))
@@ -226,7 +223,7 @@ def test_a_carriage_return_in_a_cell_does_not_end_its_row(exported, tmp_path):
         assert [row["product_id"] for row in csv.DictReader(file)] == ["p0", "p\r1", "p2"]
 
 
-def test_beam_writes_what_this_process_writes(exported, catalogue, tmp_path, monkeypatch):
+def test_beam_writes_the_same_files_as_this_process(exported, catalogue, tmp_path, monkeypatch):
     pytest.importorskip("apache_beam")
     monkeypatch.setattr(predict, "ROWS_PER_PART", 32)
     run(exported, catalogue, tmp_path / "here.csv", cells_output=tmp_path / "here.parquet")
@@ -237,32 +234,23 @@ def test_beam_writes_what_this_process_writes(exported, catalogue, tmp_path, mon
     pd.testing.assert_frame_equal(here, there)
 
 
-def test_a_server_gives_what_the_model_in_memory_gives(exported, catalogue, tmp_path):
+def test_a_server_gives_the_same_answers_as_the_model_in_memory(exported, catalogue, tmp_path):
     pytest.importorskip("tensorflow_serving")
-    command = [sys.executable, str(ROOT / "tools" / "serve.py"), f"--model={exported.model}"]
-    server = subprocess.Popen(
-        [*command, "--port=0", "--grpc_port=0"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        http, grpc = (server.stdout.readline().split()[1] for _ in range(2))
-        threading.Thread(target=server.stdout.read, daemon=True).start()
-        name = exported.model.name
-        run(exported, catalogue, tmp_path / "here.csv")
-        for i, address in enumerate((http.split("/v1/")[0], f"grpc://{grpc}")):
-            options = predict.PredictOptions(server=f"{address}/{name}")
+    run(exported, catalogue, tmp_path / "here.csv")
+    with running(exported.model) as server:
+        places = f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}"
+        for i, place in enumerate(places):
+            options = predict.PredictOptions(server=f"{place}/{exported.model.name}")
             run(exported, catalogue, tmp_path / f"{i}.csv", options=options)
             a, b = (pd.read_csv(tmp_path / n, dtype=str) for n in ("here.csv", f"{i}.csv"))
             same = [column for column in a if not column.endswith("_confidence")]
             pd.testing.assert_frame_equal(a[same], b[same])
-        with pytest.raises(InputError, match="grpc://HOST:PORT/MODEL"):
-            options = predict.PredictOptions(server="localhost")
-            run(exported, catalogue, tmp_path / "c.csv", options=options)
-    finally:
-        server.terminate()
-        server.wait()
+    with pytest.raises(InputError, match="grpc://HOST:PORT/MODEL"):
+        options = predict.PredictOptions(server="localhost")
+        run(exported, catalogue, tmp_path / "c.csv", options=options)
 
 
-def test_outputs_that_exist_and_odd_options_are_refused(exported, catalogue, tmp_path):
+def test_existing_outputs_and_invalid_options_raise(exported, catalogue, tmp_path):
     (tmp_path / "out.csv").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="out.csv: exists already"):
         run(exported, catalogue, tmp_path / "out.csv")
@@ -276,7 +264,7 @@ def test_outputs_that_exist_and_odd_options_are_refused(exported, catalogue, tmp
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "mine"
 
 
-def test_product_boxes_cut_the_photos_and_stand_in_the_table_of_cells(exported, tmp_path, schema):
+def test_product_boxes_crop_the_photos_and_are_in_the_cells_file(exported, tmp_path, schema):
     name = "001_0.jpg"
     wide = Image.new("RGB", (300, 100), "white")
     with Image.open(exported.path / "images" / name) as photo:

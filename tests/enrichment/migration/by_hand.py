@@ -1,4 +1,4 @@
-"""A next schema for the tests' shop, the mapping to it, and what it means, written by hand."""
+"""A changed schema of the tests' shop, the mapping to it, and the expected result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims about `migration/mapping.py` and `meaning.py`: nothing is left open, nothing is silent."""
+"""Tests of migration/mapping.py and plan.py: incomplete mappings and changed meanings raise."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def schema_with(attribute: str, **edits: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def test_every_value_is_counted_by_what_happens_to_it():
-    assert plan(MAPPING).text() == MOVES
+def test_the_summary_counts_values_by_their_change():
+    assert plan(MAPPING).summary() == MOVES
 
 
-def test_a_schema_carries_over_to_itself_by_an_empty_mapping():
+def test_an_empty_mapping_maps_a_schema_to_itself():
     found = plan("", SCHEMA)
-    assert found.text() == "values: 11 kept"
-    assert found.changed == {}
+    assert found.summary() == "values: 11 kept"
+    assert found.changed_meanings == {}
 
 
 def test_order_display_names_weights_and_columns_change_nothing():
@@ -60,7 +60,7 @@ def test_order_display_names_weights_and_columns_change_nothing():
     for attribute in content["attributes"]:
         attribute["values"].reverse()
         attribute.update(display_name="X", weight=2.0, threshold=0.25)
-    assert plan("", yaml.safe_dump(content)).text() == "values: 11 kept"
+    assert plan("", yaml.safe_dump(content)).summary() == "values: 11 kept"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_order_display_names_weights_and_columns_change_nothing():
         ("removed", [], "m.yaml: the old value color=green has no target"),
     ],
 )
-def test_what_the_mapping_leaves_open_is_refused(key, content, message):
+def test_an_incomplete_mapping_raises(key, content, message):
     edits = {key: content}
     if key == "attributes":
         values = yaml.safe_load(MAPPING)["values"]
@@ -81,13 +81,13 @@ def test_what_the_mapping_leaves_open_is_refused(key, content, message):
     assert message in refused(edited(MAPPING, **edits))
 
 
-def test_the_first_is_named_and_the_rest_are_counted():
+def test_the_error_names_the_first_problem_and_counts_the_others():
     found = refused(edited(MAPPING, added=["pocket"], removed=[]))
     assert found.startswith("m.yaml: the new value color=black has no source; name its old")
     assert found.endswith(" (and 2 more)")
 
 
-def test_a_value_with_a_list_does_not_also_take_the_old_one_of_its_name():
+def test_a_listed_value_does_not_also_come_from_the_old_value_of_its_name():
     found = refused("values: {closure: {zip: [button, drawstring]}}", schema_with_closure("zip"))
     assert "the old value closure=zip has no target" in found
 
@@ -131,7 +131,7 @@ def schema_with_closure(*values: str) -> str:
         ),
     ],
 )
-def test_unknown_names_are_told_with_what_was_meant(edits, message):
+def test_an_unknown_name_raises_with_the_nearest_name(edits, message):
     assert message in refused(edited(MAPPING, **edits))
 
 
@@ -152,15 +152,15 @@ def test_unknown_names_are_told_with_what_was_meant(edits, message):
         ),
     ],
 )
-def test_a_mapping_that_contradicts_itself_is_refused(edits, message):
+def test_a_contradictory_mapping_raises(edits, message):
     assert message in refused(edited(MAPPING, **edits))
 
 
-def test_a_name_can_be_dropped_and_taken_for_something_new():
+def test_a_removed_name_can_be_reused_for_a_new_attribute():
     new = schema_with_closure("zip", "button", "drawstring")
     found = plan("{removed: [closure], added: [closure]}", new)
     assert "closure" not in found.sources
-    assert "closure: added; 3 added, 3 removed" in found.text()
+    assert "closure: added; 3 added, 3 removed" in found.summary()
 
 
 @pytest.mark.parametrize(
@@ -196,18 +196,18 @@ def test_a_name_can_be_dropped_and_taken_for_something_new():
     ],
     ids=lambda text: "" if "\n" in text else text,  # not the whole schema
 )
-def test_a_meaning_that_changes_must_be_listed(new, attribute, message):
+def test_a_changed_meaning_must_be_listed(new, attribute, message):
     assert f"m.yaml: {attribute}: {message}" in refused("", new)
-    assert list(plan(f"changed: [{attribute}]", new).changed) == [attribute]
+    assert list(plan(f"changed: [{attribute}]", new).changed_meanings) == [attribute]
 
 
-def test_values_that_change_places_change_what_their_names_mean():
+def test_swapped_values_change_the_meaning_of_their_names():
     swapped = "values: {color: {red: [green], green: [red]}}"
     assert "'red' was read as 'red' and is read as 'green'" not in refused(swapped, SCHEMA)
     assert "color: 'red' was read as 'red' and is read as 'red'" in refused(swapped, SCHEMA)
 
 
-def test_another_category_attribute_is_a_change_of_all_that_depend_on_it():
+def test_another_category_attribute_changes_all_attributes_that_depend_on_it():
     new = """
 name: shop
 category: kind
@@ -226,26 +226,26 @@ attributes:
     plan("{added: [kind], changed: [neck_type, closure]}", new)
 
 
-def test_an_attribute_can_be_divided_in_two():
+def test_an_attribute_can_be_split_into_two():
     new = schema_with("closure", values=["zip", "button"], values_by_category=None)
     content = yaml.safe_load(new)
     content["attributes"].append({"name": "waist", "values": ["drawstring"]})
     found = plan(
         "{attributes: {waist: closure}, changed: [closure, waist]}", yaml.safe_dump(content)
     )
-    assert [source.new.name for source in found.becomes["closure"]] == ["closure", "waist"]
-    assert "waist: was closure; 1 kept" in found.text()
+    assert [source.new.name for source in found.targets["closure"]] == ["closure", "waist"]
+    assert "waist: was closure; 1 kept" in found.summary()
 
 
-def test_a_mapping_file_is_typed(tmp_path):
+def test_an_unknown_key_of_the_mapping_file_raises(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text("remove: [fit]", encoding="utf-8")
     with pytest.raises(InputError, match="m.yaml: remove: unknown key; did you mean 'removed'"):
         Mapping.read(path)
 
 
-def test_attributes_become_one():
-    assert plan(JOINED, TOGETHER, APART).text() == (
+def test_two_attributes_can_be_merged():
+    assert plan(JOINED, TOGETHER, APART).summary() == (
         "values: 5 kept, 1 renamed, 2 merged, 1 removed\n"
         "  neck: was shirt_neck and dress_neck; 1 kept, 1 renamed, 1 merged, 1 removed\n"
         "  pattern: was print and motif; 2 kept, 1 merged"
@@ -267,17 +267,17 @@ def test_attributes_become_one():
         ({"attributes": {"neck": ["shirt_neck", "dress_nek"]}}, "did you mean 'dress_neck'?"),
     ],
 )
-def test_attributes_that_become_one_leave_nothing_open(edits, message):
+def test_an_incomplete_merge_of_attributes_raises(edits, message):
     assert message in refused(edited(JOINED, **edits), TOGETHER, APART)
 
 
-def test_a_value_that_applies_to_more_once_attributes_are_one_is_told():
+def test_a_merged_value_that_applies_to_more_categories_changes_its_meaning():
     new = TOGETHER.replace("dress: [v-neck, halter]", "dress: [v-neck, halter, crew]")
     assert "neck: 'crew' did not apply to 'dress' and does now" in refused(JOINED, new, APART)
-    assert plan(f"{JOINED}changed: [neck]", new, APART).changed.keys() == {"neck"}
+    assert plan(f"{JOINED}changed: [neck]", new, APART).changed_meanings.keys() == {"neck"}
 
 
-def test_a_value_with_an_equals_sign_can_be_named():
+def test_a_value_may_contain_an_equals_sign():
     old = APART.replace("[v-neck, round neck]", "[v-neck, dress_neck=halter]")
     new = TOGETHER.replace("v-neck, crew, halter]", "v-neck, crew, halter, odd]")
     new = new.replace("shirt: [v-neck, crew]", "shirt: [v-neck, odd]")
@@ -286,5 +286,5 @@ def test_a_value_with_an_equals_sign_can_be_named():
     edits = {"values": {"neck": values}, "removed": []}
     found = plan(edited(JOINED, **edits), new, old)
     shirt, dress = found.sources["neck"]
-    assert (shirt.parts["odd"], dress.parts["odd"]) == (["dress_neck=halter"], [])
-    assert (shirt.parts["halter"], dress.parts["halter"]) == ([], ["halter"])
+    assert (shirt.old_values["odd"], dress.old_values["odd"]) == (["dress_neck=halter"], [])
+    assert (shirt.old_values["halter"], dress.old_values["halter"]) == ([], ["halter"])

@@ -1,4 +1,4 @@
-"""Claims about `migration/start.py`: what is kept scores as before, what is new at its prior."""
+"""Tests of migration/start.py: kept values score as before, new values start at their prior."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.records.by_hand import InProcess
 
 @dataclass(frozen=True)
 class Moved:
-    """The shop's run carried over to the next schema."""
+    """The shop's run, migrated to the new schema."""
 
     path: Path
     old: RunDir
@@ -97,7 +97,7 @@ def outputs(run: RunDir, pixels: np.ndarray, logits: bool = False) -> dict[str, 
     return dict(zip(run.schema.value_names, found.numpy().T))
 
 
-def test_what_moves_is_told(moved):
+def test_the_summary_of_a_migrated_run(moved):
     assert moved.said.startswith(MOVES)
     assert moved.said.endswith(f"start with --set train.init_from={moved.path / 'start'}")
 
@@ -110,7 +110,7 @@ def test_every_kept_value_scores_as_before(moved):
         np.testing.assert_allclose(after[new], before[old], rtol=0, atol=1e-6, err_msg=new)
 
 
-def test_a_merged_value_is_the_mean_and_the_parts_of_a_split_one_are_lower_by_log_2(moved):
+def test_merged_values_start_at_the_mean_and_split_values_lower_by_log_2(moved):
     pixels = photos(moved.old)
     before, after = outputs(moved.old, pixels, True), outputs(moved.run, pixels, True)
     mean = (before["closure=button"] + before["closure=zip"]) / 2
@@ -120,7 +120,7 @@ def test_a_merged_value_is_the_mean_and_the_parts_of_a_split_one_are_lower_by_lo
         np.testing.assert_allclose(after[f"color={part}"], lower, atol=1e-5)
 
 
-def test_trunk_and_attention_are_the_old_ones_to_the_bit(moved):
+def test_trunk_and_attention_stay_bit_identical(moved):
     before, after = (np.load(r.path / "weights.npz") for r in (moved.old, moved.run))
     assert before.files == after.files
     same = [n for n in before.files if not n.startswith("branches-fused/")]
@@ -129,7 +129,7 @@ def test_trunk_and_attention_are_the_old_ones_to_the_bit(moved):
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
-def test_hidden_layers_of_a_kept_branch_are_the_old_ones_to_the_bit(moved):
+def test_hidden_layers_of_a_kept_branch_stay_bit_identical(moved):
     layers = [r.load_network().logits.get_layer(network.BRANCHES) for r in (moved.old, moved.run)]
     schemas = [moved.old.schema, moved.run.schema]
     for names in [("category",) * 2, ("neck_type", "neckline"), ("color",) * 2, ("closure",) * 2]:
@@ -141,7 +141,7 @@ def test_hidden_layers_of_a_kept_branch_are_the_old_ones_to_the_bit(moved):
             np.testing.assert_array_equal(getattr(after, key), getattr(before, key))
 
 
-def test_what_is_new_starts_at_its_prior(moved):
+def test_new_values_start_at_their_prior(moved):
     after = outputs(moved.run, photos(moved.old))
     schema = moved.run.schema
     biases = np.load(moved.run.path / "weights.npz")["branches-fused/5"]
@@ -154,7 +154,7 @@ def test_what_is_new_starts_at_its_prior(moved):
         assert after[name].mean() == pytest.approx(priors[name], abs=1e-3)
 
 
-def test_thresholds_and_temperatures_are_carried_over(moved):
+def test_thresholds_and_temperatures_are_migrated(moved):
     found = moved.run.thresholds().attributes
     assert found["pocket"] == OfAttribute(threshold=0.5)
     assert found["closure"].temperature == 2.0
@@ -170,13 +170,13 @@ def test_a_merged_threshold_is_the_mean(schema):
     limits = Thresholds.of_schema(schema)
     own = OfAttribute(threshold=0.3, values={"button": 0.2})
     limits = limits.model_copy(update={"attributes": {**limits.attributes, "closure": own}})
-    found = start.thresholds(plan, limits).attributes["closure"]
+    found = start.migrate_thresholds(plan, limits).attributes["closure"]
     assert found.values == {"fastened": pytest.approx(0.25)}
     assert found.threshold == 0.3
 
 
-def test_a_training_begins_with_it(moved, tmp_path):
-    """Adam moves a weight by about the learning rate a step; what is new learns too."""
+def test_a_training_starts_from_the_migrated_run(moved, tmp_path):
+    """Adam moves a weight by about the learning rate per step; new values are trained as well."""
     content = Config.read(moved.old.path / "config.yaml").model_dump()
     rate, steps = 1e-4, 12
     content["train"].update(
@@ -196,7 +196,7 @@ def test_a_training_begins_with_it(moved, tmp_path):
 
 
 def wide_schema(values: list[str], extra: list[str]) -> str:
-    """An attribute of many values, and small ones before and behind it."""
+    """Return a schema with an attribute of many values between two small ones."""
     content = yaml.safe_load(SCHEMA)
     content["attributes"][1:1] = [{"name": name, "values": ["x", "y"]} for name in extra] + [
         {"name": "brand", "values": values}
@@ -204,8 +204,8 @@ def wide_schema(values: list[str], extra: list[str]) -> str:
     return yaml.safe_dump(content)
 
 
-def test_values_find_their_tiles_and_their_place_in_the_correlation_layer(moved, tmp_path):
-    """70 values in another order, two new ones among them: kept scores stay, whatever is added."""
+def test_reordered_values_keep_their_weights_in_branches_and_correlation_layer(moved, tmp_path):
+    """Reorder 70 values and insert two new ones: the scores of kept values stay the same."""
     brands = [f"b{i}" for i in range(70)]
     old = Schema.parse(wide_schema(brands, []), "old")
     new = Schema.parse(wide_schema(["new1", *reversed(brands), "new2"], ["fit"]), "new")
@@ -232,7 +232,7 @@ def test_values_find_their_tiles_and_their_place_in_the_correlation_layer(moved,
 
     plan = mapping.plan(old, new, "m.yaml")
     after = network.build(new, config)
-    network.set_layer_arrays(after.logits, start.arrays(plan, run, Priors), "start")
+    network.set_layer_arrays(after.logits, start.migrate_weights(plan, run, Priors), "start")
     pixels = photos(moved.old)
     was = run.load_network().logits(pixels, training=False).numpy()
     now = after.logits(pixels, training=False).numpy()
@@ -242,7 +242,7 @@ def test_values_find_their_tiles_and_their_place_in_the_correlation_layer(moved,
     assert np.ptp(was, axis=1).min() > 1  # values that change places would show
 
 
-def test_bad_input_is_told_and_nothing_is_written(moved, tmp_path):
+def test_bad_input_raises_and_writes_nothing(moved, tmp_path):
     output = tmp_path / "start"
     other = tmp_path / "other.yaml"
     other.write_text(SCHEMA.replace("drawstring", "cord"), encoding="utf-8")
@@ -266,7 +266,7 @@ def test_bad_input_is_told_and_nothing_is_written(moved, tmp_path):
     assert not output.exists()
 
 
-def test_attributes_that_become_one_start_from_the_branch_of_the_first(trained, tmp_path):
+def test_a_merged_attribute_starts_from_the_branch_of_the_first(trained, tmp_path):
     """closure and neck_type become `details`; the mapping names closure first."""
     content = yaml.safe_load(SCHEMA)
     values = ["v-neck", "zip", "button", "drawstring", "no neck", "round neck"]

@@ -1,4 +1,4 @@
-"""Claims about `migration/table.py` and `cells.py`: the same facts in the new schema's words."""
+"""Tests of migration/table.py: columns and cells under the new schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADER = ["product_id", "image", "title", "category", "neck_type", "color", "clo
 
 
 def migrated(tmp_path, rows, mapping=MAPPING, new=NEW_SCHEMA, old=SCHEMA, header=HEADER):
-    """The new table's header and rows, and what was said."""
+    """Return the header and rows of the migrated table, and the printed summary."""
     for name, text in (("old", old), ("new", new), ("m", mapping)):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     source = write_table(tmp_path / "table.csv", [dict(zip(header, row)) for row in rows])
@@ -38,7 +38,7 @@ def migrated(tmp_path, rows, mapping=MAPPING, new=NEW_SCHEMA, old=SCHEMA, header
     return header, rows, said
 
 
-def test_columns_are_renamed_and_cells_rewritten_in_their_place(tmp_path):
+def test_columns_are_renamed_and_cells_rewritten_in_place(tmp_path):
     rows = [
         ["a", "a.jpg", "red|shirt", "shirt", "round neck", "blue", "drawstring"],
         ["b", "b.jpg", "NA", "Jeans", "", "green|blue", "zip"],
@@ -67,13 +67,13 @@ def test_columns_are_renamed_and_cells_rewritten_in_their_place(tmp_path):
         ("", "", None),
     ],
 )
-def test_a_cell_says_no_more_than_was_known(tmp_path, cell, becomes, counted):
+def test_a_rewritten_cell_adds_no_information(tmp_path, cell, becomes, counted):
     _, (row,), said = migrated(tmp_path, [["a", "a.jpg", "", "shirt", "", cell, ""]])
     assert row[5] == becomes
     assert (f"  cells of color: {counted}" in said) if counted else ("cells of color" not in said)
 
 
-def test_where_unlisted_values_are_missing_a_split_one_leaves_the_others(tmp_path):
+def test_a_split_value_keeps_the_others_if_unlisted_values_are_missing(tmp_path):
     def listed(text):
         return text.replace("exclusive: false", "exclusive: false\n    unlisted: missing")
 
@@ -82,8 +82,8 @@ def test_where_unlisted_values_are_missing_a_split_one_leaves_the_others(tmp_pat
     assert found[5] == "blue"
 
 
-def test_a_contradiction_does_not_become_a_fact_by_a_removal(tmp_path):
-    """Two values of an exclusive attribute say nothing, also where one of them is gone."""
+def test_a_contradictory_cell_stays_contradictory_after_a_removal(tmp_path):
+    """Two values of an exclusive attribute stay a contradiction if one of them is removed."""
     new = NEW_SCHEMA.replace("no neck, ", "")
     mapping = MAPPING.replace("color=green", "color=green, neck_type=no neck")
     row = ["a", "a.jpg", "", "shirt", "v-neck|no neck", "", ""]
@@ -93,7 +93,7 @@ def test_a_contradiction_does_not_become_a_fact_by_a_removal(tmp_path):
     assert [issue.attribute for issue in issues] == ["neckline"]
 
 
-def test_a_removed_attribute_loses_its_column_and_a_divided_one_has_two(tmp_path):
+def test_a_removed_attribute_has_no_column_and_a_split_one_has_two(tmp_path):
     content = yaml.safe_load(SCHEMA)
     content["attributes"] = [a for a in content["attributes"] if a["name"] != "neck_type"]
     content["attributes"][2].update(values=["zip", "button"], values_by_category={})
@@ -113,13 +113,13 @@ def test_a_removed_attribute_loses_its_column_and_a_divided_one_has_two(tmp_path
     assert "cells of waist: 1 emptied, their value belongs to another attribute" in said
 
 
-def test_words_that_no_longer_mean_missing_become_empty_cells(tmp_path):
+def test_words_that_no_longer_mean_missing_are_emptied(tmp_path):
     new = NEW_SCHEMA.replace("[NA]", "[unknown]")
     _, (row,), _ = migrated(tmp_path, [["a", "a.jpg", "", "NA", "", "NA", ""]], new=new)
     assert [row[3], row[5]] == ["", ""]
 
 
-def test_a_column_of_an_added_attribute_that_is_there_stays(tmp_path):
+def test_an_existing_column_of_an_added_attribute_is_kept(tmp_path):
     header = [*HEADER[:2], "pocket", *HEADER[3:]]
     row = ["a", "a.jpg", "welt", "shirt", "", "", ""]
     names, (found,), _ = migrated(tmp_path, [row], header=header)
@@ -127,7 +127,7 @@ def test_a_column_of_an_added_attribute_that_is_there_stays(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Neckline", "neckline"])
-def test_a_column_in_the_way_is_refused(tmp_path, name):
+def test_a_conflicting_column_raises(tmp_path, name):
     header = [*HEADER[:2], name, *HEADER[3:]]
     with pytest.raises(InputError, match=f"the column '{name}' conflicts with"):
         migrated(tmp_path, [["a", "a.jpg", "x", "shirt", "", "", ""]], header=header)
@@ -153,7 +153,7 @@ def test_a_column_in_the_way_is_refused(tmp_path, name):
         ("shirt", ["", "v-neck", "", "paisley"], ["", ""], "neck: 1 emptied, the filled attribute"),
     ],
 )
-def test_attributes_that_become_one_have_one_cell(tmp_path, category, cells, becomes, counted):
+def test_cells_of_merged_attributes(tmp_path, category, cells, becomes, counted):
     header = ["product_id", "image", "category", "shirt_neck", "dress_neck", "print", "motif"]
     row = ["a", "a.jpg", category, *cells]
     names, (found,), said = migrated(tmp_path, [row], JOINED, TOGETHER, APART, header)
@@ -175,7 +175,7 @@ def by_product(records):
     return dict(zip((example["product_id"].decode() for example in found), labels_of(found)))
 
 
-def test_relabelled_records_say_what_the_old_ones_said(built, tmp_path):
+def test_relabelled_records_keep_the_labels(built, tmp_path):
     for name, text in (("new", NEW_SCHEMA), ("m", MAPPING)):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     arguments = [f"--old_schema={built.schema_file}", f"--schema={tmp_path / 'new.yaml'}"]
@@ -213,7 +213,7 @@ def test_relabelled_records_say_what_the_old_ones_said(built, tmp_path):
         (["--run_dir=run"], "--run_dir needs --records and --output_dir"),
     ],
 )
-def test_flags_that_need_each_other_are_told(flags, message):
+def test_missing_flags_raise(flags, message):
     given = dict(flag[2:].split("=") for flag in flags)
     with pytest.raises(InputError, match=message):
         migrate.migrate("new.yaml", "m.yaml", **given)
