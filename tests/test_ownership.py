@@ -22,14 +22,9 @@ from attr_extractor.enrichment.quality import qualify
 from attr_extractor.enrichment.review import export_decisions, server, simulate
 from attr_extractor.enrichment.search import build as search
 from attr_extractor.errors import InputError, TemporaryError
-from attr_extractor.evaluation import (
-    calibrate,
-    evaluate,
-    explain_photos,
-    learning_curve,
-    sweep,
-)
+from attr_extractor.evaluation import calibrate, evaluate, learning_curve, sweep
 from attr_extractor.evaluation.audit import audit
+from attr_extractor.evaluation.explain import explain_photos
 from attr_extractor.records import builder, relabel
 from attr_extractor.schema import Schema
 from attr_extractor.serving import convert, export

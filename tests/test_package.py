@@ -21,7 +21,7 @@ ROOMS = [
     ("errors",),
     ("storage",),
     ("ownership",),
-    ("files", "yaml_files", "html_page"),
+    ("files", "yaml_files"),
     ("web",),
     ("made_from",),
     ("schema",),

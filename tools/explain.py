@@ -9,7 +9,7 @@ Example:
 from absl import flags
 
 from attr_extractor import errors
-from attr_extractor.evaluation import explain_photos
+from attr_extractor.evaluation.explain import explain_photos
 
 F = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)

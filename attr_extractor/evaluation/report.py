@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attr_extractor.evaluation.by_category import MIN_PHOTOS
 from attr_extractor.evaluation.example_photos import (
     AttributeAnswer,
     ConfusedPhoto,
@@ -26,6 +25,7 @@ from attr_extractor.evaluation.report_curves import (
     more_labels_section,
 )
 from attr_extractor.evaluation.score_table import beaten_baselines, verdict
+from attr_extractor.evaluation.scores import MIN_PHOTOS
 from attr_extractor.schema import Schema
 from attr_extractor.web import pages
 

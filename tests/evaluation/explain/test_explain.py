@@ -12,8 +12,8 @@ from PIL import Image
 
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
+from attr_extractor.evaluation.explain.explain_photos import explain_photos, read_photo
 from attr_extractor.evaluation.explain.explainer import Explainer, find_value
-from attr_extractor.evaluation.explain_photos import explain_photos, read_photo
 from attr_extractor.serving import model_dir
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import require_bad_input, run_tool
