@@ -50,6 +50,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.rows: dict[str, list[list[str]]] = {}
         self.section = ""
+        self.in_cell = False
         self.feed(source)
 
     def handle_starttag(self, tag, attrs):
@@ -68,13 +69,14 @@ class Page(HTMLParser):
             self.rows.setdefault(self.section, []).append([])
         elif tag == "td":
             self.rows[self.section][-1].append("")
+            self.in_cell = True
 
     def handle_endtag(self, tag):
-        if tag == "table":  # what follows is in none of its cells
-            self.rows[self.section].append([])
+        if tag == "td":
+            self.in_cell = False
 
     def handle_data(self, data):
-        if self.rows.get(self.section, [[]])[-1]:
+        if self.in_cell:
             self.rows[self.section][-1][-1] += data
 
 

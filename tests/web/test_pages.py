@@ -100,3 +100,8 @@ def test_a_table_of_a_call_block_shows_each_row_and_marks_the_columns_of_numbers
     assert re.findall(r"<th(.*?)>", text.replace("<thead>", "")) == ["", ' class="num"']
     assert re.findall(r"<td.*?>(.*?)</td>", text) == [SAFE, "1,234", "x", "-"]
     assert text.count("<tr>") == text.count("</tr>") == 3
+
+
+def test_numbers_have_separators_and_a_missing_number_is_a_dash():
+    shown = [formats.thousands(number) for number in (1234, 0, None, True, "1234")]
+    assert shown == ["1,234", "0", "-", True, "1234"]
