@@ -174,7 +174,7 @@ def of_run(folder: Path, shop: Shop, measured: bool) -> Damaged:
         if name == "checkpoints/best.npz":
             return [lambda: checkpoints.read_best(run_dir / name)]
         if name.startswith("checkpoints"):
-            return [lambda: checkpoints.newest_step(run_dir / "checkpoints", tells=False)]
+            return [lambda: checkpoints.newest_step(run_dir / "checkpoints", reports=False)]
         if name.startswith(predictions.FOLDER):  # the arrays have digests
             is_list = name.endswith(predictions.FILE)
             return [lambda: predictions._contents((run_dir / name).parent)] if is_list else []

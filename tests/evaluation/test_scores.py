@@ -51,7 +51,7 @@ def test_equation_2_equals_the_metric_that_training_reports(partly_missing, sche
     usual = usual_of(partly_missing, schema)
     summed = scores.quantities(schema, labels, answered, usual)
     for key, seen in (("score", "applies"), ("score_all", "known")):
-        expected = found["score"].numpy() * found[seen].numpy()
+        expected = found.score.numpy() * getattr(found, seen).numpy()
         np.testing.assert_allclose(summed[:, figures.KEYS.index(key)], expected, rtol=1e-6)
 
 

@@ -138,6 +138,7 @@ def test_matrices_of_a_network_decay_and_vectors_do_not(schema):
         },
         "hidden": [8, 8],
         "correlation_rank": 2,
+        "fuse_stages": 4,
     }
     content = {"name": "t", "data": {"image_size": 32}, "model": model}
     built = network.build(schema, Config.model_validate(content))
