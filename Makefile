@@ -15,16 +15,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 demo: $(STAMP)
 	rm -rf $(OUT)
-	$(BIN)/python tools/make_demo_catalogue.py --output_dir=$(OUT)/catalogue --num_products=$(PRODUCTS)
-	$(BIN)/python tools/build_tfrecords.py --catalogue=$(OUT)/catalogue/catalogue.csv \
-	  --schema=$(OUT)/catalogue/schema.yaml --output_dir=$(OUT)/records --image_size=128 \
-	  --split_fractions=0.75,0.05,0.2
-	$(BIN)/python tools/train.py --config=configs/demo.yaml --records=$(OUT)/records --run_dir=$(OUT)/run
-	$(BIN)/python tools/export_savedmodel.py --run_dir=$(OUT)/run --output_dir=$(OUT)/model
-	$(BIN)/python tools/predict.py --model=$(OUT)/model --catalogue=$(OUT)/catalogue/catalogue.csv \
-	  --output=$(OUT)/filled.csv
-	$(BIN)/python tools/evaluate.py --run_dir=$(OUT)/run
-	@echo "report: $(OUT)/run/report.html   SavedModel: $(OUT)/model/1   filled table: $(OUT)/filled.csv"
+	$(BIN)/attr-extractor demo --output_dir=$(OUT) --num_products=$(PRODUCTS)
 
 test: lint
 	$(PYTEST)

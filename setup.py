@@ -1,5 +1,9 @@
-"""All metadata stands in setup.cfg; this file lets older tools find it."""
+"""Packages of the wheel; all other metadata is in setup.cfg."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-setup()
+CONFIGS = ["attr_extractor.configs", "attr_extractor.configs.schemas"]
+setup(
+    packages=[*find_packages(include=["attr_extractor*"]), *CONFIGS],
+    package_dir={"attr_extractor.configs": "configs"},
+)

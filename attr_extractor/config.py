@@ -191,10 +191,14 @@ class Config(yaml_files.Model):
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
         """Read a YAML file and apply `section.key=value` overrides in order.
 
+        Args:
+          path: a file, or the name of a config of this package, such as `pretrained`.
+
         Raises:
           InputError: if the file is missing, or a key is unknown or has a value of the wrong type;
             the message names the key.
         """
+        path = yaml_files.find(path, yaml_files.CONFIGS, "the config")
         content = yaml_files.read_mapping(path, "the config file")
         for override in overrides:
             content = _with_override(content, override)

@@ -7,9 +7,10 @@ used. Every other exception is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -137,24 +138,28 @@ def from_checkout() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if str(error.name).split(".")[0] != "benchmarks":
             raise
-        _fail("this program needs a checkout: its folder benchmarks/ is not installed")
+        fail("this program needs a checkout: its folder benchmarks/ is not installed")
 
 
-def run_program(main: Callable[[], None]) -> None:
+def run_program(main: Callable[[], None], argv: Sequence[str] | None = None) -> None:
     """Parse the flags and run `main`.
 
     An invalid flag or an InputError prints one line; the exit code is 2 or the error's own.
+
+    Args:
+      main: a function of the module that defines the flags; the module's docstring is the help.
+      argv: name of the program and its arguments; sys.argv by default.
     """
 
-    def parse_flags(argv: list[str]) -> list[str]:
-        if _asks_help(argv):
-            return _show_help(argv)
+    def parse_flags(arguments: list[str]) -> list[str]:
+        if _asks_help(arguments):
+            _show_help(main, arguments)
         try:
-            rest = flags.FLAGS(argv)
+            rest = flags.FLAGS(arguments)
         except flags.Error as error:
-            _fail(f"{error}; --help lists the flags")
+            fail(f"{error}; --help lists the flags")
         if len(rest) > 1:
-            _fail(f"unexpected argument {rest[1]!r}: every option is a flag, see --help")
+            fail(f"unexpected argument {rest[1]!r}: every option is a flag, see --help")
         return rest
 
     def run(_argv: list[str]) -> None:
@@ -164,23 +169,27 @@ def run_program(main: Callable[[], None]) -> None:
         try:
             main()
         except InputError as error:
-            _fail(str(error), error.exit_code)
+            fail(str(error), error.exit_code)
 
-    app.run(run, flags_parser=parse_flags)
+    app.run(run, argv=None if argv is None else list(argv), flags_parser=parse_flags)
 
 
-def _show_help(argv: list[str]) -> NoReturn:
-    try:
-        app.parse_flags_with_usage(argv)
-    except SystemExit:  # absl exits with 1 after showing the help
-        sys.exit(0)
-    raise AssertionError("absl exits after showing the help")
+def _show_help(main: Callable[[], None], argv: list[str]) -> NoReturn:
+    """Print the docstring of the module of `main` and its flags; with --helpfull, all flags."""
+    module = main.__module__
+    print(f"{inspect.getdoc(sys.modules[module])}\n")
+    if "helpfull" in (argument.lstrip("-") for argument in argv[1:]):
+        print(flags.FLAGS.get_help())
+    else:  # absl registers the flags of a script by the script's name
+        print(flags.FLAGS.module_help(sys.argv[0] if module == "__main__" else module).strip())
+    sys.exit(0)
 
 
 def _asks_help(argv: list[str]) -> bool:
     return any(arg.lstrip("-") in ("help", "helpfull", "helpshort", "helpxml") for arg in argv[1:])
 
 
-def _fail(line: str, code: int = BAD_INPUT) -> NoReturn:
+def fail(line: str, code: int = BAD_INPUT) -> NoReturn:
+    """Print an error line and exit."""
     print(f"error: {one_line(line)}", file=sys.stderr)
     sys.exit(code)

@@ -117,7 +117,12 @@ class Schema(yaml_files.Model):
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:
-        """Return the schema of a YAML file; an InputError names the file, the key and the fix."""
+        """Return the schema of a YAML file; an InputError names the file, the key and the fix.
+
+        Args:
+          path: a file, or the name of a schema of this package, such as `demo`.
+        """
+        path = yaml_files.find(path, yaml_files.CONFIGS / "schemas", "the schema")
         return yaml_files.validate(cls, yaml_files.read_mapping(path, "the schema file"), str(path))
 
     @classmethod

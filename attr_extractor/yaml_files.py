@@ -24,6 +24,11 @@ LONGEST_NUMBER = 64  # maximum characters of a number
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
+# files that come with the package: in it once installed, beside it in a checkout
+_PACKAGE = Path(__file__).parent
+_INSTALLED = _PACKAGE / "configs"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
+
 Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]  # exact in every JSON reader
 
 
@@ -160,6 +165,27 @@ def _scalar_problem(node: yaml.ScalarNode) -> str:
     if node.tag in (_INT, _FLOAT) and len(node.value) > LONGEST_NUMBER:
         return f"a number of {len(node.value):,} characters"
     return "half of a surrogate pair" if _HALF_A_PAIR.search(node.value) else ""
+
+
+def find(path: str | Path, folder: Path, what: str) -> Path:
+    """Return the path of a YAML file: `path` itself, or the file of this name in a folder.
+
+    Args:
+      path: a path, or the name of a file in `folder` without `.yaml`.
+      folder: CONFIGS, or a folder in it.
+      what: names the file in the error ("the config").
+
+    Raises:
+      InputError: if `path` is a name that neither is a file nor names one.
+    """
+    path = Path(path)
+    if path.exists() or path.suffix or len(path.parts) != 1:
+        return path
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    if path.name not in names:
+        guess = did_you_mean(path.name, names)
+        raise InputError(f"{path}: {what} is neither a file nor one of {', '.join(names)}{guess}")
+    return folder / f"{path.name}.yaml"
 
 
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Stopwatch(Progress):
 
 
 def run(config: Config, schema: Schema, steps: int, records: str) -> tuple[list[float], int]:
-    """Return seconds like timing.time_steps, from train.py's loop, and trained parameters."""
+    """Return seconds like timing.time_steps, from the training loop, and trained parameters."""
     wanted = 1 + timing.WARMUP + steps
     epoch = dataset.steps_per_epoch(Manifest.read(records), config.data)
     one_phase = {"epochs": -(-wanted // epoch), "image_sizes": {}, "freeze_trunk_epochs": 0}

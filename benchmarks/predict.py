@@ -1,7 +1,7 @@
-"""Benchmark of `predict.py` against the model alone: table rows and decoded photos per second.
+"""Benchmark of `predict` against the model alone: table rows and decoded photos per second.
 
 The model is built from the config and exported untrained. A row has one photo, as records store
-it, and its known labels as cells; `predict` runs as in `predict.py --cells`. The two measurements
+it, and its known labels as cells; `predict` runs with `--cells`. The two measurements
 alternate.
 """
 
@@ -31,7 +31,7 @@ _ROUNDS = 3
 
 
 def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
-    """Return the throughput of the model, that of predict.py and their ratio, each a median.
+    """Return the throughput of the model, that of `predict` and their ratio, each a median.
 
     Args:
       config: experiment config.
@@ -60,7 +60,7 @@ def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
     of_model, of_table = np.transpose(rates[1:])
     return {
         "photos/s of the model alone": float(np.median(of_model)),
-        "rows/s of predict.py": float(np.median(of_table)),
+        "rows/s of attr-extractor predict": float(np.median(of_table)),
         "ratio": float(np.median(of_table / of_model)),
     }
 

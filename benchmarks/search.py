@@ -1,4 +1,4 @@
-"""Benchmark of search by photo, as in `search.py --measure`, on synthetic vectors."""
+"""Benchmark of search by photo, as in `attr-extractor search --measure`, on synthetic vectors."""
 
 from __future__ import annotations
 

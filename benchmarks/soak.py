@@ -314,7 +314,7 @@ def _add_version(version: Path, folder: Path, number: int) -> None:
 def _version(model: Path) -> Path:
     existing = versions(model)
     if not existing:
-        raise InputError(f"{model}: contains no version folders; run export_savedmodel.py")
+        raise InputError(f"{model}: contains no version folders; run attr-extractor export")
     return existing[max(existing)]
 
 

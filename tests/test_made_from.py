@@ -331,7 +331,7 @@ def test_a_cells_file_contains_the_digest_of_its_model(exported, cells_file, sch
 
 
 def test_cells_of_another_model_raise(exported, other, cells_file, schema, tmp_path):
-    line = r"written by another model .*predict.py --cells"
+    line = r"written by another model .*attr-extractor predict --cells"
     with pytest.raises(InputError, match=line):
         qualify.qualify(cells_file, tmp_path / "out", model=other.model)
     assert not (tmp_path / "out").exists()
@@ -361,7 +361,7 @@ def test_a_run_with_other_weights_than_the_cells_raises(exported, other, run, ce
     report = qualify.qualify(cells_file, tmp_path / "out", model=exported.model, run_dir=run)
     assert report.thresholds
     disturb(run)
-    with pytest.raises(InputError, match=r"since it was measured on validation: run .*evaluate.py"):
+    with pytest.raises(InputError, match=r"since it was measured on validation: run .*evaluate"):
         qualify.qualify(
             write_cells(tmp_path / "by_hand.parquet", [cell()]),
             tmp_path / "out3",

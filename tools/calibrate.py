@@ -1,27 +1,6 @@
-"""Choose temperatures and thresholds of a trained run on its validation split.
+"""The same as `attr-extractor calibrate`."""
 
-Example:
-  python tools/calibrate.py --run_dir=shop/run --goal=f1,neck_type=precision:0.95
-"""
-
-from absl import flags
-
-from attr_extractor import errors
-from attr_extractor.evaluation import calibrate
-
-F = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "Run directory of train.py.", required=True)
-flags.DEFINE_list(
-    "goal", "f1", "f1, equation_2 or precision:0.95; attribute=goal for a single one."
-)
-flags.DEFINE_enum("per", "attribute", ["attribute", "value"], "Granularity of the thresholds.")
-
-
-def main() -> None:
-    section = calibrate.calibrate(F.run_dir, F.goal, F.per == "value")
-    print(calibrate.table(section))
-    print(f"thresholds: {F.run_dir}/thresholds.json; metrics: {F.run_dir}/metrics.json")
-
+from attr_extractor import cli
 
 if __name__ == "__main__":
-    errors.run_program(main)
+    cli.run("calibrate")

@@ -1,28 +1,6 @@
-"""Verify every byte of finished records against the manifest and the index of each shard.
+"""The same as `attr-extractor check`."""
 
-Exit code 0: intact; 1: damaged, with each damaged shard and record listed; 2: no records found.
-Example:
-  python tools/check_records.py --records=shop/records --num_workers=8
-"""
-
-import sys
-
-from absl import flags
-
-from attr_extractor import errors
-from attr_extractor.records import check
-
-F = flags.FLAGS
-flags.DEFINE_string("records", None, "Records folder of build_tfrecords.py.", required=True)
-flags.DEFINE_integer("num_workers", 2, "Number of processes.", lower_bound=1)
-
-
-def main() -> None:
-    report = check.check(F.records, F.num_workers)
-    print(report)
-    if report.problems:
-        sys.exit(1)
-
+from attr_extractor import cli
 
 if __name__ == "__main__":
-    errors.run_program(main)
+    cli.run("check")

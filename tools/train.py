@@ -1,27 +1,6 @@
-r"""Train one network for all attributes. Rerun the command to resume an interrupted run.
+"""The same as `attr-extractor train`."""
 
-Example:
-  python tools/train.py --config=configs/demo.yaml --records=shop/records --run_dir=shop/run \
-      --set train.epochs=20 --set train.learning_rate=5e-4
-"""
-
-from absl import flags
-
-from attr_extractor import errors
-from attr_extractor.config import Config
-from attr_extractor.training import fit
-
-F = flags.FLAGS
-flags.DEFINE_string("config", None, "Config file (YAML).", required=True)
-flags.DEFINE_string("records", None, "Records folder of build_tfrecords.py.", required=True)
-flags.DEFINE_string("run_dir", None, "Run directory: new, or of an interrupted run.", required=True)
-flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; repeatable.")
-
-
-def main() -> None:
-    run = fit.train(Config.read(F.config, F.set), F.records, F.run_dir)
-    print(f"trained: {run.path / 'weights.npz'}; next: tools/evaluate.py --run_dir={run.path}")
-
+from attr_extractor import cli
 
 if __name__ == "__main__":
-    errors.run_program(main)
+    cli.run("train")

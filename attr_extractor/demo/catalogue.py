@@ -1,6 +1,6 @@
 """Demo catalogue: write the photos, the seller's half-filled table and the ground truth.
 
-catalogue.csv   product_id, image, one column per attribute; the input of build_tfrecords.py
+catalogue.csv   product_id, image, one column per attribute; the input of attr-extractor build
 truth.csv       the same rows without missing or wrong cells, for inspection and tests
 images/         p00000_0.jpg; about one product in ten also has p00000_1.jpg
 """

@@ -177,7 +177,7 @@ class CellsFile:
             raise InputError(
                 f"{self.path}: written by another model (digest {self.made_by.model}) than "
                 f"--model (digest {model.digest or 'unknown: an older export'}): pass the model "
-                "that wrote it, or write it again with predict.py --cells"
+                "that wrote it, or write it again with attr-extractor predict --cells"
             )
 
     def fingerprint(self) -> str:
@@ -254,7 +254,7 @@ class CellsFile:
             self._seen.add(pair)
 
     def _refusal(self, why: str) -> InputError:
-        return InputError(f"{self.path}: not a cells file of predict.py --cells: {why}")
+        return InputError(f"{self.path}: not a cells file of attr-extractor predict --cells: {why}")
 
     def _other_schema(self, why: str) -> InputError:
         return InputError(

@@ -152,7 +152,7 @@ def _draw_heat(explainer: Explainer) -> DrawHeat:
 
 
 def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
-    """Return the results of calibrate.py, on this split if measured; None if not calibrated."""
+    """Return the results of the calibration, on this split if measured; None without one."""
     section = run.metrics_of(run.weights_digest).get("calibration")
     if section is None:
         return None

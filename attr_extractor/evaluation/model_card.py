@@ -1,7 +1,7 @@
 """The model card of a run: model_card.json for programs, model_card.md for people.
 
 The Markdown is the template web/templates/model_card.md. The card is generated from the run
-directory and its records, so evaluate.py and calibrate.py rewrite it. Entries written by a person
+directory and its records, so `evaluate` and `calibrate` rewrite it. Entries written by a person
 are between markers in model_card.md; they are kept and copied into model_card.json. The card
 contains no date: the same run gives the same card.
 """

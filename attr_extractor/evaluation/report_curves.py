@@ -116,7 +116,7 @@ class Calibration:
 
 
 def calibration_section(schema: Schema, calibration: dict[str, Any] | None) -> Calibration | None:
-    """Return the results of calibrate.py; None if the run is not calibrated.
+    """Return the results of attr-extractor calibrate; None if the run is not calibrated.
 
     Args:
       calibration: `thresholds`, `split`, and `measured`, the result of `calibrate.measure` on it.

@@ -1,6 +1,6 @@
 """thresholds.json: the temperature and the threshold that apply to each attribute's scores.
 
-A run starts with temperature 1 and the schema's thresholds; calibrate.py replaces the file. The
+A run starts with temperature 1 and the schema's thresholds; calibrating replaces the file. The
 exported model contains the same content in its model.json.
 """
 
@@ -56,7 +56,7 @@ class Thresholds(yaml_files.Model):
         try:
             thresholds = yaml_files.validate(cls, content, str(path))
         except InputError as error:
-            raise InputError(f"{error}; calibrate.py rewrites the file") from error
+            raise InputError(f"{error}; attr-extractor calibrate rewrites the file") from error
         thresholds.check(schema, str(path))
         return thresholds
 
@@ -80,7 +80,7 @@ class Thresholds(yaml_files.Model):
         Raises:
           InputError: if they were calibrated on other weights.
         """
-        path, cure = run_dir / "thresholds.json", f"python tools/calibrate.py --run_dir={run_dir}"
+        path, cure = run_dir / "thresholds.json", f"attr-extractor calibrate --run_dir={run_dir}"
         if not self.calibrated or self.weights == digest:
             return
         if self.weights:

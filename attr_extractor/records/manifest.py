@@ -125,7 +125,7 @@ class Manifest(yaml_files.Model):
         """Check that splits, counts and options are complete, consistent and match the schema.
 
         Raises:
-          InputError: if they are not, with `path` in the message; check_records.py also verifies
+          InputError: if they are not, with `path` in the message; `check` also verifies
             the shards.
         """
         require_same(self.fingerprint, self.schema, path)

@@ -1,4 +1,4 @@
-"""A client for models served by TF Serving or serve.py, over REST or gRPC.
+"""A client for models served by TF Serving or attr-extractor serve, over REST or gRPC.
 
 Retries and backoff are urllib3's and gRPC's own. Only transient failures are retried (the queue is
 full, the server is starting or stopping, the connection broke); requests are idempotent.

@@ -235,7 +235,7 @@ def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: 
     if before.calibrated and before.weights != digest:
         print(
             f"{run.path}/thresholds.json: was calibrated on other weights; reset to the schema's "
-            "thresholds, run calibrate.py to calibrate again"
+            "thresholds, run attr-extractor calibrate to calibrate again"
         )
         fresh = Thresholds.of_schema(run.schema)
         files.write_json(run.path / "thresholds.json", fresh.model_dump())

@@ -70,7 +70,9 @@ def test_a_cell_of_another_schema_is_named(schema, tmp_path, change, words):
 )
 def test_an_invalid_cell_is_refused(schema, tmp_path, change, words):
     path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2, **change)])
-    with pytest.raises(InputError, match="not a cells file of predict.py --cells") as told:
+    with pytest.raises(
+        InputError, match="not a cells file of attr-extractor predict --cells"
+    ) as told:
         read(path, schema)
     assert words in str(told.value)
 

@@ -242,7 +242,7 @@ def test_the_choice_is_repeatable_and_independent_of_the_test_split(run, tmp_pat
 
 def test_a_run_with_damaged_thresholds_can_be_calibrated_again(run):
     (run / "thresholds.json").write_text('{"category": 0.5}')  # also what older runs hold
-    with pytest.raises(InputError, match=r"calibrate.py rewrites the file"):
+    with pytest.raises(InputError, match=r"attr-extractor calibrate rewrites the file"):
         RunDir.read(run).load_network()
     calibrate.calibrate(run)
     assert RunDir.read(run).thresholds().split == "validation"

@@ -67,10 +67,10 @@ def test_calibrate_rewrites_the_card(evaluated, tmp_path):
     assert card["calibration"]["validation"] == section["validation"]["mean"]
     assert "Chosen on validation" in page
     assert card["scores"]["test"]["photos"] > 0  # those of the evaluation stay
-    stale = page.count("run evaluate.py again")
+    stale = page.count("run attr-extractor evaluate again")
     assert stale == len(card["scores"])  # every split was measured before
     evaluate.evaluate(run)
-    assert card_of(run)[1].count("run evaluate.py again") == stale - 1
+    assert card_of(run)[1].count("run attr-extractor evaluate again") == stale - 1
 
 
 def test_entries_of_a_person_are_kept_and_the_same_run_gives_the_same_card(run):

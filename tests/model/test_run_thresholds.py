@@ -56,7 +56,7 @@ def other_attribute(c):
         (
             lambda c: c["attributes"]["color"].update(threshold=1.5),
             "attributes.color.threshold: input should be less than or equal to 1, not 1.5; "
-            "calibrate.py rewrites the file",
+            "attr-extractor calibrate rewrites the file",
         ),
         (lambda c: c["attributes"]["color"].update(temperature=0), "greater than 0"),
         (lambda c: c.pop("attributes"), "attributes: this key is required"),

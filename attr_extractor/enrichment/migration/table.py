@@ -1,6 +1,6 @@
 """The seller's table under the new schema: columns renamed, cells rewritten, the rest unchanged.
 
-`build_tfrecords.py --relabel` reads it together with the new schema.
+`attr-extractor build --relabel` reads it together with the new schema.
 """
 
 from __future__ import annotations

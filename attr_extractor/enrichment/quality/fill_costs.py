@@ -61,7 +61,7 @@ class ThresholdCost:
 def read_validation(
     run_dir: str | Path, schema: Schema, made_by: MadeBy | None = None
 ) -> Validation:
-    """Read the metrics that evaluate.py --split=validation wrote to a run.
+    """Read the metrics that attr-extractor evaluate --split=validation wrote to a run.
 
     Args:
       made_by: the model of the cells; its temperatures must equal the run's.
@@ -74,7 +74,7 @@ def read_validation(
     chosen = Thresholds.read(folder / "thresholds.json", schema)
     metrics = folder / run_files.METRICS
     section = run_files.read_metrics(folder).get(SPLIT)
-    todo = f"python tools/evaluate.py --run_dir={folder} --split={SPLIT}"
+    todo = f"attr-extractor evaluate --run_dir={folder} --split={SPLIT}"
     if section is None:
         raise InputError(f"{folder}: not measured on {SPLIT} yet: run {todo}")
     measured = yaml_files.validate(run_files.MeasuredForCosts, section, f"{metrics}: {SPLIT}")

@@ -1,4 +1,4 @@
-"""Write a folder of reports on a catalogue's quality, from the cells file of predict.py --cells.
+"""Write a folder of reports on a catalogue's quality, from predict's cells file.
 
 catalogue_report.html   the report as a page
 quality.json            the figures of the report
@@ -130,7 +130,7 @@ def compute_report(
     """Compute the figures; without `validation`, those that do not need a run."""
     pairs = sorted(contradictions.pairs.items(), key=lambda item: (-item[1], item[0]))
     total = counts.of_attribute.sum(axis=0, keepdims=True)
-    named = list(counts.sellers) != [""]  # predict.py ran with --seller_column
+    named = list(counts.sellers) != [""]  # attr-extractor predict ran with --seller_column
     thresholds = None
     if validation is not None:
         empty = counts.of_attribute[:, FILLED:].sum(axis=1)

@@ -90,7 +90,9 @@ class DecisionsFile:
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if application != _APPLICATION_ID and (application or tables):
-                raise InputError(f"{self.path}: an SQLite file, but not one of review.py")
+                raise InputError(
+                    f"{self.path}: an SQLite file, but not one of attr-extractor review"
+                )
             (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise InputError(f"{self.path}: a damaged SQLite file: {verdict}")

@@ -1,6 +1,6 @@
 """Export the seller's table with the decisions: decided cells replace the seller's values.
 
-`build_tfrecords.py --relabel` accepts the exported table like the seller's table.
+`attr-extractor build --relabel` accepts the exported table like the seller's table.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def export(
     with jobs.lock_outputs(outputs), closing(DecisionsFile(decisions, new=False)) as file:
         info = file.info()
         if info is None:
-            raise InputError(f"{decisions}: contains no queue; create it with review.py")
+            raise InputError(
+                f"{decisions}: contains no queue; create it with attr-extractor review"
+            )
         file.require_same("schema", info.schema, schema.fingerprint)
         job = {"queue": info.queue, "set_of_outputs": jobs.relative_paths(outputs)}
         folder = jobs.parts_folder(outputs["--output"])

@@ -247,7 +247,7 @@ def run(options: ReviewOptions, say: Callable[[str], None] = say_line) -> None:
 
     Raises:
       InputError: if an option is invalid, or if the port is in use.
-      TemporaryError: if another review.py uses the decisions file.
+      TemporaryError: if another attr-extractor review uses the decisions file.
     """
     with ownership.file(options.decisions, "--decisions"):
         server = Server(options)

@@ -5,7 +5,7 @@ simulated reviewer knows the original label of each cell. Training continues in 
 
 nothing     with the corrupted labels
 random      after a review of cells with labels, sampled by a hash
-queue       after a review of the cells that review.py shows first, with export_decisions
+queue       after a review of the cells that the review page shows first, with export_decisions
 everything  after the correction of all corrupted cells: the upper bound of a review
 """
 

@@ -57,10 +57,9 @@ def read_facts(path: str | Path) -> IndexFacts:
     if not (folder / FACTS).is_file():
         if (folder / PARTS).is_dir():
             raise InputError(
-                f"{folder}: unfinished: {FACTS} is missing; rerun the build_index.py command to "
-                "resume"
+                f"{folder}: unfinished: {FACTS} is missing; rerun attr-extractor index to " "resume"
             )
-        raise InputError(f"{folder}: not an index: {FACTS} is missing; run build_index.py")
+        raise InputError(f"{folder}: not an index: {FACTS} is missing; run attr-extractor index")
     content = files.read_json(folder / FACTS, "the index's description")
     facts = yaml_files.validate(IndexFacts, content, str(folder / FACTS))
     vectors_file = folder / VECTORS

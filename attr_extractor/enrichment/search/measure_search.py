@@ -64,7 +64,7 @@ def measure(count: int, width: int, block: Callable[[int, int], np.ndarray]) -> 
         recall = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(numbers, truth)])
         lines.append(f"{f'{probes} cells':12}  {recall:9.3f}  {rate:9.0f}")
     lines.append(
-        f"{cells.nlist:,} cells, built in {took:.1f} s; search.py probes {vectors.PROBES} cells "
+        f"{cells.nlist:,} cells, built in {took:.1f} s; search probes {vectors.PROBES} cells "
         f"if more than {vectors.EXACT_UP_TO:,} photos match the filters"
     )
     return "\n".join(lines)

@@ -147,5 +147,5 @@ def _require_folder(path: Path) -> Path:
     if (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: a single version; use the folder of versions, {path.parent}")
     if not path.is_dir():
-        raise InputError(f"{path}: the model's folder does not exist; run export_savedmodel.py")
+        raise InputError(f"{path}: the model's folder does not exist; run attr-extractor export")
     return path.resolve()

@@ -100,13 +100,13 @@ def test_runs_whose_scores_are_not_comparable_are_refused(schema, tmp_path):
             run, schema, MadeBy(**fields, temperatures={**temperatures, "color": 1.5})
         )
     files.write_json(run / "thresholds.json", other.model_dump())
-    with pytest.raises(InputError, match="calibrated since .*evaluate.py .*--split=validation"):
+    with pytest.raises(InputError, match="calibrated since .*evaluate .*--split=validation"):
         fill_costs.read_validation(run, schema)
     files.write_json(run / "thresholds.json", chosen.model_dump())
     files.write_arrays(run / "weights.npz", {"layer/0": np.zeros(3, np.float32)})
-    with pytest.raises(InputError, match="trained since .*evaluate.py .*--split=validation"):
+    with pytest.raises(InputError, match="trained since .*evaluate .*--split=validation"):
         fill_costs.read_validation(run, schema)
     metrics = json.loads((run / "metrics.json").read_text())
     files.write_json(run / "metrics.json", {"test": metrics["validation"]})
-    with pytest.raises(InputError, match="not measured on validation yet: run .*evaluate.py"):
+    with pytest.raises(InputError, match="not measured on validation yet: run .*evaluate"):
         fill_costs.read_validation(run, schema)

@@ -96,7 +96,7 @@ def test_other_files_are_refused_and_kept(schema, tmp_path):
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE shopping (what)")
     db.close()
-    with pytest.raises(InputError, match="an SQLite file, but not one of review.py"):
+    with pytest.raises(InputError, match="an SQLite file, but not one of attr-extractor review"):
         opened(schema, tmp_path)
     with pytest.raises(InputError, match="is a folder"):
         DecisionsFile(tmp_path)

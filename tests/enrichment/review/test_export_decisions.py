@@ -157,7 +157,7 @@ def test_unusable_inputs_are_refused(schema, decisions, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         export(tmp_path / "no.sqlite", catalogue, schema, tmp_path / "out.csv")
     sqlite3.connect(tmp_path / "empty.sqlite").close()
-    with pytest.raises(InputError, match="contains no queue; create it with review.py"):
+    with pytest.raises(InputError, match="contains no queue; create it with attr-extractor review"):
         export(tmp_path / "empty.sqlite", catalogue, schema, tmp_path / "out.csv")
 
 

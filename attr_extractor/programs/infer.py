@@ -1,0 +1,32 @@
+"""Draft a schema from a table, to be checked by hand.
+
+Example:
+  attr-extractor infer --catalogue fashion.csv --output fashion.yaml --category articleType
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from attr_extractor import errors
+from attr_extractor.catalogue.infer import infer_schema
+from attr_extractor.catalogue.table import read_columns
+
+F = flags.FLAGS
+flags.DEFINE_string("catalogue", None, "Table: .csv, .tsv, .parquet or .jsonl.", required=True)
+flags.DEFINE_string("output", None, "Schema: a new YAML file.", required=True)
+flags.DEFINE_string("category", None, "Column of the category; guessed by default.")
+
+
+def main() -> None:
+    output = Path(F.output)
+    if output.exists():
+        raise errors.InputError(f"{output}: exists already; name a new file or remove it")
+    table = read_columns(F.catalogue)
+    draft = infer_schema(table, output.stem, F.category, origin=F.catalogue)
+    draft.write(output)
+    print(draft.summary())
+    schema = draft.schema
+    print(f"wrote {output}: {len(schema.attributes)} attributes, {schema.num_values} values")
