@@ -268,7 +268,7 @@ def _bare(version: Path, files: list[bytes]) -> list[str]:
     lines = []
     for rows in (1, 8, 32):
         spec = model.signatures["pixels"].inputs["pixels"]
-        pixels = {"pixels": np.zeros([rows, *spec.row_shape], np.uint8)}
+        pixels = {"pixels": np.zeros([rows, *spec.shape[1:]], np.uint8)}
         encoded = {"image_bytes": np.array(files[:rows], object)}
         times = []
         for name, inputs in (("pixels", pixels), ("serving_default", encoded)):

@@ -101,7 +101,7 @@ def test_parts_are_trained_once_measured_and_shown_in_the_report(trained, tmp_pa
     if RunDir.read(trained.run).thresholds().split is None:
         assert uncalibrated == {n: a["score"] for n, a in measured["attributes"].items()}
     text = (trained.run / "report.html").read_text()
-    assert "id=labels>" in text
+    assert '<section id="more_labels">' in text
     weights = [Path(point["run"]) / "weights.npz" for point in found["points"]]
     before = [path.stat().st_mtime_ns for path in weights]
     assert learning_curve.measure(trained.run, [0.7, 0.4], tmp_path / "parts") == found
