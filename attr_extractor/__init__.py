@@ -6,10 +6,36 @@ enrichment.
 Importing the package imports none of them: TensorFlow is loaded by the subpackage that needs it.
 """
 
+import importlib
 import os
+from typing import Any
 
 __version__ = "0.1.0"
 
 # TensorFlow 2.15 logs "Unable to register cuBLAS factory" as an error in every process, with or
 # without a GPU. Real failures reach Python as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# the public names, each loaded with its module on first use
+_PUBLIC = {
+    "Schema": "schema.Schema",
+    "Config": "config.Config",
+    "infer_schema": "catalogue.infer.infer_schema",
+    "build_records": "records.builder.build",
+    "train": "training.fit.train",
+    "evaluate": "evaluation.evaluate.evaluate",
+    "calibrate": "evaluation.calibrate.calibrate",
+    "export": "serving.export.export",
+    "Predictor": "predictor.Predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].rpartition(".")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list:
+    return sorted([*globals(), *_PUBLIC])

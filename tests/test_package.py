@@ -35,6 +35,7 @@ ROOMS = [
     ("evaluation",),
     ("serving",),
     ("enrichment",),
+    ("predictor",),
     ("doctor",),
     ("programs",),
     ("cli",),

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import List, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -47,6 +47,8 @@ class Scores(NamedTuple):
 
 
 Scorer = Callable[[Sequence[bytes]], Scores]  # of stored photos
+Item = TypeVar("Item")  # a row: a product with its photos
+Read = Callable[[Sequence[Item]], List[StoredPhoto]]  # the photos of the rows of a batch
 
 
 @dataclass(frozen=True)
@@ -129,17 +131,25 @@ def remote(address: str, model: Description) -> Scorer:
     return score
 
 
-def read_ahead(rows: Sequence[dict[str, str]], reader: Reader) -> Iterator[list[StoredPhoto]]:
-    """Yield `Reader.read` of BATCH rows at a time, in order; row numbers count from the batch.
+def in_batches(rows: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield lists of BATCH rows, the last one shorter."""
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, BATCH)):
+        yield batch
+
+
+def read_ahead(
+    batches: Iterable[Sequence[Item]], read: Read[Item]
+) -> Iterator[tuple[int, list[StoredPhoto]]]:
+    """Yield the size and the photos of each batch, in order; row numbers count from the batch.
 
     Threads read the next batches while the current one is used.
     """
-    starts = range(0, len(rows), BATCH)
-    return _map_ahead(lambda start: reader.read(rows[start : start + BATCH]), starts, READ_AHEAD)
+    return _map_ahead(lambda batch: (len(batch), read(batch)), batches, READ_AHEAD)
 
 
 def pooled(
-    rows: Sequence[dict[str, str]], reader: Reader, score: Scorer, num_values: int
+    batches: Iterable[Sequence[Item]], read: Read[Item], score: Scorer, num_values: int
 ) -> Iterator[Scores]:
     """Yield the scores of batches of rows, in order.
 
@@ -147,11 +157,11 @@ def pooled(
     several threads.
     """
 
-    def score_batch(numbered: tuple[int, list[StoredPhoto]]) -> Scores:
-        number, batch = numbered
-        return _pool(batch, min(BATCH, len(rows) - number * BATCH), score, num_values)
+    def score_batch(batch: tuple[int, list[StoredPhoto]]) -> Scores:
+        size, stored = batch
+        return _pool(stored, size, score, num_values)
 
-    return _map_ahead(score_batch, enumerate(read_ahead(rows, reader)), SCORED_AT_ONCE)
+    return _map_ahead(score_batch, read_ahead(batches, read), SCORED_AT_ONCE)
 
 
 def _map_ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:

@@ -212,7 +212,8 @@ def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> 
     writer = CsvWriter(lines, options.escape_formulas)
     sources: Counter[str] = Counter()
     rows_with_error = 0
-    scored = scoring.pooled(rows, reader, score, described.schema.num_values)
+    batches = scoring.in_batches(rows)
+    scored = scoring.pooled(batches, reader.read, score, described.schema.num_values)
     with ThreadPoolExecutor(1) as pool:  # filling overlaps with the model
 
         def fill(start: int, scores: scoring.Scores) -> Future[Filled]:

@@ -154,7 +154,8 @@ def _embed_rows(
                 errors[number] = reason
             embeddings.append(embedding[[not reason for reason in reasons]])
 
-    for batch, photos in enumerate(scoring.read_ahead(rows, reader)):
+    batches = scoring.read_ahead(scoring.in_batches(rows), reader.read)
+    for batch, (_, photos) in enumerate(batches):
         before, index = -1, 0
         for within, encoded, reason in photos:
             index = index + 1 if within == before else 0

@@ -1,0 +1,216 @@
+"""Answers for photos from Python: `Predictor` returns the values of pictures with their scores.
+
+A picture takes the same way as a photo of a table in `attr-extractor predict`: it is stored as
+records store photos, scored by the exported model, and post-processed by the same rules.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, List, Union
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from PIL import Image
+
+from attr_extractor import labels
+from attr_extractor.catalogue import photos
+from attr_extractor.enrichment import scoring
+from attr_extractor.enrichment.scoring import Scores, StoredPhoto
+from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.schema import SEPARATOR
+from attr_extractor.serving import model_dir
+from attr_extractor.web import pages
+
+Photo = Union[str, Path, bytes, np.ndarray, Image.Image]  # an array: uint8 [H, W, 3] or [H, W]
+Item = Union[Photo, Sequence[Photo]]  # one photo, or the photos of one product
+Known = Mapping[str, str]  # known cells of a product, by attribute; several values separated by |
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answers for one photo, or for the photos of one product together."""
+
+    answers: dict[str, dict[str, float]]  # per attribute: values with their scores, best first
+    error: str = ""  # why photos are unreadable; there are no answers if all are
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict that JSON can represent."""
+        return {"answers": self.answers, "error": self.error}
+
+
+class Predictions(List[Prediction]):
+    """The predictions of a call, in the order of the photos."""
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return one dict per prediction."""
+        return [prediction.to_dict() for prediction in self]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per prediction.
+
+        Columns: per attribute the values, separated by |, and `<name>_score`, their lowest score,
+        NaN without an answer; `error`.
+        """
+        rows = []
+        for prediction in self:
+            row: dict[str, Any] = {}
+            for name, values in prediction.answers.items():
+                row[name] = SEPARATOR.join(values)
+                row[f"{name}_score"] = min(values.values(), default=float("nan"))
+            rows.append({**row, "error": prediction.error})
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """Render a table for notebooks."""
+        return pages.render("predictions.html", predictions=self)
+
+
+class Predictor:
+    """The answers of an exported model, computed in this process or by a server of that model."""
+
+    def __init__(self, model: str | Path, server: str = ""):
+        """Load the model.
+
+        Args:
+          model: a version folder, or a model's folder, whose highest version is used.
+          server: `grpc://HOST:PORT/NAME` or `http://HOST:PORT/NAME`: a server of `model`, whose
+            graph is then not loaded here.
+
+        Raises:
+          InputError: if the folder is not a model of this package, or the address is invalid.
+        """
+        if server:
+            self._model: model_dir.Description = model_dir.describe(model)
+            self._score = scoring.remote(server, self._model)
+        else:
+            loaded = model_dir.load(model)
+            self._model, self._score = loaded, scoring.local(loaded)
+        self.schema = self._model.schema
+
+    def predict(
+        self, items: Item | Iterable[Item], known: Iterable[Known] | None = None
+    ) -> Predictions:
+        """Return the answers for photos or products.
+
+        Args:
+          items: a photo, or a list whose items are photos or lists of the photos of one product.
+          known: known cells of each item: its category limits the answers, and its values are kept.
+
+        Raises:
+          InputError: if `known` has an unknown attribute or value, or another length than `items`;
+            or if the server rejects a request. An unreadable photo is an error of its own item.
+        """
+        if isinstance(items, (str, Path, bytes, np.ndarray, Image.Image)):
+            items = [items]
+        return Predictions(self.stream(items, known))
+
+    def stream(
+        self, items: Iterable[Item], known: Iterable[Known] | None = None
+    ) -> Iterator[Prediction]:
+        """Yield the answers for any number of items, in order, in constant memory.
+
+        A few batches are read ahead in threads. For arguments and errors see `predict`.
+        """
+        cells_of_batches: deque[list[dict[str, list[int]]]] = deque()
+
+        def batches() -> Iterator[list[Item]]:
+            for batch in scoring.in_batches(_pairs(items, known)):
+                cells_of_batches.append([self._checked(cells) for _, cells in batch])
+                yield [item for item, _ in batch]
+
+        for scored in scoring.pooled(batches(), self._read, self._score, self.schema.num_values):
+            yield from self._answer(scored, cells_of_batches.popleft())
+
+    def _read(self, items: Sequence[Item]) -> list[StoredPhoto]:
+        stored = []
+        for i, item in enumerate(items):
+            of_product = list(item) if isinstance(item, (list, tuple)) else [item]
+            if not of_product:
+                stored.append(StoredPhoto(i, b"", "no photo given"))
+            for photo in of_product:
+                try:
+                    raw = _raw(photo)
+                    encoded = photos.store(raw, self._model.facts.photo_short_side).encoded
+                    stored.append(StoredPhoto(i, encoded, ""))
+                except (photos.PhotoError, OSError) as error:
+                    name = f"{photo}: " if isinstance(photo, (str, Path)) else ""
+                    stored.append(StoredPhoto(i, b"", f"{name}{error}"))
+        return stored
+
+    def _checked(self, known: Known) -> dict[str, list[int]]:
+        """Return the positions of the known values of an item, by attribute."""
+        positions = {}
+        for name, cell in known.items():
+            if name not in self.schema.names:
+                guess = did_you_mean(name, self.schema.names)
+                raise InputError(f"known: there is no attribute {name!r}{guess}")
+            values, issue = labels.parse(self.schema[name], cell, self.schema)
+            if issue:
+                guess = f"; did you mean {issue.nearest!r}?" if issue.nearest else ""
+                raise InputError(f"known: {name} has no value {issue.cell!r}{guess}")
+            positions[name] = values
+        return positions
+
+    def _answer(
+        self, scored: Scores, known: Sequence[Mapping[str, list[int]]]
+    ) -> Iterator[Prediction]:
+        schema = self.schema
+        readable = ~np.isnan(scored.scores).any(axis=1)
+        scores = np.nan_to_num(scored.scores)
+        given = [(cells.get(schema.category) or [-1])[0] for cells in known]
+        category = tf.constant(given, tf.int32) if any(c >= 0 for c in given) else None
+        chosen = self._model.answers.chosen(tf.constant(scores), category=category).numpy()
+        for i, (cells, error) in enumerate(zip(known, scored.errors)):
+            answers = {}
+            for name, where in schema.slices.items():
+                places = np.flatnonzero(chosen[i, where]) if readable[i] else np.array([], np.int64)
+                if cells.get(name):
+                    places = np.array(cells[name])
+                of_attribute = scores[i, where]
+                ordered = sorted(places.tolist(), key=lambda v: -of_attribute[v])
+                values = schema[name].values
+                answers[name] = {values[v]: round(float(of_attribute[v]), 6) for v in ordered}
+            yield Prediction(answers, error)
+
+
+def _pairs(items: Iterable[Item], known: Iterable[Known] | None) -> Iterator[tuple[Item, Known]]:
+    """Yield each item with its known cells."""
+    if known is None:
+        yield from ((item, {}) for item in items)
+        return
+    cells = iter(known)
+    for item in items:
+        try:
+            yield item, next(cells)
+        except StopIteration:
+            raise InputError("known: it has fewer entries than there are items") from None
+    if next(cells, None) is not None:
+        raise InputError("known: it has more entries than there are items")
+
+
+def _raw(photo: Any) -> bytes:
+    """Return the bytes of a picture's file; pixels are stored losslessly."""
+    if isinstance(photo, bytes):
+        return photo
+    if isinstance(photo, (str, Path)):
+        return Path(photo).read_bytes()
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim not in (2, 3):
+            raise photos.PhotoError(
+                f"an array of uint8 [H, W, 3] is required, not {photo.dtype} "
+                f"{list(photo.shape)}"
+            )
+        photo = Image.fromarray(photo)
+    if not isinstance(photo, Image.Image):
+        raise photos.PhotoError(
+            f"{type(photo).__name__} is neither a path, bytes, an array nor a picture"
+        )
+    out = io.BytesIO()
+    photo.save(out, "PNG", compress_level=1)
+    return out.getvalue()
