@@ -145,11 +145,14 @@ def test_sigterm_answers_accepted_requests_and_exits_with_0(folder, exported):
     answers = expected(exported, files)
     client = Client(address, "shop", batch_size=1, parallel=16)
 
+    stopping = threading.Event()
+
     def ask(_) -> str:
-        try:
-            assert_answers(client.photos(files), answers)
-        except Exception as error:  # noqa: BLE001 - counted below
-            return repr(error)
+        while not stopping.is_set():  # so that requests are in progress when the signal arrives
+            try:
+                assert_answers(client.photos(files), answers)
+            except Exception as error:  # noqa: BLE001 - counted below
+                return repr(error)
         return "right"
 
     with ThreadPoolExecutor(8) as pool:
@@ -157,6 +160,7 @@ def test_sigterm_answers_accepted_requests_and_exits_with_0(folder, exported):
         while "pending_bytes 0.0" in httpx.get(f"{address}/metrics", timeout=60).text:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
+        stopping.set()
         found = [each.result(120) for each in asked]
     # those of its 8 x 5 requests that it had not accepted were refused a connection, none cut off
     assert all(each == "right" or "Connection refused" in each for each in found), found
