@@ -151,9 +151,7 @@ def test_thresholds_calibrated_on_other_weights_raise(run, other, tmp_path):
     calibrate.calibrate(run)
     beside = shutil.copytree(other.run, tmp_path / "beside")
     shutil.copy(run / "thresholds.json", beside / "thresholds.json")
-    line = (
-        r"thresholds.json: calibrated on other weights .*run python tools/calibrate.py --run_dir="
-    )
+    line = r"thresholds.json: calibrated on other weights .*run attr-extractor calibrate --run_dir="
     for use in (
         lambda: evaluate.evaluate(beside),
         lambda: evaluate.evaluate(run, other_dir=beside),
