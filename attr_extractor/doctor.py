@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from attr_extractor import __version__
+from attr_extractor.processor import cpu_info
 
 PACKAGE = "attr-extractor"
 USER_EXTRAS = ("pretrained", "serving", "review", "search", "convert", "beam", "bench")
@@ -43,7 +44,7 @@ def examine() -> Iterator[Check]:
     yield from _processor()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Check("memory", f"{memory / 2**30:.1f} GiB")
-    for folder in dict.fromkeys((os.getcwd(), os.environ.get("TMPDIR", "/tmp"))):
+    for folder in dict.fromkeys((os.getcwd(), tempfile.gettempdir())):
         yield Check("free disk", f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB at {folder}")
 
 
@@ -70,6 +71,10 @@ def _requirements(extra: str = "") -> list[Requirement]:
 
 
 def _packages() -> Iterator[Check]:
+    not_installed = problem_of(Requirement(PACKAGE))
+    if not_installed:  # its requirements are part of its installed metadata
+        yield Check("packages", f"{not_installed}: pip install . in the checkout", True)
+        return
     problems = list(filter(None, map(problem_of, _requirements())))
     installed = ("tensorflow", "keras", "numpy", "pandas", "pillow")
     versions = ", ".join(
@@ -110,11 +115,8 @@ def _tensorflow() -> Iterator[Check]:
 
 
 def _processor() -> Iterator[Check]:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    fields = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    flags = set(fields.get("flags", "").split())
     yield Check("CPU", f"{os.cpu_count()} cores, {platform.machine()}")
+    flags = cpu_info("flags").split()
     if flags:
         for name, use in INSTRUCTIONS.items():
             yield Check(f"  {name}", f"{'yes' if name in flags else 'no'} ({use})")

@@ -103,8 +103,9 @@ class Predictor:
           known: known cells of each item: its category limits the answers, and its values are kept.
 
         Raises:
-          InputError: if `known` has an unknown attribute or value, or another length than `items`;
-            or if the server rejects a request. An unreadable photo is an error of its own item.
+          InputError: if `known` has an unknown attribute or value, contradicts the schema, or has
+            another length than `items`; or if the server rejects a request. An unreadable photo
+            is an error of its own item.
         """
         if isinstance(items, (str, Path, bytes, np.ndarray, Image.Image)):
             items = [items]
@@ -117,15 +118,15 @@ class Predictor:
 
         A few batches are read ahead in threads. For arguments and errors see `predict`.
         """
-        cells_of_batches: deque[list[dict[str, list[int]]]] = deque()
+        known_of_batches: deque[np.ndarray] = deque()
 
         def batches() -> Iterator[list[Item]]:
             for batch in scoring.in_batches(_pairs(items, known)):
-                cells_of_batches.append([self._checked(cells) for _, cells in batch])
+                known_of_batches.append(np.stack([self._encode(cells) for _, cells in batch]))
                 yield [item for item, _ in batch]
 
         for scored in scoring.pooled(batches(), self._read, self._score, self.schema.num_values):
-            yield from self._answer(scored, cells_of_batches.popleft())
+            yield from self._answer(scored, known_of_batches.popleft())
 
     def _read(self, items: Sequence[Item]) -> list[StoredPhoto]:
         stored = []
@@ -138,44 +139,47 @@ class Predictor:
                     raw = _raw(photo)
                     encoded = photos.store(raw, self._model.facts.photo_short_side).encoded
                     stored.append(StoredPhoto(i, encoded, ""))
-                except (photos.PhotoError, OSError) as error:
+                except photos.PhotoError as error:
                     name = f"{photo}: " if isinstance(photo, (str, Path)) else ""
                     stored.append(StoredPhoto(i, b"", f"{name}{error}"))
         return stored
 
-    def _checked(self, known: Known) -> dict[str, list[int]]:
-        """Return the positions of the known values of an item, by attribute."""
-        positions = {}
+    def _encode(self, known: Known) -> np.ndarray:
+        """Return the labels of an item's known cells, int8 [V]."""
         for name, cell in known.items():
             if name not in self.schema.names:
-                guess = did_you_mean(name, self.schema.names)
+                guess = did_you_mean(str(name), self.schema.names)
                 raise InputError(f"known: there is no attribute {name!r}{guess}")
-            values, issue = labels.parse(self.schema[name], cell, self.schema)
-            if issue:
-                guess = f"; did you mean {issue.nearest!r}?" if issue.nearest else ""
-                raise InputError(f"known: {name} has no value {issue.cell!r}{guess}")
-            positions[name] = values
-        return positions
+            if not isinstance(cell, str):
+                raise InputError(f"known: {name}: write the cell as text, not {cell!r}")
+        encoded, issues = labels.encode(self.schema, known)
+        for issue in issues:
+            guess = f"; did you mean {issue.nearest!r}?" if issue.nearest else ""
+            raise InputError(f"known: {issue.attribute}: {issue.cell!r}: {issue.kind}{guess}")
+        return encoded
 
-    def _answer(
-        self, scored: Scores, known: Sequence[Mapping[str, list[int]]]
-    ) -> Iterator[Prediction]:
+    def _answer(self, scored: Scores, known: np.ndarray) -> Iterator[Prediction]:
+        """Yield the predictions of N items.
+
+        Args:
+          known: labels of their known cells, int8 [N, V].
+        """
         schema = self.schema
-        readable = ~np.isnan(scored.scores).any(axis=1)
         scores = np.nan_to_num(scored.scores)
-        given = [(cells.get(schema.category) or [-1])[0] for cells in known]
-        category = tf.constant(given, tf.int32) if any(c >= 0 for c in given) else None
-        chosen = self._model.answers.chosen(tf.constant(scores), category=category).numpy()
-        for i, (cells, error) in enumerate(zip(known, scored.errors)):
+        given = known == labels.PRESENT  # [N, V]
+        of_category = given[:, schema.slices[schema.category]]
+        category = np.where(of_category.any(axis=1), of_category.argmax(axis=1), -1)
+        chosen = self._model.answers.chosen(
+            tf.constant(scores), category=tf.constant(category, tf.int32)
+        ).numpy()
+        chosen[np.isnan(scored.scores).any(axis=1)] = False  # no photo was readable
+        for i, error in enumerate(scored.errors):
             answers = {}
             for name, where in schema.slices.items():
-                places = np.flatnonzero(chosen[i, where]) if readable[i] else np.array([], np.int64)
-                if cells.get(name):
-                    places = np.array(cells[name])
-                of_attribute = scores[i, where]
-                ordered = sorted(places.tolist(), key=lambda v: -of_attribute[v])
+                kept = given[i, where] if given[i, where].any() else chosen[i, where]
+                ordered = sorted(np.flatnonzero(kept), key=lambda v: -scores[i, where][v])
                 values = schema[name].values
-                answers[name] = {values[v]: round(float(of_attribute[v]), 6) for v in ordered}
+                answers[name] = {values[v]: round(float(scores[i, where][v]), 6) for v in ordered}
             yield Prediction(answers, error)
 
 
@@ -195,22 +199,29 @@ def _pairs(items: Iterable[Item], known: Iterable[Known] | None) -> Iterator[tup
 
 
 def _raw(photo: Any) -> bytes:
-    """Return the bytes of a picture's file; pixels are stored losslessly."""
+    """Return the bytes of a picture's file; pixels are stored losslessly.
+
+    Raises:
+      PhotoError: if there is no such file, or the object is not a picture.
+    """
     if isinstance(photo, bytes):
         return photo
-    if isinstance(photo, (str, Path)):
-        return Path(photo).read_bytes()
-    if isinstance(photo, np.ndarray):
-        if photo.dtype != np.uint8 or photo.ndim not in (2, 3):
-            raise photos.PhotoError(
-                f"an array of uint8 [H, W, 3] is required, not {photo.dtype} "
-                f"{list(photo.shape)}"
-            )
-        photo = Image.fromarray(photo)
-    if not isinstance(photo, Image.Image):
-        raise photos.PhotoError(
-            f"{type(photo).__name__} is neither a path, bytes, an array nor a picture"
-        )
-    out = io.BytesIO()
-    photo.save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    try:
+        if isinstance(photo, (str, Path)):
+            return Path(photo).read_bytes()
+        picture = photo
+        if isinstance(photo, np.ndarray):
+            if photo.dtype != np.uint8 or photo.shape[2:] not in ((), (3,)) or not photo.size:
+                form = f"{photo.dtype} {list(photo.shape)}"
+                raise photos.PhotoError(f"an array of uint8 [H, W, 3] is required, not {form}")
+            picture = Image.fromarray(photo)
+        if not isinstance(picture, Image.Image):
+            name = type(photo).__name__
+            raise photos.PhotoError(f"{name} is neither a path, bytes, an array nor a picture")
+        out = io.BytesIO()
+        picture.save(out, "PNG", compress_level=1)
+        return out.getvalue()
+    except FileNotFoundError as error:
+        raise photos.PhotoError(photos.NOT_FOUND) from error
+    except (OSError, ValueError) as error:  # of the file system, or Pillow cannot store the mode
+        raise photos.PhotoError(f"{photos.UNREADABLE}: {error}") from error

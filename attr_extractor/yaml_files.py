@@ -179,7 +179,7 @@ def find(path: str | Path, folder: Path, what: str) -> Path:
       InputError: if `path` is a name that neither is a file nor names one.
     """
     path = Path(path)
-    if path.exists() or path.suffix or len(path.parts) != 1:
+    if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
     names = sorted(file.stem for file in folder.glob("*.yaml"))
     if path.name not in names:

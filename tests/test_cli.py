@@ -53,6 +53,8 @@ def test_configs_and_schemas_are_found_by_name(tmp_path, monkeypatch):
     (tmp_path / "demo").write_text("name: mine\n")
     monkeypatch.chdir(tmp_path)
     assert Config.read("demo").name == "mine"  # a file is preferred to a name
+    (tmp_path / "pretrained").mkdir()
+    assert Config.read("pretrained").name == "pretrained"  # and a name to a folder
     assert yaml_files.find("demo.yaml", yaml_files.CONFIGS, "the config").name == "demo.yaml"
 
 

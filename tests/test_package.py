@@ -19,7 +19,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 # Rooms in the order in which data flows; a file may import from its own room and those before it.
 ROOMS = [
     ("errors",),
-    ("storage",),
+    ("storage", "processor"),
     ("ownership",),
     ("files", "yaml_files"),
     ("web",),

@@ -61,11 +61,17 @@ def test_every_form_of_a_photo_has_the_same_answers(predictor, paths):
 def test_an_unreadable_photo_is_an_error_of_its_own_item(predictor, paths, tmp_path):
     damaged = tmp_path / "damaged.jpg"
     damaged.write_bytes(b"no photo")
-    items = [paths[0], str(damaged), "gone.jpg", b"", 7, np.zeros([2, 2], np.float32), [], paths[1]]
+    arrays = [
+        np.zeros([2, 2], np.float32),
+        np.zeros([0, 5, 3], np.uint8),
+        np.zeros([4, 4, 7], np.uint8),
+    ]
+    others = ["bad\0name.jpg", str(tmp_path), Image.new("F", [4, 4])]
+    items = [paths[0], str(damaged), "gone.jpg", b"", 7, [], *arrays, *others, paths[1]]
     found = predictor.predict(items)
-    assert [bool(each.error) for each in found] == [False, *[True] * 6, False]
+    assert [bool(each.error) for each in found] == [False, *[True] * 11, False]
     assert found[0] == predictor.predict(paths[0])[0]
-    assert found[7] == predictor.predict(paths[1])[0]
+    assert found[12] == predictor.predict(paths[1])[0]
     assert not any(found[2].answers.values())
     assert "gone.jpg" in found[2].error and "int is neither" in found[4].error
 
@@ -85,7 +91,9 @@ def test_known_cells_are_kept_and_the_category_limits_the_answers(predictor, pat
     ("known", "words"),
     [
         ([{"colour": "red"}], "known: there is no attribute 'colour'; did you mean 'color'?"),
-        ([{"color": "rad"}], "known: color has no value 'rad'; did you mean 'red'?"),
+        ([{"color": "rad"}], "known: color: 'rad': unknown value; did you mean 'red'?"),
+        ([{"color": None}], "known: color: write the cell as text, not None"),
+        ([{"neck_type": "v-neck|round neck"}], "several values of an exclusive attribute"),
         ([], "fewer entries"),
         ([{}, {}], "more entries"),
     ],

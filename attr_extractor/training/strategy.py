@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +25,7 @@ import tensorflow as tf
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, TemporaryError
 from attr_extractor.model import keras_versions
+from attr_extractor.processor import cpu_info
 from attr_extractor.records.dataset import WHOLE, Share
 
 EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -177,18 +177,11 @@ def precision_warning(precision: str) -> str | None:
       precision: value of `train.precision`.
     """
     has_gpu = any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
-    flags = set(_cpu_info("flags").split())
+    flags = set(cpu_info("flags").split())
     if precision == "float32" or has_gpu or not flags or flags & {"avx512_bf16", "amx_bf16"}:
         return None
     return "this CPU emulates bfloat16: --set train.precision=float32 trains faster on it"
 
 
 def _processor() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _cpu_info(key: str) -> str:
-    """Return a field of the first processor in /proc/cpuinfo; empty on systems without it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+    return cpu_info("model name") or platform.processor() or platform.machine()

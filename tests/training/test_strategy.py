@@ -107,6 +107,6 @@ def test_a_missing_tpu_raises(built, tmp_path):
     ],
 )
 def test_a_cpu_without_bfloat16_prints_a_warning(precision, flags, told, monkeypatch):
-    monkeypatch.setattr(strategy, "_cpu_info", lambda key: flags)
+    monkeypatch.setattr(strategy, "cpu_info", lambda key: flags)
     line = strategy.precision_warning(precision)
     assert (line is not None and "train.precision=float32" in line) == told
