@@ -165,14 +165,13 @@ class Predictor:
           known: labels of their known cells, int8 [N, V].
         """
         schema = self.schema
-        scores = np.nan_to_num(scored.scores)
+        scores = np.nan_to_num(scored.scores)  # without a readable photo 0: above no threshold
         given = known == labels.PRESENT  # [N, V]
         of_category = given[:, schema.slices[schema.category]]
         category = np.where(of_category.any(axis=1), of_category.argmax(axis=1), -1)
         chosen = self._model.answers.chosen(
             tf.constant(scores), category=tf.constant(category, tf.int32)
         ).numpy()
-        chosen[np.isnan(scored.scores).any(axis=1)] = False  # no photo was readable
         for i, error in enumerate(scored.errors):
             answers = {}
             for name, where in schema.slices.items():

@@ -10,7 +10,8 @@ import csv
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def draw_photo(path: Path, category: str, colors: list[str], neck: str, size: in
     if category == "shirt" and neck == "round neck":
         draw.ellipse((24, 0, 48, 26), fill="white")
     image.save(path, quality=92)
+
+
+def times_of_change(paths: Iterable[Path], process: subprocess.Popen) -> dict[Path, int]:
+    """Wait for a process; return when each file was last changed, as long as it existed."""
+    times: dict[Path, int] = {}
+    while process.poll() is None:
+        for path in paths:
+            try:
+                times[path] = path.stat().st_mtime_ns
+            except FileNotFoundError:
+                break
+        time.sleep(0.01)
+    return times
 
 
 def write_table(path: Path, rows: list[dict[str, str]]) -> Path:

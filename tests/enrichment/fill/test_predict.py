@@ -21,7 +21,7 @@ from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.errors import InputError
 from attr_extractor.records.runner import Beam
-from tests.conftest import ROOT, write_table
+from tests.conftest import ROOT, times_of_change, write_table
 from tests.serving.running import running
 
 ATTRIBUTES = ["category", "neck_type", "color", "closure"]
@@ -92,14 +92,7 @@ def test_a_killed_prediction_resumes_and_keeps_its_finished_parts(exported, tmp_
     with open(parts / "000018.filled.csv.0000.tmp", "wb") as file:  # a file that a kill may leave
         file.write(b"half")
     again = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    kept: dict[Path, int] = {}
-    while again.poll() is None:
-        for path in done:
-            try:
-                kept[path] = path.stat().st_mtime_ns
-            except FileNotFoundError:
-                break
-        time.sleep(0.01)
+    kept = times_of_change(done, again)
     assert again.returncode == 0 and kept == done  # no finished part was written again
     run(exported, catalogue, tmp_path / "plain.csv", cells_output=tmp_path / "plain.parquet")
     ours, plain = (pd.read_csv(path, dtype=str) for path in (output, tmp_path / "plain.csv"))

@@ -19,7 +19,7 @@ from attr_extractor.catalogue import photos
 from attr_extractor.enrichment.search import build, vectors
 from attr_extractor.enrichment.search import index as index_folder
 from attr_extractor.errors import InputError
-from tests.conftest import ROOT, run_tool, write_table
+from tests.conftest import ROOT, run_tool, times_of_change, write_table
 from tests.enrichment.search.conftest import search_rows
 
 
@@ -96,14 +96,7 @@ def test_a_killed_build_resumes_and_gives_the_same_bytes(exported, indexed, tmp_
             exported.model, table, tmp_path / "killed", exported.path
         )  # another size of parts
     again = subprocess.Popen(run, stderr=subprocess.DEVNULL)
-    kept: dict[Path, int] = {}
-    while again.poll() is None:
-        for path in done:
-            try:
-                kept[path] = path.stat().st_mtime_ns
-            except FileNotFoundError:
-                break
-        time.sleep(0.01)
+    kept = times_of_change(done, again)
     assert again.returncode == 0 and kept == done  # no part was computed twice
     run[-2] = str(tmp_path / "whole")
     subprocess.run(run, stderr=subprocess.DEVNULL, check=True)
