@@ -2,31 +2,27 @@
 
 The main modules and subpackages in the order of data flow (none imports a later one):
 errors, schema, labels, config, catalogue, records, model, training, evaluation, serving,
-enrichment.
+enrichment, api.
 Importing the package imports none of them: TensorFlow is loaded by the subpackage that needs it.
 """
 
 import importlib
-import os
 from typing import Any
 
 __version__ = "0.1.0"
-
-# TensorFlow 2.15 logs "Unable to register cuBLAS factory" as an error in every process, with or
-# without a GPU. Real failures reach Python as exceptions.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # the public names, each loaded with its module on first use
 _PUBLIC = {
     "Schema": "schema.Schema",
     "Config": "config.Config",
-    "infer_schema": "catalogue.infer.infer_schema",
-    "build_records": "records.builder.build",
-    "train": "training.fit.train",
+    "infer_schema": "api.catalogue.infer_schema",
+    "build_records": "api.catalogue.build_records",
+    "train": "api.run.train",
+    "Run": "api.run.Run",
     "evaluate": "evaluation.evaluate.evaluate",
     "calibrate": "evaluation.calibrate.calibrate",
-    "export": "serving.export.export",
-    "Predictor": "predictor.Predictor",
+    "export": "api.run.export",
+    "Predictor": "api.predictor.Predictor",
 }
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from attr_extractor import __version__, errors
+from attr_extractor.catalogue import photos
 
 # in the order of use
 STAGES = {
@@ -41,7 +43,11 @@ def main() -> None:
 
 
 def run(verb: str, arguments: Sequence[str] | None = None) -> None:
-    """Run the program of a verb; `arguments` are those of the command line by default."""
+    """Run the program of a verb in this process; by default with the command line's arguments."""
+    # TensorFlow 2.15 logs "Unable to register cuBLAS factory" as an error in every process, with or
+    # without a GPU. Real failures reach Python as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    photos.silence_pillow()
     program = importlib.import_module(f"attr_extractor.programs.{_module(verb)}")
     arguments = sys.argv[1:] if arguments is None else arguments
     errors.run_program(program.main, [f"attr-extractor {verb}", *arguments])

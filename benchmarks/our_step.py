@@ -19,9 +19,8 @@ def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
     """Return the seconds of timing.time_steps and the number of trained parameters."""
-    keras.mixed_precision.set_global_policy(config.train.precision)
     keras.utils.set_random_seed(config.train.seed)
-    built = network.build(schema, config)
+    built = network.build(schema, config, precision=config.train.precision)
     model = TrainingModel(built, schema, config)
     model.compile(optimizer=schedule.make_optimizer(config.train, steps, built), jit_compile=False)
     batch = tf.data.Dataset.from_tensors(timing.made_up_batch(config, schema))

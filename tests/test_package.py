@@ -35,7 +35,7 @@ ROOMS = [
     ("evaluation",),
     ("serving",),
     ("enrichment",),
-    ("predictor",),
+    ("api",),
     ("doctor",),
     ("programs",),
     ("cli",),

@@ -73,14 +73,6 @@ _KNOWN = re.compile(  # HEIC and AVIF (and films), PDF, PostScript, Photoshop, J
     re.DOTALL,
 )
 
-# Silence Pillow's warnings, which would print lines to stderr for every odd photo; the reasons
-# report them. Set process-wide, because warning filters are not per thread
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
-_linked = ctypes.CDLL(Image.core.__file__)
-if hasattr(_linked, "TIFFSetErrorHandler"):  # otherwise libtiff writes to stderr directly
-    _linked.TIFFSetErrorHandler(None)
-
 _PNG_WHITE = {"1": 1, "L;2": 3, "L;4": 15}  # maximum sample value by Pillow's raw mode
 _TIFF = ExifTags.Base  # EXIF uses TIFF tags
 _TURN = Image.Transpose
@@ -116,6 +108,19 @@ class StoredPhoto:
     raw_width: int
     format: str  # Pillow's name of the raw file's format: one of FORMATS, or MPO
     pixels: Image.Image  # RGB, before JPEG compression
+
+
+def silence_pillow() -> None:
+    """Silence Pillow's warnings in this process: they print lines to stderr for every odd photo.
+
+    For programs and worker processes; the reasons of rejected photos report the same. It applies to
+    the whole process, because warning filters are not per thread.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    linked = ctypes.CDLL(Image.core.__file__)
+    if hasattr(linked, "TIFFSetErrorHandler"):  # otherwise libtiff writes to stderr directly
+        linked.TIFFSetErrorHandler(None)
 
 
 def parse_box(cells: Sequence[str]) -> Box | None:

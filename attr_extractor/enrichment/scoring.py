@@ -12,15 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import List, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, List, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from attr_extractor.catalogue import boxes, photos, table
-from attr_extractor.errors import InputError, extra
-from attr_extractor.serving.model_dir import Description, ExportedModel
+from attr_extractor.errors import InputError, TemporaryError, extra
+from attr_extractor.serving.model_dir import Description, ExportedModel, parse_description
+
+if TYPE_CHECKING:
+    from attr_extractor.serving.client import Client  # needs the extra `serving`
 
 BATCH = 32  # photos per call of the model, rows read per task
 LONGEST_ERROR = 10_000  # characters of a row's error; a row may list any number of photos
@@ -100,35 +103,59 @@ def remote(address: str, model: Description) -> Scorer:
       InputError: if the address is invalid. The scorer raises InputError if the server serves
         another model, and like `Client.predict`.
     """
-    with extra("serving"):
-        from attr_extractor.serving.client import Client
-    place, _, name = address.rpartition("/")
-    if not name or "://" not in place:
-        raise InputError(f"--server={address}: write grpc://HOST:PORT/MODEL")
-    client = Client(place, name, batch_size=BATCH)
+    client = _client(address)
     digest, schema = model.facts.digest, model.schema
     if not digest:
         logging.warning(
             "%s: exported by an older version, so only the values can be compared with the model "
             "of %s; export the run again and serve the new export",
-            *(model.path, address),
+            *(model.origin, address),
         )
 
     def score(stored: Sequence[bytes]) -> Scores:
         outputs = client.photos(stored, "scores")
         if list(outputs["names"][0]) != schema.value_names:
-            raise InputError(f"{address}: serves a model with another schema than {model.path}")
+            raise InputError(f"{address}: serves a model with another schema than {model.origin}")
         served = set(outputs["model"].tolist()) if "model" in outputs else {""}
         if served != {digest}:
             other = ", ".join(sorted(served)) or "unknown: an older export"
             raise InputError(
-                f"{address}: serves another model (digest {other}) than --model={model.path} "
-                f"(digest {digest or 'unknown: an older export'}): pass the served model as "
-                "--model, or serve this one"
+                f"{address}: serves another model (digest {other}) than {model.origin} "
+                f"(digest {digest or 'unknown: an older export'}): use the served model, or serve "
+                "this one"
             )
         return Scores(outputs["scores"], list(outputs["error"]))
 
     return score
+
+
+def describe_served(address: str) -> Description:
+    """Return the description of the model that a server serves.
+
+    Raises:
+      InputError: if the address is invalid, or the model was exported by an older release; and like
+        `Client.predict`.
+    """
+    client = _client(address)
+    try:
+        outputs = client.predict({"rows": [""]}, "description")
+    except TemporaryError:
+        raise
+    except InputError as error:
+        raise InputError(
+            f"{error}; a model of an older release has no signature `description`: export it again"
+        ) from error
+    model_json, schema_yaml = (str(outputs[name][0]) for name in ("model_json", "schema_yaml"))
+    return parse_description(model_json, schema_yaml, address)
+
+
+def _client(address: str) -> Client:
+    with extra("serving"):
+        from attr_extractor.serving.client import Client
+    place, _, name = address.rpartition("/")
+    if not name or "://" not in place:
+        raise InputError(f"{address}: write the server's address as grpc://HOST:PORT/MODEL")
+    return Client(place, name, batch_size=BATCH)
 
 
 def in_batches(rows: Iterable[Item]) -> Iterator[list[Item]]:

@@ -1,12 +1,13 @@
 """The functional model: pixels -> trunk -> attention -> pooling -> branches -> logits and scores.
 
-Two models share one set of layers: `logits` [B, V] for training, and `scores`, with one output of
-scores per attribute under its name, for all other uses. The trunk is not nested, so Grad-CAM can
-reach its last feature map.
+Two models share one set of layers: `logits` [B, V], which is trained, and `scores_model`, with one
+output of scores per attribute under its name. The trunk is not nested, so Grad-CAM can reach its
+last feature map.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -36,16 +37,29 @@ BRANCHES = "branches-fused"
 
 @dataclass(frozen=True)
 class Network(Scoring):
-    """Two Keras models over the same layers and weights."""
+    """A functional Keras model with its layers and the rule from its logits to scores."""
 
     logits: Any  # keras.Model: uint8 [B, H, W, 3] -> float32 [B, V]
-    scores: Any  # keras.Model: the same -> dict of T outputs, float32 [B, V_t] in 0 .. 1
     trunk: list[Any]  # the layers before the attention block
     maps: list[Any]  # symbolic [B, h, w, D]: the last map of each resolution, finest first
 
     def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Return the outputs of `scores` concatenated: uint8 [B, H, W, 3] -> float32 [B, V]."""
+        """Return the outputs of `scores_model` concatenated: uint8 [B, H, W, 3] -> [B, V]."""
         return self.scores_of(self.logits(pixels, training=False))
+
+    def scores_model(self) -> Any:
+        """Return a Keras model over the same layers that applies the network's temperatures.
+
+        uint8 [B, H, W, 3] -> a dict of T outputs, float32 [B, V_t] in 0 .. 1, by attribute.
+        """
+        scale = (1 / self.temperatures).tolist()
+        scaled = keras.layers.Rescaling(scale, name="temperature-scaling", dtype="float32")
+        split = SplitAttributes(self.schema.sizes, name="split-attributes", dtype="float32")
+        outputs = {}
+        for name, logits in zip(self.schema.names, split(scaled(self.logits.output))):
+            kind = "softmax" if self.softmax[self.schema.slices[name]].all() else "sigmoid"
+            outputs[name] = keras.layers.Activation(kind, name=name, dtype="float32")(logits)
+        return keras.Model(self.logits.input, outputs, name="scores")
 
 
 def build(
@@ -54,6 +68,7 @@ def build(
     priors: np.ndarray | None = None,
     image_size: int | None = None,
     temperatures: np.ndarray | None = None,
+    precision: str = "float32",
 ) -> Network:
     """Build the network of a schema and a config, with random or pretrained weights.
 
@@ -61,16 +76,49 @@ def build(
       priors: float [V], each value's frequency in the training labels; used by `prior_bias`.
       image_size: pixels, replaces the config's; the weights have the same shapes.
       temperatures: float32 [V], equal within an attribute; 1 if not given.
+      precision: Keras policy of the layers, instead of the process's global one.
 
     Raises:
       InputError: if the trunk, its weights or the image size are invalid, or an attribute has the
         name of a layer of the trunk.
     """
-    softmax = softmax_values(schema, config.model)
+    with computing_in(precision):
+        base, logits, maps = _build(schema, config, priors, image_size)
+    layer_names = {layer.name for layer in keras.Model(base.inputs[0], logits).layers}
+    if taken := layer_names.intersection(schema.names):
+        name = min(taken)
+        raise InputError(f"the attribute {name!r} has the name of a layer of the trunk; rename it")
+    if temperatures is None:
+        temperatures = np.ones(schema.num_values, np.float32)
+    return Network(
+        logits=keras.Model(base.inputs[0], logits, name="logits"),
+        trunk=list(base.layers),
+        maps=maps,
+        schema=schema,
+        softmax=softmax_values(schema, config.model),
+        temperatures=temperatures,
+    )
+
+
+@contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Build layers with a Keras policy, such as "float32"; then restore the process's policy."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def _build(
+    schema: Schema, config: Config, priors: np.ndarray | None, image_size: int | None
+) -> tuple[Any, Any, list[Any]]:
+    """Return the trunk, the symbolic logits, and the last map of each resolution."""
     model, size = config.model, image_size or config.data.image_size
     base = trunk.build(model, size, fused=config.train.xla_loops)
     resolutions = _resolutions(base, model.fuse_stages)
-    pixels, stages = base.inputs[0], resolutions[-model.fuse_stages :]
+    stages = resolutions[-model.fuse_stages :]
     channels = int(stages[-1].shape[-1])
     positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(stages[-1])  # [B, N, D]
     if model.attention.enabled:
@@ -93,36 +141,11 @@ def build(
     branches = Branches(schema.sizes, model.hidden, name=BRANCHES)
     logits = branches(pooled)  # [B, V] float32
     if model.prior_bias and priors is not None:
-        branches.bias3.assign(prior_logits(priors, softmax))
+        branches.bias3.assign(prior_logits(priors, softmax_values(schema, model)))
     if model.correlation_rank:
         # float32: half precision would round the logits themselves
         logits = Correlation(model.correlation_rank, name="correlation", dtype="float32")(logits)
-
-    if temperatures is None:
-        temperatures = np.ones(schema.num_values, np.float32)
-    scaled = keras.layers.Rescaling(1 / temperatures, name="temperature-scaling", dtype="float32")(
-        logits
-    )
-    split = SplitAttributes(schema.sizes, name="split-attributes", dtype="float32")(scaled)
-    layer_names = {layer.name for layer in keras.Model(pixels, logits).layers}
-    for name in schema.names:
-        if name in layer_names:
-            raise InputError(
-                f"the attribute {name!r} has the name of a layer of the trunk; rename it"
-            )
-    outputs = {}
-    for name, own_logits in zip(schema.names, split):
-        kind = "softmax" if softmax[schema.slices[name]].all() else "sigmoid"
-        outputs[name] = keras.layers.Activation(kind, name=name, dtype="float32")(own_logits)
-    return Network(
-        logits=keras.Model(pixels, logits, name="logits"),
-        scores=keras.Model(pixels, outputs, name="scores"),
-        trunk=list(base.layers),
-        maps=resolutions,
-        schema=schema,
-        softmax=softmax,
-        temperatures=temperatures,
-    )
+    return base, logits, resolutions
 
 
 def _resolutions(base: Any, count: int) -> list[Any]:

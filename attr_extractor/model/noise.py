@@ -20,7 +20,10 @@ _here = threading.local()  # a distributed step is traced in one thread per repl
 
 @contextlib.contextmanager
 def keyed(seed: tf.Tensor) -> Iterator[None]:
-    """Within this context, layers called in training draw their noise from `seed`, int [2]."""
+    """Within this context, layers called in training draw their noise from `seed`, int [2].
+
+    Without it they draw from TensorFlow's own generators, as Keras' layers do.
+    """
     before = getattr(_here, "seed", None)
     _here.seed = seed
     try:
@@ -48,7 +51,7 @@ class Dropout(keras.layers.Layer):
             return inputs
         seed = getattr(_here, "seed", None)
         if seed is None:
-            raise RuntimeError(f"{self.name}: called in training outside of noise.keyed(seed)")
+            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(self.name.encode()))
         shape = tf.shape(inputs)
         if self.noise_shape is not None:

@@ -130,6 +130,7 @@ def write_shard(task_path: str) -> None:
     Raises:
       InputError: if the shard cannot be written, for example because the disk is full.
     """
+    photos.silence_pillow()  # in a worker process
     listed = files.read_table(task_path)
     content = json.loads(listed.schema.metadata[_KEY])
     task = ShardTask(**content["task"])

@@ -142,6 +142,10 @@ def verify(path: Path, network: Network, answers: Answers, image_size: int) -> N
     expected = tf.math.l2_normalize(features(photos, training=False), axis=1)
     embedding = signatures["embedding"](image_bytes=encoded)["embedding"]
     _require_close("embeddings", embedding, expected)
+    described = signatures["description"](rows=tf.constant([""]))
+    for output, name in (("model_json", "model.json"), ("schema_yaml", "schema.yaml")):
+        if described[output].numpy()[0] != (path / "assets" / name).read_bytes():
+            raise RuntimeError(f"the exported model's description differs from its {name}")
 
     examples = tf.constant([example.of_photo(photo) for photo in encoded.numpy()])
     # use the SavedModel's own scores: float error cannot then move a score across a threshold

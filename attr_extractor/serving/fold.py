@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.model.functional import CONVOLUTIONS, Identity, readers
-from attr_extractor.model.network import POOLED, Network
+from attr_extractor.model.network import POOLED, Network, computing_in
 
 
 def fold(network: Network) -> Any:
@@ -47,7 +47,8 @@ def fold(network: Network) -> Any:
 
     features = model.get_layer(POOLED).output
     both = keras.Model(model.inputs, [model.outputs[0], features])
-    served = keras.models.clone_model(both, clone_function=to_served)
+    with computing_in("float32"):
+        served = keras.models.clone_model(both, clone_function=to_served)
     for layer in copied:
         served.get_layer(layer.name).set_weights(layer.get_weights())
     return served

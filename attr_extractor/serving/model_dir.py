@@ -38,9 +38,9 @@ class ModelFacts(yaml_files.Model):
 
 @dataclass(frozen=True)
 class Description:
-    """The metadata of an exported model, read from its assets without loading the graph."""
+    """The metadata of an exported model, in a folder or on a server."""
 
-    path: Path
+    origin: str  # its folder or address, for messages
     facts: ModelFacts
     answers: Answers
 
@@ -48,6 +48,13 @@ class Description:
     def schema(self) -> Schema:
         """The schema of the model's answers."""
         return self.answers.schema
+
+
+@dataclass(frozen=True)
+class ModelFolder(Description):
+    """A version folder whose graph is not loaded."""
+
+    path: Path
 
     def description_digest(self) -> str:
         """Return 32 hex digits over model.json; works for exports of any release."""
@@ -61,7 +68,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class ExportedModel(Description):
+class ExportedModel(ModelFolder):
     """A loaded SavedModel with its post-processing and photo policy."""
 
     module: Any  # the loaded object; its functions are valid while it is referenced
@@ -90,7 +97,7 @@ def versions(folder: Path) -> dict[int, Path]:
     }
 
 
-def describe(path: str | Path) -> Description:
+def describe(path: str | Path) -> ModelFolder:
     """Read the assets of a version folder, or of the highest version in a model's folder.
 
     Raises:
@@ -102,19 +109,30 @@ def describe(path: str | Path) -> Description:
         path = existing[max(existing)]
     if not (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: not a SavedModel: saved_model.pb is missing")
-    description = path / "assets" / "model.json"
-    content = files.read_json(description, "the exported model's description")
-    facts = yaml_files.validate(ModelFacts, content, str(description))
+    content = files.read_json(path / "assets" / "model.json", "the exported model's description")
+    schema = Schema.read(path / "assets" / "schema.yaml")
+    facts, answers = _checked(content, schema, str(path / "assets" / "model.json"))
+    return ModelFolder(str(path), facts, answers, path)
+
+
+def parse_description(model_json: str, schema_yaml: str, address: str) -> Description:
+    """Return the description that a server at `address` returns; raises as `describe` does."""
+    content = files.parse_json(model_json.encode(), f"{address}: the model's description")
+    facts, answers = _checked(content, Schema.parse(schema_yaml, address), address)
+    return Description(address, facts, answers)
+
+
+def _checked(content: Any, schema: Schema, origin: str) -> tuple[ModelFacts, Answers]:
+    """Return the content of model.json and its post-processing; both belong together."""
+    facts = yaml_files.validate(ModelFacts, content, origin)
     if facts.digest and facts.digest != made_from.description_digest(content):
         raise InputError(
-            f"{description}: edited after the export, so it does not match saved_model.pb: set "
+            f"{origin}: edited after the export, so it does not match saved_model.pb: set "
             "the thresholds in the run's thresholds.json and export again"
         )
-    schema = Schema.read(path / "assets" / "schema.yaml")
-    require_same(facts.fingerprint, schema, str(path))
-    facts.thresholds.check(schema, str(description))
-    answers = Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category)
-    return Description(path, facts, answers)
+    require_same(facts.fingerprint, schema, origin)
+    facts.thresholds.check(schema, origin)
+    return facts, Answers(schema, facts.thresholds.per_value(schema), facts.gate_by_category)
 
 
 def load(path: str | Path) -> ExportedModel:
@@ -129,4 +147,4 @@ def load(path: str | Path) -> ExportedModel:
             f"{path}/assets/model.json: from another export than saved_model.pb "
             f"(digests {facts.digest or '-'}, {graph_digest or '-'}): copy or export it again"
         )
-    return ExportedModel(path, facts, described.answers, module)
+    return ExportedModel(str(path), facts, described.answers, path, module)

@@ -6,6 +6,7 @@
   pixels           pixels uint8 [B, H, W, 3]                  -> answers
   scores           image_bytes        -> scores float32 [B, V], names string [B, V], error, model
   embedding        image_bytes        -> embedding float32 [B, D] of length 1, error, model
+  description      rows string [B]    -> model_json, schema_yaml string [B]: the files in assets/
 Answers: per attribute `<name>` string [B, K] and `<name>_score` float32 [B, K], and `error`
 string [B]. `model` string [B] is the digest in model.json: it identifies the model that computed
 each row, independent of the server and of later versions.
@@ -50,6 +51,7 @@ class ServedModel(tf.Module):
         self._answers = answers
         self._data = data
         self._digest = digest
+        self._texts = {path.name: path.read_text(encoding="utf-8") for path in assets}
         self.digest = tf.function(lambda: tf.constant(digest)).get_concrete_function()
         self._pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
         folded = fold.fold(network)
@@ -71,6 +73,7 @@ class ServedModel(tf.Module):
         image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
         threshold = tf.TensorSpec([None], tf.float32, "threshold")
         examples = tf.TensorSpec([None], tf.string, "examples")
+        rows = tf.TensorSpec([None], tf.string, "rows")
         specs = {
             "serving_default": (self._from_files, [image_bytes]),
             "with_threshold": (self._with_threshold, [image_bytes, threshold]),
@@ -78,6 +81,7 @@ class ServedModel(tf.Module):
             "pixels": (self._from_pixels, [self._pixels]),
             "scores": (self._scores, [image_bytes]),
             "embedding": (self._embedding, [image_bytes]),
+            "description": (self._description, [rows]),
         }
         return {
             name: tf.function(function).get_concrete_function(*inputs)
@@ -110,6 +114,13 @@ class ServedModel(tf.Module):
         pixels, error = self._read(image_bytes)
         _, embedding = self.network(pixels)
         return {"embedding": embedding, "error": error, "model": self._model(error)}
+
+    def _description(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the model's description; the values of `rows` are not used."""
+        return {
+            "model_json": tf.fill(tf.shape(rows), self._texts.get("model.json", "")),
+            "schema_yaml": tf.fill(tf.shape(rows), self._texts.get("schema.yaml", "")),
+        }
 
     def _model(self, rows: tf.Tensor) -> tf.Tensor:
         return tf.fill(tf.shape(rows)[:1], self._digest)

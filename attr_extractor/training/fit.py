@@ -74,7 +74,6 @@ def train(
     warning = strategy.precision_warning(config.train.precision)
     if warning and devices.is_chief:
         print(warning, file=sys.stderr)
-    keras.mixed_precision.set_global_policy(config.train.precision)
     # only the chief owns the run directory: other workers do not write to it
     owned = ownership.folder(run_dir, "the run directory")
     with owned if devices.is_chief else contextlib.nullcontext():
@@ -117,7 +116,8 @@ def make_model(
     """Return a model that is ready for `fit`, with the initial weights of a run."""
     keras.utils.set_random_seed(config.train.seed)
     schema = manifest.schema
-    built = network.build(schema, config, manifest.frequencies("train"), image_size)
+    frequencies, precision = manifest.frequencies("train"), config.train.precision
+    built = network.build(schema, config, frequencies, image_size, precision=precision)
     if config.train.init_from:
         arrays = files.read_arrays(_weights_of(config.train.init_from, manifest))
         network.set_layer_arrays(built.logits, arrays, config.train.init_from)

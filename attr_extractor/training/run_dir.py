@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict
 
-import keras
 import numpy as np
 
 from attr_extractor import files, made_from, ownership, storage, yaml_files
@@ -172,7 +171,6 @@ class RunDir:
         Raises:
           InputError: if the arrays are those of another network; names `origin`.
         """
-        keras.mixed_precision.set_global_policy("float32")
         temperatures = (thresholds or self.thresholds()).temperatures(self.schema)
         built = network.build(self.schema, self.config_to_load(), temperatures=temperatures)
         network.set_layer_arrays(built.logits, arrays, origin)

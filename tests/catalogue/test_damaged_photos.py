@@ -64,7 +64,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
     return bytes(changed[: draw.choice([len(changed)] * 4 + [draw.randrange(len(changed))])])
 
 
-@pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets aside the filter of photos.py
+@pytest.mark.filterwarnings("ignore:::PIL")  # programs silence them
 def test_damaged_bytes_raise_only_photo_errors():
     draw = random.Random(0)
     outcomes = []
@@ -95,6 +95,7 @@ import sys
 from pathlib import Path
 from attr_extractor.catalogue import photos
 
+photos.silence_pillow()
 for path in sys.argv[1:]:
     try:
         photos.store(Path(path).read_bytes(), 32)

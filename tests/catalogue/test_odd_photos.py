@@ -29,7 +29,7 @@ from tests.catalogue.drawn_photos import (
     with_size,
 )
 
-pytestmark = pytest.mark.filterwarnings(  # pytest sets aside the filter of photos.py
+pytestmark = pytest.mark.filterwarnings(  # programs silence them
     "ignore:Corrupt EXIF:UserWarning", "ignore::PIL.Image.DecompressionBombWarning"
 )
 

@@ -30,12 +30,12 @@ def photos() -> np.ndarray:
 def test_named_scores_are_the_sigmoids_of_the_logits(schema, photos):
     built = network.build(schema, config())
     logits = built.logits(photos).numpy()
-    scores = built.scores(photos)
+    scores = built.scores_model()(photos)
     assert list(scores) == schema.names
     for name, where in schema.slices.items():
         expected = 1 / (1 + np.exp(-logits[:, where].astype(np.float64)))
         np.testing.assert_allclose(scores[name], expected, atol=1e-6)
-    assert built.scores.count_params() == built.logits.count_params()
+    assert built.scores_model().count_params() == built.logits.count_params()
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_the_paper_has_49_named_sigmoid_outputs_over_7x7_positions(paper):
     built, schema = paper, paper.schema
     assert built.logits.get_layer(network.FEATURE_MAP).output.shape == (None, 49, 1280)
     assert built.logits.output.shape == (None, schema.num_values)
-    assert len(built.scores.outputs) == 49
+    assert len(built.scores_model().outputs) == 49
     for name, size in zip(schema.names, schema.sizes):
-        layer = built.scores.get_layer(name)
+        layer = built.scores_model().get_layer(name)
         assert layer.output.shape == (None, size)
         assert layer.activation is keras.activations.sigmoid
 
@@ -61,7 +61,7 @@ def test_prior_bias_starts_every_value_at_its_base_rate(schema, photos):
     built = network.build(schema, config(prior_bias=True), priors)
     weights = built.logits.get_layer(network.BRANCHES)
     weights.kernel3.assign(np.zeros(weights.kernel3.shape))
-    scores = np.concatenate(list(built.scores(photos).values()), axis=1)
+    scores = np.concatenate(list(built.scores_model()(photos).values()), axis=1)
     np.testing.assert_allclose(scores, np.tile(priors, [3, 1]), atol=1e-5)
 
 
@@ -102,13 +102,10 @@ def test_an_attribute_with_the_name_of_a_trunk_layer_is_rejected(schema):
 
 
 def test_mixed_bfloat16_keeps_logits_and_scores_in_float32(schema, photos):
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        built = network.build(schema, config())
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    built = network.build(schema, config(), precision="mixed_bfloat16")
+    assert keras.mixed_precision.global_policy().name == "float32"
     assert built.logits(photos).dtype.name == "float32"
-    assert {score.dtype.name for score in built.scores(photos).values()} == {"float32"}
+    assert {score.dtype.name for score in built.scores_model()(photos).values()} == {"float32"}
     assert built.logits.get_layer("stem_conv").compute_dtype == "bfloat16"
 
 
@@ -136,7 +133,7 @@ def test_scores_of_logits_are_the_scores_of_the_network(schema, photos, exclusiv
     logits = built.logits(photos)
     found = built.scores_of(logits).numpy()
     np.testing.assert_array_equal(found, built.flat_scores(photos))
-    np.testing.assert_allclose(found, concatenated(built.scores(photos)), atol=1e-6)
+    np.testing.assert_allclose(found, concatenated(built.scores_model()(photos)), atol=1e-6)
     for attribute, where in zip(schema.attributes, schema.slices.values()):
         z = logits.numpy()[:, where].astype(np.float64)
         exclusive = attribute.exclusive and exclusive_output == "softmax"
@@ -155,7 +152,7 @@ def test_prior_bias_starts_a_softmax_at_its_base_rates(schema, photos):
     weights = built.logits.get_layer(network.BRANCHES)
     weights.kernel3.assign(np.zeros(weights.kernel3.shape))
     np.testing.assert_allclose(
-        concatenated(built.scores(photos)), np.tile(priors, [3, 1]), atol=1e-5
+        concatenated(built.scores_model()(photos)), np.tile(priors, [3, 1]), atol=1e-5
     )
 
 

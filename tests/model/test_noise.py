@@ -60,33 +60,30 @@ def test_evaluation_and_rate_0_change_nothing_and_need_no_seed():
     np.testing.assert_array_equal(noise.Dropout(0.0)(ONES, training=True), ONES)
 
 
-def test_training_without_a_seed_raises():
-    with pytest.raises(RuntimeError, match="outside of noise.keyed"):
-        noise.Dropout(0.5, name="a")(ONES, training=True)
-    with noise.keyed(tf.constant([0, 1], tf.int64)):
-        pass
-    with pytest.raises(RuntimeError, match="outside of noise.keyed"):
-        noise.Dropout(0.5, name="b")(ONES, training=True)
+def test_without_a_seed_the_noise_is_drawn_from_tensorflows_generator():
+    def drawn() -> np.ndarray:
+        tf.random.set_seed(7)
+        return noise.Dropout(0.5, name="a")(ONES, training=True).numpy()
+
+    np.testing.assert_array_equal(drawn(), drawn())
+    layer = noise.Dropout(0.5, name="a")
+    first, second = (layer(ONES, training=True).numpy() for _ in range(2))
+    assert (first != second).any()
+    assert set(np.unique(first)) == {0, 2}
 
 
 def test_seeds_nest_and_are_local_to_a_thread():
     layer = noise.Dropout(0.5, name="a")
     seen = []
-
-    def other_thread():
-        with pytest.raises(RuntimeError, match="outside of noise.keyed"):
-            layer(ONES, training=True)
-        seen.append(True)
-
     with noise.keyed(tf.constant([0, 1], tf.int64)):
         inner = dropped(layer, [0, 2])
         outer = layer(ONES, training=True).numpy()
-        thread = threading.Thread(target=other_thread)
+        thread = threading.Thread(target=lambda: seen.append(layer(ONES, training=True).numpy()))
         thread.start()
         thread.join()
-    assert seen
     np.testing.assert_array_equal(outer, dropped(layer, [0, 1]))
     assert (inner != outer).any()
+    assert (seen[0] != outer).any()
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

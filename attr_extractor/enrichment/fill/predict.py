@@ -256,7 +256,7 @@ def _groups(
 @functools.lru_cache(maxsize=1)  # load the model once per worker process
 def _scorer(
     model: str, description: str, server: str
-) -> tuple[model_dir.Description, scoring.Scorer]:
+) -> tuple[model_dir.ModelFolder, scoring.Scorer]:
     described = model_dir.describe(model) if server else model_dir.load(model)
     if described.description_digest() != description:
         raise InputError(f"{model}: exported again during the prediction; restart the prediction")
@@ -270,7 +270,7 @@ def _start_or_resume(
     outputs: dict[str, Path],
     settings: _Settings,
     catalogue: str | Path,
-    described: model_dir.Description,
+    described: model_dir.ModelFolder,
 ) -> _Job:
     """Return the interrupted job; without one, split the table into parts and write a job."""
     problem = f"{folder}: contains an unfinished prediction"
@@ -289,7 +289,7 @@ def _start_or_resume(
 
 
 def _split_table(
-    folder: Path, catalogue: str | Path, described: model_dir.Description, options: PredictOptions
+    folder: Path, catalogue: str | Path, described: model_dir.ModelFolder, options: PredictOptions
 ) -> _TableLayout:
     """Write the rows of every part."""
     schema, seller = described.schema, options.seller_column

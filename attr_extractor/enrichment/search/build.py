@@ -39,7 +39,7 @@ _ERROR = "error"
 class _Job:
     """Content of job.json: only the same job resumes a build."""
 
-    model: str  # Description.digest of the model
+    model: str  # ModelFolder.digest of the model
     fingerprint: str  # fingerprint of the schema
     catalogue: str  # digest of the table
     image_root: str
@@ -109,7 +109,7 @@ def _prepare(output: Path, job: _Job) -> Path:
 
 
 def _embed(
-    described: model_dir.Description,
+    described: model_dir.ModelFolder,
     catalogue: str | Path,
     root: str,
     box_columns: Sequence[str],

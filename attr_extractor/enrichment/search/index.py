@@ -26,7 +26,7 @@ from attr_extractor import files, yaml_files
 from attr_extractor.enrichment.search import vectors
 from attr_extractor.errors import InputError, did_you_mean, require_folder
 from attr_extractor.schema import SEPARATOR, Schema, require_same
-from attr_extractor.serving.model_dir import Description
+from attr_extractor.serving.model_dir import ModelFolder
 
 VECTORS, PHOTOS, REJECTS, FACTS, PARTS = (
     *("index.faiss", "photos.parquet", "rejects.csv", "index.json", "parts"),
@@ -39,7 +39,7 @@ _FILTER = re.compile(r"\s*([^=!]*?)\s*(!?=)(.*)", re.DOTALL)
 class IndexFacts(yaml_files.Model):
     """Content of index.json."""
 
-    model: str  # Description.digest of the model
+    model: str  # ModelFolder.digest of the model
     fingerprint: str  # fingerprint of the model's schema
     kind: str  # vectors.EXACT or vectors.CELLS
     width: int  # D
@@ -141,7 +141,7 @@ class Hit:
 class Index:
     """An index opened for search: vectors and the table of their photos."""
 
-    def __init__(self, path: str | Path, model: Description):
+    def __init__(self, path: str | Path, model: ModelFolder):
         """Open an index folder.
 
         Args:

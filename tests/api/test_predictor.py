@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import attr_extractor as ax
+from attr_extractor.api.predictor import Predictor
 from attr_extractor.enrichment import scoring
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.errors import InputError
-from attr_extractor.predictor import Predictor
 from tests.conftest import ROOT, write_table
+from tests.serving.running import running
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,44 @@ def test_a_notebook_shows_a_table_of_escaped_text(predictor, tmp_path):
     assert predictor.predict([])._repr_html_().count("<tr>") == 1
 
 
+def test_a_servers_address_is_enough(exported, predictor, paths):
+    pytest.importorskip("tensorflow_serving")
+    items, known = [paths[0], paths[1:3]], [{"category": "jeans"}, {}]
+    expected = predictor.predict(items, known)
+    with running(exported.model) as server:
+        for place in (f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}"):
+            remote = Predictor(f"{place}/{exported.model.name}")
+            assert remote.schema == predictor.schema
+            for found, wanted in zip(remote.predict(items, known), expected):
+                assert found.error == wanted.error
+                assert found.answers.keys() == wanted.answers.keys()
+                for name, values in wanted.answers.items():
+                    assert list(found.answers[name]) == list(values)
+                    np.testing.assert_allclose(
+                        list(found.answers[name].values()), list(values.values()), atol=1e-5
+                    )
+            with pytest.raises(InputError, match="other"):
+                Predictor(f"{place}/other")
+    with pytest.raises(InputError, match="grpc://HOST:PORT/MODEL"):
+        Predictor("grpc://localhost")
+
+
+def test_a_server_of_an_older_export_is_an_error(exported, tmp_path):
+    pytest.importorskip("tensorflow_serving")
+    loaded = tf.saved_model.load(str(exported.model / "1"))
+    signatures = {name: loaded.signatures[name] for name in ("serving_default", "scores")}
+    tf.saved_model.save(loaded, str(tmp_path / "model" / "1"), signatures=signatures)
+    older = pytest.raises(InputError, match="older release.*export it again")
+    with running(tmp_path / "model") as server, older:
+        Predictor(f"http://127.0.0.1:{server.port}/model")
+
+
+def test_a_folder_without_a_model_is_an_error(exported, tmp_path):
+    for folder in (tmp_path, tmp_path / "missing", exported.run):
+        with pytest.raises(InputError, match="not a SavedModel: saved_model.pb is missing"):
+            Predictor(folder)
+
+
 def test_public_names_are_loaded_on_first_use():
     script = (
         "import sys, attr_extractor as ax; assert 'tensorflow' not in sys.modules; "
@@ -130,6 +170,6 @@ def test_public_names_are_loaded_on_first_use():
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert result.stdout == "Predictor build\n"
+    assert result.stdout == "Predictor build_records\n"
     with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
         ax.Predicter  # noqa: B018

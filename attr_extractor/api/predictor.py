@@ -74,20 +74,22 @@ class Predictions(List[Prediction]):
 class Predictor:
     """The answers of an exported model, computed in this process or by a server of that model."""
 
-    def __init__(self, model: str | Path, server: str = ""):
-        """Load the model.
+    def __init__(self, model: str | Path):
+        """Load the model, or connect to its server.
 
         Args:
-          model: a version folder, or a model's folder, whose highest version is used.
-          server: `grpc://HOST:PORT/NAME` or `http://HOST:PORT/NAME`: a server of `model`, whose
-            graph is then not loaded here.
+          model: a version folder; a model's folder, whose highest version is used; or the address
+            of a server, `grpc://HOST:PORT/NAME` or `http://HOST:PORT/NAME`. A server that loads
+            another version later is an error of the next call.
 
         Raises:
-          InputError: if the folder is not a model of this package, or the address is invalid.
+          InputError: if the folder is not a model of this package, the address is invalid, or the
+            served model is of an older release.
+          TemporaryError: if the server cannot be reached.
         """
-        if server:
-            self._model: model_dir.Description = model_dir.describe(model)
-            self._score = scoring.remote(server, self._model)
+        if "://" in str(model):
+            self._model: model_dir.Description = scoring.describe_served(str(model))
+            self._score = scoring.remote(str(model), self._model)
         else:
             loaded = model_dir.load(model)
             self._model, self._score = loaded, scoring.local(loaded)

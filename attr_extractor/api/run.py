@@ -1,0 +1,154 @@
+"""A trained run in a notebook: its history, metrics, predictions and Keras model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
+
+from attr_extractor import ownership
+from attr_extractor.api import child
+from attr_extractor.config import Config
+from attr_extractor.evaluation import predictions
+from attr_extractor.evaluation.scores import Contender
+from attr_extractor.labels import PRESENT
+from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.serving import export as exporter
+from attr_extractor.training import fit
+from attr_extractor.training.run_dir import RunDir
+
+
+def train(config: Config | str | Path, records: str | Path, run_dir: str | Path) -> Run:
+    """Train in a child process, or resume an interrupted run of the same config and records.
+
+    Args:
+      config: a config, its file, or the name of one that comes with the package, as `pretrained`.
+      records: folder of records.
+      run_dir: a new run directory, or that of an interrupted run.
+
+    Raises:
+      InputError: if config, records and run directory cannot be used together.
+      TemporaryError: if another program writes to the run directory.
+    """
+    config = config if isinstance(config, Config) else Config.read(config)
+    child.call(fit.train, config, records, run_dir)
+    return Run(run_dir)
+
+
+def export(
+    run_dir: str | Path | Run,
+    output_dir: str | Path,
+    version: int | None = None,
+    parts: int = 1,
+) -> Path:
+    """Export a run, in a child process, as a SavedModel; return its folder.
+
+    In this process, TensorFlow would change the settings of Python's loggers. For arguments and
+    errors see `serving.export.export`.
+    """
+    return child.call(exporter.export, Path(run_dir), Path(output_dir), version, parts)
+
+
+class Run:
+    """A run directory. All functions that take the path of a run directory also take a `Run`."""
+
+    def __init__(self, path: str | Path):
+        """Open the directory; raise InputError if it is not a run directory."""
+        self._dir = RunDir.read(path)
+        self._model: tuple[tuple[str, str], Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._dir.path
+
+    @property
+    def config(self) -> Config:
+        """The config that the run was trained with."""
+        return self._dir.config
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the run's records."""
+        return self._dir.schema
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Sections of metrics.json, as written by `train`, `calibrate` and `evaluate`."""
+        return self._dir.metrics()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Curves of the training: a row per epoch, indexed by the step of its end.
+
+        Columns: `train/loss`, `train/score`, `train/lr`, `validation/loss`, `validation/score`, and
+        `<split>/attribute_loss/<name>` and `<split>/attribute_score/<name>`.
+        """
+        columns: dict[str, pd.Series] = {}
+        for split in ("train", "validation"):
+            events = EventAccumulator(str(self.path / "logs" / split), {"tensors": 0}).Reload()
+            for tag in events.Tags()["tensors"]:
+                # a resumed epoch is logged again: the last point of a step counts
+                points = {event.step: event.tensor_proto for event in events.Tensors(tag)}
+                if all(not proto.tensor_shape.dim for proto in points.values()):  # not the photos
+                    values = {s: float(tensor_util.make_ndarray(p)) for s, p in points.items()}
+                    columns[f"{split}/{tag}"] = pd.Series(values, dtype="float64")
+        return pd.DataFrame(columns).rename_axis("step").sort_index()
+
+    @property
+    def model(self) -> Any:
+        """The trained network as a functional Keras model with the run's temperatures.
+
+        uint8 [B, H, W, 3] -> a dict of scores float32 [B, V_t] in 0 .. 1, by attribute. The same
+        object is returned until weights or temperatures of the run change.
+
+        Raises:
+          InputError: if the run is not trained, or its files do not belong together.
+        """
+        made_from = (self._dir.weights_digest, self._dir.thresholds().digest)
+        if self._model is None or self._model[0] != made_from:
+            self._model = (made_from, self._dir.load_network().scores_model())
+        return self._model[1]
+
+    def predictions(self, split: str = "validation") -> pd.DataFrame:
+        """Return the answers for the photos of a split: a row per photo, in the records' order.
+
+        Columns: `product_id`, `image_index`; per attribute `<name>`, the answered values separated
+        by `|`, `<name>_score`, the score of its best value, and `<name>_label`, the values of its
+        label, None if missing. The logits are computed once and stored in the run directory.
+
+        Raises:
+          InputError: if the run is not trained, its records are missing, or the split is empty.
+        """
+        with ownership.folder(self.path, "the run directory"):
+            found = predictions.predict(self._dir, split)
+        rules = Contender(self._dir.scoring().scores_of, self._dir.answers())
+        answered = rules.answer(found.logits)
+        columns: dict[str, Any] = {
+            "product_id": found.product_ids,
+            "image_index": found.image_indices,
+        }
+        for attribute in self.schema.attributes:
+            where = self.schema.slices[attribute.name]
+            known = (found.labels[:, where] >= 0).any(axis=1)
+            label = _joined(found.labels[:, where] == PRESENT, attribute.values)
+            columns[attribute.name] = _joined(answered.chosen[:, where], attribute.values)
+            columns[f"{attribute.name}_score"] = answered.scores[:, where].max(axis=1)
+            columns[f"{attribute.name}_label"] = [
+                text if is_known else None for text, is_known in zip(label, known)
+            ]
+        return pd.DataFrame(columns)
+
+
+def _joined(marked: Any, values: list[str]) -> list[str]:
+    """Return the marked values of each row, bool [N, V_t], separated by `|`."""
+    return [SEPARATOR.join(v for v, kept in zip(values, row) if kept) for row in marked]
