@@ -1,8 +1,8 @@
-"""Benchmark of `predict` against the model alone: table rows and decoded photos per second.
+"""Benchmark of `predict` and of `Predictor` against the model alone, in photos per second.
 
 The model is built from the config and exported untrained. A row has one photo, as records store
-it, and its known labels as cells; `predict` runs with `--cells`. The two measurements
-alternate.
+it, and its known labels as cells; `predict` runs with `--cells`, `Predictor.stream` takes the paths
+of the same photos. The three measurements alternate.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files, labels, storage
+from attr_extractor.api.predictor import Predictor
 from attr_extractor.catalogue import table as tables
 from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.config import Config
@@ -31,7 +32,7 @@ _ROUNDS = 3
 
 
 def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
-    """Return the throughput of the model, that of `predict` and their ratio, each a median.
+    """Return the throughputs of the three and their ratios, each a median.
 
     Args:
       config: experiment config.
@@ -52,16 +53,19 @@ def measure(config: Config, records: str | Path, rows: int) -> dict[str, float]:
         files.write_arrays(run.path / "weights.npz", untrained)
         model = export.export(run.path, folder / "model")
         _write_table(folder, records, manifest, rows)
-        bare = model_dir.load(model).network
+        bare, predictor = model_dir.load(model).network, Predictor(model)
         for turn in range(_ROUNDS + 1):  # the first round loads the model and is not counted
             table, number = ("table.csv", rows) if turn else ("first.csv", scoring.BATCH)
             alone = _bare(bare, config.data.image_size, number)
-            rates.append([alone, _filled(folder, table, number)])
-    of_model, of_table = np.transpose(rates[1:])
+            filled = _filled(folder, table, number)
+            rates.append([alone, filled, _streamed(predictor, folder, number)])
+    of_model, of_table, of_stream = np.transpose(rates[1:])
     return {
         "photos/s of the model alone": float(np.median(of_model)),
         "rows/s of attr-extractor predict": float(np.median(of_table)),
         "ratio": float(np.median(of_table / of_model)),
+        "photos/s of Predictor.stream": float(np.median(of_stream)),
+        "ratio to attr-extractor predict": float(np.median(of_stream / of_table)),
     }
 
 
@@ -86,6 +90,15 @@ def _bare(function, side: int, photos: int) -> float:
     start = time.perf_counter()
     for _ in range(photos // scoring.BATCH):
         function(tf.constant(pixels))[0].numpy()
+    return photos / (time.perf_counter() - start)
+
+
+def _streamed(predictor: Predictor, folder: Path, photos: int) -> float:
+    """Return photos per second of `Predictor.stream`."""
+    paths = sorted(folder.glob("*.jpg"), key=lambda path: int(path.stem))
+    start = time.perf_counter()
+    for _ in predictor.stream(paths[i % len(paths)] for i in range(photos)):
+        pass
     return photos / (time.perf_counter() - start)
 
 

@@ -79,7 +79,7 @@ def older(model: Path, path: Path) -> Path:
             return {name: found[name] for name in ("scores", "names", "error")}
 
     served = Older()
-    served.module = module
+    served.module, served.network = module, module.network
     assets = {p.name: p.read_bytes() for p in (version / "assets").iterdir()}
     shutil.rmtree(version)
     tf.saved_model.save(served, str(version), signatures={"scores": served.scores})

@@ -20,6 +20,7 @@ from absl import logging
 
 from attr_extractor.catalogue import boxes, photos, table
 from attr_extractor.errors import InputError, TemporaryError, extra
+from attr_extractor.records import pixels
 from attr_extractor.serving.model_dir import Description, ExportedModel, parse_description
 
 if TYPE_CHECKING:
@@ -81,13 +82,18 @@ class Reader:
 
 
 def local(model: ExportedModel) -> Scorer:
-    """Return a scorer that calls the `scores` signature of a loaded model."""
-    signature = model.signatures["scores"]
+    """Return a scorer that calls the network of a loaded model; stored photos are not damaged."""
+    network, size, square = model.network, model.facts.image_size, model.facts.square
+
+    def read(encoded: tf.Tensor) -> tf.Tensor:
+        return pixels.from_stored(encoded, size, square)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def scores_of(stored: tf.Tensor) -> tf.Tensor:
+        return network(tf.map_fn(read, stored, fn_output_signature=tf.uint8))[0]
 
     def score(stored: Sequence[bytes]) -> Scores:
-        outputs = signature(image_bytes=tf.constant(stored))
-        errors = [error.decode() for error in outputs["error"].numpy()]
-        return Scores(outputs["scores"].numpy(), errors)
+        return Scores(scores_of(tf.constant(stored)).numpy(), [""] * len(stored))
 
     return score
 
