@@ -1,8 +1,8 @@
 r"""Compile the pipeline from a catalogue to a served model for Kubeflow Pipelines or Vertex AI.
 
 Each step runs `attr-extractor VERB` in a container of train.Dockerfile's image; folders are passed
-as artifacts. A step works on its own disk and copies the finished folder to its artifact: buckets
-that are mounted as folders, as on Vertex AI, cannot rename a folder.
+as artifacts. A step works on its own disk and copies the finished folder to its artifact: a bucket
+that is mounted as a folder, as on Vertex AI, does not rename folders by default.
 
 Example:
   python deploy/pipeline.py --output=pipeline.yaml --image=registry/attr-extractor-train:1 \
