@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+import attr_extractor
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "attr_extractor"
@@ -103,6 +105,11 @@ def test_the_first_rooms_load_no_tensorflow():
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == attr_extractor.__version__
 
 
 def test_every_file_is_in_a_known_room():
