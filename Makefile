@@ -7,11 +7,12 @@ OUT ?= demo_output
 PRODUCTS ?= 4000
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
+DOCS_STAMP = $(VENV)/installed-docs
 # each process makes the small shop and its run once, so files of tests stay whole
 JOBS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
-.PHONY: demo test test-quick lint clean
+.PHONY: demo test test-quick lint docs clean
 
 demo: $(STAMP)
 	rm -rf $(OUT)
@@ -24,10 +25,19 @@ test-quick: lint
 	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
-	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor benchmarks deploy tools tests
-	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor benchmarks deploy tools tests
+	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor benchmarks deploy docs/tables.py tools tests
+	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor benchmarks deploy docs/tables.py tools tests
 	$(BIN)/mypy
 	$(BIN)/oxlint --config .ci/oxlint.json attr_extractor/web/static
+
+# the tables of the reference import the package, so the site is built in its environment
+docs: $(DOCS_STAMP)
+	$(BIN)/mkdocs build --strict
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
+	$(BIN)/python -m pip check
+	@touch $@
 
 # pyenv runs a Python that is installed and not chosen only where its version is named
 $(STAMP): export PYENV_VERSION ?= $(VERSION)
@@ -40,4 +50,4 @@ $(STAMP): setup.cfg setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -33,23 +33,23 @@ class DataConfig(yaml_files.Model):
 
     image_size: Pixels = 160  # side of the model's square input
     square: Square = "squeeze"  # how photos are made square; crop cuts off necks and hems
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1)  # photos per step, of all devices together
     shuffle_buffer: int = Field(default=8192, ge=1)  # encoded photos, 15 KiB each; two buffers
 
 
 class AugmentationConfig(yaml_files.Model):
     """One random affine map per photo, the paper's five composed; then optional colour changes."""
 
-    enabled: bool = True
+    enabled: bool = True  # of all random changes of this section
     zoom: float = Field(default=0.0, ge=0, lt=1)  # scale drawn from 1 - zoom .. 1 + zoom
     shift: float = Field(default=0.0, ge=0, lt=1)  # fraction of the side, along each axis
     rotation: float = Field(default=0.0, ge=0, le=180)  # degrees
     shear: float = Field(default=0.0, ge=0, lt=90)  # degrees
     flip: float = Field(default=0.5, ge=0, le=1)  # probability of a left-right flip
-    fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"
-    brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factors; 0 = off
-    contrast: float = Field(default=0.0, ge=0, le=1)
-    saturation: float = Field(default=0.0, ge=0, le=1)
+    fill_mode: Literal["nearest", "reflect", "constant"] = "nearest"  # beyond the photo's edge
+    brightness: float = Field(default=0.0, ge=0, le=1)  # keras-cv factor; 0 = off
+    contrast: float = Field(default=0.0, ge=0, le=1)  # keras-cv factor; 0 = off
+    saturation: float = Field(default=0.0, ge=0, le=1)  # keras-cv factor; 0 = off
     rand_operations: int = Field(default=0, ge=0)  # RandAugment: colour operations per photo
     rand_magnitude: float = Field(default=0.5, ge=0, le=1)  # RandAugment: their magnitude
     mixup: float = Field(default=0.25, ge=0, le=1)  # fraction of photos blended with another
@@ -70,10 +70,10 @@ class AugmentationConfig(yaml_files.Model):
 class AttentionConfig(yaml_files.Model):
     """The transformer block over the N positions of the trunk's last feature map."""
 
-    enabled: bool = True
-    num_heads: int = Field(default=8, ge=1)
+    enabled: bool = True  # off: the positions are pooled without the block
+    num_heads: int = Field(default=8, ge=1)  # of self-attention
     key_dim: int = Field(default=32, ge=1)  # per head
-    feed_forward_dim: int = Field(default=512, ge=1)
+    feed_forward_dim: int = Field(default=512, ge=1)  # hidden units of the position-wise network
     initial_scale: float = Field(default=0.1, ge=0)  # of the block's residual branch, per channel
 
     @model_validator(mode="before")
@@ -85,12 +85,12 @@ class AttentionConfig(yaml_files.Model):
 class ModelConfig(yaml_files.Model):
     """Trunk, attention block and branches."""
 
-    trunk: str = "efficientnetlite0"
+    trunk: str = "efficientnetlite0"  # a name in `trunk.TRUNKS`
     weights: str = "imagenet"  # none, imagenet, or the path of a weights file
     attention: AttentionConfig = AttentionConfig()
-    hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of every branch
+    hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of each branch
     prior_bias: bool = True  # start output biases at log(p / (1 - p)) of each value
-    batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)
+    batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)  # of moving statistics
     fuse_stages: int = Field(default=5, ge=1)  # number of last trunk resolutions that are pooled
     dropout: float = Field(default=0.2, ge=0, lt=1)  # rate, on the pooled features
     exclusive_output: Literal["sigmoid", "softmax"] = "sigmoid"  # the paper: sigmoid
@@ -100,10 +100,11 @@ class ModelConfig(yaml_files.Model):
 class LossConfig(yaml_files.Model):
     """Loss: equation 1, the choices it leaves open, and alternatives to it."""
 
+    # N_t of an attribute: all samples of the batch, or those with a known label
     normalize_by: Literal["batch", "observed"] = "batch"
-    reduce_values: Literal["sum", "mean"] = "sum"
+    reduce_values: Literal["sum", "mean"] = "sum"  # over the values of an attribute
     mask: bool = True  # off: missing labels count as absent
-    kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"  # of each value
     gamma: float = Field(default=2.0, ge=0)  # focal: all values; asymmetric: absent values
     gamma_present: float = Field(default=0.0, ge=0)  # asymmetric: present values
     margin: float = Field(default=0.05, ge=0, lt=1)  # asymmetric: lowers absent values' scores
@@ -113,28 +114,29 @@ class LossConfig(yaml_files.Model):
 class TrainConfig(yaml_files.Model):
     """Optimizer, learning-rate schedule, checkpoints and devices."""
 
-    epochs: int = Field(default=24, ge=1)
+    epochs: int = Field(default=24, ge=1)  # passes over the training photos
     image_sizes: Dict[Epoch, Pixels] = {}  # by first epoch (from 0); {}: data.image_size
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
+    optimizer: Literal["adam", "adamw"] = "adamw"  # adamw: with decoupled weight decay
+    learning_rate: float = Field(default=1e-3, gt=0)  # at the end of the warm-up
     trunk_rate: float = Field(default=0.5, ge=0)  # the trunk's learning rate / the others'
     first_layer_rate: float = Field(default=1.0, gt=0)  # / last trunk layer's; geometric between
-    freeze_trunk_epochs: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "exponential", "cosine"] = "cosine"
+    freeze_trunk_epochs: int = Field(default=0, ge=0)  # first epochs without training the trunk
+    schedule: Literal["constant", "exponential", "cosine"] = "cosine"  # of the learning rate
     decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
     warmup_epochs: float = Field(default=1.0, ge=0)  # linear from 0, any schedule
     weight_decay: float = Field(default=0.05, ge=0)  # adamw only
     clip_norm: float = Field(default=0.0, ge=0)  # global norm of the gradients; 0 = off
     average: float = Field(default=0.998, ge=0, lt=1)  # momentum of the weights' moving average
     keep: Literal["best", "last"] = "last"  # which weights are written to weights.npz
-    precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"
+    precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"  # of the training step
+    # one_device; mirrored: all GPUs of a machine; multi_worker: the machines of TF_CONFIG; tpu
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     # activations: the trunk's and the resampling of photos; step: the whole step, slow on CPUs
     xla: Literal["off", "activations", "step"] = "activations"
     deterministic: bool = False  # fixed order of summation: bit-exact repeats, slower
     init_from: str = ""  # finished run of the same schema and network to start from
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # in addition to the end of each epoch
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)  # of initial weights, order and noise
 
     @property
     def xla_loops(self) -> bool:
@@ -160,13 +162,13 @@ class TrainConfig(yaml_files.Model):
 class AnswersConfig(yaml_files.Model):
     """Post-processing; the paper's threshold is a key of the schema (0.5 by default)."""
 
-    gate_by_category: bool = False  # the paper: off
+    gate_by_category: bool = False  # only values that the predicted category has; paper: off
 
 
 class Config(yaml_files.Model):
     """Configuration of an experiment."""
 
-    name: str
+    name: str  # of the experiment
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     model: ModelConfig = ModelConfig()

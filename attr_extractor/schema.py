@@ -35,16 +35,18 @@ def fold(text: str) -> str:
 class Attribute(yaml_files.Model):
     """An attribute of a photo, such as `neck_type`."""
 
-    name: str
-    display_name: Union[str, Dict[str, str], None] = None
-    values: List[str] = pydantic.Field(min_length=1)
-    exclusive: bool = True
-    applies_to: Optional[List[str]] = None
-    values_by_category: Dict[str, List[str]] = {}
-    synonyms: Dict[str, str] = {}
+    name: str  # an identifier: a-z, then a-z, 0-9 and _
+    display_name: Union[str, Dict[str, str], None] = None  # for people; also by language
+    values: List[str] = pydantic.Field(min_length=1)  # in the order of labels and logits
+    exclusive: bool = True  # off: a product may have several values, separated by | in the cell
+    applies_to: Optional[List[str]] = None  # categories; an empty cell of others: does not apply
+    values_by_category: Dict[str, List[str]] = {}  # by category: the values that it may have
+    synonyms: Dict[str, str] = {}  # spelling: value
+    # of an attribute with several values: whether a value that a filled cell does not list is
+    # absent or missing
     unlisted: Literal["absent", "missing"] = "absent"
-    weight: float = pydantic.Field(default=1.0, ge=0)
-    threshold: float = pydantic.Field(default=0.5, ge=0, le=1)
+    weight: float = pydantic.Field(default=1.0, ge=0)  # in the loss
+    threshold: float = pydantic.Field(default=0.5, ge=0, le=1)  # of answers before calibration
 
     @pydantic.field_validator("name")
     @classmethod
@@ -109,11 +111,11 @@ class Attribute(yaml_files.Model):
 class Schema(yaml_files.Model):
     """All attributes of a catalogue, in the order of the V labels."""
 
-    name: str
-    category: str
-    attributes: List[Attribute] = pydantic.Field(min_length=1)
-    columns: Dict[str, str] = {}
-    missing_values: List[str] = []
+    name: str  # of the catalogue
+    category: str  # name of the attribute that is the category
+    attributes: List[Attribute] = pydantic.Field(min_length=1)  # see below
+    columns: Dict[str, str] = {}  # attribute, `product_id` or `image`: another name of its column
+    missing_values: List[str] = []  # further cells that mean "not known", in every column
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:

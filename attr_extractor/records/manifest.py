@@ -57,9 +57,9 @@ class Manifest(yaml_files.Model):
     """Everything needed to read the shards, and how they were built."""
 
     schema_name: str
-    fingerprint: str
-    schema_yaml: str
-    image_policy: Dict[str, Any]
+    fingerprint: str  # of the schema
+    schema_yaml: str  # the schema that the labels were written with
+    image_policy: Dict[str, Any]  # an ImagePolicy
     build: Dict[str, Any]  # options of splits and sampling
     additions: yaml_files.Count  # number of builds that added rows
     rows: Dict[str, yaml_files.Count]  # of the last table: read, written, already there, rejected

@@ -2,7 +2,7 @@
 
 Linear heads are refitted on the run's frozen features by cross-validation, and judge the products
 that they were not trained on. The trunk was trained on the training split's labels, including
-wrong ones; BUILD_NOTES gives the cost. cleanlab is not used: it requires all labels and all
+wrong ones; docs/figures.csv has the cost. cleanlab is not used: it requires all labels and all
 predictions in memory, and multi-label attributes that are labelled for every product.
 """
 

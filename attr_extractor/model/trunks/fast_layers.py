@@ -2,10 +2,10 @@
 
 Depthwise convolution: in oneDNN, TensorFlow's CPU library, the gradient of a five-column kernel
 takes five times as long as that of a three-column kernel in float32, and thirty times as long in
-bfloat16 (BUILD_NOTES has the command). The gradients of the columns are independent, so three at a
-time are computed as the gradient of a narrow kernel, over the input without the positions that only
-the other columns read. In bfloat16 the gradient of the input is just as slow if there are strides;
-it is then computed in float32.
+bfloat16 (docs/figures.csv has the command). The gradients of the columns are independent, so three
+at a time are computed as the gradient of a narrow kernel, over the input without the positions that
+only the other columns read. In bfloat16 the gradient of the input is just as slow if there are
+strides; it is then computed in float32.
 
 SiLU: TensorFlow computes the gradient of x * sigmoid(x) in six ops, each of which is a pass over a
 map as large as the trunk's largest. XLA compiles them to one loop. ReLU6: TensorFlow computes it
