@@ -120,6 +120,9 @@ class TrainConfig(yaml_files.Model):
     learning_rate: float = Field(default=1e-3, gt=0)  # at the end of the warm-up
     trunk_rate: float = Field(default=0.5, ge=0)  # the trunk's learning rate / the others'
     first_layer_rate: float = Field(default=1.0, gt=0)  # / last trunk layer's; geometric between
+    # positions, pooled: the trunk stays frozen, and its outputs are computed once per photo
+    features: Literal["none", "positions", "pooled"] = "none"
+    feature_views: int = Field(default=1, ge=1)  # per training photo; the first is not augmented
     freeze_trunk_epochs: int = Field(default=0, ge=0)  # first epochs without training the trunk
     schedule: Literal["constant", "exponential", "cosine"] = "cosine"  # of the learning rate
     decay: float = Field(default=0.75, gt=0, le=1)  # exponential: factor per epoch
@@ -181,6 +184,17 @@ class Config(yaml_files.Model):
         sizes, final = list(self.train.image_sizes.values()), self.data.image_size
         if sizes and sizes[-1] != final:
             raise ValueError(f"train.image_sizes ends at {sizes[-1]}, data.image_size is {final}")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_of_one_frozen_trunk(self) -> Config:
+        train = self.train
+        if train.features == "none":
+            return self
+        if train.image_sizes or train.strategy not in ("one_device", "mirrored"):
+            raise ValueError("train.features needs one image size and one process")
+        if train.features == "pooled" and self.model.attention.enabled:
+            raise ValueError("train.features: pooled needs model.attention.enabled: false")
         return self
 
     @model_validator(mode="after")

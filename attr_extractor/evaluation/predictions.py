@@ -21,7 +21,6 @@ from typing import Dict
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-import xxhash
 
 from attr_extractor import files, storage, yaml_files
 from attr_extractor.config import DataConfig
@@ -164,19 +163,8 @@ def _digests(records: str, manifest: Manifest, split: str) -> tuple[str, str]:
     shards = [shard.name for shard in manifest.splits[split].shards]
     if not all(storage.exists(index.path(records, name)) for name in shards):
         return manifest.digest, manifest.digest  # records of an older version have no index
-    columns = ["product_id", "image_index", "digest", "height", "width", "labels_digest"]
-    table = index.read_photos(records, shards, columns)
-    stored = f"{manifest.image_policy} {manifest.build}"
-    return _digest(table.select(columns[:-1]), stored), _digest(table.select(columns[-1:]))
-
-
-def _digest(table: pa.Table, text: str = "") -> str:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table.combine_chunks())
-    hashed = xxhash.xxh3_128(text.encode())
-    hashed.update(sink.getvalue())
-    return str(hashed.hexdigest())
+    labels = index.read_photos(records, shards, ["labels_digest"])
+    return index.photos_digest(records, manifest, shards), index.table_digest(labels)
 
 
 def _write_logits(

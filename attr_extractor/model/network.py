@@ -8,9 +8,10 @@ last feature map.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor.config import Config
+from attr_extractor.config import Config, ModelConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise
 from attr_extractor.model.attention import PooledTransformerBlock
@@ -33,15 +34,18 @@ FEATURE_MAP = "feature-map"
 ATTENTION = "transformer-block"
 POOLED = "pooled-features"
 BRANCHES = "branches-fused"
+PIXELS, FEATURES = "pixels", "features"
 
 
 @dataclass(frozen=True)
 class Network(Scoring):
     """A functional Keras model with its layers and the rule from its logits to scores."""
 
-    logits: Any  # keras.Model: uint8 [B, H, W, 3] -> float32 [B, V]
-    trunk: list[Any]  # the layers before the attention block
+    logits: Any  # keras.Model: uint8 [B, H, W, 3], or features [B, F] -> float32 [B, V]
+    trunk: list[Any]  # the layers before the attention block; none if features are the input
     maps: list[Any]  # symbolic [B, h, w, D]: the last map of each resolution, finest first
+    features: list[Any]  # symbolic: the positions [B, N, D], then earlier stages, pooled [B, D_i]
+    inputs: str = PIXELS  # the input's name: PIXELS uint8 [B, H, W, 3] or FEATURES [B, F]
 
     def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
         """Return the outputs of `scores_model` concatenated: uint8 [B, H, W, 3] -> [B, V]."""
@@ -82,8 +86,12 @@ def build(
       InputError: if the trunk, its weights or the image size are invalid, or an attribute has the
         name of a layer of the trunk.
     """
+    model = config.model
     with computing_in(precision):
-        base, logits, maps = _build(schema, config, priors, image_size)
+        base = trunk.build(model, image_size or config.data.image_size, config.train.xla_loops)
+        maps = _resolutions(base, model.fuse_stages)
+        features = _features(maps[-model.fuse_stages :])
+        logits = _answer(features, schema, model, priors)
     layer_names = {layer.name for layer in keras.Model(base.inputs[0], logits).layers}
     if taken := layer_names.intersection(schema.names):
         name = min(taken)
@@ -94,9 +102,39 @@ def build(
         logits=keras.Model(base.inputs[0], logits, name="logits"),
         trunk=list(base.layers),
         maps=maps,
+        features=features,
         schema=schema,
         softmax=softmax_values(schema, config.model),
         temperatures=temperatures,
+    )
+
+
+def build_head(
+    schema: Schema,
+    config: Config,
+    shapes: Sequence[Sequence[int]],
+    precision: str = "float32",
+) -> Network:
+    """Build the layers after the trunk as a network of their own, with the same names.
+
+    Args:
+      shapes: of one photo's `Network.features`; the input is their concatenation, float16 [B, F].
+      precision: see `build`.
+    """
+    with computing_in(precision):
+        sizes = [math.prod(shape) for shape in shapes]
+        vector = keras.Input([sum(sizes)], dtype="float16", name=FEATURES)
+        features = SplitFeatures(shapes, name="split-features")(vector)
+        logits = _answer(features, schema, config.model)
+    return Network(
+        logits=keras.Model(vector, logits, name="logits"),
+        trunk=[],
+        maps=[],
+        features=features,
+        inputs=FEATURES,
+        schema=schema,
+        softmax=softmax_values(schema, config.model),
+        temperatures=np.ones(schema.num_values, np.float32),
     )
 
 
@@ -111,16 +149,21 @@ def computing_in(precision: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
-def _build(
-    schema: Schema, config: Config, priors: np.ndarray | None, image_size: int | None
-) -> tuple[Any, Any, list[Any]]:
-    """Return the trunk, the symbolic logits, and the last map of each resolution."""
-    model, size = config.model, image_size or config.data.image_size
-    base = trunk.build(model, size, fused=config.train.xla_loops)
-    resolutions = _resolutions(base, model.fuse_stages)
-    stages = resolutions[-model.fuse_stages :]
+def _features(stages: list[Any]) -> list[Any]:
+    """Return the positions [B, N, D] of the last map, and earlier maps pooled, [B, D_i] each."""
     channels = int(stages[-1].shape[-1])
     positions = keras.layers.Reshape([-1, channels], name=FEATURE_MAP)(stages[-1])  # [B, N, D]
+    return [positions] + [
+        keras.layers.GlobalAveragePooling2D(name=f"pooled-stage-{i}")(stage)
+        for i, stage in enumerate(stages[:-1])
+    ]
+
+
+def _answer(
+    features: list[Any], schema: Schema, model: ModelConfig, priors: np.ndarray | None = None
+) -> Any:
+    """Return the logits [B, V] of the attention block, pooling and branches."""
+    positions, *earlier = features
     if model.attention.enabled:
         pooled = PooledTransformerBlock(
             model.attention.num_heads,
@@ -131,10 +174,6 @@ def _build(
         )(positions)  # [B, D]
     else:
         pooled = keras.layers.GlobalAveragePooling1D(name="pooled-positions")(positions)  # [B, D]
-    earlier = [
-        keras.layers.GlobalAveragePooling2D(name=f"pooled-stage-{i}")(stage)
-        for i, stage in enumerate(stages[:-1])
-    ]
     if earlier:
         pooled = keras.layers.Concatenate(name="pooled-stages")([pooled, *earlier])  # [B, D']
     pooled = noise.Dropout(model.dropout, name=POOLED)(pooled)  # [B, D']
@@ -145,7 +184,25 @@ def _build(
     if model.correlation_rank:
         # float32: half precision would round the logits themselves
         logits = Correlation(model.correlation_rank, name="correlation", dtype="float32")(logits)
-    return base, logits, resolutions
+    return logits
+
+
+@keras.utils.register_keras_serializable("attr_extractor")
+class SplitFeatures(keras.layers.Layer):
+    """Split of a photo's vector [B, F] into tensors of the given shapes, in compute dtype."""
+
+    def __init__(self, shapes: Sequence[Sequence[int]], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.shapes = [list(shape) for shape in shapes]
+
+    def call(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        parts = tf.split(
+            tf.cast(inputs, self.compute_dtype), [math.prod(s) for s in self.shapes], axis=-1
+        )
+        return [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, self.shapes)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shapes": self.shapes}
 
 
 def _resolutions(base: Any, count: int) -> list[Any]:

@@ -26,6 +26,13 @@ READERS = 16  # shards open at a time
 COPIED_TOGETHER = 32  # photos gathered from a run per call; single photos have too much overhead
 
 
+class Features(NamedTuple):
+    """Features of the photos of records: a file of vectors for each shard, in the same order."""
+
+    views: list[dict[str, str]]  # files by shard name; training reads one view per epoch, in turn
+    size: int  # float16 numbers of a photo
+
+
 class Share(NamedTuple):
     """The part of each batch that one worker decodes, and its batch size per replica."""
 
@@ -59,6 +66,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     share: Share = WHOLE,
+    features: Features | None = None,
 ) -> tf.data.Dataset:
     """Return endless shuffled batches, starting at a given step.
 
@@ -67,43 +75,54 @@ def training_batches(
     Args:
       share: the part that one worker decodes; every worker reads all Examples, so that the batches
         do not depend on the number of workers.
+      features: read instead of the photos.
 
     Returns:
-      Dicts of `pixels` uint8 [B, H, W, 3], `labels` int8 [B, V], `product_id` string [B]; B is the
-      batch size divided by the share's replicas.
+      Dicts of `pixels` uint8 [B, H, W, 3], or `features` float16 [B, F], and `labels` int8 [B, V],
+      `product_id` string [B]; B is the batch size divided by the share's replicas.
     """
-    examples = training_examples(records, manifest, data, seed, start_step)
+    examples = training_examples(records, manifest, data, seed, start_step, features)
     if share.parts > 1:
         size = data.batch_size // share.parts
         part = slice(share.part * size, (share.part + 1) * size)
-        examples = examples.batch(data.batch_size).map(lambda batch: batch[part]).unbatch()
-    return _to_batches(examples, manifest, data, share, training=True)
+        batches = examples.batch(data.batch_size)
+        examples = batches.map(lambda *batch: tuple(each[part] for each in batch)).unbatch()
+    return _to_batches(examples, manifest, data, share, features, training=True)
 
 
 def training_examples(
-    records: str | Path, manifest: Manifest, data: DataConfig, seed: int, start_step: int = 0
+    records: str | Path,
+    manifest: Manifest,
+    data: DataConfig,
+    seed: int,
+    start_step: int = 0,
+    features: Features | None = None,
 ) -> tf.data.Dataset:
-    """Return the endless serialized Examples (string scalars) that `training_batches` decodes.
+    """Return the endless serialized Examples that `training_batches` decodes.
 
     Two runs of `shuffle_buffer` Examples are in memory: one is consumed while the next is read.
+
+    Returns:
+      tuples of string scalars: an Example, and with `features` its vector.
     """
     steps = steps_per_epoch(manifest, data)
     first_epoch, first_step = divmod(start_step, steps)
-    paths = tf.constant(_paths(records, manifest, "train"))
+    views = tf.constant(_files(records, manifest, "train", features))  # [views, shards, 1 or 2]
     photos = tf.constant([shard.records for shard in manifest.split("train").shards], tf.int64)
     # groups of equal size, because a small group would be shuffled less well
-    group_size = math.ceil(len(paths) / math.ceil(len(paths) / READERS))
+    group_size = math.ceil(len(photos) / math.ceil(len(photos) / READERS))
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), number])
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), seed=epoch_seed)
+        files = views[number % len(views)]
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(photos)), seed=epoch_seed)
         ends = tf.cumsum(tf.gather(photos, order))  # positions in the epoch, by shard
         start = tf.where(number == first_epoch, tf.constant(first_step, tf.int64), 0)
         wanted = (start * data.batch_size, steps * data.batch_size)
 
         def runs(group: tf.Tensor, ends: tf.Tensor) -> tf.data.Dataset:
             at = ends[0] - photos[group[0]]
-            return _runs(tf.gather(paths, group), data.shuffle_buffer, epoch_seed, at, wanted)
+            return _runs(tf.gather(files, group), data.shuffle_buffer, epoch_seed, at, wanted)
 
         groups = tf.data.Dataset.from_tensor_slices((order, ends)).batch(group_size)
         return groups.filter(lambda _, ends: ends[-1] > wanted[0]).flat_map(runs)
@@ -128,6 +147,7 @@ def evaluation_batches(
     split: str,
     share: Share = WHOLE,
     start: int = 0,
+    features: Features | None = None,
 ) -> tf.data.Dataset:
     """Return every photo of a split once, in the order of the shards.
 
@@ -136,16 +156,26 @@ def evaluation_batches(
     Args:
       share: the part of the photos to read; photos are assigned to the parts in turn.
       start: number of photos to skip.
+      features: read instead of the photos, in their first view.
 
     Returns:
       Dicts as in `training_batches`, and `image_index` int64 [B], the index of the photo within its
       product.
     """
-    photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
+    shards = _files(records, manifest, split, features)[0]
+    photos = _rows(tf.constant(list(zip(*shards))))
     # without a known cardinality Keras 3 treats the end of the data as a mistake
     photos = photos.apply(tf.data.experimental.assert_cardinality(manifest.split(split).photos))
     photos = photos.skip(start).shard(share.parts, share.part)
-    return _to_batches(photos, manifest, data, share, training=False)
+    return _to_batches(photos, manifest, data, share, features, training=False)
+
+
+def shard_batches(
+    records: str | Path, manifest: Manifest, data: DataConfig, shard: str
+) -> tf.data.Dataset:
+    """Return every photo of a shard once, in its order; dicts as in `evaluation_batches`."""
+    photos = tf.data.TFRecordDataset(storage.join(records, shard))
+    return _to_batches(photos, manifest, data, WHOLE, None, training=False)
 
 
 def label_batches(
@@ -207,28 +237,29 @@ def indexed_examples(path: str, products: Sequence[str]) -> Iterator[tf.train.Ex
 
 
 def _runs(
-    paths: tf.Tensor, length: int, epoch_seed: tf.Tensor, at: tf.Tensor, wanted: tuple
+    files: tf.Tensor, length: int, epoch_seed: tf.Tensor, at: tf.Tensor, wanted: tuple
 ) -> tf.data.Dataset:
     """Return the Examples of a group of shards in runs, each with its shuffled order.
 
     Args:
+      files: string [shards, files of a shard].
       at: position of the group's first Example in its epoch.
       wanted: first position of the epoch to return, and the position after the last.
 
     Returns:
-      Pairs of Examples, string [R] with R at most `length`, and int32 [at most R].
+      Pairs of rows, a tuple of string [R] with R at most `length`, and int32 [at most R].
     """
 
-    def shuffle(index: tf.Tensor, run: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def shuffle(index: tf.Tensor, run: tuple) -> tuple[tuple, tf.Tensor]:
         # Dataset.shuffle would also depend on TensorFlow's global seed
         first = at + index * length
         seed = tf.random.experimental.stateless_fold_in(epoch_seed, first)
-        order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(run)), seed=seed)
+        order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(run[0])), seed=seed)
         start, stop = (tf.maximum(position - first, 0) for position in wanted)
         return run, order[start:stop]
 
-    examples = tf.data.Dataset.from_tensor_slices(paths).interleave(
-        tf.data.TFRecordDataset,
+    examples = tf.data.Dataset.from_tensor_slices(files).interleave(
+        _rows,
         cycle_length=READERS,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -236,34 +267,68 @@ def _runs(
     return examples.batch(length).enumerate().map(shuffle)
 
 
-def _in_order(run: tf.Tensor, order: tf.Tensor) -> tf.data.Dataset:
-    """Return the Examples of a run in the given order.
+def _rows(files: tf.Tensor) -> tf.data.Dataset:
+    """Return the rows of shards.
+
+    Args:
+      files: string [1 or 2], or [1 or 2, shards]: Examples, and their features.
+
+    Returns:
+      tuples of one string scalar per file.
+    """
+    return tf.data.Dataset.zip(tuple(map(tf.data.TFRecordDataset, tf.unstack(files))))
+
+
+def _in_order(run: tuple, order: tf.Tensor) -> tf.data.Dataset:
+    """Return the rows of a run in the given order.
 
     COPIED_TOGETHER Examples are gathered at a time, so the run itself is not copied.
     """
     order = tf.data.Dataset.from_tensor_slices(order)
-    return order.batch(COPIED_TOGETHER).map(lambda chosen: tf.gather(run, chosen))
+    return order.batch(COPIED_TOGETHER).map(
+        lambda chosen: tuple(tf.gather(each, chosen) for each in run)
+    )
 
 
 def _paths(records: str | Path, manifest: Manifest, split: str) -> list[str]:
     return [storage.join(records, shard.name) for shard in manifest.split(split).shards]
 
 
+def _files(
+    records: str | Path, manifest: Manifest, split: str, features: Features | None
+) -> list[list[list[str]]]:
+    """Return the files of every view and shard: the shard, and with `features` its vectors."""
+    paths, shards = _paths(records, manifest, split), manifest.split(split).shards
+    if features is None:
+        return [[[path] for path in paths]]
+    views = features.views if split == "train" else features.views[:1]  # only photos themselves
+    return [[[path, view[shard.name]] for path, shard in zip(paths, shards)] for view in views]
+
+
 def _to_batches(
-    photos: tf.data.Dataset, manifest: Manifest, data: DataConfig, share: Share, training: bool
+    rows: tf.data.Dataset,
+    manifest: Manifest,
+    data: DataConfig,
+    share: Share,
+    features: Features | None,
+    training: bool,
 ) -> tf.data.Dataset:
     num_values = manifest.schema.num_values
     names = ["image/encoded", "labels", "product_id"] + ["image/index"] * (not training)
 
-    def read(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = example.parse(serialized, names)
+    def read(serialized: tf.Tensor, *vector: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = example.parse(serialized, names)
         found = {
-            "pixels": pixels.from_stored(features["image/encoded"], data.image_size, data.square),
-            "labels": example.decode_labels(features["labels"], num_values),
-            "product_id": features["product_id"],
+            "labels": example.decode_labels(parsed["labels"], num_values),
+            "product_id": parsed["product_id"],
         }
-        return found if training else {**found, "image_index": features["image/index"]}
+        if features is None:
+            encoded = parsed["image/encoded"]
+            found["pixels"] = pixels.from_stored(encoded, data.image_size, data.square)
+        else:
+            found["features"] = tf.reshape(tf.io.decode_raw(vector[0], tf.float16), [features.size])
+        return found if training else {**found, "image_index": parsed["image/index"]}
 
-    photos = photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = photos.batch(data.batch_size // share.replicas, drop_remainder=training)
+    rows = rows.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = rows.batch(data.batch_size // share.replicas, drop_remainder=training)
     return batches.prefetch(tf.data.AUTOTUNE)

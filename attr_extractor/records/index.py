@@ -14,6 +14,7 @@ from typing import Annotated, List, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from pydantic import Field
 
 from attr_extractor import files, labels, storage, yaml_files
@@ -126,6 +127,23 @@ def read_photos(records: str, shards: Iterable[str], columns: list[str] | None =
             raise InputError(f"{_strange(where)}: unexpected columns, or an empty cell")
         tables.append(table)
     return pa.concat_tables(tables).combine_chunks()
+
+
+def photos_digest(records: str, of: manifest.Manifest, shards: Iterable[str]) -> str:
+    """Return 32 hex digits over the stored photos of shards and their order, not their labels."""
+    columns = ["product_id", "image_index", "digest", "height", "width"]
+    policy = f"{of.image_policy} {of.build}"
+    return table_digest(read_photos(records, shards, columns), policy)
+
+
+def table_digest(table: pa.Table, text: str = "") -> str:
+    """Return 32 hex digits over the contents of a table, and a text."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    hashed = xxhash.xxh3_128(text.encode())
+    hashed.update(sink.getvalue())
+    return str(hashed.hexdigest())
 
 
 def _strange(where: str) -> str:

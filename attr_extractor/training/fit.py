@@ -23,10 +23,11 @@ from attr_extractor.model.trunks import trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import require_same
-from attr_extractor.training import schedule, strategy
+from attr_extractor.training import features, schedule, strategy
 from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.callbacks import Progress, StopAtNaN
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
+from attr_extractor.training.features import Frozen
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
@@ -79,11 +80,18 @@ def train(
     with owned if devices.is_chief else contextlib.nullcontext():
         with devices.together():
             run = _open(run_dir, config, Path(records), manifest, devices)
-            trained = None
+            trained = frozen = None
+            if config.train.features != "none":
+                # XLA's loops are faster in training only
+                plain = config.train.model_copy(update={"xla": "off"})
+                whole = _initial_network(config.model_copy(update={"train": plain}), manifest)
+                frozen = features.compute(records, manifest, config, whole)
             for phase in phases:
                 keras.backend.clear_session()  # frees the previous phase's network
                 with devices.strategy.scope():
-                    trained = _run_phase(run, manifest, devices, phase, steps, make_progress)
+                    trained = _run_phase(
+                        run, manifest, devices, phase, steps, make_progress, frozen
+                    )
         if trained is not None and devices.is_chief:
             _finish(run, manifest, trained, steps)
     return run
@@ -112,21 +120,46 @@ def make_model(
     steps_per_epoch: int,
     image_size: int | None = None,
     augments: bool = True,
+    frozen: Frozen | None = None,
 ) -> TrainingModel:
-    """Return a model that is ready for `fit`, with the initial weights of a run."""
-    keras.utils.set_random_seed(config.train.seed)
-    schema = manifest.schema
-    frequencies, precision = manifest.frequencies("train"), config.train.precision
-    built = network.build(schema, config, frequencies, image_size, precision=precision)
-    if config.train.init_from:
-        arrays = files.read_arrays(_weights_of(config.train.init_from, manifest))
-        network.set_layer_arrays(built.logits, arrays, config.train.init_from)
-    model = TrainingModel(built, schema, config, manifest.present("train"), augments)
+    """Return a model that is ready for `fit`, with the initial weights of a run.
+
+    Args:
+      image_size: pixels, replaces the config's.
+      augments: see `TrainingModel`.
+      frozen: features to train the layers after the trunk on, instead of photos.
+    """
+    schema, precision = manifest.schema, config.train.precision
+    if frozen is None:
+        built = _initial_network(config, manifest, image_size, precision)
+    else:
+        built = network.build_head(schema, config, frozen.shapes, precision)
+        names = network.layer_arrays(built.logits)
+        arrays = {name: frozen.arrays[name] for name in names}
+        network.set_layer_arrays(built.logits, arrays, "the initial weights")
+    present = manifest.present("train")
+    model = TrainingModel(built, schema, config, present, augments and frozen is None)
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps_per_epoch, built),
         jit_compile=False,  # the step itself compiles what can be compiled
     )
     return model
+
+
+def _initial_network(
+    config: Config,
+    manifest: Manifest,
+    image_size: int | None = None,
+    precision: str = "float32",
+) -> network.Network:
+    """Build the network with the initial weights of a run."""
+    keras.utils.set_random_seed(config.train.seed)
+    frequencies = manifest.frequencies("train")
+    built = network.build(manifest.schema, config, frequencies, image_size, precision=precision)
+    if config.train.init_from:
+        arrays = files.read_arrays(_weights_of(config.train.init_from, manifest))
+        network.set_layer_arrays(built.logits, arrays, config.train.init_from)
+    return built
 
 
 def _weights_of(init_from: str, manifest: Manifest) -> Path:
@@ -152,6 +185,7 @@ def _run_phase(
     phase: schedule.Phase,
     steps: int,
     make_progress: MakeProgress,
+    frozen: Frozen | None,
 ) -> Trained | None:
     """Train one phase; the last phase returns the result of the run, unless already finished."""
     config, records = run.config, run.records
@@ -159,7 +193,8 @@ def _run_phase(
     newest = partial(newest_step, run.path / "checkpoints", reports=devices.is_chief)
     if not phase.is_last and newest() >= phase.end_step:
         return None
-    model = make_model(config, manifest, steps, phase.image_size, not devices.augments_on_host)
+    augments, stored = not devices.augments_on_host, frozen.files if frozen else None
+    model = make_model(config, manifest, steps, phase.image_size, augments, frozen)
     stop = StopAtNaN(records, manifest, config)
     checkpoints = Checkpoints(
         run, model, devices, steps, model.arrays, stop, phase.is_last, average=model.average
@@ -178,12 +213,18 @@ def _run_phase(
     validation_steps = math.ceil(most / batch)
     if photos:
         validation = devices.batches(
-            lambda share: dataset.evaluation_batches(records, manifest, data, "validation", share)
+            lambda share: dataset.evaluation_batches(
+                records, manifest, data, "validation", share, features=stored
+            )
         )
     # A run that was interrupted within an epoch finishes that epoch in a separate call of `fit`.
     for first, last, epoch_steps in _stretches(start_step, phase.end_step, steps):
         step = steps_done(model.optimizer)
-        whole = partial(dataset.training_batches, records, manifest, data, config.train.seed, step)
+        whole = partial(
+            dataset.training_batches,
+            *(records, manifest, data, config.train.seed, step),
+            features=stored,
+        )
         training = devices.batches(whole)
         if devices.augments_on_host:
             training = augmented_on_host(training, config, step)
@@ -210,6 +251,8 @@ def _run_phase(
         return None
     best = checkpoints.best() if config.train.keep == "best" else None
     score, arrays = best or (None, model.arrays())
+    if frozen is not None:
+        arrays = {**frozen.arrays, **arrays}
     which = "last step" if best is None else "best validation score"
     which += ", moving average" if config.train.average else ""
     return Trained(arrays, which, score, float(tf.convert_to_tensor(checkpoints.seconds)))

@@ -49,7 +49,8 @@ class TrainingModel(keras.Model):
         self.schema = schema
         self.config = config
         self.augments = augments
-        self.mixes = config.augmentation.mixup + config.augmentation.cutmix > 0
+        mixing_shares = config.augmentation.mixup + config.augmentation.cutmix
+        self.mixes = built.inputs == network.PIXELS and mixing_shares > 0
         weights = None
         if config.loss.class_balance and present is not None:
             weights = effective_number_weights(present, schema, config.loss.class_balance)
@@ -93,13 +94,13 @@ class TrainingModel(keras.Model):
         return self.network(inputs, training=training)
 
     def train_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        pixels, labels = data["pixels"], data["labels"]
+        inputs, labels = data[self.layout.inputs], data["labels"]
         step = tf.cast(self.optimizer.iterations, tf.int64)
         seed = self._seed(step)
-        photos = pixels
+        photos = inputs
         if self.augments:
             loops = self.config.train.xla_loops
-            photos = augmentation.augment(pixels, self.config.augmentation, seed, loops)
+            photos = augmentation.augment(inputs, self.config.augmentation, seed, loops)
         shares = None
         if self.mixes:
             away = tf.random.experimental.stateless_fold_in(seed, MIXING)
@@ -114,7 +115,7 @@ class TrainingModel(keras.Model):
         return self._report(sums, counts, logits, labels)
 
     def test_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        logits = self.network(data["pixels"], training=False)
+        logits = self.network(data[self.layout.inputs], training=False)
         sums = self.equation_1.sums(logits, data["labels"])
         counts = self.equation_1.counts(data["labels"])
         return self._report(sums, counts, logits, data["labels"])

@@ -58,7 +58,8 @@ class TensorBoard(keras.callbacks.Callback):
         }
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self._step() == 0 and self.devices.is_chief:
+        has_photos = "pixels" in self.training.element_spec
+        if self._step() == 0 and self.devices.is_chief and has_photos:
             self._write_photos()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -1,0 +1,181 @@
+"""Features of a frozen trunk, computed once per photo and read instead of the photo in training.
+
+<records>/features/<digest>/<shard>-<photos>-view-<i>.tfrecord   a vector per photo, float16 [F]
+
+The folder's digest covers all that determines the vectors: the trunk and its weights, preprocessing
+and augmentation; a file's digest covers the shard's photos. So a run computes only what no earlier
+run has: an interrupted pass resumes at the first missing file, and new labels change nothing.
+A vector is the positions of the last map, [N, D] (`features: positions`) or their mean [D]
+(`pooled`), and the pooled earlier maps (`model.fuse_stages`). View 0 is the photo itself; further
+views (`feature_views`) are augmented. Photos are not mixed.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import xxhash
+from tqdm import tqdm
+
+from attr_extractor import made_from, ownership, storage
+from attr_extractor.config import Config
+from attr_extractor.errors import InputError
+from attr_extractor.model import augmentation
+from attr_extractor.model.network import Network, layer_arrays
+from attr_extractor.records import dataset, index
+from attr_extractor.records.dataset import Features
+from attr_extractor.records.manifest import Manifest
+
+FOLDER = "features"
+SPLITS = ("train", "validation")  # the test split is evaluated from its photos
+BATCH = 32  # photos; float32 sums depend on it, so it is not the config's
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The stored features of a frozen trunk."""
+
+    files: Features
+    shapes: list[list[int]]  # of one photo's tensors, whose concatenation is its vector
+    arrays: dict[str, np.ndarray]  # `network.layer_arrays` of the whole network
+
+
+def compute(records: str | Path, manifest: Manifest, config: Config, network: Network) -> Frozen:
+    """Compute the features of the training and validation photos that are not stored yet.
+
+    Args:
+      network: its trunk computes the features, in float32.
+
+    Raises:
+      InputError: if a shard is damaged, or the disk has too little free space.
+      TemporaryError: if another program is computing the same features.
+    """
+    tensors = _tensors(network, config)
+    shapes = [[int(size) for size in tensor.shape[1:]] for tensor in tensors]
+    size = sum(math.prod(shape) for shape in shapes)
+    arrays = layer_arrays(network.logits)
+    folder = storage.join(records, f"{FOLDER}/{_digest(network, config)}")
+    views = [
+        {
+            shard: storage.join(folder, f"{Path(shard).stem}-{digest[:16]}-view-{view}.tfrecord")
+            for shard, digest in _digests(records, manifest, SPLITS if view == 0 else SPLITS[:1])
+        }
+        for view in range(config.train.feature_views)
+    ]
+    missing = [
+        (view, shard, path)
+        for view, files in enumerate(views)
+        for shard, path in files.items()
+        if not storage.exists(path)
+    ]
+    if missing:
+        photos = {s.name: s.records for name in SPLITS for s in manifest.splits[name].shards}
+        count = sum(photos[shard] for _, shard, _ in missing)
+        needed = count * (2 * size + 16)  # a record's frame has 16 bytes
+        print(
+            f"features: {count:,} photos x {size:,} numbers in float16 "
+            f"({config.train.feature_views} views of a training photo): {needed / 2**30:.2f} GiB "
+            f"in {folder}"
+        )
+        with ownership.folder(folder, "the folder of features"):
+            _require_room(folder, needed)
+            with tqdm(total=count, unit="photo", desc="features") as bar, dataset.readable(records):
+                forward = _forward(network, tensors, config)
+                data = config.data.model_copy(update={"batch_size": BATCH})
+                for view, shard, path in missing:
+                    batches = dataset.shard_batches(records, manifest, data, shard)
+                    with storage.whole(path) as temporary:
+                        _write(temporary, forward(batches, view, shard), bar)
+    return Frozen(Features(views, size), shapes, arrays)
+
+
+def _digests(
+    records: str | Path, manifest: Manifest, splits: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """Yield the shards of splits with the digests of their photos."""
+    for split in splits:
+        for shard in manifest.splits[split].shards:
+            yield shard.name, index.photos_digest(str(records), manifest, [shard.name])
+
+
+def _tensors(network: Network, config: Config) -> list[Any]:
+    """Return the symbolic features to store: [B, N, D] or [B, 1, D], then [B, D_i] each."""
+    positions, *earlier = network.features
+    if config.train.features == "pooled":
+        mean = keras.layers.GlobalAveragePooling1D(keepdims=True, dtype="float32")
+        positions = mean(positions)
+    return [positions, *earlier]
+
+
+def _digest(network: Network, config: Config) -> str:
+    """Return 16 hex digits over all that determines the vectors besides the photos."""
+    arrays = {
+        f"{i}/{k}": array
+        for i, layer in enumerate(network.trunk)
+        for k, array in enumerate(layer.get_weights())
+    }
+    train, data = config.train, config.data
+    settings: list[Any] = [made_from.weights_digest(arrays), config.model.trunk, train.features]
+    settings += [config.model.fuse_stages, data.image_size, data.square]
+    if train.feature_views > 1:
+        settings += [config.augmentation.model_dump(exclude={"mixup", "cutmix"}), train.seed]
+    return str(xxhash.xxh3_64(repr(settings).encode()).hexdigest())
+
+
+def _forward(network: Network, tensors: list[Any], config: Config) -> Any:
+    """Return a function from the batches, view and name of a shard to vectors [B, F]."""
+    model = keras.Model(network.logits.input, tensors)
+
+    def vectors(photos: tf.Tensor) -> tf.Tensor:
+        parts = tf.nest.flatten(model(photos, training=False))
+        flat = [tf.reshape(part, [tf.shape(part)[0], -1]) for part in parts]
+        joined = tf.concat([tf.cast(part, tf.float32) for part in flat], axis=1)  # [B, F]
+        return tf.cast(tf.clip_by_value(joined, tf.float16.min, tf.float16.max), tf.float16)
+
+    of_photos = tf.function(vectors, reduce_retracing=True)
+    of_moved = tf.function(
+        lambda photos, seed: vectors(
+            augmentation.augment(photos, config.augmentation, seed, config.train.xla_loops)
+        ),
+        reduce_retracing=True,
+    )
+
+    def forward(batches: tf.data.Dataset, view: int, shard: str) -> Iterator[np.ndarray]:
+        of_shard = xxhash.xxh3_64_intdigest(shard.encode()) >> 1
+        for number, batch in enumerate(batches):
+            if view == 0:
+                yield of_photos(batch["pixels"]).numpy()
+                continue
+            seed = tf.constant([config.train.seed, of_shard], tf.int64)
+            for key in (view, number):
+                seed = tf.random.experimental.stateless_fold_in(seed, key)
+            yield of_moved(batch["pixels"], seed).numpy()
+
+    return forward
+
+
+def _write(path: str, batches: Iterator[np.ndarray], bar: Any) -> None:
+    with tf.io.TFRecordWriter(path) as writer:
+        for vectors in batches:
+            for vector in vectors:
+                writer.write(vector.tobytes())
+            bar.update(len(vectors))
+
+
+def _require_room(folder: str, needed: int) -> None:
+    if storage.is_remote(folder):
+        return
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: {free / 2**30:.2f} GiB free, but the features need {needed / 2**30:.2f}; "
+            "free some space, or set train.features=pooled or a smaller data.image_size"
+        )
