@@ -25,7 +25,7 @@ from attr_extractor.evaluation.baselines import MostFrequent
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import subset
-from attr_extractor.training import fit, run_files
+from attr_extractor.training import features, fit, run_files
 from attr_extractor.training.run_dir import RunDir
 
 FILE = "learning_curve.json"
@@ -67,7 +67,8 @@ def measure(
         runs = []
         for fraction in fractions:
             records = folder / f"records_{fraction:g}"
-            subset.write_subset(run.records, fraction, records)
+            part = subset.write_subset(run.records, fraction, records)
+            features.copy_to_subset(run.records, run.manifest(), records, part)
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
         measured = [_measure(part, run) for part in [*runs, run]]
         curve = {

@@ -12,6 +12,7 @@ views (`feature_views`) are augmented. Photos are not mixed.
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from collections.abc import Iterator
@@ -28,14 +29,14 @@ from tqdm import tqdm
 from attr_extractor import made_from, ownership, storage
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.model import augmentation
-from attr_extractor.model.network import Network, layer_arrays
+from attr_extractor.model import augmentation, network
+from attr_extractor.model.network import Network
 from attr_extractor.records import dataset, index
 from attr_extractor.records.dataset import Features
 from attr_extractor.records.manifest import Manifest
+from attr_extractor.schema import Schema
 
 FOLDER = "features"
-SPLITS = ("train", "validation")  # the test split is evaluated from its photos
 BATCH = 32  # photos; float32 sums depend on it, so it is not the config's
 
 
@@ -47,26 +48,34 @@ class Frozen:
     shapes: list[list[int]]  # of one photo's tensors, whose concatenation is its vector
     arrays: dict[str, np.ndarray]  # `network.layer_arrays` of the whole network
 
+    def head(self, schema: Schema, config: Config, precision: str = "float32") -> Network:
+        """Return the layers after the trunk, with their weights in `arrays`; see `build_head`."""
+        built = network.build_head(schema, config, self.shapes, precision)
+        arrays = {name: self.arrays[name] for name in network.layer_arrays(built.logits)}
+        network.set_layer_arrays(built.logits, arrays, "the whole network")
+        return built
 
-def compute(records: str | Path, manifest: Manifest, config: Config, network: Network) -> Frozen:
-    """Compute the features of the training and validation photos that are not stored yet.
+
+def compute(records: str | Path, manifest: Manifest, config: Config, whole: Network) -> Frozen:
+    """Compute the features of all photos that are not stored yet.
 
     Args:
-      network: its trunk computes the features, in float32.
+      whole: its trunk computes the features, in float32.
 
     Raises:
       InputError: if a shard is damaged, or the disk has too little free space.
       TemporaryError: if another program is computing the same features.
     """
-    tensors = _tensors(network, config)
+    tensors = _tensors(whole, config)
     shapes = [[int(size) for size in tensor.shape[1:]] for tensor in tensors]
     size = sum(math.prod(shape) for shape in shapes)
-    arrays = layer_arrays(network.logits)
-    folder = storage.join(records, f"{FOLDER}/{_digest(network, config)}")
+    arrays = network.layer_arrays(whole.logits)
+    folder = storage.join(records, f"{FOLDER}/{_digest(whole, config)}")
     views = [
         {
-            shard: storage.join(folder, f"{Path(shard).stem}-{digest[:16]}-view-{view}.tfrecord")
-            for shard, digest in _digests(records, manifest, SPLITS if view == 0 else SPLITS[:1])
+            shard.name: storage.join(folder, _name(records, manifest, shard.name, view))
+            for split in (manifest.splits if view == 0 else ["train"])
+            for shard in manifest.splits[split].shards
         }
         for view in range(config.train.feature_views)
     ]
@@ -77,7 +86,7 @@ def compute(records: str | Path, manifest: Manifest, config: Config, network: Ne
         if not storage.exists(path)
     ]
     if missing:
-        photos = {s.name: s.records for name in SPLITS for s in manifest.splits[name].shards}
+        photos = {s.name: s.records for split in manifest.splits.values() for s in split.shards}
         count = sum(photos[shard] for _, shard, _ in missing)
         needed = count * (2 * size + 16)  # a record's frame has 16 bytes
         print(
@@ -88,7 +97,7 @@ def compute(records: str | Path, manifest: Manifest, config: Config, network: Ne
         with ownership.folder(folder, "the folder of features"):
             _require_room(folder, needed)
             with tqdm(total=count, unit="photo", desc="features") as bar, dataset.readable(records):
-                forward = _forward(network, tensors, config)
+                forward = _forward(whole, tensors, config)
                 data = config.data.model_copy(update={"batch_size": BATCH})
                 for view, shard, path in missing:
                     batches = dataset.shard_batches(records, manifest, data, shard)
@@ -97,29 +106,55 @@ def compute(records: str | Path, manifest: Manifest, config: Config, network: Ne
     return Frozen(Features(views, size), shapes, arrays)
 
 
-def _digests(
-    records: str | Path, manifest: Manifest, splits: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
-    """Yield the shards of splits with the digests of their photos."""
-    for split in splits:
-        for shard in manifest.splits[split].shards:
-            yield shard.name, index.photos_digest(str(records), manifest, [shard.name])
+def copy_to_subset(
+    records: str | Path, manifest: Manifest, subset: str | Path, part: Manifest
+) -> None:
+    """Copy the stored features of the photos that `records.subset.write_subset` kept."""
+    columns = ["product_id", "image_index"]
+    for name in storage.names(storage.join(records, FOLDER)):
+        source, target = (storage.join(f, f"{FOLDER}/{name}") for f in (records, subset))
+        storage.make_folder(target)
+        for shard in (s.name for split in part.splits.values() for s in split.shards):
+            kept, photos = (
+                index.read_photos(str(folder), [shard], columns).to_pylist()
+                for folder in (subset, records)
+            )
+            keys = {tuple(photo.values()) for photo in kept}
+            for view in itertools.count():
+                path = storage.join(source, _name(records, manifest, shard, view))
+                if not storage.exists(path):
+                    break
+                copy = storage.join(target, _name(subset, part, shard, view))
+                with (
+                    storage.whole(copy) as temporary,
+                    tf.io.TFRecordWriter(temporary) as writer,
+                    dataset.readable(records),
+                ):
+                    vectors = tf.data.TFRecordDataset(path).as_numpy_iterator()
+                    for photo, vector in zip(photos, vectors):
+                        if tuple(photo.values()) in keys:
+                            writer.write(vector)
 
 
-def _tensors(network: Network, config: Config) -> list[Any]:
+def _name(records: str | Path, manifest: Manifest, shard: str, view: int) -> str:
+    digest = index.photos_digest(str(records), manifest, [shard])
+    return f"{Path(shard).stem}-{digest[:16]}-view-{view}.tfrecord"
+
+
+def _tensors(whole: Network, config: Config) -> list[Any]:
     """Return the symbolic features to store: [B, N, D] or [B, 1, D], then [B, D_i] each."""
-    positions, *earlier = network.features
+    positions, *earlier = whole.features
     if config.train.features == "pooled":
         mean = keras.layers.GlobalAveragePooling1D(keepdims=True, dtype="float32")
         positions = mean(positions)
     return [positions, *earlier]
 
 
-def _digest(network: Network, config: Config) -> str:
+def _digest(whole: Network, config: Config) -> str:
     """Return 16 hex digits over all that determines the vectors besides the photos."""
     arrays = {
         f"{i}/{k}": array
-        for i, layer in enumerate(network.trunk)
+        for i, layer in enumerate(whole.trunk)
         for k, array in enumerate(layer.get_weights())
     }
     train, data = config.train, config.data
@@ -130,9 +165,9 @@ def _digest(network: Network, config: Config) -> str:
     return str(xxhash.xxh3_64(repr(settings).encode()).hexdigest())
 
 
-def _forward(network: Network, tensors: list[Any], config: Config) -> Any:
+def _forward(whole: Network, tensors: list[Any], config: Config) -> Any:
     """Return a function from the batches, view and name of a shard to vectors [B, F]."""
-    model = keras.Model(network.logits.input, tensors)
+    model = keras.Model(whole.logits.input, tensors)
 
     def vectors(photos: tf.Tensor) -> tf.Tensor:
         parts = tf.nest.flatten(model(photos, training=False))

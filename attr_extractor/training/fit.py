@@ -133,10 +133,7 @@ def make_model(
     if frozen is None:
         built = _initial_network(config, manifest, image_size, precision)
     else:
-        built = network.build_head(schema, config, frozen.shapes, precision)
-        names = network.layer_arrays(built.logits)
-        arrays = {name: frozen.arrays[name] for name in names}
-        network.set_layer_arrays(built.logits, arrays, "the initial weights")
+        built = frozen.head(schema, config, precision)
     present = manifest.present("train")
     model = TrainingModel(built, schema, config, present, augments and frozen is None)
     model.compile(

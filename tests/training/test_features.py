@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import shutil
@@ -18,8 +19,9 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
+from attr_extractor.evaluation.audit.features import collect_features
 from attr_extractor.model import network
-from attr_extractor.records import dataset
+from attr_extractor.records import dataset, subset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training import features, fit
 from attr_extractor.training.run_dir import RunDir
@@ -141,7 +143,7 @@ def test_an_interrupted_computation_resumes_and_new_labels_keep_the_features(
         compute(built, records)
     assert len(files(records)) == 1
     compute(built, records)
-    shards = sum(len(Manifest.read(records).splits[name].shards) for name in features.SPLITS)
+    shards = sum(len(split.shards) for split in Manifest.read(records).splits.values())
     assert len(calls) == 1 + shards
     compute(built, records)
     assert len(calls) == 1 + shards
@@ -170,6 +172,32 @@ def test_fine_tuning_starts_from_a_run_on_features(built, records, tmp_path):
     photos = np.random.default_rng(0).integers(0, 256, [2, 32, 32, 3], np.uint8)
     expected = RunDir.read(run.path).load_network().logits(photos, training=False)
     np.testing.assert_allclose(start.network(photos, training=False), expected, atol=1e-5)
+
+
+def test_parts_of_a_learning_curve_reuse_the_features(built, records, tmp_path):
+    _, frozen = compute(built, records, "train.feature_views=2")
+    whole = Manifest.read(records)
+    part = subset.write_subset(records, 0.5, tmp_path / "part")
+    features.copy_to_subset(records, whole, tmp_path / "part", part)
+    copied = files(tmp_path / "part")
+    _, again = compute(built, tmp_path / "part", "train.feature_views=2")
+    assert files(tmp_path / "part") == copied
+    rows = np.concatenate(list(stored(tmp_path / "part", again, view=1).values()))
+    assert len(rows) == part.splits["train"].photos < whole.splits["train"].photos
+    every = {row.tobytes() for row in np.concatenate(list(stored(records, frozen, 1).values()))}
+    assert {row.tobytes() for row in rows} <= every
+
+
+def test_the_audit_reads_the_features_of_a_run(built, records, tmp_path, monkeypatch):
+    run = fit.train(Config.read(built.config, FROZEN), records, tmp_path / "run")
+    monkeypatch.setattr(dataset.pixels, "from_stored", None)  # no photo is decoded
+    found = collect_features(run, records, run.manifest(), tmp_path)
+    monkeypatch.undo()
+    plain = dataclasses.replace(run, config=Config.read(built.config, PLAIN))
+    (tmp_path / "photos").mkdir()
+    expected = collect_features(plain, records, run.manifest(), tmp_path / "photos")
+    np.testing.assert_allclose(found.features, expected.features, rtol=1e-2, atol=1e-2)
+    np.testing.assert_array_equal(found.labels, expected.labels)
 
 
 def test_a_disk_without_room_is_an_error_before_any_work(built, records, monkeypatch):

@@ -22,6 +22,7 @@ from attr_extractor.model import network
 from attr_extractor.records import dataset, index
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import SEPARATOR
+from attr_extractor.training import features as stored_features
 from attr_extractor.training.run_dir import RunDir
 
 
@@ -39,6 +40,8 @@ def collect_features(
 ) -> Products:
     """Compute pooled features in one pass of the run's network over all splits.
 
+    A run that was trained on features reads them instead of the photos.
+
     Args:
       scratch: a folder for the files, 2 D + V bytes per product.
 
@@ -50,9 +53,13 @@ def collect_features(
     owner = encoded.indices.to_numpy()  # int32 [photos], in record order
     size = len(encoded.dictionary)
     share = 1.0 / np.bincount(owner, minlength=size)  # of each photo in its product's mean
-    logits = run.load_network().logits
+    whole, stored = run.load_network(), None
+    if run.config.train.features != "none":
+        frozen = stored_features.compute(records, manifest, run.config, whole)
+        whole, stored = frozen.head(run.schema, run.config), frozen.files
+    logits = whole.logits
     pooled = keras.Model(logits.input, logits.get_layer(network.POOLED).output)
-    forward = tf.function(lambda pixels: tf.cast(pooled(pixels, training=False), tf.float32))
+    forward = tf.function(lambda inputs: tf.cast(pooled(inputs, training=False), tf.float32))
 
     shapes = (size, int(pooled.output.shape[-1])), (size, manifest.schema.num_values)
     _require_room(scratch, 2 * shapes[0][0] * shapes[0][1] + shapes[1][0] * shapes[1][1])
@@ -61,7 +68,9 @@ def collect_features(
     start, names = 0, photos["product_id"]
     with dataset.readable(records), tqdm(total=len(owner), unit="photo", desc="features") as bar:
         for split in _splits(manifest):
-            batches = dataset.evaluation_batches(records, manifest, run.config.data, split)
+            batches = dataset.evaluation_batches(
+                records, manifest, run.config.data, split, features=stored
+            )
             for batch in batches:
                 products = [product.decode() for product in batch["product_id"].numpy()]
                 rows = owner[start : start + len(products)]
@@ -70,7 +79,7 @@ def collect_features(
                         f"{records}: the shards of {split} contain other products than their "
                         "index; build the records again"
                     )
-                values = forward(batch["pixels"]).numpy() * share[rows, np.newaxis]  # [B, D]
+                values = forward(batch[whole.inputs]).numpy() * share[rows, np.newaxis]  # [B, D]
                 largest = np.finfo(np.float16).max  # clipped: float16 must not overflow
                 np.add.at(features, rows, np.clip(values, -largest, largest).astype(np.float16))
                 labels[rows] = batch["labels"].numpy()
