@@ -25,8 +25,8 @@ test-quick: lint
 	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
-	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor benchmarks deploy docs/tables.py tools tests
-	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor benchmarks deploy docs/tables.py tools tests
+	$(BIN)/ruff check --config .ci/ruff.toml attr_extractor benchmarks deploy docs tools tests
+	$(BIN)/ruff format --config .ci/ruff.toml --check attr_extractor benchmarks deploy docs tools tests
 	$(BIN)/mypy
 	$(BIN)/oxlint --config .ci/oxlint.json attr_extractor/web/static
 
