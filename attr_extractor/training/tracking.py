@@ -2,8 +2,8 @@
 
 `train.tracker` selects the service; its library's environment variables contain its address and
 credentials. A tracked run has the config's keys as parameters, the scalars of TensorBoard by step,
-the numbers of metrics.json, files of the run directory, and the exported models. tracker.json names
-it, so that a resumed training and later programs continue it.
+the main numbers of metrics.json, files of the run directory, and the exported models. tracker.json
+names it, so that a resumed training and later programs continue it.
 
 If the service cannot be opened, a training ends before its first step. If it fails later, the
 program ends too, because a run that is tracked in part looks like a whole one: the rerun command
@@ -76,7 +76,7 @@ class Tracker:
         """Log the result of a finished training."""
 
     def log_section(self, section: str, names: Sequence[str]) -> None:
-        """Log the numbers of a section of metrics.json, and files of the run directory."""
+        """Log a section of metrics.json, see `_numbers`, and files of the run directory."""
 
     def log_model(self, folder: Path, name: str, version: int) -> None:
         """Log a version of an exported model."""
@@ -122,7 +122,7 @@ class ServiceTracker(Tracker):
             self._update(weights=digest)
 
     def log_section(self, section: str, names: Sequence[str]) -> None:
-        """Log the numbers of a section of metrics.json, and files of the run directory."""
+        """Log a section of metrics.json, see `_numbers`, and files of the run directory."""
         results = dict(_numbers(self.run.metrics()[section], _part(section)))
         with self._calling():
             self.service.log_results(results, self.state.step)
@@ -219,8 +219,13 @@ def _read_state(run: RunDir) -> State | None:
 
 
 def _numbers(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
-    """Yield the numbers in nested mappings, not those in lists, named by their keys."""
+    """Yield the numbers in nested mappings, named by their keys; of each attribute only its score.
+
+    With all numbers of every attribute, a demo run has more than a thousand.
+    """
     for key, value in content.items():
+        if key == "attributes":
+            value = {of: {"score": row.get("score")} for of, row in value.items()}
         name = f"{prefix}/{_part(key)}"[:_LONGEST_NAME]
         if isinstance(value, Mapping):
             yield from _numbers(value, name)
