@@ -139,6 +139,7 @@ class TrainConfig(yaml_files.Model):
     deterministic: bool = False  # fixed order of summation: bit-exact repeats, slower
     init_from: str = ""  # finished run of the same schema and network to start from
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # in addition to the end of each epoch
+    tracker: Literal["none", "mlflow", "wandb"] = "none"  # may change when a run is resumed
     seed: int = Field(default=0, ge=0, lt=2**32)  # of initial weights, order and noise
 
     @property
@@ -202,6 +203,12 @@ class Config(yaml_files.Model):
         if not self.loss.mask and self.model.exclusive_output == "softmax":
             raise ValueError("loss.mask: off needs model.exclusive_output: sigmoid")
         return self
+
+    @property
+    def untracked(self) -> Config:
+        """The config without its tracker: equal for all commands that resume one experiment."""
+        train = self.train.model_copy(update={"tracker": "none"})
+        return self.model_copy(update={"train": train})
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -26,6 +26,7 @@ from attr_extractor.model.answers import Answers
 from attr_extractor.model.scoring import Scoring
 from attr_extractor.model.thresholds import OfAttribute, Thresholds
 from attr_extractor.schema import Schema
+from attr_extractor.training import run_files, tracking
 from attr_extractor.training.run_dir import RunDir
 
 CHOSEN_ON = "validation"
@@ -73,6 +74,9 @@ def calibrate(
         section = {"weights_digest": weights, "thresholds": chosen.model_dump(), **measured}
         run.update_metrics("calibration", section)
         model_card.write_card(run)
+        with tracking.continued(run) as tracker:
+            names = (run_files.METRICS, "thresholds.json", model_card.PAGE)
+            tracker.log_section("calibration", names)
         return section
 
 

@@ -28,7 +28,7 @@ from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import require_same
-from attr_extractor.training import run_files
+from attr_extractor.training import run_files, tracking
 from attr_extractor.training.run_dir import RunDir
 
 
@@ -120,6 +120,9 @@ def _evaluate(
     page = report.render(run.config.name, run.schema, measured, details, extras)
     storage.write(run.path / measured["report"], page.encode())
     model_card.write_card(run)
+    with tracking.continued(run) as tracker:
+        names = (run_files.METRICS, measured["report"], model_card.PAGE)
+        tracker.log_section(split + suffix, names)
     return measured
 
 

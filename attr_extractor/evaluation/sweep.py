@@ -22,7 +22,7 @@ import pydantic
 
 from attr_extractor import errors, files, ownership, storage, yaml_files
 from attr_extractor.config import Config
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, TemporaryError
 from attr_extractor.evaluation import predictions, scores
 from attr_extractor.evaluation.baselines import MostFrequent
 from attr_extractor.evaluation.predictions import Predictions
@@ -150,8 +150,9 @@ def _in_a_process(job: dict[str, Any]) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    if done.returncode == errors.BAD_INPUT:
-        raise InputError(f"{job['run_dir']}: the training failed, see the error above")
+    for error in (InputError, TemporaryError):
+        if done.returncode == error.exit_code:
+            raise error(f"{job['run_dir']}: the training failed, see the error above")
     if done.returncode:
         raise RuntimeError(f"{job['run_dir']}: the training failed, exit code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])  # keras-cv prints when it is imported

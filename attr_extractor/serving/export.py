@@ -31,6 +31,7 @@ from attr_extractor.records import example
 from attr_extractor.serving import deployment, model_dir
 from attr_extractor.serving.model_dir import WARMUP, ModelFacts
 from attr_extractor.serving.served_model import ServedModel
+from attr_extractor.training import tracking
 from attr_extractor.training.run_dir import RunDir
 
 TOLERANCE = 1e-4  # between scores of the trained model and of the folded one
@@ -81,6 +82,10 @@ def export(
             verify(unfinished, network, answers, run.config.data.image_size)
             with storage.writable(path):
                 _write_warmup(unfinished, output_dir.resolve().name)
+            # before it becomes a version: if the tracker fails, the rerun command exports it again
+            with tracking.continued(run) as tracker:
+                tracker.log_model(unfinished, output_dir.resolve().name, version)
+            with storage.writable(path):
                 unfinished.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -23,7 +23,7 @@ from attr_extractor.model.trunks import trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import require_same
-from attr_extractor.training import features, schedule, strategy
+from attr_extractor.training import features, schedule, strategy, tracking
 from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.callbacks import Progress, StopAtNaN
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
@@ -33,6 +33,7 @@ from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
 from attr_extractor.training.strategy import Devices
 from attr_extractor.training.tensorboard import TensorBoard, write_projector
+from attr_extractor.training.tracking import Tracker
 
 MakeProgress = Callable[[int, int, int, bool], Progress]
 
@@ -55,9 +56,12 @@ def train(
     last checkpoint of the previous phase.
 
     Raises:
-      InputError: if config, records and run directory cannot be used together.
-      TemporaryError: if another program writes to the run directory, or a peer worker dies.
+      InputError: if config, records and run directory cannot be used together, or the tracker
+        cannot be opened.
+      TemporaryError: if another program writes to the run directory, a peer worker dies, or the
+        tracker fails.
     """
+    tracking.require_library(config)
     devices = strategy.make(config)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -80,20 +84,22 @@ def train(
     with owned if devices.is_chief else contextlib.nullcontext():
         with devices.together():
             run = _open(run_dir, config, Path(records), manifest, devices)
-            trained = frozen = None
-            if config.train.features != "none":
-                # XLA's loops are faster in training only
-                plain = config.train.model_copy(update={"xla": "off"})
-                whole = _initial_network(config.model_copy(update={"train": plain}), manifest)
-                frozen = features.compute(records, manifest, config, whole)
-            for phase in phases:
-                keras.backend.clear_session()  # frees the previous phase's network
-                with devices.strategy.scope():
-                    trained = _run_phase(
-                        run, manifest, devices, phase, steps, make_progress, frozen
-                    )
-        if trained is not None and devices.is_chief:
-            _finish(run, manifest, trained, steps)
+        with tracking.training(run) if devices.is_chief else tracking.untracked() as tracker:
+            with devices.together():
+                trained = frozen = None
+                if config.train.features != "none":
+                    # XLA's loops are faster in training only
+                    plain = config.train.model_copy(update={"xla": "off"})
+                    whole = _initial_network(config.model_copy(update={"train": plain}), manifest)
+                    frozen = features.compute(records, manifest, config, whole)
+                for phase in phases:
+                    keras.backend.clear_session()  # frees the previous phase's network
+                    with devices.strategy.scope():
+                        trained = _run_phase(
+                            run, manifest, devices, phase, steps, make_progress, frozen, tracker
+                        )
+            if trained is not None and devices.is_chief:
+                _finish(run, manifest, trained, steps)
     return run
 
 
@@ -183,6 +189,7 @@ def _run_phase(
     steps: int,
     make_progress: MakeProgress,
     frozen: Frozen | None,
+    tracker: Tracker,
 ) -> Trained | None:
     """Train one phase; the last phase returns the result of the run, unless already finished."""
     config, records = run.config, run.records
@@ -240,7 +247,7 @@ def _run_phase(
                     ValidateAverage(),
                     progress,
                     stop,
-                    TensorBoard(run, whole(), devices),
+                    TensorBoard(run, whole(), devices, tracker),
                     checkpoints,
                 ],
             )

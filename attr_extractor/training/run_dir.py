@@ -2,13 +2,13 @@
 
 config.yaml, schema.yaml, records.json (path, fingerprint), checkpoints/, logs/, weights.npz
 (arrays by layer name), thresholds.json, metrics.json, report.html, model_card.md and .json,
-learning_curve.json, predictions/ (logits and labels by split).
+learning_curve.json, predictions/ (logits and labels by split), tracker.json (its tracked run).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -79,12 +79,14 @@ class RunDir:
         if (path / "config.yaml").is_file():
             run = cls.read(path)
             require_same(run.schema.fingerprint, schema, f"{path}: the run directory")
-            if run.config != config or run.origin != origin:
+            if run.config.untracked != config.untracked or run.origin != origin:
                 raise InputError(
                     f"{path}: contains a run of another config or of other records; "
                     "name a new run directory"
                 )
-            return run
+            if run.config != config:  # another tracker from now on
+                config.write(path / "config.yaml")
+            return replace(run, config=config)
         if path.is_file() or not is_begun(path):
             raise InputError(f"{path}: exists and is not a run directory; name a new one")
         for folder in (path / "checkpoints", path / "logs"):

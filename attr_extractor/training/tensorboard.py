@@ -19,6 +19,7 @@ from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices
+from attr_extractor.training.tracking import Tracker
 
 PAGE_PHOTOS, COLUMNS = 16, 4
 WIDTH = 192  # minimum width of a photo on the page, in pixels; smaller ones are enlarged
@@ -43,13 +44,16 @@ class TensorBoard(keras.callbacks.Callback):
 
     Args:
       training: the batches that `fit` receives, not split among workers.
+      tracker: logs the same scalars, named `split/scalar`.
     """
 
-    def __init__(self, run: RunDir, training: tf.data.Dataset, devices: Devices):
+    def __init__(self, run: RunDir, training: tf.data.Dataset, devices: Devices, tracker: Tracker):
         super().__init__()
         self.run = run
         self.training = training
         self.devices = devices
+        self.tracker = tracker
+        self.points: dict[str, float] = {}  # of this epoch
         self.writers = {
             split: tf.summary.create_file_writer(str(run.path / "logs" / split))
             if devices.is_chief  # other workers only take part in the sums over all workers
@@ -77,6 +81,8 @@ class TensorBoard(keras.callbacks.Callback):
         )
         for writer in self.writers.values():
             writer.flush()
+        self.tracker.log_points(self.points, self._step())
+        self.points = {}
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         for writer in self.writers.values():
@@ -112,6 +118,7 @@ class TensorBoard(keras.callbacks.Callback):
         with self.writers[split].as_default():
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=self._step())
+                self.points[f"{split}/{name}"] = float(value)
 
     def _step(self) -> int:
         return steps_done(self.model.optimizer)

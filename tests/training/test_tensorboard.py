@@ -24,6 +24,7 @@ from attr_extractor.training import tensorboard
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.strategy import Devices
 from attr_extractor.training.tensorboard import TensorBoard, write_projector
+from attr_extractor.training.tracking import Tracker
 from tests.records.by_hand import read_csv, read_split
 
 ONE = Devices(tf.distribute.get_strategy())
@@ -138,7 +139,7 @@ def test_a_resumed_run_logs_learning_rates_and_no_photos(trained, tmp_path):
     optimizer = SimpleNamespace(iterations=tf.Variable(7))
     model = SimpleNamespace(optimizer=optimizer, losses_seen=seen, scores_seen=seen)
     model.learning_rates = lambda: {"lr": 0.25, "lr_trunk": 0.125}
-    board = TensorBoard(run, tf.data.Dataset.range(0), ONE)
+    board = TensorBoard(run, tf.data.Dataset.range(0), ONE, Tracker())
     board.set_model(model)
     board.on_train_begin()  # would fail for this dataset if the run logged photos
     board.on_epoch_end(0, {"loss": 1.0, "score": 0.5})
