@@ -87,6 +87,11 @@ class ModelConfig(yaml_files.Model):
 
     trunk: str = "efficientnetlite0"  # a name in `trunk.TRUNKS`
     weights: str = "imagenet"  # none, imagenet, or the path of a weights file
+    # padding, epsilon of batch normalisation and, in ResNet, strides; a run's config.yaml has the
+    # style and pixels of its weights. Empty: as the weights file; without one as Keras
+    style: Literal["", "tensorflow", "pytorch"] = ""
+    # ImageNet's mean and deviation, or -1 .. 1. Empty: as the weights file; without one as Keras
+    pixels: Literal["", "imagenet", "inception"] = ""
     attention: AttentionConfig = AttentionConfig()
     hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of each branch
     prior_bias: bool = True  # start output biases at log(p / (1 - p)) of each value

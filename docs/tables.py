@@ -126,13 +126,16 @@ def public() -> dict[str, str]:
 
 def trunks() -> str:
     """Return the table of the values of `model.trunk`."""
-    pretrained = _resolve("model.trunks.pretrained.PACKAGES")
+    packages = _resolve("model.trunks.pretrained.PACKAGES")
+    files = _resolve("model.trunks.pretrained.KERAS_FILES")
+    of_pytorch = _resolve("model.trunks.namings.FAMILIES")
     rows = []
     for name, trunk in _resolve("model.trunks.trunk.TRUNKS").items():
-        source = f"package {_code(pretrained[name].name)}" if name in pretrained else "Keras"
-        source = source if trunk.imagenet else "none"
-        rows.append((_code(name), f"{trunk.min_size} px", source))
-    return _table(("trunk", "smallest photo", "ImageNet weights"), rows)
+        source = f"Keras: {_code(files[name])}" if name in files else "none"
+        source = f"package {_code(packages[name].name)}" if name in packages else source
+        state_dict = "yes" if name in of_pytorch else "no"
+        rows.append((_code(name), f"{trunk.min_size} px", source, state_dict))
+    return _table(("trunk", "smallest photo", "ImageNet weights", "PyTorch's files"), rows)
 
 
 def figures() -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +35,13 @@ def optimizer_options() -> dict[str, Any]:
 def trains_on_several_workers() -> bool:
     """Return whether Keras' `fit` works under MultiWorkerMirroredStrategy."""
     return not KERAS_3
+
+
+def download_folder() -> Path:
+    """Return the folder in which keras.applications looks for weights before it downloads them."""
+    home = os.environ.get("KERAS_HOME", "~/.keras") if KERAS_3 else "~/.keras"
+    folder = Path(home).expanduser()
+    return (folder if os.access(folder, os.W_OK) else Path("/tmp/.keras")) / "models"
 
 
 def operations(model: Any) -> list[Any]:

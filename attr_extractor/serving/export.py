@@ -107,6 +107,7 @@ def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> ModelFacts:
         parts=parts,
         weights=run.weights_digest,
         network=run.config.model.model_dump(mode="json", exclude={"weights"}),
+        trunk_weights=run.trunk_weights,
         records=run.origin.digest,
         release=__version__,
     )

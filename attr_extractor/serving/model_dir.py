@@ -31,6 +31,7 @@ class ModelFacts(yaml_files.Model):
     parts: int = 1  # computed concurrently, one per core; see parts.py
     weights: str = ""  # digest of the run's; empty in older exports, as are the fields below
     network: Dict[str, Any] = {}  # the config's section `model` without its `weights`
+    trunk_weights: Dict[str, str] = {}  # their file, sha256 and naming; empty: random or unknown
     records: str = ""  # digest of the records that the model was trained on
     release: str = ""  # version of this package that exported the graph
     digest: str = ""  # `made_from.description_digest` of these fields; the graph returns it too

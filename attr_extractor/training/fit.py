@@ -76,6 +76,7 @@ def train(
         trunk.find(config.model.trunk, phase.image_size)  # fails now, not hours later
     if config.train.init_from:
         _weights_of(config.train.init_from, manifest)
+    config, source = _settled(config)
     warning = strategy.precision_warning(config.train.precision)
     if warning and devices.is_chief:
         print(warning, file=sys.stderr)
@@ -99,8 +100,30 @@ def train(
                             run, manifest, devices, phase, steps, make_progress, frozen, tracker
                         )
             if trained is not None and devices.is_chief:
-                _finish(run, manifest, trained, steps)
+                _finish(run, manifest, trained, steps, source)
     return run
+
+
+def _settled(config: Config) -> tuple[Config, dict[str, str]]:
+    """Return the config with the style and pixels of the initial weights, and their source.
+
+    Raises:
+      InputError: if the weights file cannot be loaded, or the run in `init_from` has another style
+        or other pixels.
+    """
+    model, init_from = config.model, config.train.init_from
+    if not init_from:
+        model, source = trunk.settled(model)
+        return config.model_copy(update={"model": model}), source._asdict() if source else {}
+    run = RunDir.read(init_from)
+    for key in ("style", "pixels"):
+        own, other = getattr(model, key), getattr(run.config.model, key)
+        if own and own != other:
+            raise InputError(
+                f"model.{key}: {own}, but {init_from} has {other or 'that of Keras'}; leave it out"
+            )
+        model = model.model_copy(update={key: other})
+    return config.model_copy(update={"model": model}), run.trunk_weights
 
 
 def _open(
@@ -158,7 +181,11 @@ def _initial_network(
     """Build the network with the initial weights of a run."""
     keras.utils.set_random_seed(config.train.seed)
     frequencies = manifest.frequencies("train")
-    built = network.build(manifest.schema, config, frequencies, image_size, precision=precision)
+    initial = config
+    if config.train.init_from:  # replaces all weights: those of the trunk need not exist
+        model = config.model.model_copy(update={"weights": "none"})
+        initial = config.model_copy(update={"model": model})
+    built = network.build(manifest.schema, initial, frequencies, image_size, precision=precision)
     if config.train.init_from:
         arrays = files.read_arrays(_weights_of(config.train.init_from, manifest))
         network.set_layer_arrays(built.logits, arrays, config.train.init_from)
@@ -272,7 +299,13 @@ def _stretches(start_step: int, end_step: int, steps: int) -> list[tuple[int, in
     return stretches
 
 
-def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: int) -> None:
+def _finish(
+    run: RunDir,
+    manifest: Manifest,
+    trained: Trained,
+    steps_per_epoch: int,
+    source: dict[str, str],
+) -> None:
     """Write weights.npz, the last file of a run, and its description into metrics.json.
 
     If the run was trained before, calibrations and metrics of other weights are removed.
@@ -293,6 +326,7 @@ def _finish(run: RunDir, manifest: Manifest, trained: Trained, steps_per_epoch: 
         {
             "weights": trained.which,
             "weights_digest": digest,
+            "trunk_weights": source or None,
             "best_validation_score": trained.score,
             "epochs": config.train.epochs,
             # including tracing and validation, over all restarts

@@ -197,6 +197,14 @@ class RunDir:
         """Return the sections of metrics.json; none if the file does not exist yet."""
         return run_files.read_metrics(self.path)
 
+    @property
+    def trunk_weights(self) -> Dict[str, str]:
+        """Origin of the trunk's weights (see `WeightsSource`); empty if random or not recorded."""
+        content = self.metrics_of(self.weights_digest).get("training", {})
+        origin = f"{self.path / run_files.METRICS}: training"
+        source = yaml_files.validate(run_files.Training, content, origin).trunk_weights
+        return source.model_dump(include={"file", "sha256", "naming"}) if source else {}
+
     def metrics_of(self, weights_digest: str) -> dict[str, Any]:
         """Return the sections of metrics.json except those measured on other weights."""
         return {

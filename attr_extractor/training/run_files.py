@@ -106,11 +106,20 @@ class DetailsByCategory(JsonObject):
     categories: Dict[str, CategoryDetails]
 
 
+class TrunkWeights(JsonObject):
+    """Origin of the trunk's weights before training; see `pretrained.WeightsSource`."""
+
+    file: str
+    sha256: str
+    naming: str
+
+
 class Training(JsonObject):
     """Section `training` of metrics.json."""
 
     seconds: Number = None
     parameters: Optional[Count] = None
+    trunk_weights: Optional[TrunkWeights] = None  # None: random
 
 
 class ApplicableCount(JsonObject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,15 +18,19 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
+from attr_extractor.evaluation import model_card
 from attr_extractor.model import augmentation, network
 from attr_extractor.records import builder, dataset, plan
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
+from attr_extractor.serving import export
 from attr_extractor.training import fit
 from attr_extractor.training.checkpoints import saved_steps
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
 from tests.conftest import ROOT, draw_photo, write_table
+from tests.model.trunks import torch_writer
+from tests.model.trunks.references import pytorch_trunks as reference
 
 
 def test_a_run_directory_contains_the_files_of_later_programs(trained):
@@ -326,3 +331,45 @@ def test_init_from_rejects_another_schema_and_an_untrained_run(trained, tmp_path
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="weights of another network"):
         begin(trained.run, hidden=[4, 4])
+
+
+@pytest.mark.slow
+def test_a_run_keeps_style_and_source_of_a_pytorch_file(built, tmp_path):
+    """The trained network is loaded again, and trained on, after the file is gone."""
+    lite = next(n for n in reference.NETWORKS if n.name == "efficientnet_lite0")
+    with np.load(reference.FILE) as file:
+        shapes = reference.shapes_of(file, lite)
+    arrays = reference.random_state(shapes, reference.gain_of(lite.trunk))
+    path = tmp_path / "efficientnet_lite0_ra.pth"
+    torch_writer.write(arrays, path, "zipped")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    small = ["model.fuse_stages=1", "train.epochs=1", "model.trunk=efficientnetlite0"]
+    run = tmp_path / "run"
+    fit.train(Config.read(built.config, [*small, f"model.weights={path}"]), built.records, run)
+    path.unlink()
+
+    read = RunDir.read(run)
+    assert (read.config.model.style, read.config.model.pixels) == ("pytorch", "imagenet")
+    expected = {"file": path.name, "sha256": digest, "naming": "timm"}
+    assert read.metrics()["training"]["trunk_weights"] == expected
+    card = model_card.write_card(read)
+    assert card["training"]["trunk_weights"] == expected
+    assert digest in (run / model_card.PAGE).read_text()
+    assert export.describe(read, read.thresholds()).trunk_weights == expected
+    norm = read.load_network().logits.get_layer("stem_bn")
+    assert norm.epsilon == 1e-5
+
+    init_from = f"train.init_from={run}"
+    second = Config.read(built.config, [*small, init_from, "model.weights=imagenet"])
+    other = fit.train(second, built.records, tmp_path / "second")
+    assert other.config.model.style == "pytorch" and other.trunk_weights == expected
+    third = Config.read(built.config, [*small, init_from, "model.style=tensorflow"])
+    with pytest.raises(InputError, match="model.style: tensorflow, but .* has pytorch"):
+        fit.train(third, built.records, tmp_path / "third")
+
+
+def test_a_missing_weights_file_is_rejected_before_the_run_directory_exists(built, tmp_path):
+    config = Config.read(built.config, ["model.weights=nowhere.pth"])
+    with pytest.raises(InputError, match=r"nowhere\.pth: no such file"):
+        fit.train(config, built.records, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

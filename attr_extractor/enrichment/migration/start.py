@@ -81,7 +81,9 @@ def migrate_thresholds(plan: Plan, old: Thresholds) -> Thresholds:
 def write_start(
     plan: Plan, run: RunDir, records: str | Path, manifest: Manifest, output_dir: str | Path
 ) -> None:
-    """Write config, schema, records.json, thresholds.json and, last, weights.npz.
+    """Write config, schema, records.json, thresholds.json, metrics.json and, last, weights.npz.
+
+    metrics.json has only the origin of the trunk's weights.
 
     Resumes an interrupted call.
 
@@ -89,9 +91,9 @@ def write_start(
       InputError: see `migrate_weights`; or if the folder contains something else.
     """
     weights, old_thresholds = migrate_weights(plan, run, manifest), run.thresholds()
-    thresholds = migrate_thresholds(plan, old_thresholds)
+    thresholds, digest = migrate_thresholds(plan, old_thresholds), made_from.weights_digest(weights)
     if old_thresholds.calibrated:  # on the weights that the new ones come from
-        thresholds = thresholds.model_copy(update={"weights": made_from.weights_digest(weights)})
+        thresholds = thresholds.model_copy(update={"weights": digest})
     start = RunDir.create(output_dir, run.config, Path(records), manifest)
     path = start.path / "weights.npz"
     if path.is_file():  # the table, which is written after it, was not finished
@@ -102,6 +104,8 @@ def write_start(
             raise InputError(f"{output_dir}: contains another run; name a new folder or remove it")
         return
     files.write_json(start.path / "thresholds.json", thresholds.model_dump())
+    origin = {"weights_digest": digest, "trunk_weights": run.trunk_weights or None}
+    start.update_metrics("training", origin)
     files.write_arrays(path, weights)
 
 

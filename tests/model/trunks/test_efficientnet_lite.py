@@ -14,8 +14,7 @@ import pytest
 
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model.trunks import efficientnet_lite, pretrained, trunk
-from attr_extractor.model.trunks.torch_files import read_state_dict
+from attr_extractor.model.trunks import efficientnet_lite, pretrained, state_dicts, trunk
 from tests.model.trunks.references import efficientnet_lite as reference
 
 REFERENCE = Path(reference.__file__).with_suffix(".npz")
@@ -33,7 +32,10 @@ def lite0() -> keras.Model:
 
 def load(network: keras.Model, weights: str, variant: int = 0) -> None:
     """Load weights as `trunk.build` does."""
-    pretrained.from_package(network, keras.Model, f"efficientnetlite{variant}", weights)
+    config = ModelConfig(trunk=f"efficientnetlite{variant}", weights=weights)
+    found = pretrained.find(config, keras.Model)
+    assert found is not None
+    found.load(network)
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
@@ -46,8 +48,8 @@ def test_features_and_logits_equal_those_of_the_pytorch_implementation(variant):
 
     shape = (reference.SIZE, reference.SIZE, 3)
     whole = efficientnet_lite.efficientnet_lite(variant, input_shape=shape)
-    path = pretrained.PACKAGES[whole.name].path()
-    efficientnet_lite.assign(whole, read_state_dict(path), str(path))
+    state = state_dicts.read(pretrained.PACKAGES[whole.name].path(), whole.name)
+    state_dicts.assign(whole, state=state, trunk=whole.name)
     scaled = (pixels.astype(np.float32) - 127) / 128
     np.testing.assert_allclose(np.asarray(whole(scaled, training=False)), logits, atol=1e-4)
 
@@ -101,8 +103,9 @@ def test_a_file_of_another_network_raises_with_the_first_array_that_differs(lite
     ) as error:
         load(lite0, path)
     one_line(error)
-    with pytest.raises(InputError, match=r"file\.pth: weights of .* _conv_stem\.weight is missing"):
-        efficientnet_lite.assign(lite0, {}, "file.pth")
+    empty = state_dicts.read(path, "efficientnetlite0")._replace(arrays={})
+    with pytest.raises(InputError, match=r"\.pth: weights of .* _conv_stem\.weight is missing"):
+        state_dicts.assign(lite0, state=empty, trunk="efficientnetlite0")
 
 
 def test_a_path_loads_the_same_weights_as_the_name(lite0):

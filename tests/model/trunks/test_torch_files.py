@@ -1,18 +1,16 @@
-"""PyTorch's older format is read without PyTorch and without running code.
+"""PyTorch's formats are read without PyTorch and without running code.
 
-The standard library's pickler writes the files here in PyTorch's format. The files of the packages
-are compared with PyTorch's results in test_efficientnet_lite.py.
+torch_writer.py writes the files here in PyTorch's formats. references/tiny_*.pth were written by
+PyTorch itself, and the files of the packages are compared with its results in
+test_efficientnet_lite.py.
 """
 
 from __future__ import annotations
 
 import collections
-import io
 import os
-import pickle
-import struct
-import sys
-import types
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,62 +18,10 @@ import pytest
 from attr_extractor.errors import InputError
 from attr_extractor.model.trunks import torch_files
 from attr_extractor.model.trunks.torch_files import read_state_dict
+from tests.model.trunks.torch_writer import Stored, of_arrays, older, pickled, zipped
 
-
-class Stored:
-    """A tensor as PyTorch pickles it: the key of its storage, its offset, shape and strides."""
-
-    def __init__(self, key: str, size: int, offset: int, shape: tuple, strides: tuple):
-        self.key, self.size, self.layout = key, size, (offset, shape, strides)
-
-    def __reduce__(self):
-        function = sys.modules["torch._utils"]._rebuild_tensor_v2
-        return function, (Storage(self), *self.layout, False, collections.OrderedDict())
-
-
-class Storage:
-    def __init__(self, tensor: Stored):
-        self.tensor = tensor
-
-
-class Pickler(pickle.Pickler):
-    def persistent_id(self, obj):
-        if isinstance(obj, Storage):
-            kind = sys.modules["torch"].FloatStorage
-            return ("storage", kind, obj.tensor.key, "cpu", obj.tensor.size, None)
-        return None
-
-
-@pytest.fixture(autouse=True)
-def torch_names(monkeypatch):
-    """Provide modules with the names in PyTorch's pickles."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-
-    class FloatStorage:
-        pass
-
-    def _rebuild_tensor_v2():
-        raise AssertionError("never called")
-
-    FloatStorage.__module__, FloatStorage.__qualname__ = "torch", "FloatStorage"
-    _rebuild_tensor_v2.__module__ = "torch._utils"
-    _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    torch.FloatStorage, utils._rebuild_tensor_v2 = FloatStorage, _rebuild_tensor_v2
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-
-
-def pickled(content: object) -> bytes:
-    out = io.BytesIO()
-    Pickler(out, protocol=2).dump(content)
-    return out.getvalue()
-
-
-def written(state: object, storages: dict[str, np.ndarray]) -> bytes:
-    facts = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
-    head = [torch_files.MAGIC, torch_files.VERSION, facts, state, list(storages)]
-    tail = [struct.pack("<q", len(array)) + array.tobytes() for array in storages.values()]
-    return b"".join([*map(pickled, head), *tail])
+REFERENCES = Path(__file__).parent / "references"
+FORMATS = pytest.mark.parametrize("written", [older, zipped])
 
 
 def a_state():
@@ -89,7 +35,8 @@ def a_state():
     return state, {"a": np.arange(6, dtype="<f4"), "b": np.float32([5, 6, 7, 8])}
 
 
-def test_tensors_have_their_shapes_for_any_order_of_axes_in_the_storage(tmp_path):
+@FORMATS
+def test_tensors_have_their_shapes_for_any_order_of_axes_in_the_storage(written, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(written(*a_state()))
     state = read_state_dict(path)
@@ -100,6 +47,17 @@ def test_tensors_have_their_shapes_for_any_order_of_axes_in_the_storage(tmp_path
     assert state["scalar"].shape == () and state["scalar"] == 7
 
 
+@pytest.mark.parametrize("name", ["tiny_older.pth", "tiny_zipped.pth"])
+def test_a_checkpoint_written_by_pytorch_is_read(name):
+    """references/tiny.py wrote it: a state dict with other values around it."""
+    state = read_state_dict(REFERENCES / name)
+    assert list(state) == ["module.kernel", "module.turned", "module.half", "module.count"]
+    assert state["module.kernel"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert state["module.turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert state["module.half"].dtype == np.float16 and state["module.half"].tolist() == [0.5, -2]
+    assert state["module.count"] == 7
+
+
 class RunsACommand:
     def __init__(self, path):
         self.path = path
@@ -108,7 +66,8 @@ class RunsACommand:
         return os.system, (f"touch {self.path}",)
 
 
-def test_a_file_that_would_run_a_command_is_rejected_and_runs_nothing(tmp_path):
+@FORMATS
+def test_a_file_that_would_run_a_command_is_rejected_and_runs_nothing(written, tmp_path):
     path, trace = tmp_path / "weights.pth", tmp_path / "it_ran"
     path.write_bytes(written(collections.OrderedDict(a=RunsACommand(trace)), {}))
     with pytest.raises(InputError, match=r"weights\.pth: not a PyTorch state dict.*system"):
@@ -153,8 +112,9 @@ LAYOUTS = {
 }
 
 
+@FORMATS
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_tensor_outside_its_storage_is_rejected(layout, tmp_path):
+def test_a_tensor_outside_its_storage_is_rejected(layout, written, tmp_path):
     path = tmp_path / "weights.pth"
     state = collections.OrderedDict(a=Stored("a", 6, *layout))
     path.write_bytes(written(state, {"a": np.zeros(6, "<f4")}))
@@ -162,15 +122,30 @@ def test_a_tensor_outside_its_storage_is_rejected(layout, tmp_path):
         read_state_dict(path)
 
 
-def test_the_newer_zip_format_and_a_missing_file_raise(tmp_path):
-    np.savez(tmp_path / "new.pth.npz", a=np.zeros(3))
-    with pytest.raises(InputError, match="not a PyTorch state dict"):
-        read_state_dict(tmp_path / "new.pth.npz")
+def test_other_archives_and_a_missing_file_raise(tmp_path):
+    np.savez(tmp_path / "arrays.pth.npz", a=np.zeros(3))
+    with pytest.raises(InputError, match="not a PyTorch state dict: the zip archive has no data"):
+        read_state_dict(tmp_path / "arrays.pth.npz")
     with pytest.raises(InputError, match="does not exist"):
         read_state_dict(tmp_path / "absent.pth")
 
 
-def test_a_thousand_damaged_files_are_read_or_rejected(tmp_path):
+def test_an_archive_with_numbers_of_another_size_or_compressed_is_rejected(tmp_path):
+    path = tmp_path / "weights.pth"
+    state, storages = of_arrays({"a": np.zeros(1000, "f4")})
+    path.write_bytes(zipped(state, {"0": np.zeros(999, "f4")}))
+    with pytest.raises(InputError, match="not a PyTorch state dict: a storage is shorter"):
+        read_state_dict(path)
+    path.write_bytes(zipped(state, storages, zipfile.ZIP_DEFLATED))
+    with pytest.raises(InputError, match="compressed"):
+        read_state_dict(path)
+    path.write_bytes(zipped({"a": Stored("0", 10**12, 0, (1,), (1,))}, storages))
+    with pytest.raises(InputError, match="larger than the file"):
+        read_state_dict(path)
+
+
+@FORMATS
+def test_a_thousand_damaged_files_are_read_or_rejected(written, tmp_path):
     whole, path = written(*a_state()), tmp_path / "weights.pth"
     generator = np.random.default_rng(0)
     refused = 0

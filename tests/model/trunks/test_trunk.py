@@ -6,6 +6,7 @@ preprocessing that its module documents.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from pathlib import Path
@@ -18,10 +19,10 @@ import tensorflow as tf
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model import noise
-from attr_extractor.model.keras_versions import tf_variable
+from attr_extractor.model.keras_versions import download_folder, tf_variable
 from attr_extractor.model.trunks import trunk
 from attr_extractor.model.trunks.fast_layers import DepthwiseConv2D, fused_silu
-from attr_extractor.model.trunks.pretrained import copy_weights, from_keras
+from attr_extractor.model.trunks.pretrained import KERAS_FILES, copy_weights
 from tests.model.trunks.weights_files import write_h5
 
 apps = keras.applications
@@ -257,13 +258,25 @@ def test_a_weights_file_of_another_network_is_rejected(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_failed_download_raises(monkeypatch):
+def test_a_failed_download_says_which_file_to_put_where(monkeypatch):
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure on https://x: None -- no route")
 
     monkeypatch.setattr(downloads(apps.VGG16), "get_file", offline)
-    with pytest.raises(InputError, match="model.weights: imagenet: URL fetch failure"):
+    words = rf"put {KERAS_FILES['vgg16']} into {download_folder()} or set model.weights to its path"
+    with pytest.raises(InputError, match=rf"{words} \(URL fetch failure") as error:
         built("vgg16", 32, "imagenet")
+    assert "\n" not in str(error.value)
+
+
+def test_the_source_of_a_downloaded_file_is_its_name_and_digest(monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("KERAS_HOME", str(home / ".keras"))
+    (home / ".keras" / "models").mkdir(parents=True)
+    (home / ".keras" / "models" / KERAS_FILES["vgg16"]).write_bytes(b"weights")
+    _, source = trunk.settled(ModelConfig(trunk="vgg16", weights="imagenet"))
+    assert source == (KERAS_FILES["vgg16"], hashlib.sha256(b"weights").hexdigest(), "keras")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +290,7 @@ def test_a_photo_too_small_for_the_trunk_is_rejected(name, least):
 def test_every_trunk_has_the_name_of_its_keras_network():
     """An entry with the wrong constructor would otherwise go unnoticed until it is used."""
     for name, entry in trunk.TRUNKS.items():
-        if entry.imagenet and entry.load is from_keras:
+        if name in KERAS_FILES:
             assert entry.make.__name__.lower() == name
 
 
@@ -293,4 +306,27 @@ def test_every_trunk_builds_at_its_minimum_size(name):
     size = trunk.TRUNKS[name].min_size
     model = built(name, size, batch_norm_momentum=0.9)
     assert min(model.output.shape[1:]) >= 1
+    keras.backend.clear_session()
+
+
+class AskedError(Exception):
+    """Raised instead of a download."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "vgg16" else SLOW)
+        for name in KERAS_FILES
+        if not LARGE.fullmatch(name)
+    ],
+)
+def test_keras_downloads_the_file_of_that_name(name, monkeypatch):
+    def refuse(fname, *args, **kwargs):
+        raise AskedError(fname)
+
+    entry = trunk.TRUNKS[name]
+    monkeypatch.setattr(downloads(entry.make), "get_file", refuse)
+    with pytest.raises(AskedError, match=f"^{KERAS_FILES[name]}$"):
+        entry.make(include_top=False, weights="imagenet", input_shape=(96, 96, 3))
     keras.backend.clear_session()
