@@ -30,11 +30,6 @@ def optimizer_options() -> dict[str, Any]:
     return {} if KERAS_3 else {"jit_compile": False}
 
 
-def trains_on_several_workers() -> bool:
-    """Return whether Keras' `fit` works under MultiWorkerMirroredStrategy."""
-    return not KERAS_3
-
-
 def operations(model: Any) -> list[Any]:
     """Return the steps of a functional model in order; in Keras 3 not every step is a layer."""
     return list(model.operations if KERAS_3 else model.layers)
