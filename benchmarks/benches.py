@@ -10,6 +10,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import extra
 from attr_extractor.schema import Schema
 from benchmarks import (
+    accelerator,
     audit,
     augmentation,
     build_records,
@@ -29,6 +30,8 @@ class On:
     schema_file: str | Path
     records: str | Path
     run_dir: str | Path
+    budget_minutes: float = 15.0
+    output: str = ""
 
     @property
     def schema(self) -> Schema:
@@ -48,6 +51,11 @@ def _export(on: On, count: int) -> str:
     return export.report(on.config, on.schema, count)
 
 
+def _accelerator(on: On, count: int) -> str:
+    records, minutes = str(on.records), on.budget_minutes
+    return accelerator.report(on.config, on.schema, count, records, minutes, on.output)
+
+
 # By name: the default count, and a function that measures that many photos, rows, vectors or steps
 BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "records": (8000, lambda on, n: build_records.measure_photos(n)),
@@ -63,5 +71,6 @@ BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "predict": (2048, lambda on, n: predict.measure(on.config, on.records, n)),
     "search": (10**6, lambda on, n: _search(n)),
     "audit": (0, lambda on, n: audit.measure(on.config, on.records)),
+    "accelerator": (0, _accelerator),
     "grad_cam": (200, lambda on, n: grad_cam.report(on.run_dir, n)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from attr_extractor.config import Config
 from attr_extractor.model import network
 from attr_extractor.schema import Schema
 from attr_extractor.training import schedule
+from attr_extractor.training.loop import Step, on_replicas
 from attr_extractor.training.step import TrainingModel
 from benchmarks import timing
 
@@ -19,19 +21,28 @@ def run(
     config: Config, schema: Schema, steps: int, records: str | None = None
 ) -> tuple[list[float], int]:
     """Return the seconds of timing.time_steps and the number of trained parameters."""
+    model, step = make_step(config, schema, steps)
+    return time_on_batch(step, made_up_batches(config, schema), steps), parameters(model)
+
+
+def make_step(config: Config, schema: Schema, steps: int) -> tuple[TrainingModel, Step]:
+    """Return an untrained model and the step function of the training loop."""
     keras.utils.set_random_seed(config.train.seed)
     built = network.build(schema, config, precision=config.train.precision)
     model = TrainingModel(built, schema, config)
     model.compile(optimizer=schedule.make_optimizer(config.train, steps, built), jit_compile=False)
-    batch = tf.data.Dataset.from_tensors(timing.made_up_batch(config, schema))
-    return time_keras(model, batch, steps), parameters(model)
+    return model, on_replicas(tf.distribute.get_strategy(), model.train_step)
 
 
-def time_keras(model: Any, batch: tf.data.Dataset, steps: int) -> list[float]:
-    """Return the seconds of timing.time_steps over one batch, with `fit`'s step function."""
+def made_up_batches(config: Config, schema: Schema) -> tf.data.Dataset:
+    """Return one batch of timing.made_up_batch."""
+    return tf.data.Dataset.from_tensors(timing.made_up_batch(config, schema))
+
+
+def time_on_batch(step: Callable, batch: tf.data.Dataset, steps: int) -> list[float]:
+    """Return the seconds of timing.time_steps over one batch, repeated."""
     batches = iter(batch.cache().repeat())
-    model.make_train_function()
-    return timing.time_steps(lambda: float(model.train_function(batches)["loss"]), steps)
+    return timing.time_steps(lambda: float(step(batches)["loss"]), steps)
 
 
 def parameters(model: Any) -> int:

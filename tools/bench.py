@@ -20,14 +20,19 @@ flags.DEFINE_enum("what", None, list(BENCHES), "What to measure.", required=True
 flags.DEFINE_integer("count", None, str({k: v[0] for k, v in BENCHES.items()}), lower_bound=1)
 flags.DEFINE_string("config", "configs/pretrained.yaml", "Config file (YAML).")
 flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; repeatable.")
-flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "For table, step, export (YAML).")
-flags.DEFINE_string("records", "", "For input, predict, audit; optional for step and augment.")
+flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "Schema (YAML) of several.")
+flags.DEFINE_string("records", "", "For input, predict, audit; optional for some.")
 flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue.")
+flags.DEFINE_float("budget_minutes", 15.0, "For accelerator: it then ends.", lower_bound=0.1)
+flags.DEFINE_string("output", "", "For accelerator: a new JSON file.")
 
 
 def main() -> None:
     count, bench = BENCHES[F.what]
-    on = On(Config.read(F.config, F.set), F.schema, F.records, F.run_dir)
+    if F.output:
+        errors.require_new_file(F.output, "--output")
+    config = Config.read(F.config, F.set)
+    on = On(config, F.schema, F.records, F.run_dir, F.budget_minutes, F.output)
     print(as_text(bench(on, F.count or count)))
 
 

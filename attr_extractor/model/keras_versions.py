@@ -32,11 +32,6 @@ def optimizer_options() -> dict[str, Any]:
     return {} if KERAS_3 else {"jit_compile": False}
 
 
-def trains_on_several_workers() -> bool:
-    """Return whether Keras' `fit` works under MultiWorkerMirroredStrategy."""
-    return not KERAS_3
-
-
 def download_folder() -> Path:
     """Return the folder in which keras.applications looks for weights before it downloads them."""
     home = os.environ.get("KERAS_HOME", "~/.keras") if KERAS_3 else "~/.keras"

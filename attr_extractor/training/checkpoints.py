@@ -32,7 +32,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
       arrays: returns the arrays to save if a validation score is the best so far.
-      stop: verifies before each save that the weights are finite.
+      stop: verifies before each save that losses and weights are finite.
       keep_best: whether scores count; they do not in phases with smaller photos.
       tracked: further objects of the run's state, by name; None for absent ones.
     """
@@ -91,16 +91,20 @@ class Checkpoints(keras.callbacks.Callback):
             self.whole = [step]
         return step
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.step = steps_done(self.optimizer)
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.step += 1  # counted here: reading the optimizer's counter waits for the device
         # not at an epoch's last step: a run resumed from there would skip its validation
-        within_epoch = steps_done(self.optimizer) % self.steps_per_epoch
+        within_epoch = self.step % self.steps_per_epoch
         if within_epoch and self._is_due(within_epoch):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         score = (logs or {}).get("val_score")
         if self.keep_best and score is not None and score > self.best_score:
-            self.stop.require_finite_weights()
+            self.stop.require_finite()
             arrays = {**self.arrays(), SCORE: np.array(score)}
             if self.devices.is_chief:
                 files.write_arrays(self.best_path, arrays)
@@ -119,7 +123,7 @@ class Checkpoints(keras.callbacks.Callback):
         return not step % ASKED_EVERY and bool(self.devices.total(due and self.devices.is_chief))
 
     def _save(self) -> None:
-        self.stop.require_finite_weights()
+        self.stop.require_finite()
         now = time.monotonic()
         self.seconds.assign_add(now - self.counted_to)
         self.counted_to = now

@@ -28,6 +28,8 @@ from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.callbacks import Progress, StopAtNaN
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
 from attr_extractor.training.features import Frozen
+from attr_extractor.training.figures import StepFigures
+from attr_extractor.training.loop import Loop
 from attr_extractor.training.optimizer import steps_done
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
@@ -151,7 +153,7 @@ def make_model(
     augments: bool = True,
     frozen: Frozen | None = None,
 ) -> TrainingModel:
-    """Return a model that is ready for `fit`, with the initial weights of a run.
+    """Return a compiled model with the initial weights of a run.
 
     Args:
       image_size: pixels, replaces the config's.
@@ -226,7 +228,8 @@ def _run_phase(
         return None
     augments, stored = not devices.augments_on_host, frozen.files if frozen else None
     model = make_model(config, manifest, steps, phase.image_size, augments, frozen)
-    stop = StopAtNaN(records, manifest, config)
+    figures = StepFigures(devices.workers)
+    stop = StopAtNaN(records, manifest, config, figures)
     checkpoints = Checkpoints(
         run, model, devices, steps, model.arrays, stop, phase.is_last, average=model.average
     )
@@ -248,6 +251,7 @@ def _run_phase(
                 records, manifest, data, "validation", share, features=stored
             )
         )
+    loop = Loop(model, figures)
     # A run that was interrupted within an epoch finishes that epoch in a separate call of `fit`.
     for first, last, epoch_steps in _stretches(start_step, phase.end_step, steps):
         step = steps_done(model.optimizer)
@@ -261,15 +265,12 @@ def _run_phase(
             training = augmented_on_host(training, config, step)
         progress = make_progress(total_steps, step, data.batch_size, devices.is_chief)
         with dataset.readable(records), contextlib.closing(progress):
-            model.fit(
+            loop.fit(
                 training,
-                initial_epoch=first,
-                epochs=last,
-                steps_per_epoch=epoch_steps,
-                validation_data=validation,
+                epochs=range(first, last),
+                steps=epoch_steps,
+                validation=validation,
                 validation_steps=validation_steps,
-                shuffle=False,  # the dataset does it; Keras 3 warns about its default
-                verbose=0,
                 callbacks=[
                     ValidateAverage(),
                     progress,

@@ -21,7 +21,7 @@ MIXING = 3  # folded into a step's seed for mixing; augmentation uses the seed i
 
 
 class TrainingModel(keras.Model):
-    """Model that trains the logits of a network with Keras `fit`; batches are dicts of the dataset.
+    """Model that trains the logits of a network; batches are dicts of the dataset.
 
     All noise of a step, including the trunk's dropout, depends on (seed, step, replica) alone.
     `train.xla` selects the parts that XLA compiles, so compile the Keras model with
@@ -43,8 +43,6 @@ class TrainingModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        # the metrics are already sums over all replicas; Keras would sum them again over workers
-        self.distribute_reduction_method = "first"
         self.layout, self.network = built, built.logits
         self.schema = schema
         self.config = config
@@ -69,15 +67,13 @@ class TrainingModel(keras.Model):
 
     @property
     def metrics(self) -> list[Any]:
-        """Metrics that `fit` resets at the start of an epoch."""
+        """Metrics that `reset_metrics` resets at the start of an epoch."""
         return [self.losses_seen, self.scores_seen]
 
     def freeze_trunk(self) -> None:
         """Train only the layers after the trunk; the trunk then works as in evaluation."""
         for layer in self.layout.trunk:
             layer.trainable = False
-        # without it, Keras' `fit` restores the trainable state of the last compilation
-        self.compile(optimizer=self.optimizer, jit_compile=False)
 
     def learning_rates(self) -> dict[str, float]:
         """Return the rates of the next step: `lr`, and `lr_trunk` if the trunk has its own."""

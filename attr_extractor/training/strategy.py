@@ -24,7 +24,6 @@ import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, TemporaryError
-from attr_extractor.model import keras_versions
 from attr_extractor.processor import cpu_info
 from attr_extractor.records.dataset import WHOLE, Share
 
@@ -48,9 +47,9 @@ class Devices:
         return self.worker == 0
 
     def batches(self, make: Callable[[Share], tf.data.Dataset]) -> Any:
-        """Return the batches for `fit`: this worker's share, or all of them in a single process."""
+        """Return this worker's share of the batches, or all of them in a single process."""
         if self.workers == 1:
-            return make(WHOLE)  # Keras splits it among the devices
+            return make(WHOLE)  # the loop splits it among the devices
         share = Share(self.worker, self.workers, self.strategy.num_replicas_in_sync)
         return self.strategy.distribute_datasets_from_function(lambda _: make(share))
 
@@ -108,11 +107,6 @@ def _mirrored() -> Devices:
 
 
 def _multi_worker() -> Devices:
-    if not keras_versions.trains_on_several_workers():
-        raise InputError(
-            "train.strategy: multi_worker needs Keras 2 (Python 3.9 to 3.11): Keras 3 has no "
-            "multi-worker training on TensorFlow; use mirrored"
-        )
     worker, workers = _from_tf_config(os.environ.get("TF_CONFIG", ""))
     if worker == 0:
         print(f"chief of {workers} workers; training starts when all have started", file=sys.stderr)

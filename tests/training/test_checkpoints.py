@@ -37,7 +37,7 @@ class Run:
         optimizer.build(network.trainable_variables)
         self.model = SimpleNamespace(network=network, optimizer=optimizer)
         config = SimpleNamespace(train=SimpleNamespace(checkpoint_minutes=self.minutes))
-        self.stop = SimpleNamespace(require_finite_weights=lambda: None)
+        self.stop = SimpleNamespace(require_finite=lambda: None)
         return Checkpoints(
             SimpleNamespace(path=self.path, config=config), self.model, ONE, 10,
             lambda: {"x": np.array(self.weight())}, self.stop, **options,
@@ -198,7 +198,7 @@ def test_weights_that_are_not_finite_are_not_saved(run):
     def not_finite():
         raise InputError("not finite")
 
-    run.stop.require_finite_weights = not_finite
+    run.stop.require_finite = not_finite
     for logs in ({}, {"val_score": 1.0}):
         run.at(9)
         with pytest.raises(InputError, match="not finite"):
@@ -228,6 +228,8 @@ def test_within_an_epoch_a_save_is_due_after_minutes_but_not_at_the_last_step(tm
         run = Run(tmp_path, minutes)
         checkpoints = run.start()
         for step in (8, 9, 10, 11, 20):  # 10 an epoch
+            run.at(step - 1)
+            checkpoints.on_train_begin()
             run.at(step)
             checkpoints.on_train_batch_end(0)
         assert saved_steps(run.folder) == expected

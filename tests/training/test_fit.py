@@ -26,6 +26,7 @@ from attr_extractor.schema import Schema
 from attr_extractor.serving import export
 from attr_extractor.training import fit
 from attr_extractor.training.checkpoints import saved_steps
+from attr_extractor.training.loop import on_replicas
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
 from tests.conftest import ROOT, draw_photo, write_table
@@ -119,10 +120,8 @@ def test_every_setting_of_xla_gives_the_same_loss(built, schema):
             "pixels": tf.constant(generator.integers(0, 256, [4, 32, 32, 3], dtype=np.uint8)),
             "labels": tf.constant(generator.integers(-1, 2, [4, schema.num_values], np.int8)),
         }
-        model.make_train_function()  # Keras 3 returns nothing
-        losses.append(
-            float(model.train_function(iter(tf.data.Dataset.from_tensors(batch).repeat()))["loss"])
-        )
+        step = on_replicas(tf.distribute.get_strategy(), model.train_step)
+        losses.append(float(step(iter(tf.data.Dataset.from_tensors(batch)))["loss"]))
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError
-from attr_extractor.model import keras_versions
 from attr_extractor.training import strategy
 from attr_extractor.training.strategy import Devices
 from tests.conftest import ROOT, require_bad_input, run_tool
@@ -76,16 +75,9 @@ def test_a_batch_that_cannot_be_split_equally_is_rejected(built, monkeypatch):
 
 def test_multi_worker_without_tf_config_is_rejected(built, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.setattr(keras_versions, "KERAS_3", False)
     with pytest.raises(InputError, match="variable TF_CONFIG.* it is 'not set'") as error:
         strategy.make(Config.read(built.config, ["train.strategy=multi_worker"]))
     assert '"cluster"' in str(error.value)
-
-
-def test_keras_3_rejects_several_workers(built, monkeypatch):
-    monkeypatch.setattr(keras_versions, "KERAS_3", True)
-    with pytest.raises(InputError, match="multi_worker needs Keras 2.*mirrored"):
-        strategy.make(Config.read(built.config, ["train.strategy=multi_worker"]))
 
 
 def test_a_missing_tpu_raises(built, tmp_path):

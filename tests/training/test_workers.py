@@ -14,15 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attr_extractor.model.keras_versions import KERAS_3
 from tests.conftest import ROOT, Shop
 from tests.training.test_strategy import (
     NOISE_OFF,
     gradients_of_one_device,
     require_equal_gradients,
 )
-
-needs_keras_2 = pytest.mark.skipif(KERAS_3, reason="Keras 3 has no multi-worker training")
 
 
 def start(*arguments: str) -> list[subprocess.Popen]:
@@ -58,7 +55,6 @@ def finish(workers: list[subprocess.Popen]) -> list[tuple[int, str]]:
     return [(worker.returncode, text) for worker, text in zip(workers, ended)]
 
 
-@needs_keras_2
 @pytest.mark.slow
 def test_the_gradients_of_two_workers_equal_those_of_one_device(built, tmp_path):
     """Each worker has half of the batch; batch statistics and N_t are sums over both."""
@@ -70,7 +66,6 @@ def test_the_gradients_of_two_workers_equal_those_of_one_device(built, tmp_path)
     require_equal_gradients(list(np.load(path).values()), gradients_of_one_device(built))
 
 
-@needs_keras_2
 @pytest.mark.slow
 def test_a_dead_worker_stops_the_other_and_the_restart_gives_the_same_weights(built, tmp_path):
     settings = ["train.epochs=6", "train.average=0.9", "train.deterministic=true"]
@@ -95,7 +90,6 @@ def test_a_dead_worker_stops_the_other_and_the_restart_gives_the_same_weights(bu
         np.testing.assert_allclose(killed[name], whole[name], rtol=1e-4, atol=1e-5)
 
 
-@needs_keras_2
 @pytest.mark.slow
 def test_a_silent_worker_stops_the_other(built, tmp_path):
     chief, other = train(built, tmp_path / "run", "train.epochs=10000")
