@@ -85,8 +85,8 @@ class AttentionConfig(yaml_files.Model):
 class ModelConfig(yaml_files.Model):
     """Trunk, attention block and branches."""
 
-    trunk: str = "efficientnetlite0"  # a name in `trunk.TRUNKS`
-    weights: str = "imagenet"  # none, imagenet, or the path of a weights file
+    trunk: str = "efficientnetlite0"  # a name in `trunk.TRUNKS`, or hub:PRESET_OR_FOLDER
+    weights: str = "imagenet"  # none, imagenet (hub: the preset's), or the path of a weights file
     attention: AttentionConfig = AttentionConfig()
     hidden: List[int] = Field(default=[128, 128], min_length=2, max_length=2)  # of each branch
     prior_bias: bool = True  # start output biases at log(p / (1 - p)) of each value

@@ -19,7 +19,7 @@ from attr_extractor import __version__
 from attr_extractor.processor import cpu_info
 
 PACKAGE = "attr-extractor"
-USER_EXTRAS = ("pretrained", "serving", "review", "search", "convert", "beam", "bench")
+USER_EXTRAS = ("pretrained", "hub", "serving", "review", "search", "convert", "beam", "bench")
 INSTRUCTIONS = {
     "avx2": "TensorFlow's kernels",
     "avx512f": "wider float32 kernels",

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model import noise
+from attr_extractor.model import keras_versions, noise
 from attr_extractor.model.keras_versions import tf_variable
 from attr_extractor.model.trunks import trunk
 from attr_extractor.model.trunks.fast_layers import DepthwiseConv2D, fused_silu
@@ -264,6 +264,13 @@ def test_a_failed_download_raises(monkeypatch):
     monkeypatch.setattr(downloads(apps.VGG16), "get_file", offline)
     with pytest.raises(InputError, match="model.weights: imagenet: URL fetch failure"):
         built("vgg16", 32, "imagenet")
+
+
+def test_a_preset_of_keras_hub_requires_keras_3(monkeypatch):
+    monkeypatch.setattr(keras_versions, "KERAS_3", False)
+    for check in (built, lambda name, size: trunk.require_sizes(ModelConfig(trunk=name), [size])):
+        with pytest.raises(InputError, match=r"Python 3.12 .* pip install 'attr-extractor\[hub\]'"):
+            check("hub:vit", 32)
 
 
 @pytest.mark.parametrize(
