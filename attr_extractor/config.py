@@ -85,8 +85,8 @@ class AttentionConfig(yaml_files.Model):
 class ModelConfig(yaml_files.Model):
     """Trunk, attention block and branches."""
 
-    trunk: str = "efficientnetlite0"  # a name in `trunk.TRUNKS`
-    weights: str = "imagenet"  # none, imagenet, or the path of a weights file
+    trunk: str = "efficientnetlite0"  # a name in `trunk.TRUNKS`, or hub:PRESET_OR_FOLDER
+    weights: str = "imagenet"  # none, imagenet (hub: the preset's), or the path of a weights file
     # padding, epsilon of batch normalisation and, in ResNet, strides; a run's config.yaml has the
     # style and pixels of its weights. Empty: as the weights file; without one as Keras
     style: Literal["", "tensorflow", "pytorch"] = ""

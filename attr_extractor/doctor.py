@@ -21,6 +21,7 @@ from attr_extractor.processor import cpu_info
 PACKAGE = "attr-extractor"
 USER_EXTRAS = (
     "pretrained",
+    "hub",
     "serving",
     "review",
     "search",

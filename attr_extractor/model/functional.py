@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import keras
@@ -31,6 +32,23 @@ def readers(model: Any) -> dict[str, list[Any]]:
             if id(tensor) in origins:
                 readers_by_name.setdefault(origins[id(tensor)], []).append(step)
     return readers_by_name
+
+
+def blocks(layer: Any) -> list[Any]:
+    """Return the parts of a layer in order if it is a stack of equal blocks, else the layer alone.
+
+    An encoder of KerasHub is one layer of a model: its parts are the transformer blocks and the
+    normalisation after them. Blocks are equal if they have a class and layers of their own.
+    """
+    parts = list(layer._flatten_layers(recursive=False, include_self=False))
+    kinds = Counter(type(part) for part in parts if _has_layers(part))
+    if not kinds or max(kinds.values()) < 2:
+        return [layer]
+    return [block for part in parts for block in blocks(part)]
+
+
+def _has_layers(layer: Any) -> bool:
+    return any(True for _ in layer._flatten_layers(recursive=False, include_self=False))
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

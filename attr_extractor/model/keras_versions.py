@@ -17,6 +17,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from attr_extractor.errors import InputError, extra
+
 KERAS_3 = not keras.__version__.startswith("2.")
 
 
@@ -42,6 +44,30 @@ def download_folder() -> Path:
 def operations(model: Any) -> list[Any]:
     """Return the steps of a functional model in order; in Keras 3 not every step is a layer."""
     return list(model.operations if KERAS_3 else model.layers)
+
+
+def keras_hub() -> ModuleType:
+    """Import KerasHub; raise InputError if it is not installed, or Keras is not Keras 3."""
+    if not KERAS_3:
+        raise InputError(
+            "model.trunk: hub: requires Python 3.12 or newer and pip install 'attr-extractor[hub]'"
+        )
+    with extra("hub"):
+        return importlib.import_module("keras_hub")
+
+
+def on_other_input(model: Any, output: Any, inputs: Any) -> Any:
+    """Return a symbolic output of a functional model, computed from other inputs (Keras 3 only).
+
+    The layers are the model's own: many of KerasHub's cannot be cloned. They forget the model's
+    graph, so that their `input` and `output` are those of the new one. Do not use the model again.
+    The attributes are private: Keras has no public way.
+    """
+    graph = keras.Model(model.inputs, output)
+    for step in graph.operations:
+        step._inbound_nodes.clear()
+        step._outbound_nodes.clear()
+    return graph.call([inputs])
 
 
 def slot(optimizer: Any, variable: Any) -> int:

@@ -210,9 +210,11 @@ def _resolutions(base: Any, count: int) -> list[Any]:
     lowest = int(base.output.shape[1])
     last: dict[int, Any] = {}  # by height
     for layer in base.layers:
-        shape = layer.output.shape
-        if len(shape) == 4 and shape[1] >= lowest and not _adds_nothing(layer):
-            last[int(shape[1])] = layer.output
+        if _adds_nothing(layer):
+            continue
+        for output in tf.nest.flatten(layer.output):
+            if len(output.shape) == 4 and output.shape[1] >= lowest:
+                last[int(output.shape[1])] = output
     if count > len(last):
         raise InputError(f"model.fuse_stages: {count}, but the trunk has {len(last)} resolutions")
     return [last[height] for height in sorted(last, reverse=True)[:-1]] + [base.output]

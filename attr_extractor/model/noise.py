@@ -32,6 +32,14 @@ def keyed(seed: tf.Tensor) -> Iterator[None]:
         _here.seed = before
 
 
+def step_seed(name: str) -> tf.Tensor | None:
+    """Return the seed, int [2], of one layer's noise in this step; None outside of `keyed`."""
+    seed = getattr(_here, "seed", None)
+    if seed is None:
+        return None
+    return tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()))
+
+
 @keras.utils.register_keras_serializable("attr_extractor")
 class Dropout(keras.layers.Layer):
     """Dropout: in training, a part of the input is zeroed and the rest scaled by 1 / (1 - rate).
@@ -49,10 +57,9 @@ class Dropout(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training or not self.rate:
             return inputs
-        seed = getattr(_here, "seed", None)
+        seed = step_seed(self.name)
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
-        seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(self.name.encode()))
         shape = tf.shape(inputs)
         if self.noise_shape is not None:
             given = enumerate(self.noise_shape)

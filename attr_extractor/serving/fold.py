@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from attr_extractor.model.functional import CONVOLUTIONS, Identity, readers
 from attr_extractor.model.network import POOLED, Network, computing_in
+from attr_extractor.model.trunks import hub
 
 
 def fold(network: Network) -> Any:
@@ -34,6 +35,8 @@ def fold(network: Network) -> Any:
     copied: list[Any] = []
 
     def to_served(layer: Any) -> Any:
+        if hub.is_layer(layer):
+            return layer  # shared with the network
         settings = layer.get_config()
         if layer.name in followed:
             return Identity(name=layer.name)

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor.errors import InputError
 from attr_extractor.model import branches, keras_versions
 from attr_extractor.model.attention import PooledTransformerBlock
 from attr_extractor.model.branches import Branches
@@ -46,6 +47,9 @@ class Parts:
     Args:
       model: the result of `fold.fold`.
       count: number of parts: the number of cores to use for one batch.
+
+    Raises:
+      InputError: if a layer of the trunk has several outputs.
     """
 
     def __init__(self, model: Any, count: int):
@@ -68,6 +72,11 @@ class Parts:
         return [_whole(values[name]) for name in self._outputs]
 
     def _planned(self, step: Any, sources: list[str]) -> Callable[..., Value]:
+        if len(tf.nest.flatten(step.output)) > 1:
+            raise InputError(
+                f"--parts: the trunk's layer {step.name!r} has several outputs and cannot be "
+                "computed in parts: use --parts=1"
+            )
         split = all(source in self._split for source in sources)
         if isinstance(step, ConvolutionLayer):
             if split and step.folded.depthwise:

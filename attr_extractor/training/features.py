@@ -157,9 +157,9 @@ def _digest(whole: Network, config: Config) -> str:
         for i, layer in enumerate(whole.trunk)
         for k, array in enumerate(layer.get_weights())
     }
-    train, data = config.train, config.data
-    settings: list[Any] = [made_from.weights_digest(arrays), config.model.trunk, train.features]
-    settings += [config.model.fuse_stages, data.image_size, data.square]
+    model, train, data = config.model, config.train, config.data
+    settings: list[Any] = [made_from.weights_digest(arrays), model.trunk, model.style, model.pixels]
+    settings += [train.features, model.fuse_stages, data.image_size, data.square]
     if train.feature_views > 1:
         settings += [config.augmentation.model_dump(exclude={"mixup", "cutmix"}), train.seed]
     return str(xxhash.xxh3_64(repr(settings).encode()).hexdigest())

@@ -74,8 +74,8 @@ def train(
     if not manifest.present("train").any():
         raise InputError(f"{records}: no photo of the training split has a known value")
     phases = schedule.phases(config, steps)
-    for phase in phases:
-        trunk.find(config.model.trunk, phase.image_size)  # fails now, not hours later
+    # fails now, not hours later
+    trunk.require_sizes(config.model, [phase.image_size for phase in phases])
     if config.train.init_from:
         _weights_of(config.train.init_from, manifest)
     config, source = _settled(config)
@@ -134,6 +134,7 @@ def _open(
     """Open the run directory, which the chief creates and all workers share."""
     if devices.is_chief:
         run = RunDir.create(path, config, records, manifest)
+        trunk.keep_architecture(config.model, config.data.image_size, run.trunk)
         devices.total(1)  # the other workers wait here
         return run
     devices.total(1)

@@ -2,7 +2,8 @@
 
 config.yaml, schema.yaml, records.json (path, fingerprint), checkpoints/, logs/, weights.npz
 (arrays by layer name), thresholds.json, metrics.json, report.html, model_card.md and .json,
-learning_curve.json, predictions/ (logits and labels by split), tracker.json (its tracked run).
+learning_curve.json, predictions/ (logits and labels by split), tracker.json (its tracked run),
+trunk/ (if the trunk is a preset of KerasHub: its architecture).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.model import network, scoring
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
+from attr_extractor.model.trunks import hub
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training import run_files
@@ -114,6 +116,11 @@ class RunDir:
         """Folder of the records that the run was trained on."""
         return Path(self.origin.records)
 
+    @property
+    def trunk(self) -> Path:
+        """Folder of the trunk's architecture, if the trunk is a preset of KerasHub."""
+        return self.path / "trunk"
+
     def manifest(self, records: str | Path | None = None) -> Manifest:
         """Read the manifest of the run's records, or of other records with the same schema.
 
@@ -180,7 +187,10 @@ class RunDir:
 
     def config_to_load(self) -> Config:
         """Return the config of a network that loads its weights from a file and is not trained."""
-        model = self.config.model.model_copy(update={"weights": "none"})
+        update = {"weights": "none"}
+        if self.trunk.is_dir():
+            update["trunk"] = f"{hub.PREFIX}{self.trunk}"
+        model = self.config.model.model_copy(update=update)
         train = self.config.train.model_copy(update={"xla": "off"})
         return self.config.model_copy(update={"model": model, "train": train})
 

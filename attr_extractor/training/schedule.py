@@ -10,11 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config, TrainConfig
-from attr_extractor.model import keras_versions
+from attr_extractor.model import functional, keras_versions
 from attr_extractor.model.network import Network
 from attr_extractor.training.optimizer import FusedAdamW, Group
 
-NOT_DECAYED = ("bias", "gamma", "beta", "norm1", "norm2", "scale")
+NOT_DECAYED = (
+    *("bias", "gamma", "beta", "norm1", "norm2", "scale"),
+    *("token", "embedding", "lambda1"),  # KerasHub's class tokens, positions and layer scales
+)
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -91,7 +94,7 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int, network: Network) 
 
     The learning rate of the trunk's last layer is `trunk_rate` times that of the layers after the
     trunk. It decreases geometrically towards the trunk's first layer (discriminative fine-tuning,
-    Howard and Ruder 2018).
+    Howard and Ruder 2018). The blocks of a stack, as in a transformer's encoder, count as layers.
     """
     schedule = Schedule(
         kind=config.schedule,
@@ -101,7 +104,8 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int, network: Network) 
         steps_per_epoch=steps_per_epoch,
         total_steps=config.epochs * steps_per_epoch,
     )
-    layers = [layer for layer in network.trunk if layer.trainable_variables]
+    parts = (part for layer in network.trunk for part in functional.blocks(layer))
+    layers = [part for part in parts if part.trainable_variables]
     rates = config.trunk_rate * np.geomspace(config.first_layer_rate, 1.0, len(layers))
     of_trunk = {
         id(variable): float(rate)

@@ -96,3 +96,27 @@ def test_efficientnet_has_five_needless_paddings(efficientnet):
     found = functional.needless_padding(efficientnet)
     expected = ["stem_conv", *(f"block{i}a_dwconv" for i in (2, 3, 4, 6))]
     assert found == {name: f"{name}_pad" for name in expected}
+
+
+class Block(keras.layers.Layer):
+    """A layer with layers."""
+
+    def __init__(self, name: str):
+        super().__init__(name=name)
+        self.dense, self.norm = keras.layers.Dense(2), keras.layers.LayerNormalization()
+
+
+class Stack(keras.layers.Layer):
+    """Blocks one after the other, then a normalisation."""
+
+    def __init__(self, count: int):
+        super().__init__(name="stack")
+        self.blocks = [Block(f"block{i}") for i in range(count)]
+        self.last = keras.layers.LayerNormalization(name="last")
+
+
+def test_the_blocks_of_a_stack_are_its_parts_and_other_layers_are_whole():
+    names = [part.name for part in functional.blocks(Stack(3))]
+    assert names == ["block0", "block1", "block2", "last"]
+    for layer in (Stack(1), Block("block"), keras.layers.Dense(2)):
+        assert functional.blocks(layer) == [layer]

@@ -12,6 +12,7 @@ to other features.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import keras
@@ -95,6 +96,8 @@ def write_start(
     if old_thresholds.calibrated:  # on the weights that the new ones come from
         thresholds = thresholds.model_copy(update={"weights": digest})
     start = RunDir.create(output_dir, run.config, Path(records), manifest)
+    if run.trunk.is_dir():
+        shutil.copytree(run.trunk, start.trunk, dirs_exist_ok=True)
     path = start.path / "weights.npz"
     if path.is_file():  # the table, which is written after it, was not finished
         written = files.read_arrays(path)

@@ -1,4 +1,4 @@
-"""The convolutional trunk: named networks, some of whose layers are replaced by our own.
+"""The trunk: named networks, some of whose layers are replaced by our own, or a KerasHub preset.
 
 keras.applications puts Rescaling and Normalization inside some networks. EfficientNet has a further
 Rescaling only if weights == "imagenet"; the same file given by path then silently yields other
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.model import noise
 from attr_extractor.model.functional import Identity, needless_padding
-from attr_extractor.model.trunks import fast_layers, pretrained, resnet
+from attr_extractor.model.trunks import fast_layers, hub, pretrained, resnet
 from attr_extractor.model.trunks.efficientnet_lite import SCALES, efficientnet_lite
 from attr_extractor.model.trunks.small_cnn import small_cnn
 
@@ -132,6 +133,8 @@ def settled(config: ModelConfig) -> tuple[ModelConfig, pretrained.WeightsSource 
     The network of such a config does not depend on the weights file. Downloads the file if Keras
     has it. Raises InputError as `pretrained.find` does, or if the download fails.
     """
+    if hub.is_preset(config.trunk):
+        return config, hub.source(config)
     found = pretrained.find(config, TRUNKS[config.trunk].make)
     if found is None:
         return config, None
@@ -139,10 +142,30 @@ def settled(config: ModelConfig) -> tuple[ModelConfig, pretrained.WeightsSource 
     return config.model_copy(update=settings), found.source()
 
 
+def require_sizes(config: ModelConfig, sizes: list[int]) -> None:
+    """Check that one run can train a trunk with photos of all these sizes.
+
+    Raises:
+      InputError: see `find`; or if the trunk's weights depend on the size.
+    """
+    if hub.is_preset(config.trunk):
+        hub.require_sizes(config, sizes)
+        return
+    for size in sizes:
+        find(config.trunk, size)
+
+
+def keep_architecture(config: ModelConfig, size: int, folder: Path) -> None:
+    """Write what a trained run needs to build its trunk; only a KerasHub preset needs any file."""
+    if hub.is_preset(config.trunk):
+        hub.write_architecture(config.trunk, size, folder)
+
+
 def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
     """Build a trunk as a flat functional model: uint8 [B, H, W, 3] -> feature map [B, h, w, D].
 
-    Dropout is `noise.Dropout`. Convolutions do their own padding if possible, and on a CPU
+    A preset of KerasHub keeps its layers, see `hub.load`. In the other trunks dropout is
+    `noise.Dropout`. Convolutions do their own padding if possible, and on a CPU
     depthwise ones have our own gradients. Batch normalisation has the config's momentum and is
     synchronised if the current strategy has several replicas.
 
@@ -155,12 +178,19 @@ def build(config: ModelConfig, size: int, fused: bool = False) -> Any:
         another network.
     """
     name = config.trunk
+    # uint8 input: a quarter of float32's traffic to the accelerator
+    pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
+    if hub.is_preset(name):
+        preset = hub.load(config, size)
+        # float32: the backbone's input has it, and its first layer casts anyway
+        normalize = PixelNormalization(
+            preset.mean, preset.std, name="pixel-normalization", dtype="float32"
+        )
+        return keras.Model(pixels, preset.apply(normalize(pixels)), name=preset.name)
     trunk = find(name, size)
     weights = pretrained.find(config, trunk.make)
     style, pixel_format = (weights or config).style, (weights or config).pixels
     make = (style == "pytorch" and trunk.pytorch) or trunk.make
-    # uint8 input: a quarter of float32's traffic to the accelerator
-    pixels = keras.Input([size, size, 3], dtype="uint8", name="pixels")
     expected = PIXELS.get(pixel_format, trunk.pixels)
     normalize = PixelNormalization(
         expected.mean, expected.std, expected.bgr, name="pixel-normalization"

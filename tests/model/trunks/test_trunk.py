@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model import noise
+from attr_extractor.model import keras_versions, noise
 from attr_extractor.model.keras_versions import download_folder, tf_variable
 from attr_extractor.model.trunks import trunk
 from attr_extractor.model.trunks.fast_layers import DepthwiseConv2D, fused_silu
@@ -277,6 +277,13 @@ def test_the_source_of_a_downloaded_file_is_its_name_and_digest(monkeypatch, tmp
     (home / ".keras" / "models" / KERAS_FILES["vgg16"]).write_bytes(b"weights")
     _, source = trunk.settled(ModelConfig(trunk="vgg16", weights="imagenet"))
     assert source == (KERAS_FILES["vgg16"], hashlib.sha256(b"weights").hexdigest(), "keras")
+
+
+def test_a_preset_of_keras_hub_requires_keras_3(monkeypatch):
+    monkeypatch.setattr(keras_versions, "KERAS_3", False)
+    for check in (built, lambda name, size: trunk.require_sizes(ModelConfig(trunk=name), [size])):
+        with pytest.raises(InputError, match=r"Python 3.12 .* pip install 'attr-extractor\[hub\]'"):
+            check("hub:vit", 32)
 
 
 @pytest.mark.parametrize(
