@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from attr_extractor import cli
-from attr_extractor.predictor import Predictor
+from attr_extractor.api.predictor import Predictor
 from tests.conftest import ROOT, Shop, require_bad_input
 
 local = pytest.importorskip("kfp.local", reason="kfp requires a Python before 3.12")

@@ -26,4 +26,4 @@ def test_the_table_holds_the_training_split_over_and_over(built, tmp_path):
 
 def test_model_and_prediction_are_both_measured(built):
     found = predict.measure(Config.read(built.config), built.records, 40)
-    assert all(value > 0 for value in found.values()) and len(found) == 3
+    assert all(value > 0 for value in found.values()) and len(found) == 5
