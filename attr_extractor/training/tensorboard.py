@@ -62,9 +62,9 @@ class TensorBoard(keras.callbacks.Callback):
         }
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self._step() == 0 and self.devices.is_chief:
-            if "pixels" in self.training.element_spec:  # not features
-                self._write_photos()
+        is_first = self._step() == 0 and self.devices.is_chief
+        if is_first and "pixels" in self.training.element_spec:  # features have no photos
+            self._write_photos()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         # validation is about to reset the metrics that contain the epoch's training figures
