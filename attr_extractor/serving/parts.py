@@ -36,6 +36,7 @@ _WITHIN = (
     keras.layers.Dropout,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.Multiply,
+    keras.layers.ZeroPadding2D,
     Dropout,
     Identity,
 )

@@ -74,7 +74,18 @@ def nodes(function) -> list:
     ],
 )
 def test_the_folded_network_returns_the_logits_and_features_of_the_network(trunk, size):
-    built = build(trunk, size)
+    require_folded(build(trunk, size), size)
+
+
+@pytest.mark.parametrize(
+    "trunk", ["efficientnetb0", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
+def test_a_network_in_pytorchs_style_folds(trunk):
+    require_folded(build(trunk, style="pytorch"), 64)
+
+
+def require_folded(built: network.Network, size: int) -> None:
+    """Verify that the folded network computes the logits and features of the network."""
     photos = photos_of(size)
     served = fold(built)
     logits, features = (tensor.numpy() for tensor in served(photos, training=False))

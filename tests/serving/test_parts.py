@@ -56,6 +56,10 @@ def test_parts_return_the_logits_and_features_of_the_network(trunk, count, size)
     require_equal(build(trunk, size), count, size)
 
 
+def test_parts_of_a_network_in_pytorchs_style_return_its_logits_and_features():
+    require_equal(build("efficientnetb0", style="pytorch"), 2)
+
+
 @pytest.mark.parametrize(
     "model",
     [

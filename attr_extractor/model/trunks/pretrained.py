@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import pickle
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -123,7 +124,9 @@ def find(config: ModelConfig, make: Make) -> Pretrained | None:
     if weights == "none":
         return None
     if weights == "imagenet" and name not in (*PACKAGES, *KERAS_FILES):
-        raise InputError(f"model.weights: there are no ImageNet weights for {name}; use none")
+        raise InputError(
+            f"model.weights: there are no ImageNet weights for {name}; use none or a file"
+        )
     if weights == "imagenet" and name in KERAS_FILES:
         return _of_keras(config, make, partial(_downloaded, name, make))
     path = PACKAGES[name].path() if weights == "imagenet" else Path(weights)
@@ -142,13 +145,13 @@ def find(config: ModelConfig, make: Make) -> Pretrained | None:
 
 
 def _is_state_dict(path: Path) -> bool:
-    """Return whether a file was written by `torch.save` or by safetensors."""
+    """Return whether a file is a pickle, a zip archive of PyTorch, or one of safetensors."""
     with open(path, "rb") as file:
         head = file.read(2)
     if head == b"PK" and zipfile.is_zipfile(path):  # Keras also writes zip archives
         with zipfile.ZipFile(path) as archive:
             return torch_files.is_state_dict(archive)
-    return head in (b"PK", b"\x80\x02") or state_dicts.is_safetensors(path)
+    return head == b"PK" or head[:1] == pickle.PROTO or state_dicts.is_safetensors(path)
 
 
 def _source(path: Path, naming: str) -> WeightsSource:
