@@ -92,12 +92,18 @@ def report(
       output: a JSON file, or empty.
 
     Raises:
-      InputError: if the config or the records cannot be used.
-      TimeoutError: if TensorFlow does not start within the budget.
+      InputError: if the config or the records cannot be used, or TensorFlow does not start within
+        the budget.
     """
     end = time.monotonic() + 60 * budget_minutes
     with tempfile.TemporaryDirectory() as folder:
-        machine = Jobs(config, schema, 1, "", ON_CPU).measure(Row("machine"), 60 * budget_minutes)
+        jobs = Jobs(config, schema, 1, "", ON_CPU)
+        try:
+            machine = jobs.measure(Row("machine"), 60 * budget_minutes)
+        except TimeoutError as error:
+            raise InputError(
+                f"--budget_minutes: TensorFlow did not start in {budget_minutes:g} minutes"
+            ) from error
         if "failed" in machine:
             raise InputError(f"TensorFlow cannot start: {machine['failed']}")
         sizes = ON_ACCELERATOR if machine["accelerator"] else ON_CPU

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.config import Config
+from attr_extractor.errors import InputError
 from attr_extractor.records.manifest import Manifest
 from benchmarks import accelerator, accelerator_rows, timing
 from benchmarks.accelerator import ON_ACCELERATOR, ON_CPU, Jobs, Row
@@ -207,13 +208,37 @@ def test_each_row_is_a_process_with_the_rows_settings(built, schema):
         jobs.measure(Row("step", "Lite0", 2), 0.5)
 
 
-@pytest.mark.slow
-def test_the_program_writes_table_and_json(built, tmp_path):
+def test_the_report_writes_table_and_json(built, schema, tmp_path, monkeypatch):
+    """The machine has an accelerator here, and the budget ends at the second network's step."""
+
+    def one(self, row: Row, left: float) -> dict:
+        if row.kind == "machine":
+            return MACHINE
+        if row.network == "B0":
+            raise TimeoutError
+        return step_of(row.batch / 2)
+
+    monkeypatch.setattr(Jobs, "measure", one)
     out = tmp_path / "figures.json"
-    arguments = ["--what=accelerator", f"--records={built.records}", f"--output={out}"]
-    result = run_tool("bench", *arguments, "--count=1", "--budget_minutes=1")
-    assert result.returncode == 0, result.stderr
+    config = Config.read(built.config)
+    text = accelerator.report(config, schema, 0, str(built.records), 60, str(out))
     content = json.loads(out.read_text())
-    assert len(content["rows"]) + len(content["not_reached"]) >= 50
-    assert content["not_reached"] and "rows:" in result.stdout
-    require_bad_input(run_tool("bench", *arguments), str(out), "exists already")
+    (row,) = content["rows"]
+    assert (row["network"], row["batch"], row["images_per_s"]) == ("Lite0", 256, 128.0)
+    assert content["steps"] == ON_ACCELERATOR.steps
+    assert content["not_reached"] == [
+        dataclasses.asdict(row) for row in accelerator.ordered(ON_ACCELERATOR)[1:]
+    ]
+    assert content["flags"]["Lite0"] in text and content["bottleneck"] in text
+
+
+def test_a_budget_in_which_tensorflow_does_not_start_is_one_line(built, schema):
+    with pytest.raises(InputError, match="budget_minutes: TensorFlow did not start in 0.001 min"):
+        accelerator.report(Config.read(built.config), schema, 0, "", 0.001, "")
+
+
+def test_an_output_that_exists_is_one_line(tmp_path):
+    out = tmp_path / "figures.json"
+    out.touch()
+    result = run_tool("bench", "--what=accelerator", f"--output={out}")
+    require_bad_input(result, str(out), "exists already")
