@@ -16,19 +16,19 @@ import tensorflow as tf
 
 
 class MovingAverage(tf.Module):
-    """Averages of a network's weights, saved with the network."""
+    """Averages of a network's weights, saved with the network; integers, which are fixed, aside."""
 
     def __init__(self, weights: list[Any], momentum: float):
         super().__init__(name="moving_average")
         self.momentum = momentum
-        self._weights = weights
+        self._weights = [w for w in weights if tf.as_dtype(w.dtype).is_floating]
         self.averages = [
             tf.Variable(
                 weight,
                 trainable=False,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-            for weight in weights
+            for weight in self._weights
         ]
 
     def update(self, step: tf.Tensor) -> None:

@@ -35,6 +35,18 @@ def test_the_average_follows_the_recursion(momentum, traced):
         np.testing.assert_allclose(found, by_hand, rtol=1e-5, atol=1e-6)
 
 
+def test_integers_have_no_average():
+    """Some of KerasHub's layers keep the indices of their positions as a weight."""
+    indices, weight = tf.Variable([0, 1, 2], dtype=tf.int64), tf.Variable([1.0])
+    average = MovingAverage([indices, weight], 0.9)
+    weight.assign([3.0])
+    average.update(tf.constant(0))  # m = 0.1
+    with average.in_place():
+        assert indices.numpy().tolist() == [0, 1, 2]
+        np.testing.assert_allclose(weight, 0.1 * 1.0 + 0.9 * 3.0, rtol=1e-6)
+    assert weight.numpy() == 3.0
+
+
 def test_the_first_steps_have_little_weight():
     average, weights = made(0.999)
     for step in range(30):
