@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+# before the server loads TensorFlow: the programs set it too late for a loaded one
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tensorflow", "pandas", "pyarrow.parquet"])
 
