@@ -141,7 +141,7 @@ def test_migrate_a_run_and_its_table(trained, tmp_path):
     with pytest.raises(InputError, match=r"table.csv: exists already"):
         program(tmp_path / "whole")
     (tmp_path / "whole" / "table.csv").unlink()
-    (tmp_path / "whole" / "start" / "metrics.json").write_text("{}")  # it has been used since
+    (tmp_path / "whole" / "start" / "report.html").write_text("")  # it has been used since
     with pytest.raises(InputError, match=r"start: exists already"):
         program(tmp_path / "whole")
 

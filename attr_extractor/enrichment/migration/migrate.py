@@ -80,7 +80,7 @@ def _migrate_run(
     from attr_extractor.training.run_dir import RunDir, is_begun
 
     # an interrupted call may be resumed until the table, which is written last, is complete
-    own = ["config.yaml", "weights.npz"] if with_table else ["config.yaml"]
+    own = ["config.yaml", "metrics.json", "trunk", *["weights.npz"] * with_table]
     if not is_begun(Path(output_dir), own):
         raise InputError(f"{output_dir}: exists already; name a new folder or remove it")
     run = RunDir.read(run_dir)
