@@ -156,8 +156,8 @@ def require_sizes(config: ModelConfig, sizes: list[int]) -> None:
 
 
 def keep_architecture(config: ModelConfig, size: int, folder: Path) -> None:
-    """Write what a trained run needs to build its trunk; only a KerasHub preset needs any file."""
-    if hub.is_preset(config.trunk):
+    """Write what a trained run needs to build its trunk, unless written; only a preset needs it."""
+    if hub.is_preset(config.trunk) and not (folder / hub.CONFIG).is_file():
         hub.write_architecture(config.trunk, size, folder)
 
 
