@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
@@ -12,9 +13,11 @@ from tensorboard.util import tensor_util
 from attr_extractor import ownership
 from attr_extractor.api import child
 from attr_extractor.config import Config
+from attr_extractor.errors import require_folder
 from attr_extractor.evaluation import predictions
+from attr_extractor.evaluation.predictions import Predictions
 from attr_extractor.evaluation.scores import Contender
-from attr_extractor.labels import PRESENT
+from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.serving import export as exporter
 from attr_extractor.training import fit
@@ -92,9 +95,15 @@ class Run:
 
         Columns: `train/loss`, `train/score`, `train/lr`, `validation/loss`, `validation/score`, and
         `<split>/attribute_loss/<name>` and `<split>/attribute_score/<name>`.
+
+        Raises:
+          InputError: if the directory has no logs, for example because it was migrated.
         """
+        require_folder(self.path / "logs" / "train", "the folder of the training's logs")
         columns: dict[str, pd.Series] = {}
         for split in ("train", "validation"):
+            if not (self.path / "logs" / split).is_dir():
+                continue  # records without validation photos
             events = EventAccumulator(str(self.path / "logs" / split), {"tensors": 0}).Reload()
             for tag in events.Tags()["tensors"]:
                 # a resumed epoch is logged again: the last point of a step counts
@@ -132,23 +141,30 @@ class Run:
         with ownership.folder(self.path, "the run directory"):
             found = predictions.predict(self._dir, split)
         rules = Contender(self._dir.scoring().scores_of, self._dir.answers())
-        answered = rules.answer(found.logits)
-        columns: dict[str, Any] = {
-            "product_id": found.product_ids,
-            "image_index": found.image_indices,
-        }
-        for attribute in self.schema.attributes:
-            where = self.schema.slices[attribute.name]
-            known = (found.labels[:, where] >= 0).any(axis=1)
-            label = _joined(found.labels[:, where] == PRESENT, attribute.values)
-            columns[attribute.name] = _joined(answered.chosen[:, where], attribute.values)
-            columns[f"{attribute.name}_score"] = answered.scores[:, where].max(axis=1)
-            columns[f"{attribute.name}_label"] = [
-                text if is_known else None for text, is_known in zip(label, known)
-            ]
-        return pd.DataFrame(columns)
+        frames = [_answers(block, rules, self.schema) for block in found.blocks()]
+        return pd.concat(frames, ignore_index=True)
 
 
-def _joined(marked: Any, values: list[str]) -> list[str]:
+def _answers(block: Predictions, rules: Contender, schema: Schema) -> pd.DataFrame:
+    answered = rules.answer(block.logits)
+    columns: dict[str, Any] = {
+        "product_id": block.product_ids,
+        "image_index": block.image_indices,
+    }
+    for attribute in schema.attributes:
+        where, values = schema.slices[attribute.name], np.array(attribute.values, object)
+        labels = block.labels[:, where]
+        columns[attribute.name] = _joined(answered.chosen[:, where], values)
+        columns[f"{attribute.name}_score"] = answered.scores[:, where].max(axis=1)
+        columns[f"{attribute.name}_label"] = [
+            text if is_known else None
+            for text, is_known in zip(
+                _joined(labels == PRESENT, values), (labels != MISSING).any(axis=1)
+            )
+        ]
+    return pd.DataFrame(columns)
+
+
+def _joined(marked: np.ndarray, values: np.ndarray) -> list[str]:
     """Return the marked values of each row, bool [N, V_t], separated by `|`."""
-    return [SEPARATOR.join(v for v, kept in zip(values, row) if kept) for row in marked]
+    return [SEPARATOR.join(values[row]) for row in marked]

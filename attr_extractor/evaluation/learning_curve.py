@@ -68,7 +68,8 @@ def measure(
         for fraction in fractions:
             records = folder / f"records_{fraction:g}"
             part = subset.write_subset(run.records, fraction, records)
-            features.copy_to_subset(run.records, run.manifest(), records, part)
+            if run.config.train.features != "none":
+                features.copy_to_subset(run.records, run.manifest(), records, part)
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
         measured = [_measure(part, run) for part in [*runs, run]]
         curve = {

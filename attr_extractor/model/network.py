@@ -92,14 +92,15 @@ def build(
         maps = _resolutions(base, model.fuse_stages)
         features = _features(maps[-model.fuse_stages :])
         logits = _answer(features, schema, model, priors)
-    layer_names = {layer.name for layer in keras.Model(base.inputs[0], logits).layers}
+    built = keras.Model(base.inputs[0], logits, name="logits")
+    layer_names = {layer.name for layer in built.layers}
     if taken := layer_names.intersection(schema.names):
         name = min(taken)
         raise InputError(f"the attribute {name!r} has the name of a layer of the trunk; rename it")
     if temperatures is None:
         temperatures = np.ones(schema.num_values, np.float32)
     return Network(
-        logits=keras.Model(base.inputs[0], logits, name="logits"),
+        logits=built,
         trunk=list(base.layers),
         maps=maps,
         features=features,

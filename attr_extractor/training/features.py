@@ -71,27 +71,31 @@ def compute(records: str | Path, manifest: Manifest, config: Config, whole: Netw
     size = sum(math.prod(shape) for shape in shapes)
     arrays = network.layer_arrays(whole.logits)
     folder = storage.join(records, f"{FOLDER}/{_digest(whole, config)}")
+    stems = _stems(records, manifest)
+    training = {shard.name for shard in manifest.splits["train"].shards}
     views = [
         {
-            shard.name: storage.join(folder, _name(records, manifest, shard.name, view))
-            for split in (manifest.splits if view == 0 else ["train"])
-            for shard in manifest.splits[split].shards
+            shard: storage.join(folder, _file(stem, view))
+            for shard, stem in stems.items()
+            if view == 0 or shard in training
         }
         for view in range(config.train.feature_views)
     ]
+    photos = {s.name: s.records for split in manifest.splits.values() for s in split.shards}
+    row = 2 * size + 16  # bytes; a record's frame has 16
     missing = [
         (view, shard, path)
         for view, files in enumerate(views)
         for shard, path in files.items()
-        if not storage.exists(path)
+        # a shorter file would silently shorten the epochs
+        if not storage.exists(path) or storage.size(path) != photos[shard] * row
     ]
     if missing:
-        photos = {s.name: s.records for split in manifest.splits.values() for s in split.shards}
         count = sum(photos[shard] for _, shard, _ in missing)
-        needed = count * (2 * size + 16)  # a record's frame has 16 bytes
+        needed = count * row
         print(
             f"features: {count:,} photos x {size:,} numbers in float16 "
-            f"({config.train.feature_views} views of a training photo): {needed / 2**30:.2f} GiB "
+            f"(views of a training photo: {config.train.feature_views}): {needed / 2**30:.2f} GiB "
             f"in {folder}"
         )
         with ownership.folder(folder, "the folder of features"):
@@ -111,24 +115,27 @@ def copy_to_subset(
 ) -> None:
     """Copy the stored features of the photos that `records.subset.write_subset` kept."""
     columns = ["product_id", "image_index"]
+    stems, copied_stems = _stems(records, manifest), _stems(subset, part)
     for name in storage.names(storage.join(records, FOLDER)):
         source, target = (storage.join(f, f"{FOLDER}/{name}") for f in (records, subset))
         storage.make_folder(target)
-        for shard in (s.name for split in part.splits.values() for s in split.shards):
+        for shard, stem in copied_stems.items():
             kept, photos = (
                 index.read_photos(str(folder), [shard], columns).to_pylist()
                 for folder in (subset, records)
             )
             keys = {tuple(photo.values()) for photo in kept}
             for view in itertools.count():
-                path = storage.join(source, _name(records, manifest, shard, view))
+                path = storage.join(source, _file(stems[shard], view))
+                copy = storage.join(target, _file(stem, view))
                 if not storage.exists(path):
                     break
-                copy = storage.join(target, _name(subset, part, shard, view))
+                if storage.exists(copy):  # by an interrupted call
+                    continue
                 with (
+                    dataset.readable(records),
                     storage.whole(copy) as temporary,
                     tf.io.TFRecordWriter(temporary) as writer,
-                    dataset.readable(records),
                 ):
                     vectors = tf.data.TFRecordDataset(path).as_numpy_iterator()
                     for photo, vector in zip(photos, vectors):
@@ -136,9 +143,15 @@ def copy_to_subset(
                             writer.write(vector)
 
 
-def _name(records: str | Path, manifest: Manifest, shard: str, view: int) -> str:
-    digest = index.photos_digest(str(records), manifest, [shard])
-    return f"{Path(shard).stem}-{digest[:16]}-view-{view}.tfrecord"
+def _stems(records: str | Path, manifest: Manifest) -> dict[str, str]:
+    """Return the start of the file names of each shard's features, with its photos' digest."""
+    shards = [shard.name for split in manifest.splits.values() for shard in split.shards]
+    digests = [index.photos_digest(str(records), manifest, [shard]) for shard in shards]
+    return {shard: f"{Path(shard).stem}-{d[:16]}" for shard, d in zip(shards, digests)}
+
+
+def _file(stem: str, view: int) -> str:
+    return f"{stem}-view-{view}.tfrecord"
 
 
 def _tensors(whole: Network, config: Config) -> list[Any]:
@@ -177,8 +190,9 @@ def _forward(whole: Network, tensors: list[Any], config: Config) -> Any:
 
     of_photos = tf.function(vectors, reduce_retracing=True)
     of_moved = tf.function(
+        # not compiled, whatever `train.xla` is: XLA rounds differently
         lambda photos, seed: vectors(
-            augmentation.augment(photos, config.augmentation, seed, config.train.xla_loops)
+            augmentation.augment(photos, config.augmentation, seed, compiled=False)
         ),
         reduce_retracing=True,
     )

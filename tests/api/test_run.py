@@ -94,6 +94,9 @@ def test_history_has_the_scores_that_training_selected_by(run):
     best = run.metrics["training"]["best_validation_score"]
     assert history["validation/score"].max() == pytest.approx(best, abs=1e-6)
     assert {f"train/attribute_loss/{name}" for name in run.schema.names} <= set(history)
+    shutil.rmtree(run.path / "logs" / "train")
+    with pytest.raises(InputError, match=r"logs/train: the folder of the training's logs is not"):
+        _ = run.history
 
 
 def test_predictions_are_the_answers_that_evaluate_scores(run):
