@@ -8,9 +8,10 @@ PRODUCTS ?= 4000
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 DOCS_STAMP = $(VENV)/installed-docs
-# each process makes the small shop and its run once, so files of tests stay whole
+# each process makes the small shop and its run once, so files of tests stay whole; in the order of
+# tests/conftest.py
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-quick lint docs clean
 

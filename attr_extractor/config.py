@@ -82,6 +82,19 @@ class AttentionConfig(yaml_files.Model):
         return _without_retired(content, "learned_positions")
 
 
+class ContextConfig(yaml_files.Model):
+    """What is known of a product besides its photo; see model/evidence.py."""
+
+    known: bool = False  # the product's filled cells
+    text: bool = False  # the words of the schema's text columns
+    width: int = Field(default=128, ge=1)  # numbers of a vector
+
+    @property
+    def names(self) -> List[str]:
+        """Names of the network's inputs besides the photo."""
+        return [name for name in ("known", "text") if getattr(self, name)]
+
+
 class ModelConfig(yaml_files.Model):
     """Trunk, attention block and branches."""
 
@@ -99,7 +112,12 @@ class ModelConfig(yaml_files.Model):
     fuse_stages: int = Field(default=5, ge=1)  # number of last trunk resolutions that are pooled
     dropout: float = Field(default=0.2, ge=0, lt=1)  # rate, on the pooled features
     exclusive_output: Literal["sigmoid", "softmax"] = "sigmoid"  # the paper: sigmoid
-    correlation_rank: int = Field(default=0, ge=0)  # of a final layer over all values; 0 = none
+    context: ContextConfig = ContextConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_files(cls, content: Any) -> Any:
+        return _without_retired(content, "correlation_rank")
 
 
 class LossConfig(yaml_files.Model):
@@ -124,6 +142,8 @@ class TrainConfig(yaml_files.Model):
     optimizer: Literal["adam", "adamw"] = "adamw"  # adamw: with decoupled weight decay
     learning_rate: float = Field(default=1e-3, gt=0)  # at the end of the warm-up
     trunk_rate: float = Field(default=0.5, ge=0)  # the trunk's learning rate / the others'
+    context_rate: float = Field(default=3.0, gt=0)  # the learning rate of `context` / the others'
+    swapped_cells: float = Field(default=0.05, ge=0, lt=1)  # share of known cells made wrong
     first_layer_rate: float = Field(default=1.0, gt=0)  # / last trunk layer's; geometric between
     # positions, pooled: the trunk stays frozen, and its outputs are computed once per photo
     features: Literal["none", "positions", "pooled"] = "none"
@@ -201,6 +221,15 @@ class Config(yaml_files.Model):
             raise ValueError("train.features needs one image size and one process")
         if train.features == "pooled" and self.model.attention.enabled:
             raise ValueError("train.features: pooled needs model.attention.enabled: false")
+        return self
+
+    @model_validator(mode="after")
+    def _clipping_is_of_the_photos_gradients(self) -> Config:
+        if self.train.clip_norm and self.model.context.names:
+            raise ValueError(
+                "train.clip_norm needs model.context off: the norm of all gradients would change "
+                "the training on photos"
+            )
         return self
 
     @model_validator(mode="after")

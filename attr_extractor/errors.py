@@ -7,9 +7,13 @@ used. Every other exception is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import logging
+import re
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,14 +42,29 @@ class TemporaryError(InputError):
     exit_code = TEMPORARY_FAILURE
 
 
+COPIES = "attr-extractor-"  # starts the name of a temporary folder with copies from buckets
+
+
 def one_line(text: str) -> str:
     """Join the lines of a text, and cut out its middle beyond LONGEST characters.
 
     An error starts with the path and ends with the fix, so both are kept. Spaces within names stay.
+    A path in the copy of a folder in a bucket becomes the address.
     """
     line = " ".join(filter(None, (part.strip() for part in text.splitlines())))
     half = (LONGEST - 3) // 2
-    return line if len(line) <= LONGEST else f"{line[:half]} … {line[-half:]}"
+    short = line if len(line) <= LONGEST else f"{line[:half]} … {line[-half:]}"
+    # not gettempdir(): it writes a file, and raises on a full disk; None before the first copy
+    scratch = tempfile.tempdir
+    return short if scratch is None else _start_of_copy(scratch).sub(r"\1://", short)
+
+
+@functools.cache
+def _start_of_copy(scratch: str) -> re.Pattern[str]:
+    """Return the pattern of the start of a path in a copy, up to the rest of the address."""
+    name = "[a-z0-9_]{8}"
+    start = rf"{re.escape(scratch)}/{COPIES}{name}/(?:tmp{name}/)?"
+    return re.compile(rf"{start}([a-z][a-z0-9+.-]*):/")
 
 
 @contextmanager
@@ -96,16 +115,6 @@ def require_folder(path: str | Path, what: str) -> Path:
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: {what} is not a folder")
-    return path
-
-
-def require_new_file(path: str | Path, flag: str) -> Path:
-    """Return the path of a new file in an existing folder; `flag` names it in the error."""
-    path = Path(path)
-    if path.exists():
-        raise InputError(f"{path}: exists already; name a new file or remove it")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: the folder of {flag} does not exist")
     return path
 
 
@@ -166,6 +175,9 @@ def run_program(main: Callable[[], None], argv: Sequence[str] | None = None) -> 
         # TensorFlow's INFO messages are for its developers
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("tensorflow").setLevel(logging.WARNING)
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # logs the errors that it raises
+        # Google's packages announce the end of each Python version
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
         try:
             main()
         except InputError as error:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,18 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **content)
 
 
-def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
-    """Return the rows of a Parquet file; raise InputError if it is missing or invalid."""
+def read_table(
+    path: str | Path, columns: list[str] | None = None, optional: Collection[str] = ()
+) -> pa.Table:
+    """Return the rows of a Parquet file.
+
+    Args:
+      columns: the columns to read; by default all.
+      optional: those of them that the file need not have.
+
+    Raises:
+      InputError: if the file is missing or invalid.
+    """
     import pyarrow as pa  # not needed for training or serving
     import pyarrow.parquet as pq
 
@@ -87,6 +98,9 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
         # not a Python file: Arrow's threads may release it as late as interpreter shutdown,
         # which aborts a program that exits immediately
         source = pa.BufferReader(file.read()) if storage.is_remote(path) else pa.OSFile(str(path))
+        if columns and optional:
+            held = pq.read_schema(source).names
+            columns = [name for name in columns if name in held or name not in optional]
         table = pq.read_table(source, columns=columns)
         table.validate(full=True)  # detects invalid UTF-8, for example
         return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from attr_extractor import files
+from attr_extractor import files, storage, working_copy
 from attr_extractor.errors import require_file
 
 _SETTLED = 10**9  # nanoseconds since the last change of a file whose digest is kept
@@ -40,7 +41,8 @@ def run_weights_digest(run_dir: str | Path) -> str:
     of the last call. A file that changed within the last second is read again, because two changes
     may have the same time.
     """
-    path = require_file(Path(run_dir) / "weights.npz", "the run's weights (is it trained?)")
+    path = working_copy.file(storage.join(os.fspath(run_dir), "weights.npz"))
+    require_file(path, "the run's weights (is it trained?)")
     status = path.stat()
     if time.time_ns() - status.st_ctime_ns < _SETTLED:
         return weights_digest(files.read_arrays(path))

@@ -2,8 +2,9 @@
 
 The owner holds an advisory lock (flock) on a lock file that names the owner: `.lock` in a folder,
 `.NAME.lock` next to a file. The operating system releases the lock when the owner ends, for any
-reason, so a lock file left by a killed program has no effect. Child processes of the owner write
-on its behalf and take no lock. Paths in a bucket are not owned: buckets have no locks.
+reason, so a lock file left by a killed program has no effect. In a bucket the lock is an object of
+the same name and a number that the owner renews, see lease.py. Child processes of the owner write
+on its behalf and take no lock.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attr_extractor import storage
-from attr_extractor.errors import InputError, TemporaryError, make_folder, require_new_file
+from attr_extractor import lease, storage
+from attr_extractor.errors import InputError, TemporaryError, make_folder
 
 LOCK = ".lock"  # lock file of an owned folder
 _LONGEST_OWNER = 300  # maximum characters of the owner's description
@@ -37,7 +38,8 @@ def folder(path: str | Path, what: str) -> Iterator[None]:
       TemporaryError: if another program owns it; the message names the owner.
     """
     if storage.is_remote(path):
-        yield
+        with lease.held(storage.join(path, LOCK), str(path), describe_process()):
+            yield
         return
     path = Path(path)
     if path.is_file():
@@ -54,12 +56,11 @@ def folder(path: str | Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def new_folder(path: str | Path, what: str) -> Iterator[Path]:
+def new_folder(path: str | Path, what: str) -> Iterator[None]:
     """Own a folder as `folder` does; raise InputError if it is not empty."""
     with folder(path, what):
-        if set(storage.names(path)) - {LOCK}:
-            raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
-        yield Path(path)
+        require_empty(path, what)
+        yield
 
 
 @contextmanager
@@ -71,7 +72,10 @@ def file(path: str | Path, flag: str) -> Iterator[None]:
       TemporaryError: if another program owns it; the message names the owner.
     """
     if storage.is_remote(path):
-        yield
+        name = f".{storage.file_name(path)}{LOCK}"
+        lock = storage.join(storage.parent(path), name)
+        with lease.held(lock, str(path), describe_process()):
+            yield
         return
     path = Path(path)
     if path.is_dir():
@@ -83,10 +87,22 @@ def file(path: str | Path, flag: str) -> Iterator[None]:
 
 
 @contextmanager
-def new_file(path: str | Path, flag: str) -> Iterator[Path]:
+def new_file(path: str | Path, flag: str) -> Iterator[None]:
     """Own a file as `file` does; raise InputError if it exists."""
     with file(path, flag):
-        yield require_new_file(path, flag)
+        storage.require_new_file(path, flag)
+        yield
+
+
+def is_lock(name: str) -> bool:
+    """Return whether a name in an owned folder is that of its lock."""
+    return lease.is_lock(name, LOCK)
+
+
+def require_empty(path: str | Path, what: str) -> None:
+    """Raise InputError if an owned folder contains files."""
+    if not all(map(is_lock, storage.names(path))):
+        raise InputError(f"{path}: {what} exists already; name a new folder or remove it")
 
 
 @contextmanager
@@ -95,7 +111,7 @@ def _owned(lock: Path, path: Path) -> Iterator[None]:
     try:
         with storage.writable(path):
             os.ftruncate(handle, 0)
-            os.write(handle, _describe_process().encode())
+            os.write(handle, describe_process().encode())
         yield
     finally:
         with contextlib.suppress(FileNotFoundError):  # the owner removed the folder
@@ -130,7 +146,8 @@ def _is_same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def _describe_process() -> str:
+def describe_process() -> str:
+    """Return the program, process and machine, as an owner is named in messages."""
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
     name = name if name not in ("", "-c", "-m") else "a Python program"
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")

@@ -115,7 +115,8 @@ class Schema(yaml_files.Model):
     category: str  # name of the attribute that is the category
     attributes: List[Attribute] = pydantic.Field(min_length=1)  # see below
     columns: Dict[str, str] = {}  # attribute, `product_id` or `image`: another name of its column
-    missing_values: List[str] = []  # further cells that mean "not known", in every column
+    text: List[str] = []  # columns of free text, such as the title; stored beside the photo
+    missing_values: List[str] = []  # further cells of attributes that mean "not known"
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:
@@ -171,8 +172,12 @@ class Schema(yaml_files.Model):
                 raise ValueError(
                     f"columns: {name!r} is not an attribute{did_you_mean(name, known_columns)}"
                 )
+        if len(set(self.text)) < len(self.text):  # a table tells Title from title
+            raise ValueError(f"text: a column appears twice: {', '.join(self.text)}")
         columns = [self.column(name) for name in known_columns]
         for column, count in Counter(columns).items():
+            if column in self.text:
+                raise ValueError(f"text: the column {column!r} is also that of another name")
             if count > 1:
                 raise ValueError(f"columns: the column {column!r} is used for {count} names")
         return self
@@ -258,7 +263,7 @@ class Schema(yaml_files.Model):
         """16 hex digits over what decides the meaning of `int8[V]`.
 
         Covers names, values, their order, exclusivity and applicability, and which attribute is
-        the category; not display names, synonyms, weights, thresholds or columns.
+        the category; not display names, synonyms, weights, thresholds, columns or text.
         """
         meaning = [
             self.category,

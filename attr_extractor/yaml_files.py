@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import pydantic
 import yaml
 
+from attr_extractor import storage
 from attr_extractor.errors import InputError, did_you_mean, parsing, require_file
 
 NESTING = 64  # maximum levels of lists and mappings, aliases followed
@@ -167,7 +168,7 @@ def _scalar_problem(node: yaml.ScalarNode) -> str:
     return "half of a surrogate pair" if _HALF_A_PAIR.search(node.value) else ""
 
 
-def find(path: str | Path, folder: Path, what: str) -> Path:
+def find(path: str | Path, folder: Path, what: str) -> str | Path:
     """Return the path of a YAML file: `path` itself, or the file of this name in a folder.
 
     Args:
@@ -178,6 +179,8 @@ def find(path: str | Path, folder: Path, what: str) -> Path:
     Raises:
       InputError: if `path` is a name that neither is a file nor names one.
     """
+    if storage.is_remote(path):
+        return path
     path = Path(path)
     if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
@@ -190,9 +193,10 @@ def find(path: str | Path, folder: Path, what: str) -> Path:
 
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
     """Return the top-level mapping of a YAML file; raise InputError if there is none."""
-    path = require_file(path, what)
+    if not storage.is_remote(path):
+        require_file(path, what)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = storage.read(path).decode()
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: {what} cannot be read as UTF-8 text: {error}") from error
     content = load(text, str(path))

@@ -18,6 +18,7 @@ from benchmarks import (
     growth,
     input_pipeline,
     predict,
+    skew,
     step,
 )
 
@@ -32,6 +33,8 @@ class On:
     run_dir: str | Path
     budget_minutes: float = 15.0
     output: str = ""
+    model: str = ""
+    photos: str = ""
 
     @property
     def schema(self) -> Schema:
@@ -48,7 +51,19 @@ def _search(count: int) -> str:
 def _export(on: On, count: int) -> str:
     with extra("serving"):
         from benchmarks import export
-    return export.report(on.config, on.schema, count)
+    return export.report(on.config, on.schema, count, str(on.run_dir), str(on.records))
+
+
+def _bucket(on: On, count: int) -> str:
+    with extra("dev"):
+        from benchmarks import bucket
+    return bucket.report(on.config, str(on.records), count)
+
+
+def _serve(on: On, count: int) -> str:
+    with extra("serving"):
+        from benchmarks import latency
+    return latency.report(on.model, on.photos, count)
 
 
 def _accelerator(on: On, count: int) -> str:
@@ -65,10 +80,13 @@ BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
         lambda on, n: input_pipeline.table(input_pipeline.measure(on.records, on.config.data, n)),
     ),
     "step": (21, lambda on, n: step.report(on.config, on.schema, n, str(on.records))),
+    "bucket": (200, _bucket),
     "augment": (20, lambda on, n: augmentation.measure(on.config, n, str(on.records))),
     "growth": (5, lambda on, n: growth.table(growth.measure(on.config, n))),
     "export": (8, _export),
     "predict": (2048, lambda on, n: predict.measure(on.config, on.records, n)),
+    "skew": (800, lambda on, n: skew.measure(on.model, on.photos, n)),
+    "serve": (1024, _serve),
     "search": (10**6, lambda on, n: _search(n)),
     "audit": (0, lambda on, n: audit.measure(on.config, on.records)),
     "accelerator": (0, _accelerator),

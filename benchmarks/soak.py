@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,13 +29,9 @@ import urllib3
 from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.records import example
 from attr_extractor.serving.client import Answers, Client
-from attr_extractor.serving.model_dir import versions
-from attr_extractor.serving.server.loaded import LoadedModel
-from benchmarks import checkout, hostile
+from benchmarks import checkout, hostile, served
 from benchmarks.hostile import ATTACKS
 
-_PROGRAM = checkout.ROOT / "tools" / "serve.py"
-_PHOTOS = 64  # distinct photos, sent repeatedly
 _QUIET = 100  # requests of a single client, before the load
 _ATTACKED = ", attacked"
 _TOLERANCE = 1e-4  # between scores of batches of different sizes
@@ -90,13 +85,13 @@ def report(
         if name not in ATTACKS:
             raise InputError(f"there is no attack {name!r}{did_you_mean(name, ATTACKS)}")
     tf.get_logger().setLevel("ERROR")  # the Session's loader logs a deprecation warning
-    version, files = _version(Path(model)), _files(Path(photos))
+    version, files = served.newest_version(Path(model)), served.read_photos(Path(photos))
     seen = _Seen()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
-        _add_version(version, folder, 1)
+        served.add_version(version, folder, 1)
         log = Path(temporary) / "log"
-        with _server(folder, log) as (process, addresses):
+        with served.server(folder, log) as (process, addresses):
             expected = Client(addresses[0], "model").photos(files)
             for address in addresses:
                 client = Client(address, "model")
@@ -123,7 +118,7 @@ def report(
         f"good requests that failed: {failed}",
         _slope(memory, swap_seconds),
         f"the server's log: {logged:,} bytes",
-        *_bare(version, files),
+        *served.bare(version, files),
     ]
     return "\n".join([*lines, *attacked.splitlines()]), failed
 
@@ -230,7 +225,7 @@ def _swap_versions(
     while (elapsed := time.monotonic() - start) < seconds:
         if elapsed >= newest * swap_seconds:
             newest += 1
-            _add_version(version, folder, newest)
+            served.add_version(version, folder, newest)
             shutil.rmtree(folder / str(newest - 2), ignore_errors=True)
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
         memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)  # from KiB
@@ -260,66 +255,3 @@ def _slope(memory: list[float], swap_seconds: float) -> str:
     told = f"memory between swaps: {start:,.0f} MiB, then {end:,.0f}; slope {slope:+.1f} MiB"
     each = " ".join(f"{low:.0f}" for low in lows)
     return f"{told} a minute; at most {max(memory):,.0f}\nlowest memory of each period, MiB: {each}"
-
-
-def _bare(version: Path, files: list[bytes]) -> list[str]:
-    """Return lines with the time of the network alone and with decoding, in this process."""
-    model = LoadedModel(version)
-    lines = []
-    for rows in (1, 8, 32):
-        spec = model.signatures["pixels"].inputs["pixels"]
-        pixels = {"pixels": np.zeros([rows, *spec.shape[1:]], np.uint8)}
-        encoded = {"image_bytes": np.array(files[:rows], object)}
-        times = []
-        for name, inputs in (("pixels", pixels), ("serving_default", encoded)):
-            seconds = []
-            for _ in range(22):
-                start = time.perf_counter()
-                model.signatures[name].run(inputs)
-                seconds.append(time.perf_counter() - start)
-            times.append(np.median(seconds[2:]) * 1e3)
-        lines.append(f"bare, batch {rows}: network {times[0]:.1f} ms, with decoding {times[1]:.1f}")
-    model.close()
-    return lines
-
-
-@contextmanager
-def _server(folder: Path, log: Path) -> Iterator[tuple[subprocess.Popen, list[str]]]:
-    """Run serve.py, logging to a file; yield its process and its REST and gRPC addresses."""
-    command = [sys.executable, str(_PROGRAM), f"--model={folder}", "--port=0", "--grpc_port=0"]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=checkout.environment(),
-        )
-    assert process.stdout is not None
-    try:
-        rest, grpc = (process.stdout.readline().split()[1] for _ in range(2))
-        yield process, [rest.split("/v1/")[0], f"grpc://{grpc}"]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _add_version(version: Path, folder: Path, number: int) -> None:
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{number}"
-    shutil.copytree(version, temporary)
-    temporary.rename(folder / str(number))
-
-
-def _version(model: Path) -> Path:
-    existing = versions(model)
-    if not existing:
-        raise InputError(f"{model}: contains no version folders; run attr-extractor export")
-    return existing[max(existing)]
-
-
-def _files(photos: Path) -> list[bytes]:
-    found = sorted(photos.glob("*.jp*g"))[:_PHOTOS]
-    if len(found) < _PHOTOS:
-        raise InputError(f"{photos}: contains {len(found)} JPEG files; {_PHOTOS} are required")
-    return [path.read_bytes() for path in found]

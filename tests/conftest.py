@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw
 
 from attr_extractor.schema import Schema
 from tests import forked_tools
+from tests.buckets import bucket, gs, s3  # noqa: F401
+from tests.two_hosts import hosts  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,6 +43,12 @@ attributes:
     values_by_category: {jeans: [button, zip]}
     values: [button, zip, drawstring]
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of slow tests: at the end, no process waits long for another's file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def draw_photo(path: Path, category: str, colors: list[str], neck: str, size: in
     image.save(path, quality=92)
 
 
-def times_of_change(paths: Iterable[Path], process: subprocess.Popen) -> dict[Path, int]:
+def times_of_change(paths: Iterable[Path], process: forked_tools.Program) -> dict[Path, int]:
     """Wait for a process; return when each file was last changed, as long as it existed."""
     times: dict[Path, int] = {}
     while process.poll() is None:

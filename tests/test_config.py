@@ -93,7 +93,7 @@ def test_the_value_of_an_override_may_contain_an_equals_sign(path: Path):
         ("model.fuse_stages=0", ["model.fuse_stages", "greater than or equal to 1"]),
         ("model.dropout=1", ["model.dropout", "less than 1"]),
         ("model.exclusive_output=softmx", ["model.exclusive_output", "did you mean 'softmax'?"]),
-        ("model.correlation_rank=-1", ["model.correlation_rank", "greater than or equal to 0"]),
+        ("model.context.width=0", ["model.context.width", "greater than or equal to 1"]),
         ("loss.kind=focl", ["loss.kind", "did you mean 'focal'?"]),
         ("loss.gamma=-1", ["loss.gamma", "greater than or equal to 0"]),
         ("loss.margin=1", ["loss.margin", "less than 1"]),
@@ -140,7 +140,7 @@ def test_paper_yaml_enables_nothing_beyond_the_paper():
         0.0,
     )
     model, train = config.model, config.train
-    assert (model.fuse_stages, model.dropout, model.correlation_rank) == (1, 0.0, 0)
+    assert (model.fuse_stages, model.dropout, model.context.names) == (1, 0.0, [])
     assert model.exclusive_output == "sigmoid"
     assert (train.average, train.clip_norm, train.freeze_trunk_epochs) == (0.0, 0.0, 0)
     assert (train.trunk_rate, train.first_layer_rate, train.image_sizes) == (1.0, 1.0, {})

@@ -247,19 +247,19 @@ def test_a_damaged_table_raises_one_line(tmp_path: Path, schema: Schema):
 
 
 @pytest.mark.slow
-def test_300_damaged_files_of_records_raise_one_line(tmp_path: Path, schema: Schema):
-    of_records(tmp_path, schema).require_lines(seed=2, count=300)
+def test_150_damaged_files_of_records_raise_one_line(tmp_path: Path, schema: Schema):
+    of_records(tmp_path, schema).require_lines(seed=2, count=150)
 
 
 @pytest.mark.slow
-def test_1700_damaged_files_of_a_run_raise_one_line(tmp_path: Path, trained: Shop):
-    of_run(tmp_path, trained, measured=True).require_lines(seed=2, count=1700)
+def test_850_damaged_files_of_a_run_raise_one_line(tmp_path: Path, trained: Shop):
+    of_run(tmp_path, trained, measured=True).require_lines(seed=2, count=850)
 
 
 @pytest.mark.slow
-def test_500_damaged_files_of_a_model_raise_one_line(tmp_path: Path, exported: Shop):
-    of_model(tmp_path, exported).require_lines(seed=2, count=480)
-    of_graph(tmp_path / "graph", exported).require_lines(seed=2, count=20)
+def test_250_damaged_files_of_a_model_raise_one_line(tmp_path: Path, exported: Shop):
+    of_model(tmp_path, exported).require_lines(seed=2, count=242)
+    of_graph(tmp_path / "graph", exported).require_lines(seed=2, count=8)
 
 
 def test_a_bug_after_the_parser_keeps_its_traceback(tmp_path: Path, trained: Shop, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 
 from attr_extractor.errors import LONGEST, InputError, one_line, parsing, require_file
@@ -20,6 +22,15 @@ def test_only_lines_beyond_the_limit_are_shortened(length: int):
     line = one_line("x" * length)
     assert (line == "x" * length) == (length <= LONGEST)
     assert len(line) <= LONGEST
+
+
+def test_an_error_needs_no_folder_of_temporary_files(monkeypatch):
+    def full() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "gettempdir", full)
+    assert str(InputError("the disk is full")) == "the disk is full"
 
 
 def test_lines_are_joined_and_spaces_within_names_are_kept():

@@ -1,13 +1,17 @@
-"""Tests of the Dockerfiles: their versions and arguments are those of the package."""
+"""Tests of the Dockerfiles and jobs: their versions and arguments are those of the package."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 import yaml
 
+from attr_extractor import errors
 from attr_extractor.serving import deployment
 from tests.conftest import ROOT
 
@@ -60,3 +64,52 @@ def test_the_server_gets_the_arguments_of_the_exported_configs(tmp_path):
     copies = [line.split() for line in instructions("serve", "COPY")]
     assert ["${MODEL}/", "/models/${MODEL}/"] in copies
     assert ["${MODEL}/deployment/", "/deployment/"] in copies
+
+
+def job(name: str) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def container(name: str) -> dict[str, Any]:
+    """Return the container that a job runs."""
+    content = job(name)
+    if name == "vertex_job":
+        return content["workerPoolSpecs"][0]["containerSpec"]
+    return content["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_the_kubernetes_job_is_one_by_its_schema():
+    validator = pytest.importorskip("kubernetes_validate")
+    content = job("train_job")
+    validator.validate(content, desired_version=validator.latest_version(), strict=True)
+    content["spec"]["template"]["spec"]["restart"] = "Never"
+    with pytest.raises(validator.ValidationError):
+        validator.validate(content, desired_version=validator.latest_version(), strict=True)
+
+
+def test_the_vertex_job_is_one_by_its_message():
+    types = pytest.importorskip("google.cloud.aiplatform_v1.types")
+    from google.protobuf import json_format
+
+    json_format.ParseDict(job("vertex_job"), types.CustomJobSpec.pb()())
+
+
+@pytest.mark.parametrize("name", ["train_job", "vertex_job"])
+def test_the_arguments_of_a_job_are_those_of_the_program(name):
+    command = [sys.executable, "-m", "attr_extractor", *container(name)["args"]]
+    checked = subprocess.run(
+        [*command, "--only_check_args"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    wrong = subprocess.run([*command, "--no_flag"], cwd=ROOT, capture_output=True, check=False)
+    assert wrong.returncode == 2
+
+
+def test_a_job_ends_at_once_only_after_bad_input():
+    (on_exit,) = (
+        rule["onExitCodes"]
+        for rule in job("train_job")["spec"]["podFailurePolicy"]["rules"]
+        if rule["action"] == "FailJob"
+    )
+    assert on_exit["containerName"] == container("train_job")["name"]
+    assert on_exit["values"] == [errors.BAD_INPUT]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from attr_extractor import storage
 from attr_extractor.config import Config
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.enrichment.migration import migrate
@@ -163,15 +162,15 @@ def test_a_full_disk_during_the_creation_of_a_run_raises_one_line(
     built, tmp_path, monkeypatch, number
 ):
     config, manifest = Config.read(built.config), Manifest.read(built.records)
-    real, calls = storage.open_write, iter(range(100))
+    real, calls = os.fsync, iter(range(100))
 
-    def open_write(path):
+    def fsync(file):
         if next(calls) == number:
             raise OSError(28, "No space left on device")
-        return real(path)
+        real(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "open_write", open_write)
+        patch.setattr(os, "fsync", fsync)
         with pytest.raises(InputError, match=r"run/\S+: cannot be written: No space left"):
             RunDir.create(tmp_path / "run", config, built.records, manifest)
     assert RunDir.create(tmp_path / "run", config, built.records, manifest).config == config

@@ -103,11 +103,6 @@ def test_a_damaged_lock_file_raises_one_short_line(tmp_path):
     assert len(str(told.value)) < 500 and str(told.value).isprintable()
 
 
-def test_buckets_are_not_owned():
-    with ownership.folder("gs://bucket/records", "it"), ownership.folder("gs://bucket/records", ""):
-        pass
-
-
 def test_competing_threads_own_the_folder_one_at_a_time(tmp_path):
     """The lock file is removed and created repeatedly; two threads must never own it."""
     inside, most, done = 0, 0, 0
@@ -230,8 +225,8 @@ def test_only_the_chief_of_several_workers_owns_the_run_directory(trained, monke
     """The other workers open the run directory that the chief owns."""
     opened = []
 
-    def stop(path, *_):
-        opened.append(path)
+    def stop(shared, *_):
+        opened.append((shared.address, shared.owned))
         raise InputError("far enough")
 
     monkeypatch.setattr(fit, "_open", stop)
@@ -243,4 +238,4 @@ def test_only_the_chief_of_several_workers_owns_the_run_directory(trained, monke
     )
     with ownership.folder(trained.run, "it"), pytest.raises(InputError, match="far enough"):
         fit.train(Config.read(trained.config), trained.records, trained.run)
-    assert opened == [trained.run]
+    assert opened == [(trained.run, None)]

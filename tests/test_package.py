@@ -22,8 +22,10 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 ROOMS = [
     ("errors",),
     ("storage", "processor"),
+    ("lease",),
     ("ownership",),
     ("files", "yaml_files"),
+    ("working_copy",),
     ("web",),
     ("made_from",),
     ("schema",),

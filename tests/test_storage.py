@@ -1,12 +1,12 @@
 """Tests of storage.py: the same behaviour on disk and in a bucket, and atomic writes.
 
-`ram://` stands for a bucket: TensorFlow's own file system, in this process.
+Buckets are those of servers in processes of their own, and the memory of this process.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
@@ -16,22 +16,19 @@ from attr_extractor import storage
 from attr_extractor.errors import InputError
 
 
-@pytest.fixture(params=["disk", "bucket"])
-def folder(request, tmp_path: Path) -> Iterator[str]:
-    """An empty folder in either place."""
+@pytest.fixture(params=["disk", "memory", "s3", "gs"])
+def folder(request, tmp_path: Path) -> str:
+    """An empty folder in each place."""
     if request.param == "disk":
-        yield str(tmp_path)
-        return
-    made = f"ram://storage-{tmp_path.name}"
-    tf.io.gfile.makedirs(made)
-    yield made
-    tf.io.gfile.rmtree(made)
+        return str(tmp_path)
+    root = "memory:/" if request.param == "memory" else request.getfixturevalue(request.param)
+    return f"{root}/storage/{tmp_path.name}"
 
 
 # Paths
 
 
-@pytest.mark.parametrize("path", ["gs://bucket/a", "ram://x", "s3://b/c", "hdfs://n:1/x"])
+@pytest.mark.parametrize("path", ["gs://bucket/a", "memory://x", "s3://b/c", "hdfs://n:1/x"])
 def test_a_path_with_a_scheme_is_remote(path: str):
     assert storage.is_remote(path)
 
@@ -94,6 +91,12 @@ def test_folders_are_created_listed_and_removed_with_their_contents(folder: str)
     assert storage.names(folder) == ["a"]
     assert not storage.exists(storage.join(folder, "b/deep/x"))
     assert storage.names(storage.join(folder, "nowhere")) == []
+    for _ in range(2):  # one that is gone is fine
+        storage.remove_folder(storage.join(folder, "d"))
+        storage.make_folder(storage.join(folder, "d"))
+    storage.write(storage.join(folder, "d/x"), b"1")
+    storage.remove_folder(storage.join(folder, "d"))
+    assert storage.names(folder) == ["a"]
 
 
 def test_a_missing_file_raises_the_same_error_on_disk_and_in_a_bucket(folder: str):
@@ -104,6 +107,51 @@ def test_a_missing_file_raises_the_same_error_on_disk_and_in_a_bucket(folder: st
         storage.size(path)
     with pytest.raises(InputError, match="lost: cannot be read: "):
         storage.open_read(path)
+
+
+def test_the_objects_of_a_folder_have_a_version_that_changes_when_they_are_written(bucket: str):
+    for name in ("a", "b/c", "b/c d", "ü"):
+        storage.write(f"{bucket}/in/{name}", name.encode())
+    storage.write(f"{bucket}/in-2/a", b"beside")
+    before = storage.objects(f"{bucket}/in")
+    assert {name: found.size for name, found in before.items()} == {
+        "a": 1,
+        "b/c": 3,
+        "b/c d": 5,
+        "ü": 2,
+    }
+    time.sleep(1.1)  # S3 counts seconds
+    storage.write(f"{bucket}/in/b/c", b"b/c")
+    after = storage.objects(f"{bucket}/in")
+    assert {name for name in after if after[name] != before[name]} == {"b/c"}
+    assert storage.objects(f"{bucket}/nowhere") == {}
+
+
+def test_large_files_are_uploaded_and_downloaded_unchanged(bucket: str, tmp_path: Path):
+    data = os.urandom(60 * 2**20)  # more than one part of an upload
+    with storage.whole(f"{bucket}/large") as temporary:
+        Path(temporary).write_bytes(data)
+    assert storage.size(f"{bucket}/large") == len(data)
+    storage.download(f"{bucket}/large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+@pytest.mark.parametrize("key", ["a//b", "../a", "a/./b", "a/../b"])
+def test_an_address_is_written_in_one_way(key: str):
+    with pytest.raises(InputError, match=r"write the address without '//', '/./' and '/../' in it"):
+        storage.read(f"memory://bucket/{key}")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_missing_bucket_raises_one_line(scheme: str, request):
+    request.getfixturevalue(scheme)
+    path = f"{scheme}://no-such-bucket/a"
+    for call, what in (
+        (lambda: storage.write(path, b""), "written"),
+        (lambda: storage.open_read(path), "read"),
+    ):
+        with pytest.raises(InputError, match=f"{path}: cannot be {what}: no such file or bucket"):
+            call()
 
 
 def test_a_folder_cannot_replace_a_file(tmp_path: Path):
@@ -120,8 +168,7 @@ def test_the_old_file_is_kept_until_the_new_one_is_complete(folder: str):
     path = storage.join(folder, "x")
     storage.write(path, b"old")
     with storage.whole(path) as temporary:
-        with tf.io.gfile.GFile(temporary, "wb") as file:
-            file.write(b"new")
+        Path(temporary).write_bytes(b"new")
         assert storage.read(path) == b"old"
     assert storage.read(path) == b"new"
     assert storage.names(folder) == ["x"]
@@ -131,13 +178,12 @@ def test_an_exception_keeps_the_old_file(folder: str):
     path = storage.join(folder, "x")
     storage.write(path, b"old")
     with pytest.raises(ZeroDivisionError), storage.whole(path) as temporary:
-        with tf.io.gfile.GFile(temporary, "wb") as file:
-            file.write(b"longer than the next")
+        Path(temporary).write_bytes(b"longer than the next")
         raise ZeroDivisionError
     assert storage.read(path) == b"old"
-    if not storage.is_remote(path):  # ram:// goes on at the end of a file that is there
-        storage.write(path, b"new")
-        assert storage.read(path) == b"new"
+    storage.write(path, b"new")
+    assert storage.read(path) == b"new"
+    assert storage.names(folder) == ["x"]
 
 
 def test_a_file_that_cannot_be_written_raises_one_line_with_the_reason(tmp_path: Path):
@@ -182,3 +228,19 @@ def test_a_damaged_input_is_not_reported_as_an_output_error(tmp_path: Path):
     with either as caught, storage.whole(tmp_path / "x"):
         raise tf.errors.DataLossError(None, None, "corrupted record at 12")
     assert "cannot be written" not in str(caught.value)
+
+
+def test_a_file_of_s3_is_read_by_one_request(s3: str, tmp_path: Path, monkeypatch):
+    path, asked = f"{s3}/one", []
+    fs, _ = storage.file_system(path)
+    storage.write(path, bytes(fs.default_block_size + 1))
+    call = type(fs)._call_s3
+
+    async def recorded(self, method, *arguments, **options):
+        asked.append(method)
+        return await call(self, method, *arguments, **options)
+
+    monkeypatch.setattr(type(fs), "_call_s3", recorded)
+    assert len(storage.read(path)) == fs.default_block_size + 1
+    storage.download(path, tmp_path / "one")
+    assert asked == ["get_object", "get_object"]

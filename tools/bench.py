@@ -8,7 +8,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 
-from attr_extractor import errors
+from attr_extractor import errors, storage
 from attr_extractor.config import Config
 
 with errors.from_checkout():
@@ -21,18 +21,20 @@ flags.DEFINE_integer("count", None, str({k: v[0] for k, v in BENCHES.items()}), 
 flags.DEFINE_string("config", "configs/pretrained.yaml", "Config file (YAML).")
 flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; repeatable.")
 flags.DEFINE_string("schema", "configs/schemas/flipkart49.yaml", "Schema (YAML) of several.")
-flags.DEFINE_string("records", "", "For input, predict, audit; optional for some.")
-flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue.")
+flags.DEFINE_string("records", "", "For input, predict, audit, bucket; optional for some.")
+flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue. For export: optional.")
 flags.DEFINE_float("budget_minutes", 15.0, "For accelerator: it then ends.", lower_bound=0.1)
 flags.DEFINE_string("output", "", "For accelerator: a new JSON file.")
+flags.DEFINE_string("model", "", "For serve, skew: an exported model.")
+flags.DEFINE_string("photos", "", "For serve, skew: a folder of photos.")
 
 
 def main() -> None:
     count, bench = BENCHES[F.what]
     if F.output:
-        errors.require_new_file(F.output, "--output")
+        storage.require_new_file(F.output, "--output")
     config = Config.read(F.config, F.set)
-    on = On(config, F.schema, F.records, F.run_dir, F.budget_minutes, F.output)
+    on = On(config, F.schema, F.records, F.run_dir, F.budget_minutes, F.output, F.model, F.photos)
     print(as_text(bench(on, F.count or count)))
 
 

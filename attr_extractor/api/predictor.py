@@ -18,7 +18,7 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor import labels
+from attr_extractor import labels, storage
 from attr_extractor.catalogue import photos
 from attr_extractor.enrichment import scoring
 from attr_extractor.enrichment.scoring import Scores, StoredPhoto
@@ -87,48 +87,66 @@ class Predictor:
             served model is of an older release.
           TemporaryError: if the server cannot be reached.
         """
-        if "://" in str(model):
+        if str(model).startswith(("grpc://", "http://", "https://")):
             self._model: model_dir.Description = scoring.describe_served(str(model))
             self._score = scoring.remote(str(model), self._model)
+            self._combine = self._model.context and scoring.remote_context(str(model), self._model)
         else:
             loaded = model_dir.load(model)
             self._model, self._score = loaded, scoring.local(loaded)
+            self._combine = loaded.context and scoring.local_context(loaded)
         self.schema = self._model.schema
 
     def predict(
-        self, items: Item | Iterable[Item], known: Iterable[Known] | None = None
+        self,
+        items: Item | Iterable[Item],
+        known: Iterable[Known] | None = None,
+        texts: Iterable[str] | None = None,
     ) -> Predictions:
         """Return the answers for photos or products.
 
         Args:
           items: a photo, or a list whose items are photos or lists of the photos of one product.
           known: known cells of each item: its category limits the answers, and its values are kept.
+            A model trained with `model.context.known` also reads them for its other answers.
+          texts: text of each item, such as its title, for a model trained with
+            `model.context.text`; others do not read it.
 
         Raises:
-          InputError: if `known` has an unknown attribute or value, contradicts the schema, or has
-            another length than `items`; or if the server rejects a request. An unreadable photo
-            is an error of its own item.
+          InputError: if `known` has an unknown attribute or value, or contradicts the schema, or
+            `known` or `texts` has another length than `items`; or if the server rejects a
+            request. An unreadable photo is an error of its own item.
         """
         if isinstance(items, (str, Path, bytes, np.ndarray, Image.Image)):
             items = [items]
-        return Predictions(self.stream(items, known))
+        return Predictions(self.stream(items, known, texts))
 
     def stream(
-        self, items: Iterable[Item], known: Iterable[Known] | None = None
+        self,
+        items: Iterable[Item],
+        known: Iterable[Known] | None = None,
+        texts: Iterable[str] | None = None,
     ) -> Iterator[Prediction]:
         """Yield the answers for any number of items, in order, in constant memory.
 
         A few batches are read ahead in threads. For arguments and errors see `predict`.
         """
-        known_of_batches: deque[np.ndarray] = deque()
+        context_of_batches: deque[tuple[np.ndarray, list[str]]] = deque()
 
         def batches() -> Iterator[list[Item]]:
-            for batch in scoring.in_batches(_pairs(items, known)):
-                known_of_batches.append(np.stack([self._encode(cells) for _, cells in batch]))
-                yield [item for item, _ in batch]
+            with_known = _pairs(items, known, {}, "known")
+            for batch in scoring.in_batches(_pairs(with_known, texts, "", "texts")):
+                cells = np.stack([self._encode(cells) for (_, cells), _ in batch])
+                context_of_batches.append((cells, [text for _, text in batch]))
+                yield [item for (item, _), _ in batch]
 
         for scored in scoring.pooled(batches(), self._read, self._score, self.schema.num_values):
-            yield from self._answer(scored, known_of_batches.popleft())
+            cells, of_items = context_of_batches.popleft()
+            if self._combine:
+                present = cells == labels.PRESENT
+                found = self._combine(scored.scores, present, of_items)
+                scored = scored._replace(scores=found)
+            yield from self._answer(scored, cells)
 
     def _read(self, items: Sequence[Item]) -> list[StoredPhoto]:
         stored = []
@@ -184,19 +202,21 @@ class Predictor:
             yield Prediction(answers, error)
 
 
-def _pairs(items: Iterable[Item], known: Iterable[Known] | None) -> Iterator[tuple[Item, Known]]:
-    """Yield each item with its known cells."""
-    if known is None:
-        yield from ((item, {}) for item in items)
+def _pairs(
+    items: Iterable[Any], given: Iterable[Any] | None, default: Any, name: str
+) -> Iterator[tuple[Any, Any]]:
+    """Yield each item with its entry of an argument, or with a default if it was not given."""
+    if given is None:
+        yield from ((item, default) for item in items)
         return
-    cells = iter(known)
+    entries = iter(given)
     for item in items:
         try:
-            yield item, next(cells)
+            yield item, next(entries)
         except StopIteration:
-            raise InputError("known: it has fewer entries than there are items") from None
-    if next(cells, None) is not None:
-        raise InputError("known: it has more entries than there are items")
+            raise InputError(f"{name}: it has fewer entries than there are items") from None
+    if next(entries, None) is not None:
+        raise InputError(f"{name}: it has more entries than there are items")
 
 
 def _raw(photo: Any) -> bytes:
@@ -209,7 +229,7 @@ def _raw(photo: Any) -> bytes:
         return photo
     try:
         if isinstance(photo, (str, Path)):
-            return Path(photo).read_bytes()
+            return storage.read(photo)
         picture = photo
         if isinstance(photo, np.ndarray):
             if photo.dtype != np.uint8 or photo.shape[2:] not in ((), (3,)) or not photo.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
-from attr_extractor import ownership
+from attr_extractor import storage
 from attr_extractor.api import child
 from attr_extractor.config import Config
 from attr_extractor.errors import require_folder
@@ -46,13 +47,13 @@ def export(
     output_dir: str | Path,
     version: int | None = None,
     parts: int = 1,
-) -> Path:
+) -> str | Path:
     """Export a run, in a child process, as a SavedModel; return its folder.
 
     In this process, TensorFlow would change the settings of Python's loggers. For arguments and
     errors see `serving.export.export`.
     """
-    return child.call(exporter.export, Path(run_dir), Path(output_dir), version, parts)
+    return child.call(exporter.export, os.fspath(run_dir), os.fspath(output_dir), version, parts)
 
 
 class Run:
@@ -60,23 +61,30 @@ class Run:
 
     def __init__(self, path: str | Path):
         """Open the directory; raise InputError if it is not a run directory."""
-        self._dir = RunDir.read(path)
+        self._address = os.fspath(path)
+        self._read = RunDir.read(path)
         self._model: tuple[tuple[str, str], Any] | None = None
 
     @property
-    def path(self) -> Path:
-        """The directory."""
-        return self._dir.path
+    def _dir(self) -> RunDir:
+        """The run as it is now: one in a bucket is copied again if it changed."""
+        is_remote = storage.is_remote(self._address)
+        return RunDir.read(self._address) if is_remote else self._read
+
+    @property
+    def path(self) -> str | Path:
+        """The directory, or its address in a bucket."""
+        return self._address if storage.is_remote(self._address) else self._read.path
 
     @property
     def config(self) -> Config:
         """The config that the run was trained with."""
-        return self._dir.config
+        return self._read.config
 
     @property
     def schema(self) -> Schema:
         """The schema of the run's records."""
-        return self._dir.schema
+        return self._read.schema
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -99,12 +107,13 @@ class Run:
         Raises:
           InputError: if the directory has no logs, for example because it was migrated.
         """
-        require_folder(self.path / "logs" / "train", "the folder of the training's logs")
+        path = self._dir.path
+        require_folder(path / "logs" / "train", "the folder of the training's logs")
         columns: dict[str, pd.Series] = {}
         for split in ("train", "validation"):
-            if not (self.path / "logs" / split).is_dir():
+            if not (path / "logs" / split).is_dir():
                 continue  # records without validation photos
-            events = EventAccumulator(str(self.path / "logs" / split), {"tensors": 0}).Reload()
+            events = EventAccumulator(str(path / "logs" / split), {"tensors": 0}).Reload()
             for tag in events.Tags()["tensors"]:
                 # a resumed epoch is logged again: the last point of a step counts
                 points = {event.step: event.tensor_proto for event in events.Tensors(tag)}
@@ -123,9 +132,10 @@ class Run:
         Raises:
           InputError: if the run is not trained, or its files do not belong together.
         """
-        made_from = (self._dir.weights_digest, self._dir.thresholds().digest)
+        run = self._dir
+        made_from = (run.weights_digest, run.thresholds().digest)
         if self._model is None or self._model[0] != made_from:
-            self._model = (made_from, self._dir.load_network().scores_model())
+            self._model = (made_from, run.load_network().scores_model())
         return self._model[1]
 
     def predictions(self, split: str = "validation") -> pd.DataFrame:
@@ -138,10 +148,10 @@ class Run:
         Raises:
           InputError: if the run is not trained, its records are missing, or the split is empty.
         """
-        with ownership.folder(self.path, "the run directory"):
-            found = predictions.predict(self._dir, split)
-        rules = Contender(self._dir.scoring().scores_of, self._dir.answers())
-        frames = [_answers(block, rules, self.schema) for block in found.blocks()]
+        with RunDir.owned(self._address) as run:
+            found = predictions.predict(run, split)
+            rules = Contender(run.scoring().scores_of, run.answers())
+            frames = [_answers(block, rules, self.schema) for block in found.blocks()]
         return pd.concat(frames, ignore_index=True)
 
 

@@ -30,6 +30,9 @@ GROUP_WORDS = frozenset(
     "seller vendor merchant supplier shop store user customer uploader owner photographer "
     "group".split()
 )
+TEXT_WORDS = frozenset(
+    "title titel titre titulo name description beschreibung text headline caption summary".split()
+)
 SPLIT_NAMES = frozenset("train training val valid validation dev test".split())
 
 PHOTO = r"\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic)(?:\?\S*)?\s*(?:[|,;]|$)"
@@ -43,6 +46,8 @@ NUMBER = (
 _JOINT = re.compile(r"(?<=[^\W\d_])[\s\-_'\u2019.]+(?=\w)|(?<=\w)[\s\-_'\u2019.]+(?=[^\W\d_])")
 _TAKEN = ("_score", "_bytes", "_source", "_confidence")  # suffixes of the package's output names
 _LETTERS = str.maketrans(dict(zip("äöüßæøłđ", "ae oe ue ss ae o l d".split())))
+
+_SENTENCE = r"(?!https?:).*[^\W\d_]{2,}[^\w/|]+.*[^\W\d_]{2,}.*"  # two words at least
 
 FEW_NUMBERS = 20  # at most this many distinct numbers may be sizes or grades; more: prices, counts
 SAMPLE = 2000  # distinct cells examined to determine the kind of a column
@@ -135,6 +140,13 @@ def reason_to_leave_out(column: Column, max_values: int) -> str | None:
         lists = lists_by_separator(dict.fromkeys(column.sample, 1))
         return counts + (f"; they look like lists: separate them by '{SEPARATOR}'" if lists else "")
     return f"only one value, {next(iter(column.values), '')!r}" if distinct == 1 else None
+
+
+def is_text(column: Column) -> bool:
+    """Return whether a column that is not an attribute is text about the product."""
+    named = not TEXT_WORDS.isdisjoint(identifier(column.name).split("_"))
+    several = 0.5 if named else 0.9
+    return len(column.sample) > 1 and share_matching(column.sample, _SENTENCE) >= several
 
 
 def lists_by_separator(values: dict[str, int]) -> dict[str, list[str]]:

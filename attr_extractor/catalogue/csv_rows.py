@@ -62,7 +62,7 @@ def write_csv(
     Raises:
       InputError: see `storage.whole`.
     """
-    with storage.whole(path) as temporary, storage.open_write(temporary) as file:
+    with storage.whole(path) as temporary, open(temporary, "wb") as file:
         text = io.StringIO(newline="")
         writer = CsvWriter(text, escape_formulas)
         writer.writerow(header)

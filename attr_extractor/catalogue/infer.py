@@ -25,6 +25,7 @@ from attr_extractor.catalogue.columns import (
     first_few,
     identifier,
     identifiers,
+    is_text,
     lists_by_separator,
     one_line,
     read_column,
@@ -83,8 +84,8 @@ class Draft:
 
     def write(self, path: str | Path) -> None:
         """Write `to_yaml` atomically; raise InputError if the file exists or cannot be created."""
-        with ownership.new_file(path, "--output") as new:
-            storage.write(new, self.to_yaml().encode())
+        with ownership.new_file(path, "--output"):
+            storage.write(path, self.to_yaml().encode())
 
     def summary(self) -> str:
         """Return a compact table of the attributes, then the columns left out and the findings."""
@@ -128,6 +129,7 @@ def infer_schema(
     findings = _about_roles(table, role_columns)
     kept: list[Column] = []
     left_out: dict[str, str] = {}
+    text: list[str] = []
     for column_name in table.columns.drop(list(role_columns.values())):
         most = len(table) if column_name == named else 20 * max_values
         column = read_column(table[column_name], most)
@@ -135,6 +137,9 @@ def infer_schema(
         may_be_one_value = identifier(column_name) in CATEGORY_NAMES and column.distinct == 1
         if reason and column_name != named and not may_be_one_value:
             left_out[column_name] = reason
+            may_be_text = reason.startswith("free text") or reason[0].isdigit()
+            if may_be_text and is_text(column):  # no identifiers, groups, dates or addresses
+                text.append(column_name)
         else:
             kept.append(column)
     if not any(column.values for column in kept):
@@ -173,7 +178,10 @@ def infer_schema(
         columns={name: column for name, column in sources if name != column},
         missing_values=_missing_values(kept, findings),
         attributes=attributes,
+        text=text,
     )
+    if text:
+        findings.append(f"read as text, beside the photo: {', '.join(map(repr, text))}")
     columns = {names[column.name]: column for column in kept}
     return Draft(schema, len(table), columns, left_out, findings)
 

@@ -3,8 +3,8 @@
 Runs once per photo, with Pillow, when records are built and when a table is filled: EXIF rotation,
 crop to the product box, alpha on white, RGB, resize of the short side to `image_size` with
 antialiasing (smaller photos are not enlarged). Only the first frame or page is used. Colour
-profiles are ignored: every photo is treated as sRGB, as in TensorFlow. raw_files.py reads the file;
-step (b) is in records/pixels.py.
+profiles are named and not applied: every photo is treated as sRGB, as in TensorFlow. raw_files.py
+reads the file; step (b) is in records/pixels.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from attr_extractor.catalogue.raw_files import (
     CHANGED,
@@ -40,8 +40,10 @@ __all__ = ["REASONS", "Box", "PhotoError", "StoredPhoto", "parse_box", "read_raw
 # Other Pillow plugins are disabled: some run programs (EPS: Ghostscript). MPO comes with JPEG
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 JPEG_QUALITY = 92
+REDUCING_GAP = 2  # the smallest scale that is left to resampling after means over blocks
 MAX_PIXELS = 100_000_000  # larger photos are rejected as decompression bombs
 MAX_SIDE = 65_500  # the longest side that libjpeg can write
+MAX_PROFILE_NAME = 64  # characters
 MIN_BOX_SIDE = 8  # pixels; smaller product boxes contain no usable detail
 
 NOT_AN_IMAGE = "not an image"
@@ -75,6 +77,7 @@ _KNOWN = re.compile(  # HEIC and AVIF (and films), PDF, PostScript, Photoshop, J
 
 _PNG_WHITE = {"1": 1, "L;2": 3, "L;4": 15}  # maximum sample value by Pillow's raw mode
 _TIFF = ExifTags.Base  # EXIF uses TIFF tags
+_BICUBIC = Image.Resampling.BICUBIC
 _TURN = Image.Transpose
 _UPRIGHT = {  # by EXIF orientation
     2: _TURN.FLIP_LEFT_RIGHT,
@@ -107,6 +110,7 @@ class StoredPhoto:
     raw_height: int  # pixels of the whole raw photo, upright
     raw_width: int
     format: str  # Pillow's name of the raw file's format: one of FORMATS, or MPO
+    color_profile: str  # the name of its ICC profile; "" if it has none, or sRGB
     pixels: Image.Image  # RGB, before JPEG compression
 
 
@@ -187,6 +191,7 @@ def store(data: bytes, image_size: int, box: Box | None = None) -> StoredPhoto:
         raw_height=raw_height,
         raw_width=raw_width,
         format=str(photo.format),
+        color_profile=_color_profile(photo),
         pixels=image,
     )
 
@@ -229,6 +234,20 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:  # an invalid EXIF block: no rotation; the pixels may be valid
         return None
+
+
+def _color_profile(image: Image.Image) -> str:
+    data = image.info.get("icc_profile")
+    if not data:
+        return ""
+    if not isinstance(data, bytes):  # a TIFF's tag of another type
+        return "damaged"
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data)))
+    except (ImageCms.PyCMSError, *_DAMAGE):
+        return "damaged"
+    printable = "".join(filter(str.isprintable, name.strip()))[:MAX_PROFILE_NAME]
+    return "" if "srgb" in printable.lower() else printable or "unnamed"
 
 
 def _clip(box: Box, photo: Box) -> Box:
@@ -283,5 +302,15 @@ def _reduce(image: Image.Image, image_size: int) -> Image.Image:
     if short <= image_size:
         return image
     scale = image_size / short
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    # the steps of Image.resize with reducing_gap, in one order, which depends on Pillow's version;
+    # serving/raw_photos/shrink.py repeats them
+    across, down = (
+        max(1, int(side / target / REDUCING_GAP))
+        for side, target in zip(image.size, (width, height))
+    )
+    length, depth = image.width / across, image.height / down
+    if across > 1 or down > 1:
+        image = image.reduce((across, down))
+    rows = image.resize((width, image.height), _BICUBIC, (0, 0, length, image.height))
+    return rows.resize((width, height), _BICUBIC, (0, 0, width, depth))

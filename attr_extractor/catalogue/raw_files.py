@@ -38,16 +38,15 @@ def image_root_of(catalogue: str | Path, image_root: str | Path | None) -> str:
     """Return the image root: `image_root` if given, otherwise the folder of the table.
 
     Raises:
-      InputError: if it is not a folder; addresses in a bucket are not checked.
+      InputError: if it is not a folder; a bucket is not listed.
     """
-    if image_root is None and storage.is_remote(catalogue):
-        return str(catalogue).rsplit("/", 1)[0]
-    return require_root(image_root or Path(catalogue).parent)
+    return require_root(image_root or storage.parent(catalogue))
 
 
 def require_root(image_root: str | Path) -> str:
-    """Return the image root; raise InputError if it is not a folder (buckets are not checked)."""
+    """Return the image root; raise InputError if it is not a folder (buckets are not listed)."""
     if storage.is_remote(image_root):
+        storage.file_system(image_root)  # fails now, not once per photo
         return str(image_root)
     return str(require_folder(image_root, "the image root"))
 
@@ -107,7 +106,7 @@ def _read_remote(image_root: str, relative: str) -> bytes:
     parts: list[str] = []
     for part in name.split("/"):  # a bucket treats ".." as a name; resolve it as on disk
         if part != "..":
-            parts += [part] * (part != ".")
+            parts += [part] * (part not in ("", "."))
         elif parts:
             parts.pop()
         else:

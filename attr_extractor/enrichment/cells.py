@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from absl import logging
 
-from attr_extractor import files, made_from, yaml_files
+from attr_extractor import files, made_from, working_copy, yaml_files
 from attr_extractor.errors import InputError, did_you_mean, require_file
 from attr_extractor.schema import SEPARATOR, Schema, require_same
 
@@ -119,7 +119,7 @@ class CellsFile:
           InputError: if the file is missing, is not a cells file, or belongs to another schema or
             model.
         """
-        self.path = require_file(path, "the cells file")
+        self.path = require_file(working_copy.file(path), "the cells file")
         self.schema = schema
         try:
             # newer releases of PyArrow would prefetch the whole file

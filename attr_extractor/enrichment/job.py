@@ -9,44 +9,43 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from attr_extractor import files, ownership, storage
-from attr_extractor.errors import InputError, require_new_file
+from attr_extractor.errors import InputError
 
 FILE = "job.json"
 
 
-def parts_folder(output: Path) -> Path:
+def parts_folder(output: str | Path) -> str:
     """Return the folder of parts of an output file."""
-    return output.with_name(output.name + ".parts")
+    return f"{output}.parts"
 
 
 @contextmanager
-def lock_outputs(outputs: Mapping[str, Path]) -> Iterator[None]:
+def lock_outputs(outputs: Mapping[str, str | Path]) -> Iterator[None]:
     """Lock several output files, named by flag; for errors see `ownership.file`."""
-    flags: dict[Path, str] = {}
+    flags: dict[str, str] = {}
     with ExitStack() as stack:
         for flag, path in outputs.items():
-            other = flags.setdefault(path.resolve(), flag)
+            other = flags.setdefault(storage.resolve(path), flag)
             if other != flag:
                 raise InputError(f"{path}: {flag} and {other} name the same file")
             stack.enter_context(ownership.file(path, flag))
         yield
 
 
-def relative_paths(outputs: Mapping[str, Path]) -> dict[str, str]:
+def relative_paths(outputs: Mapping[str, str | Path]) -> dict[str, str]:
     """Return the output files as paths relative to the first one's folder, which may be moved."""
-    start = next(iter(outputs.values())).parent
+    start = storage.parent(next(iter(outputs.values())))
     return {flag: os.path.relpath(path, start) for flag, path in outputs.items()}
 
 
 def require_resumable_or_new(
-    outputs: Mapping[str, Path], settings: Mapping[str, Any], problem: str
+    outputs: Mapping[str, str | Path], settings: Mapping[str, Any], problem: str
 ) -> bool:
     """Return whether the first output has an interrupted job; without one, check the outputs.
 
@@ -56,11 +55,11 @@ def require_resumable_or_new(
     if is_interrupted(parts_folder(next(iter(outputs.values()))), settings, problem):
         return True
     for flag, path in outputs.items():
-        require_new_file(path, flag)
+        storage.require_new_file(path, flag)
     return False
 
 
-def is_interrupted(folder: Path, settings: Mapping[str, Any], problem: str) -> bool:
+def is_interrupted(folder: str | Path, settings: Mapping[str, Any], problem: str) -> bool:
     """Return whether an interrupted program left a job with these settings in a folder.
 
     Args:
@@ -70,7 +69,7 @@ def is_interrupted(folder: Path, settings: Mapping[str, Any], problem: str) -> b
     Raises:
       InputError: if the folder contains another job; names the first setting that differs.
     """
-    if not (folder / FILE).is_file():
+    if not storage.exists(storage.join(folder, FILE)):
         return False
     started = read_job(folder)
     differ = [name for name, value in settings.items() if started.get(name) != value]
@@ -80,21 +79,22 @@ def is_interrupted(folder: Path, settings: Mapping[str, Any], problem: str) -> b
     return True
 
 
-def read_job(folder: Path) -> dict[str, Any]:
+def read_job(folder: str | Path) -> dict[str, Any]:
     """Return the content of a job file; raise InputError if it is missing or invalid."""
-    content = files.read_json(folder / FILE, "the job")
+    path = storage.join(folder, FILE)
+    content = files.read_json(path, "the job")
     if not isinstance(content, dict):
-        raise InputError(f"{folder / FILE}: not a job file; remove the folder")
+        raise InputError(f"{path}: not a job file; remove the folder")
     return content
 
 
-def write_job(folder: Path, job: Mapping[str, Any]) -> None:
+def write_job(folder: str | Path, job: Mapping[str, Any]) -> None:
     """Write a job file; raise InputError if that fails."""
     storage.make_folder(folder)
-    storage.write(folder / FILE, json.dumps(job).encode())
+    storage.write(storage.join(folder, FILE), json.dumps(job).encode())
 
 
-def remove_job(folder: Path) -> None:
+def remove_job(folder: str | Path) -> None:
     """Remove a job file and its parts; the file first, as a job without parts is not valid."""
-    os.remove(folder / FILE)
-    shutil.rmtree(folder)
+    storage.remove(storage.join(folder, FILE))
+    storage.remove_folder(folder)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, List, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +20,8 @@ from absl import logging
 
 from attr_extractor.catalogue import boxes, photos, table
 from attr_extractor.errors import InputError, TemporaryError, extra
-from attr_extractor.records import pixels
+from attr_extractor.schema import Schema
+from attr_extractor.serving.context import known_cells
 from attr_extractor.serving.model_dir import Description, ExportedModel, parse_description
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class Scores(NamedTuple):
     errors: list[str]  # N; why a photo is unreadable, "" if it was read
 
 
+# pooled scores float32 [N, V], known cells bool [N, V] and texts, N -> scores
+Combine = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
 Scorer = Callable[[Sequence[bytes]], Scores]  # of stored photos
+Answers = Dict[str, Any]  # outputs of a signature, rows first
 Item = TypeVar("Item")  # a row: a product with its photos
 Read = Callable[[Sequence[Item]], List[StoredPhoto]]  # the photos of the rows of a batch
 
@@ -82,24 +86,18 @@ class Reader:
 
 
 def local(model: ExportedModel) -> Scorer:
-    """Return a scorer that calls the network of a loaded model; stored photos are not damaged."""
-    network, size, square = model.network, model.facts.image_size, model.facts.square
-
-    def read(encoded: tf.Tensor) -> tf.Tensor:
-        return pixels.from_stored(encoded, size, square)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def scores_of(stored: tf.Tensor) -> tf.Tensor:
-        return network(tf.map_fn(read, stored, fn_output_signature=tf.uint8))[0]
+    """Return a scorer that calls the network of a loaded model."""
+    forward = model.of_stored()
 
     def score(stored: Sequence[bytes]) -> Scores:
-        return Scores(scores_of(tf.constant(stored)).numpy(), [""] * len(stored))
+        scores, _, errors = forward(tf.constant(stored))
+        return Scores(scores.numpy(), [error.decode() for error in errors.numpy()])
 
     return score
 
 
 def remote(address: str, model: Description) -> Scorer:
-    """Return a scorer that calls the `scores` signature of a server.
+    """Return a scorer that calls the `stored_scores` signature of a server.
 
     Args:
       address: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.
@@ -119,7 +117,7 @@ def remote(address: str, model: Description) -> Scorer:
         )
 
     def score(stored: Sequence[bytes]) -> Scores:
-        outputs = client.photos(stored, "scores")
+        outputs = client.predict({"stored": stored}, "stored_scores")
         if list(outputs["names"][0]) != schema.value_names:
             raise InputError(f"{address}: serves a model with another schema than {model.origin}")
         served = set(outputs["model"].tolist()) if "model" in outputs else {""}
@@ -133,6 +131,53 @@ def remote(address: str, model: Description) -> Scorer:
         return Scores(outputs["scores"], list(outputs["error"]))
 
     return score
+
+
+def local_context(model: ExportedModel) -> Combine:
+    """Return a function that adds what is known of products to scores, by a loaded model."""
+    signature = model.signatures["in_context"]
+
+    def ask(inputs: dict[str, Any]) -> Answers:
+        given = {name: tf.constant(values) for name, values in inputs.items()}
+        outputs = {name: values.numpy() for name, values in signature(**given).items()}
+        outputs["error"] = [error.decode() for error in outputs["error"]]
+        return outputs
+
+    return _combine(ask, model.schema)
+
+
+def remote_context(address: str, model: Description) -> Combine:
+    """Return the same function of the model that a server serves; for errors see `remote`."""
+    client = _client(address)
+
+    def ask(inputs: dict[str, Any]) -> Answers:
+        outputs = client.predict(inputs, "in_context")
+        if set(outputs["model"].tolist()) != {model.facts.digest}:
+            raise InputError(f"{address}: serves another model than {model.origin}")
+        return outputs
+
+    return _combine(ask, model.schema)
+
+
+def _combine(ask: Callable[[dict[str, Any]], Answers], schema: Schema) -> Combine:
+    def combine(scores: np.ndarray, present: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        # a row without a readable photo has no scores, and JSON has no NaN
+        seen = np.flatnonzero(np.isfinite(scores[:, 0]))
+        if not len(seen):
+            return scores
+        inputs = {
+            "scores": scores[seen],
+            "known": known_cells(schema, present[seen]),
+            "text": [texts[i] for i in seen.tolist()],
+        }
+        outputs = ask(inputs)
+        if wrong := next(filter(None, outputs["error"]), ""):  # cells were checked before
+            raise InputError(wrong)
+        result = scores.copy()
+        result[seen] = outputs["scores"]
+        return result
+
+    return combine
 
 
 def describe_served(address: str) -> Description:

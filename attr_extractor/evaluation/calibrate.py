@@ -3,11 +3,14 @@
 The logits of each attribute are divided by its temperature (Guo et al., "On Calibration of Modern
 Neural Networks", 2017), which minimises the negative log likelihood of the known labels. Then
 `thresholds` chooses the score above which a value is answered. thresholds.json gets the results,
-metrics.json, section `calibration`, the calibration errors before and after on both splits.
+metrics.json, section `calibration`, the calibration errors before and after on both splits. If the
+network also reads known cells or text, the factor of their evidence is fitted last, with the
+temperatures fixed, by the same likelihood. Thresholds are chosen on the scores of the photo alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files, ownership
-from attr_extractor.evaluation import model_card, predictions
+from attr_extractor import files
+from attr_extractor.evaluation import context, model_card, predictions
 from attr_extractor.evaluation import thresholds as choosing
 from attr_extractor.evaluation.figures import number
 from attr_extractor.evaluation.predictions import Predictions
@@ -31,6 +34,7 @@ from attr_extractor.training.run_dir import RunDir
 
 CHOSEN_ON = "validation"
 TEMPERATURES = (0.25, 8.0)  # range; an attribute without errors would have temperature 0
+MOST_TRUST = 1.5
 HALVINGS = 24  # of the range's logarithm: the relative error of a temperature is 1e-7
 BINS = 15  # bins of a reliability diagram, as in Guo et al.
 
@@ -52,8 +56,7 @@ def calibrate(
     Raises:
       InputError: if there is no trained run, the validation split is empty, or a goal is invalid.
     """
-    run = RunDir.read(run_dir)
-    with ownership.folder(run.path, "the run directory"):
+    with RunDir.owned(run_dir) as run:
         manifest, uncalibrated = run.manifest(), Thresholds.of_schema(run.schema)
         wanted = choosing.parse_goals(goals, run.schema, per_value)
         manifest.split(CHOSEN_ON)  # fails before anything is computed
@@ -65,6 +68,11 @@ def calibrate(
         }
         chosen = _choose(plain, run.answers(uncalibrated), predicted[CHOSEN_ON], wanted, per_value)
         chosen = chosen.model_copy(update={"weights": weights})
+        if inputs := run.config.model.context.names:
+            network = run.load_network(chosen)
+            added = context.of_split(predicted[CHOSEN_ON], run, None, inputs, network=network)
+            trust = fit_trust(run.scoring(chosen), predicted[CHOSEN_ON], added)
+            chosen = chosen.with_trust(dict(zip(run.schema.names, trust.round(5).tolist())))
         scaled = plain.with_temperatures(chosen.temperatures(run.schema))
         measured = {
             split: measure(plain, scaled, of_split.blocks(), run.answers(chosen))
@@ -142,20 +150,56 @@ def fit_temperatures(scoring: Scoring, predicted: Predictions, min_present: int)
     return np.where(present < min_present, 1.0, np.exp((low + high) / 2))
 
 
+def fit_trust(scoring: Scoring, predicted: Predictions, evidence: np.ndarray) -> np.ndarray:
+    """Fit the factor of the evidence of every attribute by bisection, as `fit_temperatures` does.
+
+    The derivative of the negative log likelihood in the factor is the sum over known values of
+    evidence * (score - label).
+
+    Args:
+      scoring: its temperatures are used, its `trust` is ignored.
+      evidence: float32 [N, V].
+
+    Returns:
+      float64 [T], within 0 .. MOST_TRUST; 1 for an attribute with too few labels (see
+        `thresholds.MIN_PRESENT`) on samples for which there is evidence.
+    """
+    schema = scoring.schema
+    low, high = np.zeros(len(schema.names)), np.full(len(schema.names), MOST_TRUST)
+    for _ in range(HALVINGS):
+        present = np.zeros(len(schema.names))
+        middle = (low + high) / 2
+        trust = np.repeat(middle, schema.sizes).astype(np.float32)
+        slopes, start = np.zeros(len(schema.names)), 0
+        for block in predicted.blocks():
+            added = evidence[start : start + len(block.labels)]
+            start += len(block.labels)
+            logits = block.logits + scoring.temperatures * trust * added
+            gaps = _gaps(scoring, dataclasses.replace(block, logits=logits))
+            slopes += count_values(added * gaps, schema).sum(axis=0)
+            present += count_values((block.labels == PRESENT) & (added != 0), schema).sum(axis=0)
+        low, high = np.where(slopes < 0, middle, low), np.where(slopes < 0, high, middle)
+    return np.where(present < choosing.MIN_PRESENT, 1.0, (low + high) / 2)
+
+
 def _slopes(scoring: Scoring, predicted: Predictions, temperatures: np.ndarray) -> np.ndarray:
     """Return the derivative of each attribute's negative log likelihood in b, float64 [T]."""
     schema = scoring.schema
     scaled = scoring.with_temperatures(np.repeat(temperatures, schema.sizes).astype(np.float32))
     slopes = np.zeros(len(schema.names))
     for block in predicted.blocks():
-        present, counted = block.labels == PRESENT, block.labels != MISSING  # [B, V]
-        if scoring.softmax.any():  # a softmax cannot express "no value"
-            has_value = count_values(present, schema)[:, schema.attribute_of_value] > 0
-            counted &= has_value | ~scoring.softmax
-        scores = scaled.scores_of(tf.convert_to_tensor(block.logits)).numpy()
-        slope = np.where(counted, block.logits * (scores - present), 0)
-        slopes += count_values(slope, schema).sum(axis=0)
+        slopes += count_values(block.logits * _gaps(scaled, block), schema).sum(axis=0)
     return slopes
+
+
+def _gaps(scoring: Scoring, block: Predictions) -> np.ndarray:
+    """Return score - label of every known value, else 0: float32 [B, V]."""
+    schema, present, counted = scoring.schema, block.labels == PRESENT, block.labels != MISSING
+    if scoring.softmax.any():  # a softmax cannot express "no value"
+        has_value = count_values(present, schema)[:, schema.attribute_of_value] > 0
+        counted &= has_value | ~scoring.softmax
+    scores = scoring.scores_of(tf.convert_to_tensor(block.logits)).numpy()
+    return np.where(counted, scores - present, 0)
 
 
 class Reliability:

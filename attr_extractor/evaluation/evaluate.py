@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attr_extractor import files, ownership, storage
+from attr_extractor import files, storage
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import (
     baselines,
+    context,
     gates,
     learning_curve,
     model_card,
@@ -38,6 +41,7 @@ def evaluate(
     records: str | Path | None = None,
     other_dir: str | Path | None = None,
     require: str = "",
+    use: Sequence[str] = (context.PHOTO,),
 ) -> dict[str, Any]:
     """Evaluate a run on a split; write metrics, a report and the model card into the run.
 
@@ -51,6 +55,8 @@ def evaluate(
       records: records to use instead of the run's own; must have the same schema. The names of the
         figures and the report then include the folder's name; those of the run's own are kept.
       other_dir: a run to compare with, on the same photos.
+      use: inputs: "photo" and, if the network reads them, "known" and "text". The names of the
+        figures and the report then include those besides the photo.
       require: requirements, see `gates`; `failed_requirements` has a line for each figure that
         does not meet its requirement.
 
@@ -58,9 +64,8 @@ def evaluate(
       InputError: if there is no trained run, the records have another schema, the split is empty,
         the other run cannot be compared, or a requirement is invalid.
     """
-    run = RunDir.read(run_dir)
-    with ownership.folder(run.path, "the run directory"):
-        return _evaluate(run, split, records, other_dir, require)
+    with RunDir.owned(run_dir) as run:
+        return _evaluate(run, split, records, other_dir, require, use)
 
 
 def _evaluate(
@@ -69,9 +74,11 @@ def _evaluate(
     records: str | Path | None,
     other_dir: str | Path | None,
     require: str,
+    use: Sequence[str],
 ) -> dict[str, Any]:
+    inputs = context.names_of(use, run.config.model.context.names, str(run.path))
     manifest = run.manifest(records)
-    folder = Path(records) if records else run.records
+    folder = str(records or run.records)
     manifest.split(split)  # fails before the network is built
     other = _read_other(other_dir, run, on_own_records=not records) if other_dir else None
     similar = _similar(run, folder, manifest, split)
@@ -82,9 +89,12 @@ def _evaluate(
     usual = _given_category(run, folder, manifest, usual)
     contender = Contender(run.scoring().scores_of, run.answers())
     predicted, compared = predictions.predict(run, split, records), None
+    predicted = context.in_context(predicted, run, records, inputs)
     if other is not None:
         rules = Contender(other.scoring().scores_of, other.answers())
-        compared = rules, predictions.predict(other, split, folder, home=run.path).blocks()
+        of_other = predictions.predict(other, split, folder, home=run.path)
+        both = context.names_of(use, other.config.model.context.names, str(other.path))
+        compared = rules, context.in_context(of_other, other, folder, both).blocks()
     measured, details = scores.measure(contender, predicted.blocks(), usual, similar, compared)
     with dataset.readable(folder):
         confused = ConfusedPhotos(run.schema)
@@ -94,19 +104,21 @@ def _evaluate(
         batches = predictions.with_pixels(predicted, folder, manifest, run.config.data)
         examples = collect_examples(contender.scores_of, batches, contender.answers)
 
-    suffix = f"_{folder.resolve().name}" if records else ""
+    suffix = f"_{storage.file_name(storage.resolve(folder))}" if records else ""
+    suffix += f"_with_{'_'.join(inputs)}" if inputs else ""
     measured = {
         "split": split,
-        "records": str(folder),
+        "records": folder,
+        "use": [context.PHOTO, *inputs],
         "weights_digest": run.weights_digest,
         "thresholds": run.thresholds().digest,
         **measured,
     }
     measured["details"] = f"metrics_{split}{suffix}_details.json"
-    own_test = split == "test" and not records
+    own_test = split == "test" and not suffix
     measured["report"] = "report.html" if own_test else f"report_{split}{suffix}.html"
-    if other is not None:
-        measured["comparison"] = {"run": str(other.path), **measured["comparison"]}
+    if other_dir:
+        measured["comparison"] = {"run": os.fspath(other_dir), **measured["comparison"]}
     if requirements:
         figures = gates.figures(measured)
         failed = [line for r in requirements for line in r.failures(figures)]
@@ -116,7 +128,8 @@ def _evaluate(
     extras = ReportExtras(examples, confused, heat=_draw_heat(Explainer(run)))
     if not records:
         curve = learning_curve.read(run)
-        extras = extras._replace(calibration=_calibration(run, split), learning_curve=curve)
+        calibration = None if inputs else _calibration(run, split)  # it is of the photo alone
+        extras = extras._replace(calibration=calibration, learning_curve=curve)
     page = report.render(run.config.name, run.schema, measured, details, extras)
     storage.write(run.path / measured["report"], page.encode())
     model_card.write_card(run)
@@ -167,7 +180,7 @@ def _calibration(run: RunDir, split: str) -> dict[str, Any] | None:
 
 
 def _similar(
-    run: RunDir, folder: Path, manifest: Manifest, split: str
+    run: RunDir, folder: str, manifest: Manifest, split: str
 ) -> set[tuple[str, int]] | None:
     """Return the photos of a split that resemble a training photo of the run; None if unknown."""
     if split == "train" or manifest.digest != run.origin.digest:
@@ -179,7 +192,7 @@ def _similar(
 
 
 def _given_category(
-    run: RunDir, folder: Path, manifest: Manifest, usual: MostFrequent
+    run: RunDir, folder: str, manifest: Manifest, usual: MostFrequent
 ) -> MostFrequent:
     """Add counts by category from the run's training photos; return `usual` if they are missing."""
     if manifest.digest != run.origin.digest:

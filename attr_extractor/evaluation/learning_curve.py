@@ -11,6 +11,7 @@ the labels. A part also trains for fewer steps, so the gain includes that of lon
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from attr_extractor import files, ownership, yaml_files
+from attr_extractor import files, storage, working_copy, yaml_files
 from attr_extractor.errors import InputError, require_file
 from attr_extractor.evaluation import predictions, scores
 from attr_extractor.evaluation.baselines import MostFrequent
@@ -53,16 +54,18 @@ def measure(
       InputError: if there is no trained run, the fractions are invalid, or a part is too small for
         a batch.
     """
-    run = RunDir.read(run_dir)
+    run = RunDir.read(run_dir)  # fails before anything is locked
     run.manifest().split("test")
     require_file(run.path / "weights.npz", "the run's weights (is it trained?)")
     fractions = sorted(set(fractions))
     if len(fractions) < 2 or not 0 < fractions[0] <= fractions[-1] < 1:
         raise InputError("--fractions: two or more values between 0 and 1 are required")
-    folder = Path(output_dir or run.path / "learning_curve")
+    place = output_dir or storage.join(os.fspath(run_dir), "learning_curve")
     with (
-        ownership.folder(run.path, "the run directory"),
-        ownership.folder(folder, "the folder of the parts"),
+        RunDir.owned(run_dir) as run,
+        working_copy.owned(
+            output_dir or run.path / "learning_curve", "the folder of the parts"
+        ) as folder,
     ):
         runs = []
         for fraction in fractions:
@@ -72,11 +75,13 @@ def measure(
                 features.copy_to_subset(run.records, run.manifest(), records, part)
             runs.append(fit.train(run.config, records, folder / f"run_{fraction:g}"))
         measured = [_measure(part, run) for part in [*runs, run]]
+        places = [storage.join(place, f"run_{fraction:g}") for fraction in fractions]
+        places.append(os.fspath(run_dir))
         curve = {
             "weights_digest": run.weights_digest,
             "points": [
-                {"fraction": fraction, "photos": of_part.mean.labels, "run": str(part.path)}
-                for fraction, of_part, part in zip([*fractions, 1.0], measured, [*runs, run])
+                {"fraction": fraction, "photos": of_part.mean.labels, "run": where}
+                for fraction, of_part, where in zip([*fractions, 1.0], measured, places)
             ],
             "mean": _curve([of_part.mean for of_part in measured]),
             "attributes": {

@@ -141,7 +141,7 @@ def _data(run: RunDir) -> dict[str, Any] | None:
     if manifest.digest != run.origin.digest:
         return None
     return {
-        "records": run.records.name,
+        "records": storage.file_name(run.records),
         "digest": manifest.digest,
         "photo_short_side": run.origin.photo_short_side,
         "build": manifest.build,

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import numpy as np
 import pyarrow as pa
@@ -69,6 +69,7 @@ class Predictions:
     labels: np.ndarray  # int8 [N, V]
     product_ids: list[str]
     image_indices: np.ndarray  # int64 [N]
+    added: Any = None  # rows of float32 [N, V] that `blocks` and `rows` add to the logits
 
     @property
     def keys(self) -> list[tuple[str, int]]:
@@ -76,8 +77,11 @@ class Predictions:
         return list(zip(self.product_ids, self.image_indices.tolist()))
 
     def rows(self, where: slice) -> Predictions:
-        """Return the predictions of consecutive photos; copies nothing."""
-        arrays = (self.logits[where], self.labels[where], self.product_ids[where])
+        """Return the predictions of consecutive photos; without context, copies nothing."""
+        logits = self.logits[where]
+        if self.added is not None:
+            logits = logits + self.added[where]
+        arrays = (logits, self.labels[where], self.product_ids[where])
         return Predictions(self.split, *arrays, self.image_indices[where])
 
     def blocks(self, photos: int | None = None) -> Iterator[Predictions]:
@@ -138,8 +142,9 @@ def with_pixels(
 
 
 def _name(run: RunDir, split: str, records: str | Path | None, compared: bool) -> str:
-    own = records is None or Path(records).resolve() == run.records.resolve()
-    name = split if own else f"{split}_{Path(str(records)).resolve().name}"
+    folder = storage.resolve(records or run.records)
+    own = folder == storage.resolve(run.records)
+    name = split if own else f"{split}_{storage.file_name(folder)}"
     return f"{name}_compared" if compared else name
 
 

@@ -20,7 +20,7 @@ from typing import Any, Dict, List
 import numpy as np
 import pydantic
 
-from attr_extractor import errors, files, ownership, storage, yaml_files
+from attr_extractor import errors, files, storage, working_copy, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, TemporaryError
 from attr_extractor.evaluation import predictions, scores
@@ -68,8 +68,7 @@ def sweep(
         Config.read(config, overrides)  # invalid overrides fail before the first training
     for records in catalogues.values():
         Manifest.read(records).split("validation")
-    folder = Path(output_dir)
-    with ownership.folder(folder, "the folder of the sweep"):
+    with working_copy.owned(output_dir, "the folder of the sweep") as folder:
         done = read_rows(folder)
         cells = itertools.product(named.rows.items(), seeds, catalogues.items())
         for (name, overrides), seed, (catalogue, records) in cells:

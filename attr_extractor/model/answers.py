@@ -78,6 +78,12 @@ class Answers:
         best = is_first_highest(tf.where(eligible, scores, -1.0), self.schema)
         return eligible & (best | tf.constant(~self.schema.exclusive))
 
+    def agree(self, scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Return for which cells two scores float32 [N, V] have the same answer: bool [N, T]."""
+        changed = self.chosen(tf.constant(scores)) != self.chosen(tf.constant(others))  # [N, V]
+        starts = [columns.start for columns in self.schema.slices.values()]
+        return ~np.logical_or.reduceat(changed.numpy(), starts, axis=1)
+
     def strings(self, scores: tf.Tensor, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the served answer: each attribute's values, best first, and their scores.
 

@@ -156,11 +156,11 @@ class PooledTransformerBlock(TransformerBlock):
         reduced = functools.reduce(
             operator.add, (part.pooled_feed_forward(normal) for part in parts)
         )
-        return tf.reduce_mean(hidden, axis=1) + self.feed_forward_scale * reduced
+        return _mean(hidden) + self.feed_forward_scale * reduced
 
     def pooled_feed_forward(self, normal: tf.Tensor) -> tf.Tensor:
         """Return the position-wise network's mean over positions, [B, D], without scaling."""
-        expanded = tf.reduce_mean(self._expand(normal), axis=1)  # [B, F]
+        expanded = _mean(self._expand(normal))  # [B, F]
         return tf.matmul(expanded, self.reduce_kernel) + self.reduce_bias
 
     def part(self, heads: slice, hidden: slice) -> PooledTransformerBlock:
@@ -170,7 +170,8 @@ class PooledTransformerBlock(TransformerBlock):
         part whose heads start at 0.
         """
         count, channels = heads.stop - heads.start, int(self.qkv_kernel.shape[0])
-        piece = PooledTransformerBlock(count, self.key_dim, hidden.stop - hidden.start)
+        units, dtype = hidden.stop - hidden.start, self.compute_dtype
+        piece = PooledTransformerBlock(count, self.key_dim, units, dtype=dtype)
         piece.build([None, None, channels])
         shape = [3, self.num_heads, self.key_dim]
         kernel = self.qkv_kernel.numpy().reshape([channels, *shape])[:, :, heads]
@@ -200,6 +201,15 @@ def _dense(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tens
     flat = tf.reshape(inputs, [-1, kernel.shape[0]])  # [B*N, I]
     outputs = tf.nn.bias_add(tf.matmul(flat, kernel), bias)  # [B*N, O]
     return tf.reshape(outputs, [-1, int(inputs.shape[1]), kernel.shape[1]])
+
+
+def _mean(inputs: tf.Tensor) -> tf.Tensor:
+    """Return the mean over positions, [B, N, D] -> [B, D].
+
+    A pooling operation sums in float32; TensorFlow 2.15's mean sums bfloat16 in bfloat16.
+    """
+    positions = int(inputs.shape[1])
+    return tf.nn.avg_pool1d(inputs, positions, 1, "VALID")[:, 0]
 
 
 def _normalize(inputs: tf.Tensor, scale: tf.Variable, offset: tf.Variable) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The paper's T branches, computed in three matrix products for any T, and their correlation.
+"""The paper's T branches, computed in three matrix products for any T.
 
 A branch has two hidden layers and one output per value of its attribute; its input is the pooled
 features. Layer 1 of all branches is one matrix product, layer 2 one batched product. The output
@@ -42,7 +42,7 @@ class Branches(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sizes = list(sizes)
         self.hidden = list(hidden)
-        self._tile_branch, self._value_position = _tiles(self.sizes)
+        self._tile_branch, self._value_position = tile_layout(self.sizes)
 
     def build(self, input_shape: Any) -> None:
         channels, branches = int(input_shape[-1]), len(self.sizes)
@@ -103,49 +103,10 @@ class SplitAttributes(keras.layers.Layer):
         return {**super().get_config(), "sizes": self.sizes}
 
 
-@keras.utils.register_keras_serializable("attr_extractor")
-class Correlation(keras.layers.Layer):
-    """Learned correlations between attributes, which the paper leaves to future work.
-
-        z' = z + W2 relu(W1 sigmoid(z) + b1)
-
-    maps logits [B, V] to [B, V], float32, with W1 [V, R] and W2 [R, V], so the cost grows with
-    V * R and not with V * V. W2 is initialised to 0, so the layer starts as the identity: a network
-    without it equals one whose W2 stays 0.
-
-    Args:
-      rank: R.
-    """
-
-    def __init__(self, rank: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.rank = rank
-
-    def build(self, input_shape: Any) -> None:
-        values = int(input_shape[-1])
-        self.kernel1 = self.add_weight(
-            name="kernel1", shape=[values, self.rank], initializer="glorot_uniform"
-        )
-        self.bias1 = self.add_weight(name="bias1", shape=[self.rank], initializer="zeros")
-        self.kernel2 = self.add_weight(
-            name="kernel2", shape=[self.rank, values], initializer="zeros"
-        )
-        super().build(input_shape)
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        scores = tf.cast(tf.sigmoid(inputs), self.compute_dtype)  # [B, V]
-        hidden = tf.nn.relu(tf.matmul(scores, self.kernel1) + self.bias1)  # [B, R]
-        change = tf.matmul(hidden, self.kernel2)  # [B, V]
-        return tf.cast(inputs, tf.float32) + tf.cast(change, tf.float32)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rank": self.rank}
-
-
 def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[BranchWeights]:
     """Convert the weights of a `Branches` layer, in order, to those of its T branches."""
     kernel1, bias1, kernel2, bias2, kernel3, bias3 = weights
-    position = _tiles(sizes)[1]
+    position = tile_layout(sizes)[1]
     tiles = np.concatenate(kernel3, axis=1)  # [h2, tiles*TILE]
     values = np.split(np.arange(len(position)), np.cumsum(sizes)[:-1])
     return [
@@ -166,7 +127,7 @@ def unpack(weights: list[np.ndarray], sizes: list[int]) -> list[BranchWeights]:
 def pack(branches: list[BranchWeights]) -> list[np.ndarray]:
     """Convert the result of `unpack` to the weights of a `Branches` layer, padded with 0."""
     sizes = [len(branch.bias3) for branch in branches]
-    tile_branch, position = _tiles(sizes)
+    tile_branch, position = tile_layout(sizes)
     kernels = np.concatenate([branch.kernel3 for branch in branches], axis=1)  # [h2, V]
     tiles = np.zeros([len(kernels), len(tile_branch) * TILE], kernels.dtype)
     tiles[:, position] = kernels
@@ -180,7 +141,7 @@ def pack(branches: list[BranchWeights]) -> list[np.ndarray]:
     ]
 
 
-def _tiles(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def tile_layout(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Assign the values of all branches to tiles.
 
     Returns:

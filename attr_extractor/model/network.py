@@ -1,8 +1,8 @@
 """The functional model: pixels -> trunk -> attention -> pooling -> branches -> logits and scores.
 
-Two models share one set of layers: `logits` [B, V], which is trained, and `scores_model`, with one
-output of scores per attribute under its name. The trunk is not nested, so Grad-CAM can reach its
-last feature map.
+Two models share one set of layers: `logits` [B, V] and `scores_model`, with one output of scores
+per attribute under its name. The trunk is not nested, so Grad-CAM can reach its last feature map.
+With `model.context`, `evidence` is a third model beside them, and `trained` has all layers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from attr_extractor.config import Config, ModelConfig
 from attr_extractor.errors import InputError
-from attr_extractor.model import noise
+from attr_extractor.model import evidence, noise
 from attr_extractor.model.attention import PooledTransformerBlock
-from attr_extractor.model.branches import Branches, Correlation, SplitAttributes
+from attr_extractor.model.branches import Branches, SplitAttributes
 from attr_extractor.model.functional import Identity
 from attr_extractor.model.scoring import Scoring, softmax_values
 from attr_extractor.model.trunks import trunk
@@ -34,6 +34,7 @@ FEATURE_MAP = "feature-map"
 ATTENTION = "transformer-block"
 POOLED = "pooled-features"
 BRANCHES = "branches-fused"
+EVIDENCE, BASE = "evidence-of-context", "base-rates"
 PIXELS, FEATURES = "pixels", "features"
 
 
@@ -46,6 +47,17 @@ class Network(Scoring):
     maps: list[Any]  # symbolic [B, h, w, D]: the last map of each resolution, finest first
     features: list[Any]  # symbolic: the positions [B, N, D], then earlier stages, pooled [B, D_i]
     inputs: str = PIXELS  # the input's name: PIXELS uint8 [B, H, W, 3] or FEATURES [B, F]
+    # keras.Model: a dict of `known` int8 [B, V] and `text` int32 [B, W, P], those of
+    # `model.context` -> float32 [B, V]; None without context
+    evidence: Any = None
+    # keras.Model: the inputs of `logits` and `evidence` in a dict -> a list of `logits` and of the
+    # logits from the context alone, [B, V] each; without context `logits` itself
+    trained: Any = None
+
+    @property
+    def context(self) -> list[str]:
+        """Names of the inputs of `evidence`."""
+        return [] if self.evidence is None else self.evidence.get_layer(EVIDENCE).names
 
     def flat_scores(self, pixels: tf.Tensor) -> tf.Tensor:
         """Return the outputs of `scores_model` concatenated: uint8 [B, H, W, 3] -> [B, V]."""
@@ -72,6 +84,7 @@ def build(
     priors: np.ndarray | None = None,
     image_size: int | None = None,
     temperatures: np.ndarray | None = None,
+    trust: np.ndarray | None = None,
     precision: str = "float32",
 ) -> Network:
     """Build the network of a schema and a config, with random or pretrained weights.
@@ -80,6 +93,7 @@ def build(
       priors: float [V], each value's frequency in the training labels; used by `prior_bias`.
       image_size: pixels, replaces the config's; the weights have the same shapes.
       temperatures: float32 [V], equal within an attribute; 1 if not given.
+      trust: float32 [V], factors of the evidence; 1 if not given.
       precision: Keras policy of the layers, instead of the process's global one.
 
     Raises:
@@ -97,16 +111,17 @@ def build(
     if taken := layer_names.intersection(schema.names):
         name = min(taken)
         raise InputError(f"the attribute {name!r} has the name of a layer of the trunk; rename it")
-    if temperatures is None:
-        temperatures = np.ones(schema.num_values, np.float32)
+    ones = np.ones(schema.num_values, np.float32)
     return Network(
         logits=built,
+        **_with_context(built, schema, model, priors),
         trunk=list(base.layers),
         maps=maps,
         features=features,
         schema=schema,
         softmax=softmax_values(schema, config.model),
-        temperatures=temperatures,
+        temperatures=ones if temperatures is None else temperatures,
+        trust=ones if trust is None else trust,
     )
 
 
@@ -126,9 +141,10 @@ def build_head(
         sizes = [math.prod(shape) for shape in shapes]
         vector = keras.Input([sum(sizes)], dtype="float16", name=FEATURES)
         features = SplitFeatures(shapes, name="split-features")(vector)
-        logits = _answer(features, schema, config.model)
+        built = keras.Model(vector, _answer(features, schema, config.model), name="logits")
     return Network(
-        logits=keras.Model(vector, logits, name="logits"),
+        logits=built,
+        **_with_context(built, schema, config.model),
         trunk=[],
         maps=[],
         features=features,
@@ -136,6 +152,7 @@ def build_head(
         schema=schema,
         softmax=softmax_values(schema, config.model),
         temperatures=np.ones(schema.num_values, np.float32),
+        trust=np.ones(schema.num_values, np.float32),
     )
 
 
@@ -182,10 +199,31 @@ def _answer(
     logits = branches(pooled)  # [B, V] float32
     if model.prior_bias and priors is not None:
         branches.bias3.assign(prior_logits(priors, softmax_values(schema, model)))
-    if model.correlation_rank:
-        # float32: half precision would round the logits themselves
-        logits = Correlation(model.correlation_rank, name="correlation", dtype="float32")(logits)
     return logits
+
+
+def _with_context(
+    logits: Any, schema: Schema, model: ModelConfig, priors: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return `Network.evidence` and `Network.trained`."""
+    if not model.context.names:
+        return {"evidence": None, "trained": logits}
+    with computing_in("float32"):  # a few products, whose sum is added to logits
+        given = evidence.inputs(schema.num_values, model.context.names)
+        weights = evidence.Evidence(
+            schema.sizes, model.context.width, model.context.names, name=EVIDENCE
+        )
+        base = evidence.BaseRates(name=BASE)
+        found = weights(list(given.values()))  # [B, V]
+        alone = base(found)
+    if priors is not None:
+        base.log_odds.assign(prior_logits(priors, softmax_values(schema, model)))
+    photo = logits.inputs[0]
+    every = {photo.name: photo, **given}
+    return {
+        "evidence": keras.Model(given, found, name="evidence"),
+        "trained": keras.Model(every, [logits.outputs[0], alone], name="trained"),
+    }
 
 
 @keras.utils.register_keras_serializable("attr_extractor")

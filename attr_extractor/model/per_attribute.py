@@ -28,10 +28,11 @@ def is_first_highest(scores: tf.Tensor, schema: Schema) -> tf.Tensor:
     owner, size = schema.attribute_of_value, len(schema.attributes)
     transposed = tf.transpose(scores)  # [V, B]
     highest = tf.gather(tf.math.unsorted_segment_max(transposed, owner, size), owner)  # [V, B]
-    position = tf.range(schema.num_values)[:, tf.newaxis]  # [V, 1]
-    candidates = tf.where(transposed == highest, position, schema.num_values)  # [V, B]
-    first = tf.gather(tf.math.unsorted_segment_min(candidates, owner, size), owner)
-    return tf.transpose(position == first)
+    # a maximum of floats: tf2onnx and OpenVINO convert no minimum over integer segments
+    before_end = schema.num_values - tf.range(schema.num_values, dtype=tf.float32)  # V, ..., 1
+    candidates = tf.where(transposed == highest, before_end[:, tf.newaxis], 0.0)  # [V, B]
+    first = tf.gather(tf.math.unsorted_segment_max(candidates, owner, size), owner)
+    return tf.transpose(before_end[:, tf.newaxis] == first)
 
 
 def log_softmax(logits: tf.Tensor, schema: Schema) -> tf.Tensor:

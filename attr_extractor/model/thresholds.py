@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Dict, Optional
+from typing import Annotated, Any, Dict, Optional
 
 import numpy as np
 import pydantic
@@ -26,6 +26,7 @@ class OfAttribute(yaml_files.Model):
 
     threshold: Score
     temperature: float = pydantic.Field(default=1.0, gt=0)  # divides the logits
+    trust: float = pydantic.Field(default=1.0, ge=0)  # factor of the evidence besides the photo
     goal: str = ""  # calibration goal of the thresholds; empty: they are the schema's
     values: Dict[str, Score] = {}  # thresholds of the values that have their own
 
@@ -68,7 +69,10 @@ class Thresholds(yaml_files.Model):
     @property
     def digest(self) -> str:
         """Return 16 hex digits that depend on the temperatures and thresholds."""
-        content = self.model_dump_json(exclude={"weights"})
+        without: dict[str, Any] = {"weights": True}
+        if all(each.trust == 1.0 for each in self.attributes.values()):  # as in older files
+            without["attributes"] = {"__all__": {"trust"}}
+        content = self.model_dump_json(exclude=without)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def require_weights(self, digest: str, run_dir: Path) -> None:
@@ -108,6 +112,14 @@ class Thresholds(yaml_files.Model):
                     known = did_you_mean(value, schema[name].values)
                     raise InputError(f"{origin}: {value!r} is not a value of {name}{known}")
 
+    def with_trust(self, trust: Dict[str, float]) -> Thresholds:
+        """Return the same thresholds with other factors of the evidence, by attribute."""
+        attributes = {
+            name: of.model_copy(update={"trust": trust[name]})
+            for name, of in self.attributes.items()
+        }
+        return self.model_copy(update={"attributes": attributes})
+
     def per_value(self, schema: Schema) -> np.ndarray:
         """Return each value's own threshold, or its attribute's: float32 [V]."""
         return np.array(
@@ -123,5 +135,12 @@ class Thresholds(yaml_files.Model):
 
     def temperatures(self, schema: Schema) -> np.ndarray:
         """Return the temperature of each value's attribute: float32 [V]."""
-        of_attributes = [self.attributes[name].temperature for name in schema.names]
+        return self._repeated("temperature", schema)
+
+    def trust(self, schema: Schema) -> np.ndarray:
+        """Return the factor of the evidence for each value: float32 [V]."""
+        return self._repeated("trust", schema)
+
+    def _repeated(self, key: str, schema: Schema) -> np.ndarray:
+        of_attributes = [getattr(self.attributes[name], key) for name in schema.names]
         return np.repeat(np.array(of_attributes, np.float32), schema.sizes)

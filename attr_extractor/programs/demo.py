@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from attr_extractor import ownership
+from attr_extractor import working_copy
 
 F = flags.FLAGS
 flags.DEFINE_string("output_dir", "demo_output", "A new folder for all results.")
@@ -20,7 +20,7 @@ flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; r
 
 
 def main() -> None:
-    with ownership.new_folder(F.output_dir, "the output folder") as folder:
+    with working_copy.new(F.output_dir, "the output folder") as folder:
         for command in commands(folder, F.num_products, F.set):
             print(f"\nattr-extractor {shlex.join(command)}", flush=True)
             result = subprocess.run([sys.executable, "-m", "attr_extractor", *command], check=False)

@@ -8,7 +8,7 @@ import shutil
 
 from absl import flags
 
-from attr_extractor import ownership, storage, yaml_files
+from attr_extractor import storage, working_copy, yaml_files
 from attr_extractor.demo.catalogue import write_demo_catalogue
 from attr_extractor.schema import Schema
 
@@ -21,7 +21,7 @@ flags.DEFINE_string("schema", "demo", "Schema file with the attributes and value
 
 def main() -> None:
     schema = Schema.read(F.schema)
-    with ownership.new_folder(F.output_dir, "the output folder") as output_dir:
+    with working_copy.new(F.output_dir, "the output folder") as output_dir:
         write_demo_catalogue(output_dir, F.num_products, F.seed, schema=schema)
         schema_file = yaml_files.find(F.schema, yaml_files.CONFIGS / "schemas", "the schema")
         with storage.writable(output_dir / "schema.yaml"):

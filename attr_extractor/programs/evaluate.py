@@ -18,11 +18,12 @@ flags.DEFINE_string("run_dir", None, "Run directory of attr-extractor train.", r
 flags.DEFINE_string("split", "test", "train, validation or test.")
 flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's.")
 flags.DEFINE_string("compare", None, "Another run, to compare on the same photos.")
+flags.DEFINE_list("use", ["photo"], "What the model reads: photo, known (other cells), text.")
 flags.DEFINE_string("require", "", "NAME>=NUMBER or NAME<=NUMBER, separated by commas.")
 
 
 def main() -> None:
-    measured = evaluate.evaluate(F.run_dir, F.split, F.records, F.compare, F.require)
+    measured = evaluate.evaluate(F.run_dir, F.split, F.records, F.compare, F.require, F.use)
     print(score_table.format_scores(measured))
     if F.compare:
         print(score_table.format_comparison(measured))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from attr_extractor import errors
+from attr_extractor import storage
 from attr_extractor.catalogue.infer import infer_schema
 from attr_extractor.catalogue.table import read_columns
 
@@ -21,12 +21,11 @@ flags.DEFINE_string("category", None, "Column of the category; guessed by defaul
 
 
 def main() -> None:
-    output = Path(F.output)
-    if output.exists():
-        raise errors.InputError(f"{output}: exists already; name a new file or remove it")
+    storage.require_new_file(F.output, "--output")
     table = read_columns(F.catalogue)
-    draft = infer_schema(table, output.stem, F.category, origin=F.catalogue)
-    draft.write(output)
+    name = Path(storage.file_name(F.output)).stem
+    draft = infer_schema(table, name, F.category, origin=F.catalogue)
+    draft.write(F.output)
     print(draft.summary())
     schema = draft.schema
-    print(f"wrote {output}: {len(schema.attributes)} attributes, {schema.num_values} values")
+    print(f"wrote {F.output}: {len(schema.attributes)} attributes, {schema.num_values} values")

@@ -17,6 +17,7 @@ flags.DEFINE_string("output", None, "Filled table: a new CSV file.", required=Tr
 flags.DEFINE_string("image_root", None, "Root of image paths; default: the table's folder.")
 flags.DEFINE_enum("answer", "threshold", ["threshold", "best"], "best: ignore thresholds.")
 flags.DEFINE_list("box_columns", [], "Product box columns, if the records were built with them.")
+flags.DEFINE_list("use", [], "photo, known (other cells), text; default: all that there is.")
 flags.DEFINE_string("cells", None, "A new Parquet file: values of seller and model per cell.")
 flags.DEFINE_string("seller_column", "", "For --cells: column of the row's seller.")
 flags.DEFINE_float("sure", 0.9, "For --cells: minimum score to contradict a seller.")
@@ -32,6 +33,7 @@ def main() -> None:
         box_columns=tuple(F.box_columns),
         seller_column=F.seller_column,
         sure=F.sure,
+        use=tuple(F.use),
         server=F.server,
         escape_formulas=F.escape_formulas,
     )

@@ -7,6 +7,7 @@ Example:
 
 from absl import flags
 
+from attr_extractor import storage
 from attr_extractor.config import Config
 from attr_extractor.training import fit
 
@@ -18,7 +19,6 @@ flags.DEFINE_multi_string("set", [], "section.key=value, overrides the config; r
 
 
 def main() -> None:
-    run = fit.train(Config.read(F.config, F.set), F.records, F.run_dir)
-    print(
-        f"trained: {run.path / 'weights.npz'}; next: attr-extractor evaluate --run_dir={run.path}"
-    )
+    fit.train(Config.read(F.config, F.set), F.records, F.run_dir)
+    weights = storage.join(F.run_dir, "weights.npz")
+    print(f"trained: {weights}; next: attr-extractor evaluate --run_dir={F.run_dir}")

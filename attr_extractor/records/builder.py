@@ -180,6 +180,7 @@ def _listed(
         "group": of_photo["group"],
         "category": table_rows.category_names(schema, of_photo["category"]),
         "labels": codes.take(pa.array(member)),
+        "text": of_photo["text"],
         **{name: taken[name] for name in ("image", "image_index", "box", "digest")},
     }
     return pa.table([columns[name] for name in tasks.COLUMNS.names], tasks.COLUMNS)
@@ -254,10 +255,9 @@ def finish(
     page = report.render(schema, manifest, rows.findings, photos, rejects, similar, records)
     storage.write(storage.join(records, report.FILE), page.encode())
     # removed first, so that an interruption here cannot leave stale digests behind
-    if storage.exists(storage.join(records, f"{WORK}/digests")):
-        storage.remove(storage.join(records, f"{WORK}/digests"))
+    storage.remove_folder(storage.join(records, f"{WORK}/digests"))
     manifest.write(records)
-    storage.remove(storage.join(records, WORK))
+    storage.remove_folder(storage.join(records, WORK))
     return manifest
 
 

@@ -204,7 +204,7 @@ def _parse(data: bytes) -> _Photo:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
         raise ValueError("is not a tf.train.Example") from error
-    if features.keys() != example.FEATURES.keys():
+    if features.keys() - example.OPTIONAL.keys() != example.FEATURES.keys():
         raise ValueError(f"has the features {sorted(features)}, not {sorted(example.FEATURES)}")
     content: dict[str, Any] = {}
     for name, spec in example.FEATURES.items():

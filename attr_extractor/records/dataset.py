@@ -19,7 +19,7 @@ import tensorflow as tf
 from attr_extractor import storage
 from attr_extractor.config import DataConfig
 from attr_extractor.errors import InputError
-from attr_extractor.records import example, pixels
+from attr_extractor.records import example, pixels, staging, words
 from attr_extractor.records.manifest import Manifest
 
 READERS = 16  # shards open at a time
@@ -79,7 +79,8 @@ def training_batches(
 
     Returns:
       Dicts of `pixels` uint8 [B, H, W, 3], or `features` float16 [B, F], and `labels` int8 [B, V],
-      `product_id` string [B]; B is the batch size divided by the share's replicas.
+      `product_id` string [B]; B is the batch size divided by the share's replicas. If the schema
+      has text columns, also `text` int32 [B, W, P]: see `words.pieces`.
     """
     examples = training_examples(records, manifest, data, seed, start_step, features)
     if share.parts > 1:
@@ -107,25 +108,41 @@ def training_examples(
     """
     steps = steps_per_epoch(manifest, data)
     first_epoch, first_step = divmod(start_step, steps)
+    is_remote = storage.is_remote(records)
     views = tf.constant(_files(records, manifest, "train", features))  # [views, shards, 1 or 2]
     photos = tf.constant([shard.records for shard in manifest.split("train").shards], tf.int64)
     # groups of equal size, because a small group would be shuffled less well
     group_size = math.ceil(len(photos) / math.ceil(len(photos) / READERS))
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+    def ordered(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Return an epoch's seed, shards in their order, and the files of all shards."""
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), number])
-        files = views[number % len(views)]
         order = tf.random.experimental.stateless_shuffle(tf.range(len(photos)), seed=epoch_seed)
+        return epoch_seed, order, views[number % len(views)]
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        epoch_seed, order, files = ordered(number)
         ends = tf.cumsum(tf.gather(photos, order))  # positions in the epoch, by shard
         start = tf.where(number == first_epoch, tf.constant(first_step, tf.int64), 0)
         wanted = (start * data.batch_size, steps * data.batch_size)
 
-        def runs(group: tf.Tensor, ends: tf.Tensor) -> tf.data.Dataset:
-            at = ends[0] - photos[group[0]]
-            return _runs(tf.gather(files, group), data.shuffle_buffer, epoch_seed, at, wanted)
+        def staged(number_of_group: tf.Tensor, of_group: tf.Tensor) -> tf.Tensor:
+            """Return the files of a group, while those of the next group are downloaded."""
+            _, next_order, next_files = ordered(number + 1)
+            in_order = tf.concat([tf.gather(files, order), tf.gather(next_files, next_order)], 0)
+            end = tf.minimum((number_of_group + 1) * group_size, len(photos))
+            return staging.staged(of_group, in_order[end : end + group_size])
 
-        groups = tf.data.Dataset.from_tensor_slices((order, ends)).batch(group_size)
-        return groups.filter(lambda _, ends: ends[-1] > wanted[0]).flat_map(runs)
+        def runs(number_of_group: tf.Tensor, group: tuple) -> tf.data.Dataset:
+            shards, ends = group
+            of_group = tf.gather(files, shards)
+            if is_remote:
+                of_group = staged(number_of_group, of_group)
+            at = ends[0] - photos[shards[0]]
+            return _runs(of_group, data.shuffle_buffer, epoch_seed, at, wanted)
+
+        groups = tf.data.Dataset.from_tensor_slices((order, ends)).batch(group_size).enumerate()
+        return groups.filter(lambda _, group: group[1][-1] > wanted[0]).flat_map(runs)
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
     return epochs.flat_map(epoch).prefetch(1).flat_map(_in_order).unbatch()
@@ -162,8 +179,7 @@ def evaluation_batches(
       Dicts as in `training_batches`, and `image_index` int64 [B], the index of the photo within its
       product.
     """
-    shards = _files(records, manifest, split, features)[0]
-    photos = _rows(tf.constant(list(zip(*shards))))
+    photos = _in_turn(records, _files(records, manifest, split, features)[0])
     # without a known cardinality Keras 3 treats the end of the data as a mistake
     photos = photos.apply(tf.data.experimental.assert_cardinality(manifest.split(split).photos))
     photos = photos.skip(start).shard(share.parts, share.part)
@@ -174,7 +190,7 @@ def shard_batches(
     records: str | Path, manifest: Manifest, data: DataConfig, shard: str
 ) -> tf.data.Dataset:
     """Return every photo of a shard once, in its order; dicts as in `evaluation_batches`."""
-    photos = tf.data.TFRecordDataset(storage.join(records, shard))
+    photos = examples(records, [shard])
     return _to_batches(photos, manifest, data, WHOLE, None, training=False)
 
 
@@ -184,21 +200,27 @@ def label_batches(
     """Return the labels of every photo of a split, in the order of the shards; decode no photo.
 
     Returns:
-      Dicts of `labels` int8 [B, V], `product_id` string [B] and `image_index` int64 [B].
+      Dicts of `labels` int8 [B, V], `product_id` and `text` string [B], `image_index` int64 [B].
     """
 
     def read(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = example.parse(serialized, ["labels", "product_id", "image/index"])
+        features = example.parse(serialized, ["labels", "product_id", "image/index", "text"])
         return {
             "labels": example.decode_labels(features["labels"], manifest.schema.num_values),
             "product_id": features["product_id"],
             "image_index": features["image/index"],
+            "text": features["text"],
         }
 
-    photos = tf.data.TFRecordDataset(_paths(records, manifest, split))
+    photos = examples(records, [shard.name for shard in manifest.split(split).shards])
     return photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
         batch_size
     )
+
+
+def examples(records: str | Path, shards: Sequence[str]) -> tf.data.Dataset:
+    """Return the serialized Examples of shards, given by file name, as tuples of one string."""
+    return _in_turn(records, [[storage.join(records, shard)] for shard in shards])
 
 
 @contextlib.contextmanager
@@ -212,6 +234,9 @@ def readable(records: str | Path) -> Iterator[None]:
         raise InputError(
             f"{records}: a shard is damaged: {detail}; build the records again"
         ) from error
+    except tf.errors.OpError:
+        staging.raise_error()
+        raise
 
 
 def indexed_examples(path: str, products: Sequence[str]) -> Iterator[tf.train.Example]:
@@ -225,7 +250,7 @@ def indexed_examples(path: str, products: Sequence[str]) -> Iterator[tf.train.Ex
     """
     number = 0
     with readable(path):
-        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for serialized in tf.data.TFRecordDataset(staging.local(path)).as_numpy_iterator():
             record = tf.train.Example.FromString(serialized)
             listed = products[number].encode() if number < len(products) else None
             if record.features.feature["product_id"].bytes_list.value[0] != listed:
@@ -267,6 +292,18 @@ def _runs(
     return examples.batch(length).enumerate().map(shuffle)
 
 
+def _in_turn(records: str | Path, shards: Sequence[Sequence[str]]) -> tf.data.Dataset:
+    """Return the rows of all shards, one shard after the other; `shards` are files of each."""
+    files = tf.constant(shards)  # [shards, 1 or 2]
+    if not storage.is_remote(records):
+        return _rows(tf.transpose(files))
+
+    def rows(i: tf.Tensor) -> tf.data.Dataset:
+        return _rows(staging.staged(files[i], files[i + 1 : i + 2]))
+
+    return tf.data.Dataset.range(len(shards)).flat_map(rows)
+
+
 def _rows(files: tf.Tensor) -> tf.data.Dataset:
     """Return the rows of shards.
 
@@ -290,15 +327,12 @@ def _in_order(run: tuple, order: tf.Tensor) -> tf.data.Dataset:
     )
 
 
-def _paths(records: str | Path, manifest: Manifest, split: str) -> list[str]:
-    return [storage.join(records, shard.name) for shard in manifest.split(split).shards]
-
-
 def _files(
     records: str | Path, manifest: Manifest, split: str, features: Features | None
 ) -> list[list[list[str]]]:
     """Return the files of every view and shard: the shard, and with `features` its vectors."""
-    paths, shards = _paths(records, manifest, split), manifest.split(split).shards
+    shards = manifest.split(split).shards
+    paths = [storage.join(records, shard.name) for shard in shards]
     if features is None:
         return [[[path] for path in paths]]
     views = features.views if split == "train" else features.views[:1]  # only photos themselves
@@ -315,9 +349,10 @@ def _to_batches(
 ) -> tf.data.Dataset:
     num_values = manifest.schema.num_values
     names = ["image/encoded", "labels", "product_id"] + ["image/index"] * (not training)
+    has_text = bool(manifest.schema.text)
 
     def read(serialized: tf.Tensor, *vector: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = example.parse(serialized, names)
+        parsed = example.parse(serialized, names + ["text"] * has_text)
         found = {
             "labels": example.decode_labels(parsed["labels"], num_values),
             "product_id": parsed["product_id"],
@@ -327,8 +362,15 @@ def _to_batches(
             found["pixels"] = pixels.from_stored(encoded, data.image_size, data.square)
         else:
             found["features"] = tf.reshape(tf.io.decode_raw(vector[0], tf.float16), [features.size])
+        if has_text:
+            found["text"] = parsed["text"]
         return found if training else {**found, "image_index": parsed["image/index"]}
+
+    def with_pieces(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {**batch, "text": words.pieces(batch["text"])}
 
     rows = rows.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = rows.batch(data.batch_size // share.replicas, drop_remainder=training)
+    if has_text:
+        batches = batches.map(with_pieces, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)

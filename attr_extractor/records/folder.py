@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attr_extractor import files, storage, yaml_files
+from attr_extractor import files, ownership, storage, yaml_files
 from attr_extractor.catalogue.splits import SPLITS
 from attr_extractor.errors import InputError
-from attr_extractor.ownership import LOCK
 from attr_extractor.records import index
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.plan import BuildOptions
@@ -29,7 +28,7 @@ WORK = "work"  # folder of an unfinished build
 COLUMNS = ["product_id", "group", "category", "digest", "labels_digest"]
 LISTS = ("rejects.csv", "label_issues.csv", "near_duplicates.csv", "report.html")
 _OURS = re.compile(
-    rf"{WORK}|{index.FOLDER}|{re.escape(LOCK)}|({'|'.join(SPLITS)})-[a-z0-9-]+\.(tfrecord|parquet)"
+    rf"{WORK}|{index.FOLDER}|({'|'.join(SPLITS)})-[a-z0-9-]+\.(tfrecord|parquet)"
     rf"|{'|'.join([*LISTS, FILE])}"
 )
 _TEMPORARY = re.compile(rf"(\.[0-9a-f]{{8}})?{re.escape(storage.TEMPORARY)}$")
@@ -37,7 +36,7 @@ _TEMPORARY = re.compile(rf"(\.[0-9a-f]{{8}})?{re.escape(storage.TEMPORARY)}$")
 
 def is_ours(name: str) -> bool:
     """Return whether a build writes files or folders of this name, temporary names included."""
-    return bool(_OURS.fullmatch(_TEMPORARY.sub("", name)))
+    return ownership.is_lock(name) or bool(_OURS.fullmatch(_TEMPORARY.sub("", name)))
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,11 @@ def existing_records(records: str, schema: Schema, options: BuildOptions) -> Exi
             f"{records}: these records were built with another schema (fingerprint "
             f"{manifest.fingerprint}, now {schema.fingerprint}); run with --relabel to update "
             "the labels, or build into a new folder"
+        )
+    if manifest.schema.text != schema.text:
+        raise InputError(
+            f"{records}: these records have the text of the columns {manifest.schema.text}, the "
+            f"schema names {schema.text}; run with --relabel to replace it"
         )
     for name, value in options.model_dump(mode="json").items():
         if manifest.build.get(name) != value:

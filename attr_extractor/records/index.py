@@ -42,8 +42,11 @@ COLUMNS = pa.schema(
         ("raw_width", pa.int32()),
         ("raw_bytes", pa.int64()),
         ("format", pa.string()),  # detected from the raw bytes, not from the file name
+        ("color_profile", pa.string()),  # "" if none or sRGB, or NOT_RECORDED
     ]
 )
+_ADDED = ("color_profile",)  # texts that older releases did not write
+NOT_RECORDED = "not recorded"  # in their place
 _KEY = b"attr_extractor"  # in the Parquet file's metadata
 
 
@@ -122,7 +125,10 @@ def read_photos(records: str, shards: Iterable[str], columns: list[str] | None =
     names = columns or COLUMNS.names
     tables = [COLUMNS.empty_table().select(names)]
     for where in (path(records, shard) for shard in shards):
-        table = files.read_table(where, names).replace_schema_metadata()
+        table = files.read_table(where, names, _ADDED).replace_schema_metadata()
+        for added in set(names) - set(table.column_names):
+            table = table.append_column(added, pa.array([NOT_RECORDED] * len(table), pa.string()))
+        table = table.select(names)
         if table.schema != tables[0].schema or any(c.null_count for c in table.columns):
             raise InputError(f"{_strange(where)}: unexpected columns, or an empty cell")
         tables.append(table)

@@ -18,9 +18,13 @@ def from_stored(encoded: tf.Tensor, image_size: int, square: Square) -> tf.Tenso
     return to_model_size(decode_jpeg(encoded), image_size, square)
 
 
-def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode JPEG bytes to uint8 [H, W, 3], with the slow and exact transform of the decoder."""
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+def decode_jpeg(encoded: tf.Tensor, divisor: int = 1) -> tf.Tensor:
+    """Decode JPEG bytes to uint8 [H, W, 3], with the slow and exact transform of the decoder.
+
+    Args:
+      divisor: of the photo's sides, which are rounded up: 1, 2, 4 or 8.
+    """
+    return tf.io.decode_jpeg(encoded, channels=3, ratio=divisor, dct_method="INTEGER_ACCURATE")
 
 
 def _resize(photo: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

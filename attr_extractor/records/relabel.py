@@ -1,4 +1,4 @@
-"""Replace the labels of finished records, from a changed table or schema.
+"""Replace the labels and texts of finished records, from a changed table or schema.
 
 No photo is read or decoded. All shards are verified first; then each is copied with new labels.
 During the copy the folder has no manifest, so that no training run can mix old and new labels. An
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from attr_extractor import files, ownership, storage
 from attr_extractor.errors import InputError
-from attr_extractor.records import builder, dataset, index
+from attr_extractor.records import builder, dataset, example, index
 from attr_extractor.records import rows as table_rows
 from attr_extractor.records.folder import WORK, Existing, photos_of, scratch, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest
@@ -108,7 +108,7 @@ def write_labels(task_path: str) -> None:
     before = index.require_summary(records, name)
     path = storage.join(records, name)
     codes: list[bytes] = []
-    products, given = (listed[c].to_pylist() for c in ("product_id", "labels"))
+    products, given, texts = (listed[c].to_pylist() for c in ("product_id", "labels", "text"))
     with (
         storage.whole(path, workers=True) as temporary,
         tf.io.TFRecordWriter(temporary) as writer,
@@ -117,6 +117,7 @@ def write_labels(task_path: str) -> None:
             kept = record.features.feature["labels"].bytes_list
             if given[i] is not None:
                 kept.value[0] = given[i]
+                example.set_text(record, texts[i])
             codes.append(kept.value[0])
             writer.write(record.SerializeToString(deterministic=True))
     summary = index.ShardSummary(
@@ -148,10 +149,14 @@ def _plan_shard(records: str, name: str, rows: Rows, schema: Schema) -> list[str
         photos["category"].combine_chunks(), known.combine_chunks(), category
     )
     place = photos.schema.get_field_index("category")
+    texts = rows.texts["text"].take(position).fill_null("")
     listed = photos.set_column(place, "category", new_category).append_column("labels", new_labels)
+    listed = listed.append_column("text", texts)
     digest = hashlib.blake2b(schema.fingerprint.encode(), digest_size=16)
-    for code in new_labels.to_pylist():
+    for code, text in zip(new_labels.to_pylist(), texts.to_pylist()):
         digest.update(code or b"kept")
+        if text:
+            digest.update(len(text).to_bytes(4, "big") + text.encode())
     made_of = f"relabelled {digest.hexdigest()}"
     summary = index.require_summary(records, name)
     if summary.made_of == made_of:

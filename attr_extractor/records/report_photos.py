@@ -17,7 +17,7 @@ import pyarrow as pa
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor import labels, storage
+from attr_extractor import labels
 from attr_extractor.config import DataConfig, TrainConfig
 from attr_extractor.errors import InputError
 from attr_extractor.records import dataset, example
@@ -105,11 +105,11 @@ def _photos(
     """Yield int8 [V], JPEG and index row of the first MOST_READ photos, training first."""
     left = MOST_READ
     for split, held in manifest.splits.items():
-        paths = [storage.join(records, shard.name) for shard in held.shards]
-        if not paths or left <= 0:
+        shards = [shard.name for shard in held.shards]
+        if not shards or left <= 0:
             continue
         index = photos[split].select(["digest", "product_id", "image"]).slice(0, left)
-        examples = tf.data.TFRecordDataset(paths).take(left).batch(_BATCH).map(_parse)
+        examples = dataset.examples(records, shards).take(left).batch(_BATCH).map(_parse)
         rows = (row for batch in index.to_batches(_BATCH) for row in batch.to_pylist())
         left -= len(index)
         with dataset.readable(records):
@@ -206,6 +206,7 @@ class Sizes:
     small: int  # photos below the stored size, which are not enlarged
     histograms: list[Histogram]
     formats: list[tuple[str, int]]
+    color_profiles: list[tuple[str, int]]  # other than sRGB, the most frequent ones
     most_frequent: list[tuple[int, int, int]]  # width, height, photos
 
 
@@ -215,9 +216,10 @@ def sizes(photos: Mapping[str, pa.Table], manifest: Manifest) -> Sizes:
     Args:
       photos: the index of each split.
     """
-    columns = ["raw_height", "raw_width", "raw_bytes", "format"]
+    columns = ["raw_height", "raw_width", "raw_bytes", "format", "color_profile"]
     all_photos = pa.concat_tables([table.select(columns) for table in photos.values()])
     formats = Counter(all_photos["format"].to_pylist())
+    profiles: Counter[str] = Counter(filter(None, all_photos["color_profile"].to_pylist()))
     height, width, raw_bytes = (all_photos[name].to_numpy() for name in columns[:3])
     short_side = np.minimum(height, width)
     both, counts = np.unique(np.stack([width, height]), axis=1, return_counts=True)
@@ -231,6 +233,7 @@ def sizes(photos: Mapping[str, pa.Table], manifest: Manifest) -> Sizes:
             _histogram("Height over width", height / width, ASPECT_RATIOS),
         ],
         formats=sorted(formats.items(), key=lambda item: (-item[1], item[0])),
+        color_profiles=profiles.most_common(MOST_SIZES),
         most_frequent=list(zip(*both[:, often].tolist(), counts[often].tolist())),
     )
 

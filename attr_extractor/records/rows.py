@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from attr_extractor import labels, storage
 from attr_extractor.catalogue import boxes, table
+from attr_extractor.catalogue import texts as texts_of
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.schema import SEPARATOR, Schema
 
@@ -33,6 +34,7 @@ COLUMNS = pa.schema(
         ("group", pa.string()),  # rows of one group share a split; by default the product
         ("split", pa.string()),  # cell of the split column; "" without one
         ("category", pa.int64()),  # position; -1 if unknown
+        ("text", pa.string()),  # see `texts.join`; "" without text columns
     ]
 )
 BOX = pa.list_(pa.string())
@@ -115,13 +117,14 @@ def read_rows(
                 for c in (group_column, split_column)
             )
             box = boxes.columns(box_columns, chunk.columns, schema, catalogue)
+            text = texts_of.columns(chunk.columns, schema, str(catalogue))
             kept, not_usable = usable(chunk, seen)
             rejects += not_usable
             number_read += len(chunk)
             cells = {name: kept[name].tolist() for name in schema.names}
             encoded = encoder.encode(cells, len(kept))
             labels_file.write(encoded.labels.tobytes())
-            texts.append(_texts(kept, encoded.category, group, split, box))
+            texts.append(_texts(kept, encoded.category, group, split, box, text))
             _count(findings, schema, encoded)
             products, numbers = kept[table.PRODUCT_ID].tolist(), kept.index.tolist()
             for row, i in encoded.issues:
@@ -206,7 +209,12 @@ def category_names(schema: Schema, category: pa.ChunkedArray) -> pa.Array:
 
 
 def _texts(
-    usable: pd.DataFrame, category: np.ndarray, group: str | None, split: str | None, box: list[str]
+    usable: pd.DataFrame,
+    category: np.ndarray,
+    group: str | None,
+    split: str | None,
+    box: list[str],
+    text: list[str],
 ) -> pa.Table:
     products = usable[table.PRODUCT_ID]
     none = pd.Series("", index=usable.index)
@@ -214,7 +222,9 @@ def _texts(
     joined = usable[box].agg(boxes.join, axis=1) if box and len(usable) else none
     splits = usable[split] if split else none
     columns = [usable.index, products, usable[table.IMAGE], joined, groups, splits, category]
-    return pa.table([pa.array(column.tolist()) for column in columns], COLUMNS.names).cast(COLUMNS)
+    arrays = [pa.array(column.tolist()) for column in columns]
+    arrays.append(pa.array(texts_of.of_rows(usable, text), pa.string()))
+    return pa.table(arrays, COLUMNS.names).cast(COLUMNS)
 
 
 def _count(findings: Findings, schema: Schema, encoded: labels.Encoded) -> None:

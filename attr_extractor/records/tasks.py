@@ -18,7 +18,7 @@ import tensorflow as tf
 import xxhash
 
 from attr_extractor import files, storage
-from attr_extractor.catalogue import photos
+from attr_extractor.catalogue import photos, raw_files
 from attr_extractor.records import example, index, near_duplicates, rows
 from attr_extractor.records.runner import Runner
 
@@ -32,6 +32,7 @@ COLUMNS = pa.schema(  # of a task: one row per photo, in record order
         ("box", rows.BOX),  # four cells, or none
         ("digest", index.DIGEST),
         ("labels", pa.binary()),  # int8[V]
+        ("text", pa.string()),
     ]
 )
 PHOTOS_PER_HASH_TASK = 512
@@ -78,6 +79,7 @@ def write_digests(task: str) -> None:
     """Write the digests of a task's readable photos next to the task file."""
     todo = files.read_table(task)
     image_root = todo.schema.metadata[b"image_root"].decode()
+    raw_files.require_root(image_root)  # on another host a folder may be missing
     digests: dict[str, bytes] = {}
     for path in todo["path"].to_pylist():
         with contextlib.suppress(photos.PhotoError):  # the shard writer reports the reason
@@ -134,6 +136,7 @@ def write_shard(task_path: str) -> None:
     listed = files.read_table(task_path)
     content = json.loads(listed.schema.metadata[_KEY])
     task = ShardTask(**content["task"])
+    raw_files.require_root(task.image_root)
     written: list[dict[str, Any]] = []
     codes: list[bytes] = []
     rejects: list[list[str]] = []
@@ -155,6 +158,7 @@ def write_shard(task_path: str) -> None:
                 "image/index": row["image_index"],
                 "product_id": row["product_id"].encode(),
                 "labels": row["labels"],
+                "text": row["text"].encode(),
             }
             writer.write(example.serialize(record))
             codes.append(row["labels"])
@@ -175,7 +179,7 @@ def write_shard(task_path: str) -> None:
 
 def _photo_columns(photo: photos.StoredPhoto, data: bytes) -> dict[str, Any]:
     """Return the index columns of a photo."""
-    names = ("height", "width", "raw_height", "raw_width", "format")
+    names = ("height", "width", "raw_height", "raw_width", "format", "color_profile")
     return {
         **{name: getattr(photo, name) for name in names},
         "raw_bytes": len(data),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from attr_extractor import storage
+from attr_extractor.records import staging
 
 _BATCH = 64  # records read per call
 _HEADER = struct.Struct("<QI")
@@ -38,8 +39,9 @@ def read_records(path: str) -> Iterator[Record]:
 
     Raises:
       tf.errors.OpError: if the file cannot be read.
+      InputError: if it is in a bucket and cannot be copied.
     """
-    offset = 0
+    path, offset = staging.local(path), 0
     with contextlib.suppress(tf.errors.DataLossError):  # the rest is read in Python
         for batch in tf.data.TFRecordDataset(path).batch(_BATCH).as_numpy_iterator():
             for data in batch:

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import numpy as np
@@ -22,9 +23,11 @@ _FIRST_WAIT = 0.25  # seconds, doubled each time, with jitter
 _TRANSIENT_HTTP = (429, 502, 503, 504)
 _TRANSIENT_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 _BROKEN_GRPC = ("INTERNAL", "UNKNOWN", "DATA_LOSS")  # HTTP's other 5xx
+_WHOLE = (0, 0, 0, 0)  # the box of a whole photo
 _LARGEST = 2**28  # bytes of a message, maximum
 Answers = dict[str, np.ndarray]
 Inputs = Mapping[str, Sequence]  # arrays are accepted too
+Box = Sequence[int]  # left, top, right, bottom, in pixels
 Ask = Callable[[Inputs, str], Answers]
 
 
@@ -68,6 +71,46 @@ class Client:
     def photos(self, photos: Sequence[bytes], signature: str = "serving_default") -> Answers:
         """Return the answers for encoded photos; see `predict`."""
         return self.predict({"image_bytes": photos}, signature)
+
+    def products(
+        self,
+        photos: Sequence[Sequence[bytes]],
+        boxes: Sequence[Sequence[Box]] | None = None,
+        known: Sequence[Sequence[str]] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> Answers:
+        """Return the answers for products of several photos each; see `predict`.
+
+        Args:
+          boxes: of each photo left, top, right and bottom edge of the product, zeros for none.
+          known: the known cells of each product, as `attribute=value`; not with boxes.
+          texts: the text of each product, such as its title; not with boxes.
+
+        Raises:
+          ValueError: if boxes are given together with known cells or texts, or there are not as
+            many known or texts as products.
+        """
+        most = max((len(of_product) for of_product in photos), default=0)
+        padded = [[*of_product, *[b""] * (most - len(of_product))] for of_product in photos]
+        if known is not None or texts is not None:
+            if boxes is not None:
+                raise ValueError("boxes cannot be combined with known cells or texts")
+            for each in (known, texts):
+                if each is not None and len(each) != len(photos):
+                    raise ValueError(f"{len(each)} entries for {len(photos)} products")
+            cells = known or [[]] * len(padded)
+            widest = max((len(each) for each in cells), default=0) or 1
+            given: dict[str, Any] = {
+                "image_bytes": padded,
+                "known": [[*each, *[""] * (widest - len(each))] for each in cells],
+                "text": texts or [""] * len(padded),
+            }
+            return self.predict(given, "with_context")
+        if boxes is None:
+            return self.predict({"image_bytes": padded}, "product")
+        box = [[*each, *[_WHOLE] * (most - len(each))] for each in boxes]
+        inputs: dict[str, Any] = {"image_bytes": padded, "box": np.array(box, np.int32)}
+        return self.predict(inputs, "product_with_box")
 
     def predict(self, inputs: Inputs, signature: str = "serving_default") -> Answers:
         """Return the outputs of a signature; it must have at least two, as this package's do.
@@ -123,13 +166,12 @@ def _rest(address: str, model: str, version: int | None, timeout: float, paralle
     return ask
 
 
-def _to_json(values: Sequence) -> list:
+def _to_json(values: Any) -> Any:
     if isinstance(values, np.ndarray):
-        values = values.tolist()
-    return [
-        {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-        for value in values
-    ]
+        return values.tolist() if values.dtype != object else _to_json(values.tolist())
+    if isinstance(values, bytes):
+        return {"b64": base64.b64encode(values).decode()}
+    return [_to_json(value) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def _from_json(values: list) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Convert an exported model to other runtimes; compare each with it on photos of the records.
 
-<output_dir>/<form's file>                  ONNX, OpenVINO, TFLite in float16 and in int8
+<output_dir>/<form's file>                  ONNX, OpenVINO also in int8, TFLite in float16 and int8
 <output_dir>/schema.yaml, model.json        required to interpret the scores
 <output_dir>/conversion.json                agreement, size and time of each form
 
-Every form takes pixels uint8 [B, H, W, 3] and returns scores float32 [B, V]. Decoding and
-post-processing are left to the caller. ONNX and OpenVINO require the extra `convert`; TFLite comes
-with TensorFlow.
+Every form takes pixels uint8 [B, H, W, 3] and returns scores float32 [B, V]; answers.onnx also
+returns `<name>` string [B, K] and `<name>_score` of each attribute, as the SavedModel does.
+Decoding is left to the caller, and so is the post-processing of the other forms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files, ownership
+from attr_extractor import files, working_copy
 from attr_extractor.config import DataConfig
-from attr_extractor.errors import InputError, extra
+from attr_extractor.errors import InputError
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.serving import model_dir
+from attr_extractor.serving.forms import FORMS, Form, Scorer
+from attr_extractor.serving.int8 import Calibration
 from attr_extractor.serving.model_dir import ExportedModel
 
-Scorer = Callable[[np.ndarray], np.ndarray]  # uint8 [B, H, W, 3] -> float32 [B, V]
-_CALIBRATION_PHOTOS = 200  # to calibrate the int8 range of every tensor
+_CALIBRATION_PHOTOS = 300  # of int8: ranges of tensors, and the answers that are kept
 _ROUNDS = 10
-_OPSET = 17  # of ONNX; tf2onnx supports at most 18
-
-
-@dataclass(frozen=True)
-class Form:
-    """The file name, writer, reader and tolerance of a form."""
-
-    file: str
-    write: Callable[[Any, Path, np.ndarray], None]  # scores function, file, pixels to calibrate on
-    open: Callable[[Path], Scorer]
-    tolerance: float | None  # of scores, against the SavedModel; None: lossy, not checked
 
 
 @dataclass(frozen=True)
@@ -69,19 +59,31 @@ def convert(
       count: number of photos to compare on.
 
     Raises:
-      InputError: if there is no exported model, there are no records of its schema, or an extra is
-        not installed.
+      InputError: if there is no exported model, it is in bfloat16, there are no records of its
+        schema, or an extra is not installed.
       RuntimeError: if the scores of a float32 form differ from the SavedModel's.
     """
     exported = model_dir.load(model)
+    if exported.facts.precision == "bfloat16":
+        raise InputError(
+            f"{exported.path}: exported in bfloat16, but a conversion starts from float32: export "
+            "the run again without --precision=bfloat16 and convert that"
+        )
+    if "scores" in exported.schema.index and any(FORMS[name].answers for name in names):
+        raise InputError(
+            "the attribute 'scores' would collide with the output `scores` of answers.onnx: choose "
+            "other forms with --form"
+        )
     manifest = Manifest.read(records, exported.schema)
     data = DataConfig(image_size=exported.facts.image_size, square=exported.facts.square)
-    calibration = _read_pixels(records, manifest, data, "train", _CALIBRATION_PHOTOS)
+    calibration = Calibration(
+        _read_pixels(records, manifest, data, "train", _CALIBRATION_PHOTOS), exported.answers
+    )
     photos = _read_pixels(records, manifest, data, "test", count)
     function = scores_function(exported.network)
+    with_answers = answers_function(exported)
     saved_model: Scorer = lambda pixels: function(pixels)["scores"].numpy()  # noqa: E731
-    output_dir = Path(output_dir)
-    with ownership.folder(output_dir, "the folder of the converted model"):
+    with working_copy.owned(output_dir, "the folder of the converted model") as output_dir:
         for asset in ("schema.yaml", "model.json"):
             shutil.copy(exported.path / "assets" / asset, output_dir / asset)
         expected = _score_in_batches(saved_model, photos)
@@ -89,7 +91,7 @@ def convert(
         for name in names:
             form = FORMS[name]
             path = output_dir / form.file
-            form.write(function, path, calibration)
+            form.write(with_answers if form.answers else function, path, calibration)
             row = _compare(name, path, form.open(path), photos, expected, exported)
             _require_close(row, form)
             report.append(row)
@@ -124,6 +126,26 @@ def scores_function(network: Any) -> Any:
     return tf.function(lambda pixels: {"scores": network(pixels)[0]}, input_signature=[spec])
 
 
+def answers_function(exported: ExportedModel) -> Any:
+    """Return the part of an exported model from pixels to scores and answers.
+
+    The post-processing is traced again: the one in the SavedModel may be of an older release and
+    contain operations that other runtimes lack.
+
+    Returns:
+      A tf.function uint8 [B, H, W, 3] -> dict of `scores` and of `Answers.strings`.
+    """
+
+    def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = exported.network(pixels)[0]
+        answers = exported.answers
+        return {"scores": scores, **answers.strings(scores, answers.chosen(scores))}
+
+    pixels = exported.network.inputs[0]
+    spec = tf.TensorSpec(pixels.shape, pixels.dtype, "pixels")
+    return tf.function(answer, input_signature=[spec])
+
+
 def _compare(
     name: str,
     path: Path,
@@ -133,13 +155,10 @@ def _compare(
     exported: ExportedModel,
 ) -> Comparison:
     scores = _score_in_batches(scorer, photos)
-    chosen, chosen_before = (exported.answers.chosen(s).numpy() for s in (scores, expected))
-    starts = [columns.start for columns in exported.schema.slices.values()]
-    same = np.logical_and.reduceat(chosen == chosen_before, starts, axis=1)  # [N, T]
     return Comparison(
         form=name,
         mib=_size(path) / 2**20,
-        agreement=float(same.mean()),
+        agreement=float(exported.answers.agree(scores, expected).mean()),
         largest_difference=float(np.abs(scores - expected).max()),
         ms_batch_1=_median_ms(scorer, photos[:1]),
         ms_batch_32=_median_ms(scorer, np.resize(photos, [32, *photos.shape[1:]])),
@@ -189,81 +208,3 @@ def _read_pixels(
     if not batches:
         raise InputError(f"{records}: its {split} split has no photos")
     return np.concatenate(batches)[:count]
-
-
-def _write_onnx(function: Any, path: Path, _pixels: np.ndarray) -> None:
-    with extra("convert"):
-        import tf2onnx
-    tf2onnx.convert.from_function(
-        function, function.input_signature, opset=_OPSET, output_path=str(path)
-    )
-
-
-def _open_onnx(path: Path) -> Scorer:
-    with extra("convert"):
-        import onnxruntime
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda pixels: session.run(["scores"], {name: pixels})[0]
-
-
-def _write_openvino(function: Any, path: Path, _pixels: np.ndarray) -> None:
-    with extra("convert"):
-        import openvino
-    model = openvino.convert_model(function.get_concrete_function())
-    openvino.save_model(model, path, compress_to_fp16=False)
-
-
-def _open_openvino(path: Path) -> Scorer:
-    with extra("convert"):
-        import openvino
-    # float32 as in the other forms: the default is bfloat16 if the CPU supports it
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(path, "CPU", settings)
-    return lambda pixels: model(pixels)[0]
-
-
-def _tflite_converter(function: Any) -> tf.lite.TFLiteConverter:
-    """Return a converter for one photo at a time, the use case on phones."""
-    spec = function.input_signature[0]
-    one = function.get_concrete_function(tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, spec.name))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([one], function)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return converter
-
-
-def _write_tflite_float16(function: Any, path: Path, _pixels: np.ndarray) -> None:
-    converter = _tflite_converter(function)
-    converter.target_spec.supported_types = [tf.float16]
-    path.write_bytes(converter.convert())
-
-
-def _write_tflite_int8(function: Any, path: Path, pixels: np.ndarray) -> None:
-    converter = _tflite_converter(function)
-    converter.representative_dataset = lambda: ([photo[np.newaxis]] for photo in pixels)
-    # operations without an int8 kernel, such as the attention's softmax, stay in float
-    path.write_bytes(converter.convert())
-
-
-def _open_tflite(path: Path) -> Scorer:
-    interpreter = tf.lite.Interpreter(str(path), num_threads=2)
-    interpreter.allocate_tensors()
-    (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def score(pixels: np.ndarray) -> np.ndarray:
-        scores = []
-        for photo in pixels:
-            interpreter.set_tensor(given["index"], photo[np.newaxis])
-            interpreter.invoke()
-            scores.append(interpreter.get_tensor(returned["index"])[0])
-        return np.stack(scores)
-
-    return score
-
-
-FORMS = {
-    "onnx": Form("model.onnx", _write_onnx, _open_onnx, 1e-3),
-    "openvino": Form("openvino.xml", _write_openvino, _open_openvino, 1e-3),
-    "tflite_float16": Form("model_float16.tflite", _write_tflite_float16, _open_tflite, None),
-    "tflite_int8": Form("model_int8.tflite", _write_tflite_int8, _open_tflite, None),
-}

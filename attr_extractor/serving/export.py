@@ -12,74 +12,89 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from tensorflow.core.protobuf import saved_model_pb2
 
-from attr_extractor import __version__, files, made_from, ownership, storage
+from attr_extractor import __version__, files, made_from, storage, working_copy
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation import model_card
-from attr_extractor.model.answers import Answers
-from attr_extractor.model.network import POOLED, Network
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import example
 from attr_extractor.serving import deployment, model_dir
 from attr_extractor.serving.model_dir import WARMUP, ModelFacts
+from attr_extractor.serving.precision import choose_side
 from attr_extractor.serving.served_model import ServedModel
+from attr_extractor.serving.verify import trained, verify
 from attr_extractor.training import tracking
 from attr_extractor.training.run_dir import RunDir
 
-TOLERANCE = 1e-4  # between scores of the trained model and of the folded one
-_VERIFIED_PHOTOS = 4
+_LEAST_FOR_WEBP = "2.20"  # TensorFlow that is known to have the decoder
 _WARMUP_ROWS = (1, 8)
 
 
 def export(
-    run_dir: str | Path, output_dir: str | Path, version: int | None = None, parts: int = 1
-) -> Path:
+    run_dir: str | Path,
+    output_dir: str | Path,
+    version: int | None = None,
+    parts: int = 1,
+    precision: str = "float32",
+    records: str | Path | None = None,
+    webp: bool = False,
+) -> str | Path:
     """Write `<output_dir>/<version>/` atomically.
 
     Args:
       version: the version's number; default: one more than the highest in the folder.
       parts: number of parts that the network is computed in, one for each core of a small CPU; see
         `parts.py`.
+      precision: "float32", or "bfloat16" for the part of the network in which it does not change
+        the answers; see `precision.py`.
+      records: photos to compare bfloat16 on; default: the run's records.
+      webp: whether the graph reads WebP; older releases of TensorFlow cannot load it then.
 
     Raises:
-      InputError: if there is no trained run, the version exists, the folder's name is invalid as a
-        model name, or the disk is full.
+      InputError: if there is no trained run, the version exists, this TensorFlow has no decoder of
+        WebP, the folder's name is invalid as a model name, bfloat16 changes too many answers, or
+        the disk is full.
       TemporaryError: if another program is writing to the folder.
       RuntimeError: if the reloaded model's answers differ from the trained model's.
     """
+    if webp and not hasattr(tf.io, "decode_webp"):
+        raise InputError(f"--webp: TensorFlow {tf.__version__} has no decoder of WebP")
     run = RunDir.read(run_dir)
-    output_dir = Path(output_dir)
-    deployment.require_name(output_dir)
-    with ownership.folder(output_dir, "the folder of the model's versions"):
+    deployment.require_name(Path(output_dir))
+    what, versions = "the folder of the model's versions", output_dir
+    with working_copy.owned(versions, what, deployment.FOLDER) as output_dir:
         for left in output_dir.glob(".*.tmp"):  # by an interrupted export
             if left.name[1:-4].isdecimal() and left.is_dir():
                 shutil.rmtree(left)
         thresholds = run.thresholds()
         network, answers = run.load_network(thresholds), run.answers(thresholds)
         if version is None:
-            version = max(model_dir.versions(output_dir), default=0) + 1
+            version = max(model_dir.versions(versions), default=0) + 1
         path = output_dir / str(version)
-        if path.exists():
-            raise InputError(f"{path}: this version exists; choose another")
+        exported = storage.join(versions, str(version))
+        if storage.exists(exported):
+            raise InputError(f"{exported}: this version exists; choose another")
         temporary = output_dir / f".{version}.tmp"
         unfinished = temporary / "version"
         try:
-            facts = describe(run, thresholds, parts)
+            side = 0
+            if precision == "bfloat16":
+                side = choose_side(run, network, answers, records)
+            facts = describe(run, thresholds, parts, side, webp)
             with storage.writable(path):
                 assets = _write_assets(run, facts, temporary / "assets")
-            served = ServedModel(network, answers, run.config.data, assets, parts, facts.digest)
+            served = ServedModel(network, answers, facts, assets)
             signatures = served.signatures()
             with storage.writable(path):
                 tf.saved_model.save(served, str(unfinished), signatures=signatures)
-            verify(unfinished, network, answers, run.config.data.image_size)
+            # bfloat16 was compared with the trained network on photos of the records
+            compute = served.network if side else trained(network)
+            verify(unfinished, compute, answers, network)
             with storage.writable(path):
                 _write_warmup(unfinished, output_dir.resolve().name)
             # before it becomes a version: if the tracker fails, the rerun command exports it again
@@ -91,10 +106,16 @@ def export(
             shutil.rmtree(temporary, ignore_errors=True)
         with storage.writable(output_dir):
             deployment.write_configs(output_dir, parts)
-    return path
+    return exported if storage.is_remote(exported) else path
 
 
-def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> ModelFacts:
+def describe(
+    run: RunDir,
+    thresholds: Thresholds,
+    parts: int = 1,
+    bfloat16_side: int = 0,
+    webp: bool = False,
+) -> ModelFacts:
     """Return the contents of model.json, with the digest of all that determines the answers."""
     facts = ModelFacts(
         name=run.config.name,
@@ -105,6 +126,10 @@ def describe(run: RunDir, thresholds: Thresholds, parts: int = 1) -> ModelFacts:
         thresholds=thresholds,
         gate_by_category=run.config.answers.gate_by_category,
         parts=parts,
+        precision="bfloat16" if bfloat16_side else "float32",
+        bfloat16_side=bfloat16_side,
+        webp=webp,
+        least_tensorflow=_LEAST_FOR_WEBP if webp else "",
         weights=run.weights_digest,
         network=run.config.model.model_dump(mode="json", exclude={"weights"}),
         trunk_weights=run.trunk_weights,
@@ -126,74 +151,6 @@ def _write_assets(run: RunDir, facts: ModelFacts, folder: Path) -> list[Path]:
         files.write_json(folder / model_card.CARD, card)
         (folder / model_card.PAGE).write_text(page, encoding="utf-8")
     return sorted(folder.iterdir())
-
-
-def verify(path: Path, network: Network, answers: Answers, image_size: int) -> None:
-    """Run every signature on the same photos, encoded if it takes files, and compare the outputs.
-
-    Raises:
-      RuntimeError: if scores, embeddings or answers differ from the trained network's, or the
-        graph contains an operation that a stock TF Serving lacks.
-    """
-    _require_stock_operations(path)
-    generator = np.random.default_rng(0)
-    size = [_VERIFIED_PHOTOS, image_size, image_size, 3]
-    photos = generator.integers(0, 256, size, dtype=np.uint8)
-    encoded = tf.stack([tf.io.encode_png(photo) for photo in photos])
-    signatures = tf.saved_model.load(str(path)).signatures
-
-    scores = signatures["scores"](image_bytes=encoded)["scores"]
-    _require_close("scores", scores, network.flat_scores(photos))
-    features = keras.Model(network.logits.inputs, network.logits.get_layer(POOLED).output)
-    expected = tf.math.l2_normalize(features(photos, training=False), axis=1)
-    embedding = signatures["embedding"](image_bytes=encoded)["embedding"]
-    _require_close("embeddings", embedding, expected)
-    described = signatures["description"](rows=tf.constant([""]))
-    for output, name in (("model_json", "model.json"), ("schema_yaml", "schema.yaml")):
-        if described[output].numpy()[0] != (path / "assets" / name).read_bytes():
-            raise RuntimeError(f"the exported model's description differs from its {name}")
-
-    examples = tf.constant([example.of_photo(photo) for photo in encoded.numpy()])
-    # use the SavedModel's own scores: float error cannot then move a score across a threshold
-    words = answers.strings(scores, answers.chosen(scores))
-    limits = tf.fill([_VERIFIED_PHOTOS], 0.5)
-    at_limits = answers.strings(scores, answers.chosen(scores, limits[:, tf.newaxis]))
-    for name, inputs, expected in (
-        ("serving_default", {"image_bytes": encoded}, words),
-        ("with_threshold", {"image_bytes": encoded, "threshold": limits}, at_limits),
-        ("tf_example", {"examples": examples}, words),
-        ("pixels", {"pixels": tf.constant(photos)}, words),
-    ):
-        _require_answers(name, signatures[name](**inputs), expected)
-
-
-def _require_close(what: str, actual: tf.Tensor, expected: tf.Tensor) -> None:
-    difference = np.abs(np.asarray(actual) - np.asarray(expected)).max()
-    if not difference <= TOLERANCE:  # true for NaN
-        raise RuntimeError(f"the exported model's {what} differ from the run's by {difference}")
-
-
-def _require_answers(
-    name: str, actual: Mapping[str, tf.Tensor], expected: Mapping[str, tf.Tensor]
-) -> None:
-    for output, values in expected.items():
-        if values.dtype == tf.string:
-            if not np.array_equal(actual[output], values):
-                raise RuntimeError(f"the exported model's {name} differs from the run in {output}")
-        else:
-            _require_close(f"{name}'s {output}", actual[output], values)
-
-
-def _require_stock_operations(path: Path) -> None:
-    """Reject Python ops, and ops that XLA must compile: a stock server has no XLA for CPUs."""
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0].graph_def
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    strange = {node.op for node in nodes if "PyFunc" in node.op or ">" in node.op}
-    strange |= {node.name for node in nodes if node.attr["_XlaMustCompile"].b}
-    strange |= {f.signature.name for f in graph.library.function if f.attr["_XlaMustCompile"].b}
-    if strange:
-        raise RuntimeError(f"TF Serving does not run {', '.join(sorted(strange))}")
 
 
 def _write_warmup(path: Path, name: str) -> None:
@@ -229,13 +186,16 @@ def _write_warmup(path: Path, name: str) -> None:
 
 
 def _made_up_values(name: str, spec: tf.TensorSpec, rows: int, short_side: int) -> np.ndarray:
-    """Return made-up rows of an input; photos are noise."""
-    shape = [rows, *spec.shape[1:]]
+    """Return made-up rows of an input; photos are noise, and nothing is known of them."""
+    shape = [rows, *(side or 1 for side in spec.shape[1:])]  # a product of one photo
     if spec.dtype != tf.string:
         return np.zeros(shape, spec.dtype.as_numpy_dtype)
+    if name in ("known", "text"):
+        return np.full(shape, b"", object)
     noise = np.random.default_rng(0).integers(0, 256, [short_side, short_side, 3], np.uint8)
     photo = tf.io.encode_jpeg(noise).numpy()
     if name == "examples":
         photo = example.of_photo(photo)
-    # not np.full: it converts bytes to a string dtype and strips trailing zeros
-    return np.array([photo] * rows, object)
+    values = np.empty(shape, object)  # np.full would strip the trailing zeros of bytes
+    values.fill(photo)
+    return values

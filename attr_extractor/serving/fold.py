@@ -3,8 +3,9 @@
 A convolution followed by batch normalisation is one convolution once the statistics are fixed
 (Jacob et al. 2018, equation 14): with g = gamma / sqrt(variance + epsilon), its kernel is w * g
 and its bias (b - mean) * g + beta, computed here in float64. The other changes let TensorFlow's
-graph optimiser fuse operations on a CPU: kernels of convolutions are constants, SiLU is
-sigmoid(x) * x, and a convolution of a map of one position is a matrix product.
+graph optimiser fuse operations on a CPU: kernels of convolutions are constants, the activation
+after a convolution directly follows its bias, SiLU is sigmoid(x) * x, a mean over a map is a
+pooling, and a convolution of a map of one position is a matrix product.
 """
 
 from __future__ import annotations
@@ -18,32 +19,44 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor.model import keras_versions
+from attr_extractor.model.branches import Branches
 from attr_extractor.model.functional import CONVOLUTIONS, Identity, readers
 from attr_extractor.model.network import POOLED, Network, computing_in
-from attr_extractor.model.trunks import hub
+from attr_extractor.model.trunks import fast_layers, hub
 
 
-def fold(network: Network) -> Any:
+def fold(network: Network, bfloat16_side: int = 0) -> Any:
     """Return a copy of the network for inference only.
 
+    Args:
+      bfloat16_side: steps that read a map of at most this height compute in bfloat16, and so do all
+        that follow them except the branches; see `precision.py`. Their weights are bfloat16.
+
     Returns:
-      keras.Model: uint8 [B, H, W, 3] -> logits float32 [B, V], pooled features float32 [B, D].
+      keras.Model: uint8 [B, H, W, 3] -> logits float32 [B, V], pooled features [B, D].
     """
     model = network.logits
-    normalized = _normalized_convolutions(model)  # batch normalisation by convolution name
-    followed = {norm.name for norm in normalized.values()}
+    followers = _followers(model)
+    narrow = _narrow(model, bfloat16_side)
+    followed = {layer.name for layers in followers.values() for layer in layers if layer}
     copied: list[Any] = []
 
     def to_served(layer: Any) -> Any:
         if hub.is_layer(layer):
             return layer  # shared with the network
+        dtype = "bfloat16" if layer.name in narrow else "float32"
         settings = layer.get_config()
+        if "dtype" in settings:
+            settings["dtype"] = dtype
         if layer.name in followed:
-            return Identity(name=layer.name)
-        if layer.name in normalized or (isinstance(layer, CONVOLUTIONS) and _is_plain(layer)):
-            return ConvolutionLayer(layer, normalized.get(layer.name))
-        if isinstance(layer, keras.layers.Activation) and settings["activation"] in _SILU:
-            return keras.layers.Activation(_silu, name=layer.name)
+            return Identity(name=layer.name, dtype=dtype)
+        if layer.name in followers:
+            return ConvolutionLayer(layer, *followers[layer.name], dtype)
+        if isinstance(layer, keras.layers.GlobalAveragePooling2D) and _is_channels_last(layer):
+            return GlobalAverage(settings["keepdims"], name=layer.name, dtype=dtype)
+        if activation := _activation(layer):
+            return keras.layers.Activation(_ACTIVATIONS[activation], name=layer.name, dtype=dtype)
         if isinstance(layer, keras.layers.Layer):  # in Keras 3 some steps are not layers
             copied.append(layer)
         return layer.__class__.from_config(settings)
@@ -57,6 +70,30 @@ def fold(network: Network) -> Any:
     return served
 
 
+def sides(network: Network) -> list[int]:
+    """Return the sides of the maps that the trunk's steps read, largest first."""
+    steps = keras_versions.operations(network.logits)
+    return sorted({side for step in steps for side in _sides(step)}, reverse=True)
+
+
+def _narrow(model: Any, side: int) -> set[str]:
+    """Return the names of the steps that compute in bfloat16, see `fold`."""
+    narrow: set[str] = set()
+    for step in keras_versions.operations(model):
+        if isinstance(step, (keras.layers.InputLayer, Branches)):
+            continue  # in bfloat16 different logits would often be equal
+        sources = (tensor._keras_history[0].name for tensor in tf.nest.flatten(step.input))
+        if any(one <= side for one in _sides(step)) or not narrow.isdisjoint(sources):
+            narrow.add(step.name)
+    return narrow
+
+
+def _sides(step: Any) -> list[int]:
+    """Return the heights of the maps that a step reads; a gate of one position is not a map."""
+    shapes = [tensor.shape for tensor in tf.nest.flatten(step.input)]
+    return [int(shape[1]) for shape in shapes if len(shape) == 4 and shape[1] > 1]
+
+
 _SILU = ("silu", "swish")
 
 
@@ -64,21 +101,53 @@ def _silu(x: tf.Tensor) -> tf.Tensor:
     return tf.sigmoid(x) * x  # TensorFlow's optimiser fuses this into one operation
 
 
-_ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid}
-_ACTIVATIONS.update(dict.fromkeys(_SILU, _silu))
+_ACTIVATIONS = {
+    "linear": tf.identity,
+    "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "sigmoid": tf.sigmoid,
+    **dict.fromkeys(_SILU, _silu),
+}
 
 
-def _normalized_convolutions(model: Any) -> dict[str, Any]:
-    """Return, by convolution name, the batch normalisation that is its only reader."""
+def _followers(model: Any) -> dict[str, tuple[Any | None, Any | None]]:
+    """Return, by name of each plain convolution, the layers to fold into it.
+
+    They are a batch normalisation and an activation, each the only reader of the layer before it.
+    """
     of_layer = readers(model)
-    return {
-        layer.name: of_layer[layer.name][0]
-        for layer in model.layers
-        if isinstance(layer, CONVOLUTIONS)
-        and _is_plain(layer)
-        and layer.get_config()["activation"] == "linear"
-        and [type(reader) for reader in of_layer[layer.name]] == [keras.layers.BatchNormalization]
-    }
+
+    def only_reader(layer: Any) -> Any | None:
+        reading = of_layer.get(layer.name, [])
+        return reading[0] if len(reading) == 1 else None
+
+    followers: dict[str, tuple[Any | None, Any | None]] = {}
+    for layer in model.layers:
+        if not (isinstance(layer, CONVOLUTIONS) and _is_plain(layer)):
+            continue
+        norm = activation = None
+        if layer.get_config()["activation"] == "linear":
+            following = only_reader(layer)
+            if type(following) is keras.layers.BatchNormalization:
+                norm, following = following, only_reader(following)
+            if following is not None and _activation(following):
+                activation = following
+        followers[layer.name] = norm, activation
+    return followers
+
+
+def _activation(layer: Any) -> str:
+    """Return the key in `_ACTIVATIONS` of a layer that only applies an activation, or ""."""
+    settings = layer.get_config() if isinstance(layer, keras.layers.Layer) else {}
+    if isinstance(layer, keras.layers.Activation):
+        loops = {fast_layers.fused_relu6: "relu6", fast_layers.fused_silu: "silu"}
+        name = loops.get(layer.activation, settings["activation"])  # the served graph has no XLA
+        return name if isinstance(name, str) and name in _ACTIVATIONS else ""
+    if isinstance(layer, keras.layers.ReLU):
+        limit = settings["max_value"]
+        if settings["negative_slope"] == 0 and settings["threshold"] == 0:
+            return "relu" if limit is None else "relu6" if limit == 6 else ""
+    return ""
 
 
 def _is_plain(layer: Any) -> bool:
@@ -87,9 +156,13 @@ def _is_plain(layer: Any) -> bool:
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) or _is_depthwise(layer)
     return (
         (groups == 1 or depthwise)
-        and layer.data_format == "channels_last"
+        and _is_channels_last(layer)
         and layer.get_config()["activation"] in _ACTIVATIONS
     )
+
+
+def _is_channels_last(layer: Any) -> bool:
+    return layer.data_format == "channels_last"
 
 
 def _is_depthwise(layer: Any) -> bool:
@@ -99,11 +172,27 @@ def _is_depthwise(layer: Any) -> bool:
     return settings.get("groups", 1) == channels == settings.get("filters")
 
 
-class ConvolutionLayer(keras.layers.Layer):
-    """A convolution with the batch normalisation that follows it, if any, folded in."""
+class GlobalAverage(keras.layers.Layer):
+    """Mean over the positions of a map: [B, H, W, C] -> [B, C], or [B, 1, 1, C] with `keepdims`.
 
-    def __init__(self, layer: Any, norm: Any | None):
-        super().__init__(name=layer.name)
+    A pooling operation sums in float32. TensorFlow 2.15's mean sums bfloat16 in bfloat16.
+    """
+
+    def __init__(self, keepdims: bool, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.keepdims = keepdims
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        sides = inputs.shape[1:3]
+        means = tf.nn.avg_pool2d(inputs, sides, 1, "VALID")
+        return means if self.keepdims else means[:, 0, 0]
+
+
+class ConvolutionLayer(keras.layers.Layer):
+    """A convolution with the normalisation and activation that follow it, if any, folded in."""
+
+    def __init__(self, layer: Any, norm: Any | None, activation: Any | None, dtype: str):
+        super().__init__(name=layer.name, dtype=dtype)
         settings = layer.get_config()
         kernel, *bias = (array.astype(np.float64) for array in layer.get_weights())
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -117,14 +206,16 @@ class ConvolutionLayer(keras.layers.Layer):
             # a depthwise kernel's channels are its last two axes
             kernel = kernel * (gain.reshape(shape) if depthwise else gain)
             offset = (offset - mean) * gain + beta
+        array_type = tf.as_dtype(dtype).as_numpy_dtype
+        name = settings["activation"] if activation is None else _activation(activation)
         self.folded = Convolution(
-            kernel=kernel.astype(np.float32),
-            offset=offset.astype(np.float32),
+            kernel=kernel.astype(array_type),
+            offset=offset.astype(array_type),
             depthwise=depthwise,
             strides=[1, *settings["strides"], 1],
             padding=layer.padding.upper(),
             dilations=settings["dilation_rate"],
-            activation=_ACTIVATIONS[settings["activation"]],
+            activation=_ACTIVATIONS[name],
         )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -149,6 +240,7 @@ class Convolution:
         self._offset = tf.Variable(self.offset[np.newaxis], trainable=False)
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        inputs = tf.cast(inputs, self._offset.dtype)
         offset = tf.reshape(self._offset, [-1])
         if self._is_product(inputs):
             rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # [B, C]

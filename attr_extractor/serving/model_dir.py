@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Literal
 
 import tensorflow as tf
 
-from attr_extractor import files, made_from, yaml_files
-from attr_extractor.config import Square
+from attr_extractor import files, made_from, storage, working_copy, yaml_files
+from attr_extractor.config import ContextConfig, Square
 from attr_extractor.errors import InputError, parsing
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.schema import Schema, require_same
+from attr_extractor.serving.raw_photos.batch import PhotoReader
 
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")  # in a version folder, TF Serving's
 
@@ -29,6 +30,10 @@ class ModelFacts(yaml_files.Model):
     thresholds: Thresholds  # the graph applies the temperatures already
     gate_by_category: bool
     parts: int = 1  # computed concurrently, one per core; see parts.py
+    precision: Literal["float32", "bfloat16"] = "float32"  # of a part of the network
+    bfloat16_side: int = 0  # that part begins where maps have this height; see precision.py
+    webp: bool = False  # whether the graph reads WebP
+    least_tensorflow: str = ""  # the first release that loads the graph, "" for every supported one
     weights: str = ""  # digest of the run's; empty in older exports, as are the fields below
     network: Dict[str, Any] = {}  # the config's section `model` without its `weights`
     trunk_weights: Dict[str, str] = {}  # their file, sha256 and naming; empty: random or unknown
@@ -49,6 +54,12 @@ class Description:
     def schema(self) -> Schema:
         """The schema of the model's answers."""
         return self.answers.schema
+
+    @property
+    def context(self) -> list[str]:
+        """What the model reads besides photos: "known", "text", both or neither."""
+        content = self.facts.network.get("context", {})
+        return yaml_files.validate(ContextConfig, content, self.origin).names
 
 
 @dataclass(frozen=True)
@@ -90,11 +101,29 @@ class ExportedModel(ModelFolder):
             raise InputError(f"{self.path}: exported by an older release; export the run again")
         return self.module.network
 
+    def of_stored(self) -> Any:
+        """Return the network as a tf.function of photos as records store them.
 
-def versions(folder: Path) -> dict[int, Path]:
+        Returns:
+          string [B] -> scores float32 [B, V], embeddings float32 [B, D] and errors string [B].
+        """
+        network, facts = self.network, self.facts
+        reader = PhotoReader(facts.photo_short_side, facts.image_size, facts.square)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        def forward(stored: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            pixels, errors = reader.read_stored(stored)
+            return (*network(pixels), errors)
+
+        return forward
+
+
+def versions(folder: str | Path) -> dict[int, str]:
     """Return the version folders in a model's folder, by number."""
     return {
-        int(path.name): path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()
+        int(name): storage.join(folder, name)
+        for name in storage.names(folder)
+        if name.isdecimal() and (storage.is_remote(folder) or Path(folder, name).is_dir())
     }
 
 
@@ -104,16 +133,16 @@ def describe(path: str | Path) -> ModelFolder:
     Raises:
       InputError: if there is no SavedModel of this package.
     """
-    path = Path(path)
     existing = versions(path)
-    if not (path / "saved_model.pb").is_file() and existing:
+    if not storage.exists(storage.join(path, "saved_model.pb")) and existing:
         path = existing[max(existing)]
+    origin, path = str(path), working_copy.folder(path)
     if not (path / "saved_model.pb").is_file():
         raise InputError(f"{path}: not a SavedModel: saved_model.pb is missing")
     content = files.read_json(path / "assets" / "model.json", "the exported model's description")
     schema = Schema.read(path / "assets" / "schema.yaml")
     facts, answers = _checked(content, schema, str(path / "assets" / "model.json"))
-    return ModelFolder(str(path), facts, answers, path)
+    return ModelFolder(origin, facts, answers, path)
 
 
 def parse_description(model_json: str, schema_yaml: str, address: str) -> Description:
@@ -148,4 +177,4 @@ def load(path: str | Path) -> ExportedModel:
             f"{path}/assets/model.json: from another export than saved_model.pb "
             f"(digests {facts.digest or '-'}, {graph_digest or '-'}): copy or export it again"
         )
-    return ExportedModel(str(path), facts, described.answers, path, module)
+    return ExportedModel(described.origin, facts, described.answers, path, module)

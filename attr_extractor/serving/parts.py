@@ -26,7 +26,7 @@ from attr_extractor.model.attention import PooledTransformerBlock
 from attr_extractor.model.branches import Branches
 from attr_extractor.model.functional import Identity
 from attr_extractor.model.noise import Dropout
-from attr_extractor.serving.fold import Convolution, ConvolutionLayer
+from attr_extractor.serving.fold import Convolution, ConvolutionLayer, GlobalAverage
 
 Value = Any  # a tensor, or a list of its parts by channels
 
@@ -34,10 +34,10 @@ _WITHIN = (
     keras.layers.Activation,
     keras.layers.Add,
     keras.layers.Dropout,
-    keras.layers.GlobalAveragePooling2D,
     keras.layers.Multiply,
     keras.layers.ZeroPadding2D,
     Dropout,
+    GlobalAverage,
     Identity,
 )
 
@@ -146,7 +146,7 @@ def _branches(layer: Branches, ranges: Sequence[slice]) -> Callable[..., Value]:
     weights = branches.unpack(layer.get_weights(), layer.sizes)
     pieces = []
     for where in ranges:
-        piece = Branches(layer.sizes[where], layer.hidden)
+        piece = Branches(layer.sizes[where], layer.hidden, dtype=layer.compute_dtype)
         piece.build(layer.input.shape)
         piece.set_weights(branches.pack(weights[where]))
         pieces.append(piece)

@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor import files, storage
-from attr_extractor.errors import InputError, parsing
+from attr_extractor.errors import InputError, one_line, parsing
 from attr_extractor.training.callbacks import StopAtNaN
 from attr_extractor.training.optimizer import steps_done
-from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.run_dir import CHECKPOINTS, RunDir
 from attr_extractor.training.strategy import Devices
 
 KEPT = 2
@@ -55,7 +55,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.stop = stop
         self.keep_best = keep_best
         self.seconds = tf.Variable(0.0, name="seconds", dtype=tf.float64)  # over all restarts
-        self.folder = run.path / "checkpoints"
+        self.folder = run.path / CHECKPOINTS
         self._scratch = tempfile.TemporaryDirectory() if not devices.is_chief else None
         self.best_path = self.folder / "best.npz"
         best = self.best()
@@ -188,7 +188,7 @@ def newest_step(folder: Path, reports: bool = True) -> int:
         reason = _damage(folder / f"step-{step}")
         if not reason:
             for line, paths in damaged if reports else ():
-                print(f"{line}; falling back to step {step}", file=sys.stderr)
+                print(one_line(f"{line}; falling back to step {step}"), file=sys.stderr)
                 for path in paths:
                     path.rename(path.with_name(f"damaged-{path.name}"))
             return step

@@ -31,7 +31,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.model import augmentation, network
 from attr_extractor.model.network import Network
-from attr_extractor.records import dataset, index
+from attr_extractor.records import dataset, index, staging
 from attr_extractor.records.dataset import Features
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
@@ -51,8 +51,8 @@ class Frozen:
     def head(self, schema: Schema, config: Config, precision: str = "float32") -> Network:
         """Return the layers after the trunk, with their weights in `arrays`; see `build_head`."""
         built = network.build_head(schema, config, self.shapes, precision)
-        arrays = {name: self.arrays[name] for name in network.layer_arrays(built.logits)}
-        network.set_layer_arrays(built.logits, arrays, "the whole network")
+        arrays = {name: self.arrays[name] for name in network.layer_arrays(built.trained)}
+        network.set_layer_arrays(built.trained, arrays, "the whole network")
         return built
 
 
@@ -69,7 +69,7 @@ def compute(records: str | Path, manifest: Manifest, config: Config, whole: Netw
     tensors = _tensors(whole, config)
     shapes = [[int(size) for size in tensor.shape[1:]] for tensor in tensors]
     size = sum(math.prod(shape) for shape in shapes)
-    arrays = network.layer_arrays(whole.logits)
+    arrays = network.layer_arrays(whole.trained)
     folder = storage.join(records, f"{FOLDER}/{_digest(whole, config)}")
     stems = _stems(records, manifest)
     training = {shard.name for shard in manifest.splits["train"].shards}
@@ -137,7 +137,7 @@ def copy_to_subset(
                     storage.whole(copy) as temporary,
                     tf.io.TFRecordWriter(temporary) as writer,
                 ):
-                    vectors = tf.data.TFRecordDataset(path).as_numpy_iterator()
+                    vectors = tf.data.TFRecordDataset(staging.local(path)).as_numpy_iterator()
                     for photo, vector in zip(photos, vectors):
                         if tuple(photo.values()) in keys:
                             writer.write(vector)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attr_extractor import files, made_from, ownership
+from attr_extractor import files, made_from, storage, working_copy
 from attr_extractor.config import Config
-from attr_extractor.errors import InputError, require_file
+from attr_extractor.errors import InputError, one_line, require_file
 from attr_extractor.model import network
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.model.trunks import trunk
@@ -31,11 +32,12 @@ from attr_extractor.training.features import Frozen
 from attr_extractor.training.figures import StepFigures
 from attr_extractor.training.loop import Loop
 from attr_extractor.training.optimizer import steps_done
-from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.run_dir import CHECKPOINTS, RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
 from attr_extractor.training.strategy import Devices
 from attr_extractor.training.tensorboard import TensorBoard, write_projector
 from attr_extractor.training.tracking import Tracker
+from attr_extractor.working_copy import OwnedCopy
 
 MakeProgress = Callable[[int, int, int, bool], Progress]
 
@@ -73,6 +75,11 @@ def train(
     steps = dataset.steps_per_epoch(manifest, config.data)
     if not manifest.present("train").any():
         raise InputError(f"{records}: no photo of the training split has a known value")
+    if config.model.context.text and not manifest.schema.text:
+        raise InputError(
+            f"{records}: model.context.text: true, but their schema names no text column; name "
+            "columns in its `text` and run attr-extractor build --relabel"
+        )
     phases = schedule.phases(config, steps)
     # fails now, not hours later
     trunk.require_sizes(config.model, [phase.image_size for phase in phases])
@@ -82,11 +89,9 @@ def train(
     warning = strategy.precision_warning(config.train.precision)
     if warning and devices.is_chief:
         print(warning, file=sys.stderr)
-    # only the chief owns the run directory: other workers do not write to it
-    owned = ownership.folder(run_dir, "the run directory")
-    with owned if devices.is_chief else contextlib.nullcontext():
+    with _shared(run_dir, devices) as shared:
         with devices.together():
-            run = _open(run_dir, config, Path(records), manifest, devices)
+            run = _open(shared, config, records, manifest, devices)
         with tracking.training(run) if devices.is_chief else tracking.untracked() as tracker:
             with devices.together():
                 trained = frozen = None
@@ -97,13 +102,15 @@ def train(
                     frozen = features.compute(records, manifest, config, whole)
                 for phase in phases:
                     keras.backend.clear_session()  # frees the previous phase's network
+                    run = replace(run, path=shared.now(without="logs"))
                     with devices.strategy.scope():
                         trained = _run_phase(
                             run, manifest, devices, phase, steps, make_progress, frozen, tracker
                         )
             if trained is not None and devices.is_chief:
                 _finish(run, manifest, trained, steps, source)
-    return run
+    is_copy = devices.is_chief and storage.is_remote(run_dir)  # which is gone
+    return RunDir.read(run_dir) if is_copy else run
 
 
 def _settled(config: Config) -> tuple[Config, dict[str, str]]:
@@ -128,17 +135,59 @@ def _settled(config: Config) -> tuple[Config, dict[str, str]]:
     return config.model_copy(update={"model": model}), run.trunk_weights
 
 
+@dataclass(frozen=True)
+class _SharedFolder:
+    """The run directory, which the chief owns and the other workers read."""
+
+    address: str | Path
+    devices: Devices
+    owned: OwnedCopy | None  # by the chief
+
+    def now(self, without: str = "") -> Path:
+        """Return the folder on this worker's disk, with all that the chief has written by now.
+
+        All workers must call it together.
+
+        Args:
+          without: a folder within it that the other workers do not need from a bucket.
+        """
+        if self.owned is not None and self.devices.workers == 1:
+            return self.owned.folder  # nobody waits for an upload
+        if self.owned is None:
+            self.devices.total(1)
+            folder = working_copy.folder(self.address, without)
+            self.devices.total(1)
+            return folder
+        with self.owned.settled():
+            self.devices.total(1)
+            self.devices.total(1)  # the others have read it
+        return self.owned.folder
+
+
+@contextlib.contextmanager
+def _shared(run_dir: str | Path, devices: Devices) -> Iterator[_SharedFolder]:
+    if not devices.is_chief:
+        yield _SharedFolder(run_dir, devices, None)
+        return
+    with working_copy.owned_copy(run_dir, "the run directory") as owned:
+        yield _SharedFolder(run_dir, devices, owned)
+
+
 def _open(
-    path: str | Path, config: Config, records: Path, manifest: Manifest, devices: Devices
+    shared: _SharedFolder,
+    config: Config,
+    records: str | Path,
+    manifest: Manifest,
+    devices: Devices,
 ) -> RunDir:
     """Open the run directory, which the chief creates and all workers share."""
-    if devices.is_chief:
-        run = RunDir.create(path, config, records, manifest)
+    if shared.owned is not None:
+        run = RunDir.create(shared.owned.folder, config, records, manifest)
         trunk.keep_architecture(config.model, config.data.image_size, run.trunk)
-        devices.total(1)  # the other workers wait here
+        shared.now()
         return run
-    devices.total(1)
-    if not (Path(path) / "config.yaml").is_file():
+    path = shared.now(without=CHECKPOINTS)
+    if not (path / "config.yaml").is_file():
         raise InputError(
             f"{path}: the chief has created this run directory, but worker {devices.worker} cannot "
             "see it; all workers need a shared file system"
@@ -191,7 +240,7 @@ def _initial_network(
     built = network.build(manifest.schema, initial, frequencies, image_size, precision=precision)
     if config.train.init_from:
         arrays = files.read_arrays(_weights_of(config.train.init_from, manifest))
-        network.set_layer_arrays(built.logits, arrays, config.train.init_from)
+        network.set_layer_arrays(built.trained, arrays, config.train.init_from)
     return built
 
 
@@ -224,7 +273,7 @@ def _run_phase(
     """Train one phase; the last phase returns the result of the run, unless already finished."""
     config, records = run.config, run.records
     # the last phase does not need this check: `restore` reads the checkpoint anyway
-    newest = partial(newest_step, run.path / "checkpoints", reports=devices.is_chief)
+    newest = partial(newest_step, run.path / CHECKPOINTS, reports=devices.is_chief)
     if not phase.is_last and newest() >= phase.end_step:
         return None
     augments, stored = not devices.augments_on_host, frozen.files if frozen else None
@@ -282,11 +331,13 @@ def _run_phase(
             )
     if not phase.is_last:
         return None
-    best = checkpoints.best() if config.train.keep == "best" else None
-    score, arrays = best or (None, model.arrays())
+    # decided alike by all workers: reading the model's arrays takes all of them, and only the chief
+    # has the file of the best ones
+    has_best = config.train.keep == "best" and np.isfinite(checkpoints.best_score)
+    score, arrays = (checkpoints.best() or (None, {})) if has_best else (None, model.arrays())
     if frozen is not None:
         arrays = {**frozen.arrays, **arrays}
-    which = "last step" if best is None else "best validation score"
+    which = "best validation score" if has_best else "last step"
     which += ", moving average" if config.train.average else ""
     return Trained(arrays, which, score, float(tf.convert_to_tensor(checkpoints.seconds)))
 
@@ -315,10 +366,11 @@ def _finish(
     config, digest = run.config, made_from.weights_digest(trained.arrays)
     before = run.thresholds()
     if before.calibrated and before.weights != digest:
-        print(
+        told = (
             f"{run.path}/thresholds.json: was calibrated on other weights; reset to the schema's "
             "thresholds, run attr-extractor calibrate to calibrate again"
         )
+        print(one_line(told))
         fresh = Thresholds.of_schema(run.schema)
         files.write_json(run.path / "thresholds.json", fresh.model_dump())
     photos = config.train.epochs * steps_per_epoch * config.data.batch_size
@@ -334,7 +386,7 @@ def _finish(
             # including tracing and validation, over all restarts
             "seconds": round(trained.seconds, 1),
             "images_per_second": round(photos / trained.seconds, 1),
-            "parameters": int(built.logits.count_params()),
+            "parameters": int(built.trained.count_params()),
             "tensorflow": tf.__version__,
             "hardware": strategy.describe_hardware(),
         },

@@ -67,7 +67,7 @@ class FusedAdamW(keras.optimizers.Adam):
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            grad=gradient,
+            grad=tf.convert_to_tensor(gradient),  # that of an embedding is in slices
         )
 
 

@@ -8,14 +8,16 @@ trunk/ (if the trunk is a preset of KerasHub: its architecture).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict
 
 import numpy as np
 
-from attr_extractor import files, made_from, ownership, storage, yaml_files
+from attr_extractor import files, made_from, ownership, storage, working_copy, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, make_folder, require_file
 from attr_extractor.model import network, scoring
@@ -25,6 +27,8 @@ from attr_extractor.model.trunks import hub
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training import run_files
+
+CHECKPOINTS = "checkpoints"  # read by training only
 
 
 class Origin(yaml_files.Model):
@@ -43,10 +47,10 @@ def is_begun(path: Path, more: Sequence[str] = ()) -> bool:
     Args:
       more: names of further allowed files.
     """
-    folders = {"checkpoints", "logs"}
+    folders = {CHECKPOINTS, "logs"}
     known = {*folders, "schema.yaml", "records.json", "thresholds.json", *more}
     present = {name for name in storage.names(path) if not name.endswith(storage.TEMPORARY)}
-    present.discard(ownership.LOCK)
+    present = {name for name in present if not ownership.is_lock(name)}
     if any(storage.names(path / name) for name in folders):
         return False
     # the folders are created first: without them, the other files come from another program
@@ -57,13 +61,15 @@ def is_begun(path: Path, more: Sequence[str] = ()) -> bool:
 class RunDir:
     """A run directory with its config, schema and records."""
 
-    path: Path
+    path: Path  # on the disk
     config: Config
     schema: Schema
     origin: Origin
 
     @classmethod
-    def create(cls, path: str | Path, config: Config, records: Path, manifest: Manifest) -> RunDir:
+    def create(
+        cls, path: str | Path, config: Config, records: str | Path, manifest: Manifest
+    ) -> RunDir:
         """Create the directory, or open that of an interrupted run of the same experiment.
 
         Raises:
@@ -72,7 +78,7 @@ class RunDir:
         path = Path(path)
         schema = manifest.schema
         origin = Origin(
-            records=str(Path(records).resolve()),
+            records=storage.resolve(records),
             fingerprint=schema.fingerprint,
             digest=manifest.digest,
             photo_short_side=manifest.image_policy["short_side"],
@@ -91,7 +97,7 @@ class RunDir:
             return replace(run, config=config)
         if path.is_file() or not is_begun(path):
             raise InputError(f"{path}: exists and is not a run directory; name a new one")
-        for folder in (path / "checkpoints", path / "logs"):
+        for folder in (path / CHECKPOINTS, path / "logs"):
             make_folder(folder, "the run directory")
         schema.write(path / "schema.yaml")
         files.write_json(path / "records.json", origin.model_dump())
@@ -101,8 +107,12 @@ class RunDir:
 
     @classmethod
     def read(cls, path: str | Path) -> RunDir:
-        """Read the run in a directory; raise InputError if it is not a run directory."""
-        path = Path(path)
+        """Read the run in a directory, or in a copy, without checkpoints, of one in a bucket.
+
+        Raises:
+          InputError: if it is not a run directory.
+        """
+        path = working_copy.folder(os.fspath(path), without=CHECKPOINTS)
         if not (path / "config.yaml").is_file():
             raise InputError(f"{path}: not a run directory: it has no config.yaml")
         schema = Schema.read(path / "schema.yaml")
@@ -111,10 +121,20 @@ class RunDir:
         require_same(origin.fingerprint, schema, f"{path}/records.json")
         return cls(path, Config.read(path / "config.yaml"), schema, origin)
 
+    @classmethod
+    @contextmanager
+    def owned(cls, path: str | Path) -> Iterator[RunDir]:
+        """Own a run directory, see `working_copy.owned`, and read it; raises as `read` does."""
+        path = os.fspath(path)
+        if not storage.exists(storage.join(path, "config.yaml")):
+            raise InputError(f"{path}: not a run directory: it has no config.yaml")
+        with working_copy.owned(path, "the run directory", without=CHECKPOINTS) as folder:
+            yield cls.read(folder)
+
     @property
-    def records(self) -> Path:
+    def records(self) -> str:
         """Folder of the records that the run was trained on."""
-        return Path(self.origin.records)
+        return self.origin.records
 
     @property
     def trunk(self) -> Path:
@@ -165,7 +185,8 @@ class RunDir:
         thresholds = thresholds or self.thresholds()
         thresholds.require_weights(self.weights_digest, self.path)
         softmax = scoring.softmax_values(self.schema, self.config.model)
-        return scoring.Scoring(self.schema, softmax, thresholds.temperatures(self.schema))
+        temperatures, trust = (f(self.schema) for f in (thresholds.temperatures, thresholds.trust))
+        return scoring.Scoring(self.schema, softmax, temperatures, trust)
 
     @property
     def weights_digest(self) -> str:
@@ -180,9 +201,12 @@ class RunDir:
         Raises:
           InputError: if the arrays are those of another network; names `origin`.
         """
-        temperatures = (thresholds or self.thresholds()).temperatures(self.schema)
-        built = network.build(self.schema, self.config_to_load(), temperatures=temperatures)
-        network.set_layer_arrays(built.logits, arrays, origin)
+        thresholds = thresholds or self.thresholds()
+        temperatures, trust = (f(self.schema) for f in (thresholds.temperatures, thresholds.trust))
+        built = network.build(
+            self.schema, self.config_to_load(), temperatures=temperatures, trust=trust
+        )
+        network.set_layer_arrays(built.trained, arrays, origin)
         return built
 
     def config_to_load(self) -> Config:

@@ -113,14 +113,17 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int, network: Network) 
         for variable in layer.trainable_variables
     }
 
+    for_context = network.evidence.trainable_variables if network.evidence else []
+    others = {id(variable): config.context_rate for variable in for_context}
+
     def group(variable: Any) -> Group:
         decays = not any(word in variable.name for word in NOT_DECAYED)
         return Group(
-            rate=of_trunk.get(id(variable), 1.0),
+            rate={**of_trunk, **others}.get(id(variable), 1.0),
             decay=config.weight_decay if decays else 0.0,
         )
 
     options = {"global_clipnorm": config.clip_norm or None, **keras_versions.optimizer_options()}
     optimizer = FusedAdamW(schedule, group, **options)
-    optimizer.build(network.logits.trainable_variables)
+    optimizer.build(network.trained.trainable_variables)
     return optimizer

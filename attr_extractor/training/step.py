@@ -15,9 +15,10 @@ from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.model.augmentation import mixing
 from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
+from attr_extractor.training import hiding
 from attr_extractor.training.average import MovingAverage
 
-MIXING = 3  # folded into a step's seed for mixing; augmentation uses the seed itself
+MIXING, HIDING = 3, 4  # folded into a step's seed; augmentation uses the seed itself
 
 
 class TrainingModel(keras.Model):
@@ -43,7 +44,7 @@ class TrainingModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.layout, self.network = built, built.logits
+        self.layout, self.network = built, built.trained
         self.schema = schema
         self.config = config
         self.augments = augments
@@ -87,7 +88,7 @@ class TrainingModel(keras.Model):
             return network.layer_arrays(self.network)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self.network(inputs, training=training)
+        return self.layout.logits(inputs, training=training)
 
     def train_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         inputs, labels = data[self.layout.inputs], data["labels"]
@@ -101,17 +102,24 @@ class TrainingModel(keras.Model):
         if self.mixes:
             away = tf.random.experimental.stateless_fold_in(seed, MIXING)
             photos, shares = mixing.mix(tf.cast(photos, tf.float32), self.config.augmentation, away)
+        given: Any = photos
+        if names := self.layout.context:
+            away = tf.random.experimental.stateless_fold_in(seed, HIDING)
+            given = {
+                self.layout.inputs: photos,
+                **hiding.hide(data, names, self.config.train.swapped_cells, self.schema, away),
+            }
         # the loss divides by the samples of all replicas, and their gradients are summed
         counts = self.equation_1.counts(labels)
         divisors = _over_replicas(counts)
-        sums, logits, gradients = self._learn(photos, labels, shares, divisors, seed)
+        sums, logits, gradients = self._learn(given, labels, shares, divisors, seed)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
         if self.average is not None:
             self.average.update(step)
         return self._report(sums, counts, logits, labels)
 
     def test_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        logits = self.network(data[self.layout.inputs], training=False)
+        logits = self.layout.logits(data[self.layout.inputs], training=False)
         sums = self.equation_1.sums(logits, data["labels"])
         counts = self.equation_1.counts(data["labels"])
         return self._report(sums, counts, logits, data["labels"])
@@ -126,18 +134,22 @@ class TrainingModel(keras.Model):
 
     def _gradients(
         self,
-        photos: tf.Tensor,
+        inputs: Any,
         labels: tf.Tensor,
         shares: tf.Tensor | None,
         divisors: tf.Tensor,
         seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape, noise.keyed(seed):
-            logits = self.network(photos, training=True)  # [B, V] float32
+            outputs = self.network(inputs, training=True)
+            logits, *alone = outputs if self.layout.context else [outputs]  # [B, V] float32
             sums = self.equation_1.sums(logits, labels, shares)
             if shares is not None:
                 sums += self.equation_1.sums(logits, mixing.partners(labels), 1.0 - shares)
             value = self.equation_1.total(sums, divisors)
+            for of_context in alone:  # of other variables than the photo's, so neither disturbs
+                of_context = self.equation_1.sums(of_context, labels)
+                value += self.equation_1.total(of_context, divisors)
         return sums, logits, tape.gradient(value, self.network.trainable_variables)
 
     def _report(
@@ -163,7 +175,8 @@ def augmented_on_host(batches: tf.data.Dataset, config: Config, first_step: int)
     def augmented(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(config.train.seed, tf.int64), step])
         photos = augmentation.augment(batch["pixels"], config.augmentation, seed, compiled=False)
-        return {"pixels": photos, "labels": batch["labels"]}
+        kept = {name: batch[name] for name in ("labels", "text") if name in batch}
+        return {"pixels": photos, **kept}
 
     return batches.enumerate(first_step).map(augmented).prefetch(tf.data.AUTOTUNE)
 

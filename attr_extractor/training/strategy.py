@@ -2,7 +2,7 @@
 
 One device and many give the same loss and weights for the same global batch, up to float error:
 equation 1 divides by the samples of all replicas, and batch normalisation is synchronised. Noise
-differs between replicas.
+differs between replicas, and Keras 2 multiplies the moving variances of one device by N / (N - 1).
 
 In a run of several workers every process makes the same steps and the same reads of variables,
 because these are sums over all workers; only the chief writes.

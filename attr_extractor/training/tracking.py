@@ -25,7 +25,7 @@ from attr_extractor import files, yaml_files
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, TemporaryError, extra
 from attr_extractor.training.checkpoints import saved_steps
-from attr_extractor.training.run_dir import RunDir
+from attr_extractor.training.run_dir import CHECKPOINTS, RunDir
 
 FILE = "tracker.json"
 TRAINED = ("config.yaml", "schema.yaml", "thresholds.json", "metrics.json", "weights.npz")
@@ -204,7 +204,7 @@ def _opened(run: RunDir, trains: bool) -> Iterator[Tracker]:
 def _is_logged(run: RunDir) -> bool:
     """Return whether a run is trained, and logged to its end."""
     state, weights = _read_state(run), run.path / "weights.npz"
-    if state is None or saved_steps(run.path / "checkpoints")[:1] != [state.step]:
+    if state is None or saved_steps(run.path / CHECKPOINTS)[:1] != [state.step]:
         return False
     return weights.is_file() and run.weights_digest == state.weights
 

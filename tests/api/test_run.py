@@ -129,6 +129,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageFile
+from tensorboard.compat import tensorflow_stub  # imports boto3, which filters a warning of its own
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 def state():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from attr_extractor.catalogue import photos
 from tests.catalogue.drawn_photos import LARGE, assert_close, file_of, smooth, stored
@@ -121,6 +121,55 @@ def test_metadata_is_not_stored():
     for text in (b"the profile", b"ICC_PROFILE", b"the comment", b"the camera", b"Exif"):
         assert (text in data, text in encoded) == (True, False)
     assert_close(stored(data), np.asarray(smooth()))
+
+
+def renamed(profile: bytes, name: str) -> bytes:
+    """Return a version 2 profile with another description: 12 + n bytes at the tag's offset."""
+    entries = struct.unpack_from(">I", profile, 128)[0]
+    for i in range(entries):
+        tag, start, size = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+        if tag == b"desc":
+            # a 'desc' of ICC.1:2001-04, 6.5.17, appended: ASCII alone
+            new = b"desc" + bytes(4) + struct.pack(">I", len(name) + 1) + name.encode() + bytes(1)
+            new += bytes(4 + 4 + 2 + 1 + 67)
+            changed = bytearray(profile + new)
+            struct.pack_into(">II", changed, 132 + 12 * i + 4, len(profile), len(new))
+            struct.pack_into(">I", changed, 0, len(changed))
+            return bytes(changed)
+    raise AssertionError("no description")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sRGB IEC61966-2.1", ""),
+        ("Display P3", "Display P3"),
+        (" Adobe\nRGB\x1b[1m ", "AdobeRGB[1m"),
+        ("x" * 1000, "x" * 64),
+        ("", "unnamed"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_profile_other_than_srgb_is_named_and_not_applied(name: str, expected: str, kind: str):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = file_of(smooth(), kind, icc_profile=renamed(profile, name))
+    photo = photos.store(data, LARGE)
+    assert photo.color_profile == expected
+    assert photo.encoded == photos.store(file_of(smooth(), kind), LARGE).encoded
+
+
+@pytest.mark.parametrize("value", ["text", 5])
+def test_a_profile_of_another_type_is_damaged(value):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[34675] = value  # InterColorProfile, ICC.1:2001-04, annex B.4
+    tags.tagtype[34675] = 2 if isinstance(value, str) else 3
+    photo = photos.store(file_of(smooth(), "TIFF", tiffinfo=tags), LARGE)
+    assert photo.color_profile == "damaged"
+
+
+def test_a_damaged_profile_is_said_to_be():
+    photo = photos.store(file_of(smooth(), "PNG", icc_profile=b"no profile"), LARGE)
+    assert photo.color_profile == "damaged"
 
 
 def test_a_long_comment_is_dropped():

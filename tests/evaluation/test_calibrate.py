@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ from tests.records.by_hand import labels_of, read_split
 
 def scoring_of(schema: Schema, softmax: bool) -> Scoring:
     exclusive = np.repeat([a.exclusive for a in schema.attributes], schema.sizes)
-    return Scoring(schema, exclusive & softmax, np.ones(schema.num_values, np.float32))
+    ones = np.ones(schema.num_values, np.float32)
+    return Scoring(schema, exclusive & softmax, ones, ones)
 
 
 def made_up(schema: Schema, count: int = 300, sharpness: float = 2.0):
@@ -77,6 +79,29 @@ def test_the_fit_does_not_depend_on_the_size_of_blocks(schema, monkeypatch):
     whole = calibrate.fit_temperatures(scoring, predicted, 10)
     monkeypatch.setattr(predictions, "_NUMBERS", 7 * schema.num_values)
     np.testing.assert_allclose(calibrate.fit_temperatures(scoring, predicted, 10), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_factors_of_evidence_match_scipy(schema, softmax):
+    logits, labels = made_up(schema)
+    generator = np.random.default_rng(1)
+    noise = generator.normal(scale=2, size=logits.shape)
+    added = (noise + 1.2 * (labels == 1) - 0.4).astype(np.float32)
+    temperatures = np.repeat([1.5, 0.8, 2.0, 1.2], schema.sizes).astype(np.float32)
+    scoring = scoring_of(schema, softmax).with_temperatures(temperatures)
+    fitted = calibrate.fit_trust(scoring, predictions_of(logits, labels), added)
+    for name, found in zip(schema.names, fitted):
+        where = schema.slices[name]
+        z, y, e = (each[:, where] for each in (logits / temperatures, labels, added))
+        is_softmax = bool(scoring.softmax[where].all())
+        best = optimize.minimize_scalar(
+            lambda a: likelihood(1.0, z + a * e, y, is_softmax),  # noqa: B023
+            bounds=(0, 1.5),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        assert 0.01 < found < 1.49
+        assert found == pytest.approx(best.x, abs=1e-4)
 
 
 def test_temperatures_stay_within_their_range(schema):
@@ -157,7 +182,7 @@ def without(split: str, run, records) -> None:
 
 
 def logits_and_labels(run: RunDir, split: str):
-    examples = read_split(run.records, split)
+    examples = read_split(Path(run.records), split)
     images = [pixels.from_stored(e["image/encoded"], 32, "squeeze").numpy() for e in examples]
     network = run.load_network()
     return network.logits(np.stack(images)).numpy(), labels_of(examples)

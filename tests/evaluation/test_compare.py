@@ -87,7 +87,7 @@ def test_runs_of_two_photo_sizes_are_measured_on_the_same_photos(two):
     compared = predictions.predict(large, "test", run.records, home=run.path)
     assert (run.path / predictions.FOLDER / "test_compared").is_dir()
     assert predicted.product_ids == compared.product_ids
-    examples = read_split(run.records, "test")
+    examples = read_split(Path(run.records), "test")
     for one, found in ((run, predicted), (large, compared)):
         size = one.config.data.image_size
         photos = [pixels.from_stored(e["image/encoded"], size, "squeeze").numpy() for e in examples]

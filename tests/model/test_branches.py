@@ -1,4 +1,4 @@
-"""Fused branches, compared with T separate ones, and the correlation of logits, in NumPy."""
+"""Fused branches, compared with T separate ones in NumPy."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import special
 
-from attr_extractor.model.branches import TILE, Branches, Correlation, pack, unpack
+from attr_extractor.model.branches import TILE, Branches, pack, unpack
 from attr_extractor.schema import Schema
 from tests.conftest import ROOT
 
@@ -121,29 +120,3 @@ def test_packing_unpacked_weights_keeps_the_logits(fused):
     again.set_weights(pack(unpack(weights, SIZES)))
     inputs = np.random.default_rng(1).normal(size=[4, CHANNELS]).astype(np.float32)
     np.testing.assert_array_equal(again(inputs).numpy(), fused(inputs).numpy())
-
-
-# Correlation
-
-LOGITS = np.random.default_rng(0).normal(scale=3, size=[4, 10]).astype(np.float32)
-
-
-def correlation_with_weights() -> Correlation:
-    layer = Correlation(3)
-    layer.build([None, 10])
-    generator = np.random.default_rng(1)
-    layer.set_weights([generator.normal(size=w.shape) for w in layer.get_weights()])
-    return layer
-
-
-def test_fresh_correlation_is_the_identity():
-    np.testing.assert_array_equal(Correlation(3)(LOGITS), LOGITS)
-
-
-def test_correlation_equals_the_equation_in_numpy():
-    layer = correlation_with_weights()
-    w1, b1, w2 = (w.astype(np.float64) for w in layer.get_weights())
-    assert (w1.shape, b1.shape, w2.shape) == ((10, 3), (3,), (3, 10))
-    z = LOGITS.astype(np.float64)
-    expected = z + np.maximum(special.expit(z) @ w1 + b1, 0) @ w2
-    np.testing.assert_allclose(layer(LOGITS), expected, atol=1e-5)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from attr_extractor.model.attention import PooledTransformerBlock, TransformerBlock
-from attr_extractor.model.branches import Branches, Correlation, SplitAttributes
+from attr_extractor.model.branches import Branches, SplitAttributes
+from attr_extractor.model.evidence import BaseRates
 from attr_extractor.model.noise import Dropout
 from attr_extractor.model.trunks.fast_layers import DepthwiseConv2D, fused_silu
 from attr_extractor.model.trunks.trunk import PixelNormalization
@@ -21,7 +22,7 @@ LAYERS = {
     "attention": (lambda **k: TransformerBlock(4, 3, 10, **k), [9, 12]),
     "attention and pooling": (lambda **k: PooledTransformerBlock(4, 3, 10, **k), [9, 12]),
     "depthwise": (lambda **k: DepthwiseConv2D(5, 2, "same", **k), [8, 8, 3]),
-    "correlation": (lambda **k: Correlation(5, **k), [12]),
+    "base rates": (lambda **k: BaseRates(**k), [12]),
     "dropout": (lambda **k: Dropout(0.3, (None, 1, 1, 1), **k), [4, 4, 2]),
     "silu": (lambda **k: keras.layers.Activation(fused_silu, **k), [4, 4, 2]),
     "branches": (lambda **k: Branches([3, 40, 2], [6, 5], **k), [12]),

@@ -199,27 +199,8 @@ def test_dropout_applies_to_the_pooled_features_and_depends_on_the_seed(schema, 
     np.testing.assert_array_equal(*both(photos))  # evaluation
 
 
-def test_a_fresh_correlation_does_not_change_the_logits(schema, photos):
-    plain, correlated = (network.build(schema, config(correlation_rank=r)) for r in (0, 4))
-    assert len(correlated.logits.weights) == len(plain.logits.weights) + 3
-    correlated.logits.set_weights(plain.logits.get_weights() + correlated.logits.get_weights()[-3:])
-    np.testing.assert_array_equal(correlated.logits(photos), plain.logits(photos))
-
-
-def test_correlation_does_not_round_the_logits_in_mixed_precision(schema, photos):
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        built = network.build(schema, config(correlation_rank=4))
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    branches = built.logits.get_layer(network.BRANCHES)
-    branches.bias3.assign(np.full(schema.num_values, 1 + 2.0**-20))
-    before = keras.Model(built.logits.input, branches.output)(photos)
-    np.testing.assert_array_equal(built.logits(photos), before)
-
-
 def test_arrays_of_one_image_size_load_into_a_network_of_another(schema):
-    content = config(fuse_stages=2, correlation_rank=3)
+    content = config(fuse_stages=2)
     small = network.build(schema, content)
     large = network.build(schema, content, image_size=64)
     assert large.logits.input.shape == (None, 64, 64, 3)
@@ -230,9 +211,9 @@ def test_arrays_of_one_image_size_load_into_a_network_of_another(schema):
 
 
 def test_the_trunk_is_exactly_the_layers_before_the_attention_block(schema):
-    built = network.build(schema, config(fuse_stages=2, correlation_rank=3))
+    built = network.build(schema, config(fuse_stages=2))
     trunk = {layer.name for layer in built.trunk}
     rest = {layer.name for layer in built.logits.layers} - trunk
     assert {"pixels", "stem_conv", "stage3_add"} <= trunk
     with_weights = {x.name for x in built.logits.layers if x.weights}
-    assert with_weights & rest == {"transformer-block", network.BRANCHES, "correlation"}
+    assert with_weights & rest == {"transformer-block", network.BRANCHES}

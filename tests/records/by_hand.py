@@ -59,9 +59,9 @@ def read_tfrecord(path: Path) -> list[dict[str, bytes | int]]:
     return records
 
 
-def read_split(records: Path, split: str) -> list[dict[str, bytes | int]]:
+def read_split(records: str | Path, split: str) -> list[dict[str, bytes | int]]:
     """Return the Examples of all shards of a split, found by file name."""
-    paths = sorted(records.glob(f"{split}-*.tfrecord"))
+    paths = sorted(Path(records).glob(f"{split}-*.tfrecord"))
     return [example for path in paths for example in read_tfrecord(path)]
 
 

@@ -1,6 +1,6 @@
 """Tests of records, photos and tables in a bucket: identical to those built on disk.
 
-`ram://` stands for a bucket: TensorFlow's own file system, in this process.
+`memory://` stands for a bucket: a file system of fsspec, in this process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def places(tmp_path: Path) -> tuple[str, str]:
     small_shop(shop, 30)
     (shop / "text.jpg").write_text("no photo")
     (shop / "empty.jpg").write_bytes(b"")
-    bucket = f"ram://{tmp_path.name}/shop"
+    bucket = f"memory://{tmp_path.name}/shop"
     for name, data in contents(shop).items():
         storage.write(f"{bucket}/{name}", data)
     return str(shop), bucket

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 
+from attr_extractor import storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import check
 from attr_extractor.schema import Schema
@@ -179,12 +179,9 @@ def test_a_photo_that_occurs_twice_in_a_split(copy: Copy):
 def test_records_in_a_bucket_are_checked(copy: Copy):
     expected = copy.found()
     copy.flip(100)
-    remote = "ram://check/records"
+    remote = "memory://check/records"
     for path in (p for p in copy.folder.rglob("*") if p.is_file()):
-        name = f"{remote}/{path.relative_to(copy.folder)}"
-        tf.io.gfile.makedirs(name.rsplit("/", 1)[0])
-        with tf.io.gfile.GFile(name, "wb") as file:
-            file.write(path.read_bytes())
+        storage.write(f"{remote}/{path.relative_to(copy.folder)}", path.read_bytes())
     assert str(check.check(remote)) == str(check.check(copy.folder))
     assert len(copy.found()) == 1 + len(expected)
 

@@ -58,6 +58,7 @@ def test_the_index_has_a_row_for_every_record_in_its_order(built: Shop, shards):
                 "raw_width": Image.open(io.BytesIO(raw)).width,
                 "raw_bytes": len(raw),
                 "format": "JPEG",
+                "color_profile": "",
             }
 
 
@@ -105,6 +106,19 @@ def test_reading_no_shard_gives_an_empty_table_with_all_columns(tmp_path: Path):
 def test_the_index_is_a_parquet_file_with_the_documented_columns(built: Shop, shards):
     table = pq.read_table(built.records / "index" / shards[0].replace(".tfrecord", ".parquet"))
     assert table.schema.remove_metadata() == index.COLUMNS
+
+
+def test_an_index_of_an_older_release_has_no_profiles(built: Shop, shards, tmp_path: Path):
+    records = str(shutil.copytree(built.records, tmp_path / "records"))
+    whole = index.read_photos(records, shards)
+    for name in shards:
+        path = index.path(records, name)
+        pq.write_table(pq.read_table(path).drop_columns(["color_profile"]), path)
+    older = index.read_photos(records, shards)
+    assert older.drop_columns(["color_profile"]) == whole.drop_columns(["color_profile"])
+    assert set(older["color_profile"].to_pylist()) == {"not recorded"}
+    named = index.read_photos(records, shards, ["color_profile", "image"])
+    assert named == older.select(["color_profile", "image"])
 
 
 def test_an_index_that_is_missing_or_damaged_is_named(built: Shop, shards, tmp_path: Path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from scipy.stats import entropy
 
 from attr_extractor import labels
@@ -56,12 +56,15 @@ def evil_shop(tmp_path_factory: pytest.TempPathFactory, schema: Schema) -> Path:
     """Build a table twice that has every flaw the report lists."""
     folder = tmp_path_factory.mktemp("evil")
     rows = []
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     for i in range(40):
         category, neck, image = ("shirt", "jeans")[i % 2], "", f"{i}.jpg"
         if category == "shirt":
             neck = ODD[i // 2] if i // 2 < len(ODD) else ("v-neck", "", "round neck")[i % 3]
         color = {1: EVIL, 3: EVIL, 5: "red|zzzz", 7: ""}.get(i, COLORS[i % 3])
         draw_photo(folder / image, category, [COLORS[i % 3]], neck, size=48 + i)
+        if i in (2, 30):
+            Image.open(folder / image).save(folder / image, icc_profile=profile)
         if i in (32, 36):
             image = "28.jpg"  # three products, one photo
         rows.append({
@@ -265,6 +268,10 @@ def test_disk_space_and_training_hours(page: Page, evil_shop: Path):
     total = sum(path.stat().st_size for path in (evil_shop / "a").glob("*.tfrecord"))
     assert page.cells("cost", "shards of these records") == [f"{total / 1024:.1f} KiB"]
     assert report_photos.training_hours(1000, 32, 15, 2.0) == pytest.approx(31 * 15 * 2 / 3600)
+
+
+def test_colour_profiles_other_than_srgb_are_counted(page: Page):
+    assert "XYZ identity built-in2\n" in page.texts["sizes"]
 
 
 def test_a_clean_build_has_no_rejects_contradictions_or_unknown_values(

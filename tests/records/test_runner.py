@@ -15,6 +15,7 @@ from attr_extractor import errors
 from attr_extractor.errors import InputError
 from attr_extractor.records import builder, plan, runner
 from attr_extractor.schema import Schema
+from tests.buckets import free_port
 from tests.conftest import ROOT, Shop, require_bad_input
 from tests.records.by_hand import Killer, build, contents, small_shop
 
@@ -105,6 +106,56 @@ def _bug(_task: str) -> None:
 def test_an_unknown_beam_flag_is_bad_input_before_any_work(beam, flags: list[str]):
     with pytest.raises(InputError, match="NoSuchRunner|runner=FlinkRunner"):
         runner.Beam(flags)
+
+
+def test_a_missing_job_service_is_a_temporary_error(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("apache_beam")
+    monkeypatch.setattr(runner, "_ANSWERS_WITHIN", 0.2)
+    endpoint = f"localhost:{free_port()}"
+    with pytest.raises(errors.TemporaryError, match=f"{endpoint}: no job service answers there"):
+        runner.Beam(["--runner=PortableRunner", f"--job_endpoint={endpoint}"])
+
+
+REMOTE = """Pipeline job-1 failed in state FAILED: Error running pipeline.
+Traceback (most recent call last):
+  File "tasks.py", line 91, in write_shard
+attr_extractor.errors.{}: /a.jpg: [odd] name [while running 'reading'{}]
+
+During handling of the above exception, another exception occurred:
+ValueError: another [while running 'reading']
+"""
+
+
+@pytest.mark.parametrize(
+    "text, kind, message",
+    [
+        (REMOTE.format("InputError", ""), errors.InputError, "/a.jpg: [odd] name"),
+        (REMOTE.format("TemporaryError", "-1"), errors.TemporaryError, "/a.jpg: [odd] name"),
+        (
+            "failed\nRuntimeError: a worker",
+            errors.TemporaryError,
+            "reading: Beam's job failed: a worker; rerun the command to resume",
+        ),
+        (
+            '<RPC that\n details = "Socket closed"\n>',
+            errors.TemporaryError,
+            "reading: Beam's job failed: Socket closed; rerun the command to resume",
+        ),
+        ("ValueError: x [while running 'reading']", RuntimeError, "ValueError: x [while running"),
+    ],
+)
+def test_the_error_of_a_remote_job(
+    beam, monkeypatch: pytest.MonkeyPatch, text: str, kind: type, message: str
+):
+    import apache_beam
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(apache_beam.Pipeline, "__exit__", fail)
+    with pytest.raises(Exception) as caught:
+        beam.run(len, ["task"], "reading")
+    assert type(caught.value) is kind and str(caught.value).startswith(message)
 
 
 WITHOUT_BEAM = """

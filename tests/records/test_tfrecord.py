@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from attr_extractor import storage
 from attr_extractor.records import tfrecord
 from tests.records import by_hand
 
@@ -93,7 +94,6 @@ def test_a_truncated_file_is_damaged_at_its_last_record(path: Path, size: int, w
 
 def test_a_remote_file_is_read_like_a_local_one(path: Path):
     flip(path, OFFSETS[5] + 12)
-    remote = "ram://tfrecord/a.tfrecord"
-    with tf.io.gfile.GFile(remote, "wb") as file:
-        file.write(path.read_bytes())
+    remote = "memory://tfrecord/a.tfrecord"
+    storage.write(remote, path.read_bytes())
     assert list(tfrecord.read_records(remote)) == list(tfrecord.read_records(str(path)))

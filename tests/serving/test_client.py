@@ -19,6 +19,8 @@ from attr_extractor.serving.client import Client
 from attr_extractor.serving.server.status import Code
 from tests.serving.running import BROKEN, assert_answers, expected, photos
 
+BAD_SECOND = "photo 2: not a JPEG, PNG, GIF or BMP image"
+
 
 @pytest.fixture(params=["http", "grpc"])
 def address(server, request):
@@ -143,3 +145,24 @@ def test_grpc_retries_transient_failures_only():
         client.photos([b"a"])
     assert asked == [*codes, *[Code.UNAVAILABLE] * 5]
     made.stop(None)
+
+
+def test_products_with_any_number_of_photos_are_answered_together(address, exported):
+    client, files = Client(address, "shop", batch_size=2, parallel=4), photos(exported)
+    products = [[files[0]], files[1:4], [], [files[4], b"no photo"], [files[0]] * 40]
+    found = client.products(products)
+    singles = expected(exported, files, "scores")["scores"]
+    names = [name for name in found if name.endswith("_score")]
+    assert found["error"].tolist() == [*[""] * 2, "no photo", BAD_SECOND, ""]
+    exclusive = found["category_score"][[0, 3, 4], 0]
+    np.testing.assert_allclose(exclusive, singles[[0, 4, 0], :2].max(axis=1), atol=1e-5)
+    mean = singles[1:4].mean(axis=0)[:2]
+    assert found["category_score"][1, 0] == pytest.approx(mean.max(), abs=1e-5)
+    assert not any(found[name][2].any() for name in names)
+
+    boxes = [[(0, 0, 32, 32)], [(0, 0, 0, 0)] * 3]
+    boxed = client.products(products[:2], boxes)
+    assert boxed["category_score"][0] != pytest.approx(found["category_score"][0], abs=1e-3)
+    np.testing.assert_allclose(boxed["category_score"][1], found["category_score"][1], atol=1e-5)
+    with pytest.raises(InputError, match="at most 64 photos"):
+        client.products([[files[0]] * 65])

@@ -19,6 +19,7 @@ from scipy import special
 from tensorflow.core.protobuf import saved_model_pb2
 
 from attr_extractor import ownership
+from attr_extractor.catalogue import photos
 from attr_extractor.config import Config
 from attr_extractor.errors import InputError, TemporaryError
 from attr_extractor.evaluation import model_card
@@ -28,7 +29,7 @@ from attr_extractor.model.attention import TransformerBlock
 from attr_extractor.model.thresholds import Thresholds
 from attr_extractor.records import pixels
 from attr_extractor.schema import Schema
-from attr_extractor.serving import export, model_dir, served_model
+from attr_extractor.serving import export, model_dir, served_model, verify
 from attr_extractor.training.run_dir import RunDir
 from tests.conftest import files_of_at_most
 
@@ -53,14 +54,18 @@ def photo_bytes(shop) -> list[bytes]:
     return [(shop.path / "images" / name).read_bytes() for name in NAMES]
 
 
+def in_model(files: list[bytes], image_size: int = 32, square: str = "squeeze") -> np.ndarray:
+    """Return the pixels of raw files as a table's photos have them: stored, then resized."""
+    stored = [photos.store(file, 64).encoded for file in files]
+    return np.stack([pixels.from_stored(photo, image_size, square) for photo in stored])
+
+
 def keras_scores(shop) -> np.ndarray:
     """Return float32 [B, V] of the trained Keras model, from its per-attribute outputs."""
     run = RunDir.read(shop.run)
     data = run.config.data
-    photos = [
-        pixels.from_stored(photo, data.image_size, data.square) for photo in photo_bytes(shop)
-    ]
-    outputs = run.load_network().scores_model()(np.stack(photos), training=False)
+    inputs = in_model(photo_bytes(shop), data.image_size, data.square)
+    outputs = run.load_network().scores_model()(inputs, training=False)
     return np.concatenate([outputs[name] for name in run.schema.names], axis=1)
 
 
@@ -114,9 +119,9 @@ def run_isolated(*command: str, cwd: Path) -> subprocess.CompletedProcess:
 
 
 def test_plain_tensorflow_returns_the_answers_computed_from_keras_scores(exported, tmp_path):
-    photos = [exported.path / "images" / name for name in NAMES]
+    paths = [exported.path / "images" / name for name in NAMES]
     out = tmp_path / "answers.npz"
-    result = run_isolated("-c", CLIENT, exported.model / "1", out, *photos, cwd=tmp_path)
+    result = run_isolated("-c", CLIENT, exported.model / "1", out, *paths, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     scores = keras_scores(exported)
     schema = Schema.read(exported.schema_file)
@@ -149,7 +154,13 @@ def test_signatures_have_the_documented_names_dtypes_and_shapes(served, schema):
         "embedding": files,
         "with_threshold": {**files, "threshold": (tf.float32, [None])},
         "pixels": {"pixels": (tf.uint8, [None, 32, 32, 3])},
+        "product": {"image_bytes": (tf.string, [None, None])},
+        "product_with_box": {
+            "image_bytes": (tf.string, [None, None]),
+            "box": (tf.int32, [None, None, 4]),
+        },
         "scores": files,
+        "stored_scores": {"stored": (tf.string, [None])},
         "description": {"rows": (tf.string, [None])},
     }
     answers = {"error": (tf.string, [None])}
@@ -165,7 +176,8 @@ def test_signatures_have_the_documented_names_dtypes_and_shapes(served, schema):
         taken = signature.structured_input_signature[1]
         given = signature.structured_outputs
         assert {k: (v.dtype, v.shape.as_list()) for k, v in taken.items()} == inputs[name]
-        others = {"scores": scores, "embedding": embedding, "description": description}
+        others = {"scores": scores, "stored_scores": scores}
+        others |= {"embedding": embedding, "description": description}
         expected = others.get(name, answers)
         assert {k: (v.dtype, v.shape.as_list()) for k, v in given.items()} == expected
 
@@ -174,8 +186,8 @@ def test_the_scores_and_pixels_signatures_agree_with_keras(exported, served, sch
     expected = keras_scores(exported)
     scores = served["scores"](image_bytes=tf.constant(photo_bytes(exported)))["scores"].numpy()
     np.testing.assert_allclose(scores, expected, atol=1e-5)
-    photos = tf.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
-    assert_answers(served["pixels"](pixels=photos), by_hand(schema, expected, 0.5))
+    inputs = tf.constant(in_model(photo_bytes(exported)))
+    assert_answers(served["pixels"](pixels=inputs), by_hand(schema, expected, 0.5))
 
 
 def test_the_scores_signature_repeats_the_value_names_in_every_row(served, exported, schema):
@@ -189,11 +201,11 @@ def test_an_embedding_is_the_pooled_features_scaled_to_length_1(exported, served
     found = served["embedding"](image_bytes=tf.constant(photo_bytes(exported)))["embedding"]
     logits = RunDir.read(exported.run).load_network().logits
     # by hand, from what the attention block gives for each position
-    photos = tf.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
+    inputs = in_model(photo_bytes(exported))
     pooled = logits.get_layer("transformer-block")
     block = TransformerBlock.from_config(pooled.get_config())
     before = logits.get_layer("feature-map").output
-    positions = tf.keras.Model(logits.inputs, before)(photos, training=False)
+    positions = tf.keras.Model(logits.inputs, before)(inputs, training=False)
     block.build(positions.shape)
     block.set_weights(pooled.get_weights())
     features = block(positions).numpy().mean(axis=1)
@@ -206,10 +218,11 @@ def test_examples_of_records_get_the_answers_of_their_photos(exported, served):
     shards = sorted((exported.path / "records").glob("**/*test*.tfrecord*"))
     examples = [e.numpy() for e in tf.data.TFRecordDataset([str(s) for s in shards]).take(3)]
     parsed = [tf.train.Example.FromString(e).features.feature for e in examples]
-    photos = [feature["image/encoded"].bytes_list.value[0] for feature in parsed]
+    stored = [feature["image/encoded"].bytes_list.value[0] for feature in parsed]
     found = served["tf_example"](examples=tf.constant(examples))
-    expected = served["serving_default"](image_bytes=tf.constant(photos))
-    assert len(photos) and set(found) == set(expected)
+    inputs = tf.stack([pixels.from_stored(photo, 32, "squeeze") for photo in stored])
+    expected = served["pixels"](pixels=inputs)
+    assert len(stored) and set(found) == set(expected)
     for name, answer in expected.items():
         np.testing.assert_array_equal(found[name], answer, err_msg=name)
 
@@ -226,6 +239,32 @@ def test_a_threshold_per_request_applies_to_its_photo_only(exported, served, sch
     # 0 keeps all three colours, best first; 1 leaves no answer at all
     assert found["color"].numpy()[0].all() and not found["color"].numpy()[3].any()
     assert not any(found[name].numpy()[3].any() for name in schema.names)
+
+
+def test_a_product_has_the_means_of_its_photos_scores(exported, served, schema):
+    files = photo_bytes(exported)
+    scores = keras_scores(exported)
+    rows = [[files[0], b"", files[1]], [b"", b"no photo", files[2]], [b"", b"", b""]]
+    found = served["product"](image_bytes=tf.constant(rows))
+    expected = by_hand(schema, np.stack([(scores[0] + scores[1]) / 2, scores[2]]), 0.5)
+    assert_answers({name: answer[:2].numpy() for name, answer in found.items()}, expected)
+    errors = ["", "photo 2: not a JPEG, PNG, GIF or BMP image", "no photo"]
+    assert [error.decode() for error in found["error"].numpy()] == errors
+    assert not any(found[name].numpy()[2].any() for name in expected)
+
+
+def test_a_product_box_is_cut_from_its_photo(exported, served, schema):
+    files = photo_bytes(exported)[:2]
+    boxes = [(8, 4, 40, 60), (0, 0, 0, 0)]
+    cut = photos.store(files[0], 64, photos.Box(*boxes[0])).encoded
+    whole = photos.store(files[1], 64).encoded
+    inputs = np.stack([pixels.from_stored(photo, 32, "squeeze") for photo in (cut, whole)])
+    scores = RunDir.read(exported.run).load_network().flat_scores(inputs).numpy()
+    found = served["product_with_box"](
+        image_bytes=tf.constant([files]), box=tf.constant([boxes], tf.int32)
+    )
+    assert_answers(found, by_hand(schema, scores.mean(axis=0, keepdims=True), 0.5))
+    assert np.abs(scores[0] - keras_scores(exported)[0]).max() > 0.01  # the box matters
 
 
 def test_a_broken_photo_gets_an_error_and_other_rows_are_bit_equal(exported, served):
@@ -284,12 +323,21 @@ def test_an_attribute_of_many_values_returns_its_five_best_in_order(quantile):
     )
     tf.keras.utils.set_random_seed(0)
     built = network.build(wide, config)
-    photos = np.random.default_rng(0).integers(0, 256, [3, 32, 32, 3], dtype=np.uint8)
-    scores = tf.sigmoid(built.logits(photos, training=False)).numpy()
+    inputs = np.random.default_rng(0).integers(0, 256, [3, 32, 32, 3], dtype=np.uint8)
+    scores = tf.sigmoid(built.logits(inputs, training=False)).numpy()
     limit = float(np.quantile(scores[:, 2:], quantile)) - 1e-3 * (not quantile)
     answers = Answers(wide, np.full(wide.num_values, limit, np.float32))
-    served = served_model.ServedModel(built, answers, config.data, [])
-    found = served.signatures()["pixels"](pixels=tf.constant(photos))
+    facts = model_dir.ModelFacts(
+        name="wide",
+        fingerprint=wide.fingerprint,
+        photo_short_side=64,
+        image_size=32,
+        square="squeeze",
+        thresholds=Thresholds.of_schema(wide),
+        gate_by_category=False,
+    )
+    served = served_model.ServedModel(built, answers, facts, [])
+    found = served.signatures()["pixels"](pixels=tf.constant(inputs))
     assert found["occasion"].shape == [3, 5]
     above = (scores[:, 2:] > limit).sum(axis=1)
     assert (above < 5).any() if quantile else (above == 8).all()
@@ -335,8 +383,8 @@ def test_the_runs_temperatures_thresholds_and_next_version_are_exported(
     assert written == tmp_path / "models" / "10"
     model = model_dir.load(tmp_path / "models")
     assert model.path == written  # the highest by number, not by spelling
-    photos = np.stack([pixels.from_stored(p, 32, "squeeze") for p in photo_bytes(exported)])
-    logits = plain.logits(photos, training=False).numpy()
+    inputs = in_model(photo_bytes(exported))
+    logits = plain.logits(inputs, training=False).numpy()
     parts = {name: logits[:, w] / temperatures[name] for name, w in schema.slices.items()}
     scores = np.concatenate(
         [
@@ -353,15 +401,15 @@ def test_the_runs_temperatures_thresholds_and_next_version_are_exported(
     # the same in Python, and in the Keras model with an output per attribute
     run = RunDir.read(tmp_path / "run")
     network = run.load_network()
-    np.testing.assert_allclose(network.flat_scores(photos), scores, atol=1e-5)
-    outputs = network.scores_model()(photos, training=False)
+    np.testing.assert_allclose(network.flat_scores(inputs), scores, atol=1e-5)
+    outputs = network.scores_model()(inputs, training=False)
     np.testing.assert_allclose(np.concatenate(list(outputs.values()), 1), scores, atol=1e-5)
     answers = run.answers()
     in_python = answers.strings(tf.constant(scores), answers.chosen(scores))
     assert_answers(found, {name: answer.numpy() for name, answer in in_python.items()})
     np.testing.assert_array_equal(model.answers.thresholds, answers.thresholds)
     # a threshold per request takes the place of all of them
-    low = tf.zeros([len(photos)])
+    low = tf.zeros([len(inputs)])
     found = model.signatures["with_threshold"](
         image_bytes=tf.constant(photo_bytes(exported)), threshold=low
     )
@@ -410,6 +458,9 @@ def test_a_full_disk_is_an_input_error_and_leaves_no_version(exported, tmp_path)
         ("tf_example", "color_score"),
         ("pixels", "color_score"),
         ("with_threshold", "color_score"),
+        ("product", "color_score"),
+        ("product_with_box", "color_score"),
+        ("stored_scores", "scores"),
         ("", ""),
     ],
 )
@@ -424,13 +475,15 @@ def test_every_signature_is_verified_against_the_network(exported, monkeypatch, 
             return {**outputs, output: outputs[output] + 2e-4}
 
         signatures = {**module.signatures, signature: disturbed}
-        return types.SimpleNamespace(module=module, signatures=signatures)
+        return types.SimpleNamespace(
+            module=module, signatures=signatures, network=module.network, digest=module.digest
+        )
 
     monkeypatch.setattr(tf.saved_model, "load", load_disturbed)
     run = RunDir.read(exported.run)
     rejected = pytest.raises(RuntimeError, match="the exported model's .* differ from the run's")
     with rejected if signature else contextlib.nullcontext():
-        export.verify(exported.model / "1", run.load_network(), run.answers(), 32)
+        verify.verify(exported.model / "1", verify.trained(run.load_network()), run.answers())
 
 
 def test_a_graph_with_python_ops_is_not_exported(exported, tmp_path, monkeypatch):

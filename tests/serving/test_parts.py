@@ -65,11 +65,25 @@ def test_parts_of_a_network_in_pytorchs_style_return_its_logits_and_features():
     [
         {"attention": {"enabled": False}},
         {"fuse_stages": 2},
-        {"correlation_rank": 3},
     ],
 )
 def test_parts_support_every_option_of_the_network(model):
     require_equal(build("small_cnn", **model), 2)
+
+
+@pytest.mark.parametrize("trunk", ["efficientnetlite0", "efficientnetb0"])
+def test_parts_in_bfloat16_return_the_logits_of_the_undivided_network(trunk):
+    built = build(trunk, fuse_stages=3)
+    photos = tf.constant(photos_of(64))
+    served = fold(built, bfloat16_side=8)
+    logits, features = tf.function(Parts(served, 2))(photos)
+    expected, expected_features = served(photos, training=False)
+    assert (logits.dtype, features.dtype) == (expected.dtype, expected_features.dtype)
+    trained = built.logits(photos, training=False).numpy()
+    differences = np.abs(trained[0] - trained[1]).max()
+    # sums of parts are rounded once more: no more than bfloat16's own error
+    np.testing.assert_allclose(logits, trained, atol=0.2 * differences)
+    assert not np.array_equal(logits, trained)
 
 
 def kernels(function) -> list[tuple[str, tuple[int, ...]]]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from attr_extractor.records import dataset, subset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training import features, fit
 from attr_extractor.training.run_dir import RunDir
+from tests import forked_tools
 from tests.conftest import ROOT
 
 # nothing that photos have and features do not: augmentation, mixing, a trainable trunk
@@ -225,17 +223,15 @@ def test_settings_that_features_exclude_are_refused(built):
 
 @pytest.mark.slow
 def test_a_run_killed_while_it_computes_features_and_trains_on_them_is_equal(built, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     settings = ["train.features=positions", "train.feature_views=3", "train.epochs=4"]
     settings += ["train.deterministic=true", "model.dropout=0.3", "train.keep=last"]
 
-    def start(name: str) -> subprocess.Popen:
+    def start(name: str) -> forked_tools.Program:
         shutil.copytree(built.records, tmp_path / name, dirs_exist_ok=True)
-        command = [sys.executable, str(ROOT / "tools" / "train.py"), f"--config={built.config}"]
-        command += [f"--records={tmp_path / name}", f"--run_dir={tmp_path / name}_run"]
-        command += ["--set=train.checkpoint_minutes=0.0001", *(f"--set={s}" for s in settings)]
-        return subprocess.Popen(command, **quiet)
+        flags = [f"--config={built.config}", f"--records={tmp_path / name}"]
+        flags += [f"--run_dir={tmp_path / name}_run", *(f"--set={s}" for s in settings)]
+        flags += ["--set=train.checkpoint_minutes=0.0001"]
+        return forked_tools.Program(ROOT / "tools" / "train.py", flags, ROOT)
 
     assert start("undisturbed").wait() == 0
     chance = random.Random(0)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -29,7 +26,8 @@ from attr_extractor.training.checkpoints import saved_steps
 from attr_extractor.training.loop import on_replicas
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.training.step import TrainingModel, augmented_on_host
-from tests.conftest import ROOT, draw_photo, write_table
+from tests import forked_tools
+from tests.conftest import ROOT, draw_photo, run_tool, write_table
 from tests.model.trunks import torch_writer
 from tests.model.trunks.references import pytorch_trunks as reference
 
@@ -235,20 +233,16 @@ def newest_step(run) -> int:
 @pytest.mark.slow
 def test_a_killed_run_resumes_from_its_checkpoint_and_finishes(built, tmp_path):
     run = tmp_path / "run"
-    command = [
-        sys.executable, str(ROOT / "tools" / "train.py"), f"--config={built.config}",
-        f"--records={built.records}", f"--run_dir={run}", "--set=train.epochs=8",
-        "--set=train.checkpoint_minutes=0.001",
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    flags = [f"--config={built.config}", f"--records={built.records}", f"--run_dir={run}"]
+    flags += ["--set=train.epochs=8", "--set=train.checkpoint_minutes=0.001"]
+    process = forked_tools.Program(ROOT / "tools" / "train.py", flags, ROOT)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and newest_step(run) < 10:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (run / "weights.npz").exists()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run_tool("train", *flags)
     assert done.returncode == 0, done.stderr
     assert "resuming from step" in done.stdout
     step = int(done.stdout.split("resuming from step")[1].split()[0])

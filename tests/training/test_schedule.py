@@ -21,7 +21,7 @@ def small() -> SimpleNamespace:
     x = keras.layers.BatchNormalization(name="bn", beta_initializer="ones")(x)
     trunk = keras.Model(inputs, x)
     logits = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
-    return SimpleNamespace(trunk=trunk.layers, logits=logits)
+    return SimpleNamespace(trunk=trunk.layers, logits=logits, trained=logits, evidence=None)
 
 
 def rate(step: int, **changed) -> float:
@@ -114,7 +114,7 @@ def test_rates_decrease_geometrically_towards_the_trunks_first_layer():
     trunk = keras.Model(inputs, x)
     logits = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
     config = TrainConfig(**{**ADAM, "trunk_rate": 0.5, "first_layer_rate": 0.01})
-    built = SimpleNamespace(trunk=trunk.layers, logits=logits)
+    built = SimpleNamespace(trunk=trunk.layers, logits=logits, trained=logits, evidence=None)
     optimizer = schedule.make_optimizer(config, 10, built)
     before = {name: v.numpy() for name, v in variables(logits).items()}
     optimizer.apply_gradients(
@@ -137,7 +137,6 @@ def test_matrices_of_a_network_decay_and_vectors_do_not(schema):
             "feed_forward_dim": 8,
         },
         "hidden": [8, 8],
-        "correlation_rank": 2,
         "fuse_stages": 4,
     }
     content = {"name": "t", "data": {"image_size": 32}, "model": model}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +12,7 @@ from attr_extractor.config import Config
 from attr_extractor.errors import InputError
 from attr_extractor.training import strategy
 from attr_extractor.training.strategy import Devices
+from tests import forked_tools
 from tests.conftest import ROOT, require_bad_input, run_tool
 from tests.training.device_gradients import gradients
 
@@ -21,12 +21,9 @@ NOISE_OFF = ["augmentation.enabled=false", "loss.normalize_by=observed"]
 
 def run_program(program: str, built, out, *settings: str) -> subprocess.CompletedProcess:
     """Run a program of device_gradients.py in a process of its own."""
-    module = "tests.training.device_gradients"
+    script = ROOT / "tests" / "training" / "device_gradients.py"
     arguments = [program, str(built.config), str(built.records), str(out), *settings]
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return forked_tools.run(script, arguments, ROOT)
 
 
 def require_equal_gradients(found: list[np.ndarray], expected: list[np.ndarray]) -> None:

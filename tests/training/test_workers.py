@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import forked_tools
 from tests.conftest import ROOT, Shop
 from tests.training.test_strategy import (
     NOISE_OFF,
@@ -22,34 +21,31 @@ from tests.training.test_strategy import (
 )
 
 
-def start(*arguments: str) -> list[subprocess.Popen]:
+def start(script: Path, *arguments: str) -> list[forked_tools.Program]:
     """Start two workers with the same command; the first is the chief."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
     for s in sockets:
         s.close()
 
-    def one(index: int) -> subprocess.Popen:
+    def one(index: int) -> forked_tools.Program:
         task = {"type": "worker", "index": index}
         config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT, env={**os.environ, "TF_CONFIG": config, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        environment = {**os.environ, "TF_CONFIG": config}
+        return forked_tools.Program(script, list(arguments), ROOT, environment)
 
     return [one(0), one(1)]
 
 
-def train(built: Shop, out: Path, *settings: str) -> list[subprocess.Popen]:
+def train(built: Shop, out: Path, *settings: str) -> list[forked_tools.Program]:
     flags = [f"--set={s}" for s in ("train.strategy=multi_worker", "train.keep=last", *settings)]
     return start(
-        "tools/train.py", f"--config={built.config}", f"--records={built.records}",
+        ROOT / "tools" / "train.py", f"--config={built.config}", f"--records={built.records}",
         f"--run_dir={out}", *flags,
     )  # fmt: skip
 
 
-def finish(workers: list[subprocess.Popen]) -> list[tuple[int, str]]:
+def finish(workers: list[forked_tools.Program]) -> list[tuple[int, str]]:
     """Return the exit code and stderr of each."""
     ended = [worker.communicate(timeout=300)[1] for worker in workers]
     return [(worker.returncode, text) for worker, text in zip(workers, ended)]
@@ -60,8 +56,8 @@ def test_the_gradients_of_two_workers_equal_those_of_one_device(built, tmp_path)
     """Each worker has half of the batch; batch statistics and N_t are sums over both."""
     path = tmp_path / "two.npz"
     arguments = ["gradients", str(built.config), str(built.records), str(path), *NOISE_OFF]
-    module = "tests.training.device_gradients"
-    for code, text in finish(start("-m", module, *arguments, "train.strategy=multi_worker")):
+    program = ROOT / "tests" / "training" / "device_gradients.py"
+    for code, text in finish(start(program, *arguments, "train.strategy=multi_worker")):
         assert code == 0, text
     require_equal_gradients(list(np.load(path).values()), gradients_of_one_device(built))
 

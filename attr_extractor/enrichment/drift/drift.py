@@ -15,7 +15,7 @@ from typing import Optional, Tuple
 import numpy as np
 from absl import logging
 
-from attr_extractor import files, ownership, storage
+from attr_extractor import files, storage, working_copy
 from attr_extractor.catalogue import raw_files
 from attr_extractor.enrichment.drift import aspects, delivery, embeddings, photos, reference
 from attr_extractor.enrichment.drift.aspects import ASPECTS, EMBEDDING, LABELS, PHOTOS, SCORES
@@ -107,7 +107,7 @@ def drift(
     if box_columns is None:
         box_columns = manifest.build["box_columns"]
     root = raw_files.image_root_of(catalogue, image_root)
-    with ownership.new_folder(output_dir, "--output_dir") as folder:
+    with working_copy.new(output_dir, "--output_dir") as folder:
         table = delivery.read_delivery(catalogue, used, box_columns, options.sample, options.seed)
         report = _compare(table, records, manifest, used, root, exported, options)
         storage.write(folder / PAGE, render(report).encode())

@@ -26,14 +26,18 @@ import pyarrow.parquet as pq
 import pydantic
 from tqdm import tqdm
 
-from attr_extractor import files, storage, yaml_files
+from attr_extractor import files, labels, storage, yaml_files
 from attr_extractor.catalogue import boxes, raw_files, table
+from attr_extractor.catalogue import texts as texts_of
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment import job as jobs
 from attr_extractor.enrichment.fill.fill import Filled, Filler, written_names
 from attr_extractor.errors import InputError, require_file
+from attr_extractor.evaluation.context import names_of
+from attr_extractor.model import evidence
 from attr_extractor.records.runner import Runner
+from attr_extractor.schema import Schema
 from attr_extractor.serving import model_dir
 from attr_extractor.yaml_files import Count
 
@@ -48,6 +52,8 @@ class PredictOptions(yaml_files.Model):
     box_columns: Annotated[Tuple[str, ...], pydantic.Strict(False)] = ()  # JSON has only lists
     seller_column: str = ""
     sure: float = 0.9  # score from which the model contradicts a seller
+    # "photo", "known" (other cells) and "text"; empty: all that the model and the table have
+    use: Annotated[Tuple[str, ...], pydantic.Strict(False)] = ()
     server: str = ""  # grpc://HOST:PORT/MODEL, instead of the model in memory
     escape_formulas: bool = False  # see `csv_rows.write_csv`
 
@@ -85,14 +91,17 @@ class _TableLayout(yaml_files.Model):
     written: List[str]  # of the output, as written
     box: List[str]  # columns of product boxes, by internal name
     seller: str  # column of the seller, by internal name; "" without
+    context: List[str]  # what scores use besides photos: "known", "text"
+    text: List[str]  # text columns, by internal name
 
 
 class _Job(_Settings, _TableLayout):
     """The content of job.json."""
 
     @classmethod
-    def read(cls, folder: Path) -> _Job:
-        return yaml_files.validate(cls, jobs.read_job(folder), str(folder / jobs.FILE))
+    def read(cls, folder: str) -> _Job:
+        origin = storage.join(folder, jobs.FILE)
+        return yaml_files.validate(cls, jobs.read_job(folder), origin)
 
 
 class _PartCounts(yaml_files.Model):
@@ -137,9 +146,9 @@ def predict(
         contains another unfinished prediction.
     """
     options = options or PredictOptions()
-    outputs = {"--output": Path(output)}
+    outputs = {"--output": str(output)}
     if cells_output is not None:
-        outputs["--cells"] = Path(cells_output)
+        outputs["--cells"] = str(cells_output)
     with jobs.lock_outputs(outputs):
         return _predict(model, catalogue, outputs, image_root, options, runner)
 
@@ -147,7 +156,7 @@ def predict(
 def _predict(
     model: str | Path,
     catalogue: str | Path,
-    outputs: dict[str, Path],
+    outputs: dict[str, str],
     image_root: str | Path | None,
     options: PredictOptions,
     runner: Runner | None,
@@ -157,7 +166,7 @@ def _predict(
     if not storage.is_remote(catalogue):
         require_file(catalogue, "the catalogue")
     settings = _Settings(
-        model=str(described.path.resolve()),
+        model=storage.resolve(described.origin),
         model_description=described.description_digest(),
         weights=described.digest(),
         fingerprint=described.facts.fingerprint,
@@ -170,10 +179,11 @@ def _predict(
     )
     folder = jobs.parts_folder(outputs["--output"])
     job = _start_or_resume(folder, outputs, settings, catalogue, described)
-    parts = [str(path) for path in sorted(folder.glob("*.rows.parquet"))]
+    rows = [name for name in storage.names(folder) if name.endswith(".rows.parquet")]
+    parts = [storage.join(folder, name) for name in rows]
     todo = [part for part in parts if not storage.exists(_file_of(part, "counts.json"))]
     if runner is None:
-        finished = job.rows - sum(pq.read_metadata(part).num_rows for part in todo)
+        finished = job.rows - sum(len(files.read_table(part)) for part in todo)
         with tqdm(total=job.rows, initial=finished, unit="row", desc="filling") as bar:
             for part in todo:
                 fill_part(part, bar.update)
@@ -191,9 +201,10 @@ def _predict(
 
 def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> None:
     """Fill the rows of a part and write its files; the counts are last and mark it as finished."""
-    job = _Job.read(Path(part).parent)
+    job = _Job.read(storage.parent(part))
     options = job.options
-    described, score = _scorer(job.model, job.model_description, options.server)
+    raw_files.require_root(job.image_root)  # on another host a folder may be missing
+    described, score, combine = _scorer(job.model, job.model_description, options.server)
     reader = scoring.Reader(job.image_root, described.facts.photo_short_side, tuple(job.box))
     filler = Filler(
         described.answers,
@@ -214,11 +225,15 @@ def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> 
     rows_with_error = 0
     batches = scoring.in_batches(rows)
     scored = scoring.pooled(batches, reader.read, score, described.schema.num_values)
+    present, texts = _context(job, described.schema, columns, len(rows))
     with ThreadPoolExecutor(1) as pool:  # filling overlaps with the model
 
         def fill(start: int, scores: scoring.Scores) -> Future[Filled]:
             end = start + len(scores.errors)
             batch = {name: column[start:end] for name, column in columns.items()}
+            if combine is not None and job.context:
+                of_photos = (scores.scores, present[start:end], texts[start:end])
+                scores = scores._replace(scores=combine(*of_photos))
             return pool.submit(filler.fill, batch, first + start, *scores)
 
         filling = [fill(start, scores) for start, scores in _groups(scored, progress)]
@@ -233,6 +248,22 @@ def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> 
             pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
     counts = _PartCounts(rows=len(rows), rows_with_error=rows_with_error, sources=dict(sources))
     storage.write(_file_of(part, "counts.json"), counts.model_dump_json().encode(), workers=True)
+
+
+def _context(
+    job: _Job, schema: Schema, columns: dict[str, list[str]], rows: int
+) -> tuple[np.ndarray, list[str]]:
+    """Return what is known of each row besides its photos: cells bool [R, V], and texts.
+
+    A contradictory cell is not used; see `labels.encode`.
+    """
+    present, texts = np.zeros([rows, schema.num_values], bool), [""] * rows
+    if evidence.KNOWN in job.context:
+        given = {name: columns[name] for name in schema.names if name in columns}
+        present = labels.Encoder(schema).encode(given, rows).labels == labels.PRESENT
+    if evidence.TEXT in job.context:
+        texts = texts_of.of_rows(pd.DataFrame(columns, dtype=object), job.text)
+    return present, texts
 
 
 def _groups(
@@ -256,18 +287,20 @@ def _groups(
 @functools.lru_cache(maxsize=1)  # load the model once per worker process
 def _scorer(
     model: str, description: str, server: str
-) -> tuple[model_dir.ModelFolder, scoring.Scorer]:
+) -> tuple[model_dir.ModelFolder, scoring.Scorer, scoring.Combine | None]:
     described = model_dir.describe(model) if server else model_dir.load(model)
     if described.description_digest() != description:
         raise InputError(f"{model}: exported again during the prediction; restart the prediction")
     if isinstance(described, model_dir.ExportedModel):
-        return described, scoring.local(described)
-    return described, scoring.remote(server, described)
+        combine = scoring.local_context(described) if described.context else None
+        return described, scoring.local(described), combine
+    combine = scoring.remote_context(server, described) if described.context else None
+    return described, scoring.remote(server, described), combine
 
 
 def _start_or_resume(
-    folder: Path,
-    outputs: dict[str, Path],
+    folder: str,
+    outputs: dict[str, str],
     settings: _Settings,
     catalogue: str | Path,
     described: model_dir.ModelFolder,
@@ -276,12 +309,12 @@ def _start_or_resume(
     problem = f"{folder}: contains an unfinished prediction"
     if jobs.require_resumable_or_new(outputs, settings.model_dump(mode="json"), problem):
         return _Job.read(folder)
-    shutil.rmtree(folder, ignore_errors=True)  # interrupted before its job file was written
+    storage.remove_folder(folder)  # of a job that was interrupted before its job file was written
     storage.make_folder(folder)
     try:
         layout = _split_table(folder, catalogue, described, settings.options)
     except InputError:
-        shutil.rmtree(folder)
+        storage.remove_folder(folder)
         raise
     job = _Job(**dict(settings), **dict(layout))
     jobs.write_job(folder, job.model_dump(mode="json"))
@@ -289,11 +322,13 @@ def _start_or_resume(
 
 
 def _split_table(
-    folder: Path, catalogue: str | Path, described: model_dir.ModelFolder, options: PredictOptions
+    folder: str, catalogue: str | Path, described: model_dir.ModelFolder, options: PredictOptions
 ) -> _TableLayout:
     """Write the rows of every part."""
     schema, seller = described.schema, options.seller_column
     rows, columns, box = 0, [], []
+    context: list[str] = []
+    text: list[str] = []
     names: dict[str, str] = {}
     for number, chunk in enumerate(table.chunks(catalogue, schema, False, ROWS_PER_PART)):
         if not number:
@@ -301,7 +336,8 @@ def _split_table(
             names = written_names(columns, schema, str(catalogue))
             box = boxes.columns(options.box_columns, columns, schema, catalogue)
             seller = seller and table.require_column(seller, columns, schema, str(catalogue))
-        _write_rows(folder / f"{number:06}.rows.parquet", chunk)
+            context, text = _inputs(described, options.use, columns, str(catalogue))
+        _write_rows(storage.join(folder, f"{number:06}.rows.parquet"), chunk)
         rows += len(chunk)
     return _TableLayout(
         rows=rows,
@@ -310,10 +346,31 @@ def _split_table(
         written=list(names.values()),
         box=box,
         seller=seller,
+        context=context,
+        text=text,
     )
 
 
-def _write_rows(path: Path, chunk: pd.DataFrame) -> None:
+def _inputs(
+    described: model_dir.ModelFolder, use: Sequence[str], columns: list[str], catalogue: str
+) -> tuple[list[str], list[str]]:
+    """Return what scores use besides photos, and the text columns, by internal name."""
+    context, schema = described.context, described.schema
+    if use:
+        context = names_of(use, context, described.origin)
+    if evidence.TEXT not in context:
+        return context, []
+    if use:
+        return context, texts_of.columns(columns, schema, catalogue)
+    named = {schema.column(name): name for name in schema.columns}
+    there = [named.get(column, column) for column in schema.text]
+    there = [column for column in there if column in columns]
+    if not there:  # a table to be filled may have no title
+        return [name for name in context if name != evidence.TEXT], []
+    return context, there
+
+
+def _write_rows(path: str, chunk: pd.DataFrame) -> None:
     """Write the cells and, as the last column, the row numbers."""
     arrays = [pa.array(chunk.iloc[:, i], pa.string()) for i in range(chunk.shape[1])]
     arrays.append(pa.array(chunk.index, pa.int64()))
@@ -321,7 +378,7 @@ def _write_rows(path: Path, chunk: pd.DataFrame) -> None:
         pq.write_table(pa.table(arrays, [str(i) for i in range(len(arrays))]), temporary)
 
 
-def _join_cells(parts: Sequence[str], output: Path, schema: pa.Schema) -> None:
+def _join_cells(parts: Sequence[str], output: str, schema: pa.Schema) -> None:
     open_writer = functools.partial(pq.ParquetWriter, schema=schema, compression="zstd")
     with storage.whole(output) as temporary, open_writer(temporary) as writer:
         for part in parts:
@@ -329,14 +386,14 @@ def _join_cells(parts: Sequence[str], output: Path, schema: pa.Schema) -> None:
 
 
 def _join_table(
-    parts: Sequence[str], output: Path, header: Sequence[str], escape_formulas: bool
+    parts: Sequence[str], output: str, header: Sequence[str], escape_formulas: bool
 ) -> None:
     first = io.StringIO(newline="")
     CsvWriter(first, escape_formulas).writerow(header)
     with storage.whole(output) as temporary, open(temporary, "wb") as file:
         file.write(first.getvalue().encode())
         for part in parts:
-            with open(_file_of(part, "filled.csv"), "rb") as lines:
+            with storage.open_read(_file_of(part, "filled.csv")) as lines:
                 shutil.copyfileobj(lines, file)
 
 

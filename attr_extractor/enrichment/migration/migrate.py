@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from attr_extractor import ownership
+from attr_extractor import ownership, working_copy
 from attr_extractor.enrichment.migration import table
 from attr_extractor.enrichment.migration.mapping import Mapping
 from attr_extractor.enrichment.migration.plan import Plan
@@ -53,10 +53,8 @@ def migrate(
             plan = parsed.plan(old, new, str(mapping))
             return f"{plan.summary()}\n{table.migrate_table(plan, catalogue, output).text(output)}"
         assert run_dir and records and output_dir
-        locks.enter_context(ownership.folder(output_dir, "--output_dir"))
-        plan = _migrate_run(
-            parsed, str(mapping), old, new, run_dir, records, output_dir, with_table
-        )
+        folder = locks.enter_context(working_copy.owned(output_dir, "--output_dir"))
+        plan = _migrate_run(parsed, str(mapping), old, new, run_dir, records, folder, with_table)
         lines = [plan.summary(), f"{output_dir}: start with --set train.init_from={output_dir}"]
         if with_table:
             assert catalogue and output
@@ -71,7 +69,7 @@ def _migrate_run(
     new: Schema,
     run_dir: str | Path,
     records: str | Path,
-    output_dir: str | Path,
+    output_dir: Path,
     with_table: bool,
 ) -> Plan:
     # these import TensorFlow, which a table does not need
@@ -81,7 +79,7 @@ def _migrate_run(
 
     # an interrupted call may be resumed until the table, which is written last, is complete
     own = ["config.yaml", "metrics.json", "trunk", *["weights.npz"] * with_table]
-    if not is_begun(Path(output_dir), own):
+    if not is_begun(output_dir, own):
         raise InputError(f"{output_dir}: exists already; name a new folder or remove it")
     run = RunDir.read(run_dir)
     if old is not None:

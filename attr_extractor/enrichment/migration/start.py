@@ -26,8 +26,6 @@ from attr_extractor.model.thresholds import OfAttribute, Thresholds
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.training.run_dir import RunDir
 
-CORRELATION = "correlation"
-
 
 def migrate_weights(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np.ndarray]:
     """Return the weights of the run's network for the new schema; see `network.layer_arrays`.
@@ -38,9 +36,14 @@ def migrate_weights(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np
     Raises:
       InputError: if the run is not trained, or one of its files is damaged.
     """
-    old = network.layer_arrays(run.load_network().logits)
-    fresh = network.layer_arrays(_fresh(plan, run, manifest).logits)
-    result = {**fresh, **{name: array for name, array in old.items() if not _by_value(name)}}
+    old = network.layer_arrays(run.load_network().trained)
+    fresh = network.layer_arrays(_fresh(plan, run, manifest).trained)
+    result = dict(fresh)
+    for name, array in old.items():
+        if _has_row_per_value(plan, name, array):
+            result[name] = _rows(plan, name, array, fresh[name])
+        elif not name.startswith(f"{network.BRANCHES}/"):
+            result[name] = array
     of_old = branches.unpack(_of_layer(old, network.BRANCHES), plan.old.sizes)
     of_new = branches.unpack(_of_layer(fresh, network.BRANCHES), plan.new.sizes)
     of_new = [branch._replace(kernel3=np.zeros_like(branch.kernel3)) for branch in of_new]
@@ -48,8 +51,6 @@ def migrate_weights(plan: Plan, run: RunDir, manifest: Manifest) -> dict[str, np
         before = of_old[plan.old.index[source.old.name]]
         of_new[plan.new.index[name]] = _branch(source, before, of_new[plan.new.index[name]])
     result.update(_as_layer(network.BRANCHES, branches.pack(of_new)))
-    if f"{CORRELATION}/0" in old:
-        result.update(_as_layer(CORRELATION, _correlation(plan, _of_layer(old, CORRELATION))))
     return result
 
 
@@ -71,6 +72,7 @@ def migrate_thresholds(plan: Plan, old: Thresholds) -> Thresholds:
         attributes[name] = OfAttribute(
             threshold=before.threshold,
             temperature=before.temperature,
+            trust=before.trust,
             goal=before.goal,
             values=values,
         )
@@ -95,7 +97,7 @@ def write_start(
     thresholds, digest = migrate_thresholds(plan, old_thresholds), made_from.weights_digest(weights)
     if old_thresholds.calibrated:  # on the weights that the new ones come from
         thresholds = thresholds.model_copy(update={"weights": digest})
-    start = RunDir.create(output_dir, run.config, Path(records), manifest)
+    start = RunDir.create(output_dir, run.config, records, manifest)
     if run.trunk.is_dir():
         shutil.copytree(run.trunk, start.trunk, dirs_exist_ok=True)
     path = start.path / "weights.npz"
@@ -121,8 +123,10 @@ def _fresh(plan: Plan, run: RunDir, manifest: Manifest) -> network.Network:
     return network.build(plan.new, config, manifest.frequencies("train"))
 
 
-def _by_value(name: str) -> bool:
-    return name.split("/")[0] in (network.BRANCHES, CORRELATION)
+def _has_row_per_value(plan: Plan, name: str, array: np.ndarray) -> bool:
+    """Return whether an array is of the context's layers and not that of the words' pieces."""
+    of_context = name.split("/")[0] in (network.EVIDENCE, network.BASE)
+    return of_context and len(array) == plan.old.num_values
 
 
 def _of_layer(arrays: dict[str, np.ndarray], layer: str) -> list[np.ndarray]:
@@ -149,23 +153,28 @@ def _branch(
     return before._replace(kernel3=kernel, bias3=bias)
 
 
-def _correlation(plan: Plan, weights: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the layer's weights by value; new values and the others do not affect each other.
+def _rows(plan: Plan, name: str, old: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """Return an array with a row per value, [V] or [V, E]: means over the values it comes from.
 
-    An old value that several new attributes come from counts once, in equal shares.
+    A new value has its fresh base rate; its vectors are 0, so it is no evidence for others and has
+    none. An old value that several new attributes come from is evidence once, in equal shares.
     """
-    kernel1, bias1, kernel2 = weights  # [V, R], [R], [R, V]
-    new1 = np.zeros([plan.new.num_values, len(bias1)], kernel1.dtype)
-    new2 = np.zeros([len(bias1), plan.new.num_values], kernel2.dtype)
-    position = {name: v for v, name in enumerate(plan.old.value_names)}
-    for name, sources in plan.sources.items():
-        for i, value in enumerate(plan.new[name].values, plan.new.slices[name].start):
+    of_cells = name == f"{network.EVIDENCE}/1"
+    result = fresh.copy() if name.startswith(f"{network.BASE}/") else np.zeros_like(fresh)
+    position = {value: v for v, value in enumerate(plan.old.value_names)}
+    for attribute, sources in plan.sources.items():
+        for v, value in enumerate(plan.new[attribute].values, plan.new.slices[attribute].start):
             pairs = [
-                (source.old.name, old) for source in sources for old in source.old_values[value]
+                (source.old.name, old_value)
+                for source in sources
+                for old_value in source.old_values[value]
             ]
             if pairs:
-                rows = [position[f"{origin}={old}"] for origin, old in pairs]
-                shares = [[sum(bool(s.new_values[v]) for s in plan.targets[o])] for o, v in pairs]
-                new1[i] = (kernel1[rows] / np.array(shares, np.float32)).mean(axis=0)
-                new2[:, i] = kernel2[:, rows].mean(axis=1)
-    return [new1, bias1, new2]
+                rows = old[[position[f"{origin}={old_value}"] for origin, old_value in pairs]]
+                if of_cells:
+                    rows = rows / np.array(
+                        [[sum(bool(s.new_values[v]) for s in plan.targets[o])] for o, v in pairs],
+                        np.float32,
+                    )
+                result[v] = rows.mean(axis=0)
+    return result

@@ -13,7 +13,7 @@ from typing import Dict, Optional, Tuple
 
 import numpy as np
 
-from attr_extractor import files, made_from, yaml_files
+from attr_extractor import files, made_from, working_copy, yaml_files
 from attr_extractor.enrichment.cells import MadeBy
 from attr_extractor.errors import InputError, require_folder
 from attr_extractor.evaluation.curves import CUT_OFFS
@@ -70,7 +70,7 @@ def read_validation(
       InputError: if it is not a run of this schema, if it was not measured on validation after it
         was trained and calibrated, or if its temperatures differ from the model's.
     """
-    folder = require_folder(run_dir, "the run directory")
+    folder = require_folder(working_copy.folder(run_dir), "the run directory")
     chosen = Thresholds.read(folder / "thresholds.json", schema)
     metrics = folder / run_files.METRICS
     section = run_files.read_metrics(folder).get(SPLIT)

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional
 
 from tqdm import tqdm
 
-from attr_extractor import files, ownership, storage
+from attr_extractor import files, storage, working_copy
 from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.enrichment.cells import CellsFile, MadeBy, schema_of
 from attr_extractor.enrichment.quality import fill_costs
@@ -108,7 +108,7 @@ def qualify(
         source.require_run(run_dir)
         of_older = None if described is None else MadeBy.of(described)
         validation = fill_costs.read_validation(run_dir, used, source.made_by or of_older)
-    with ownership.new_folder(output_dir, "--output_dir") as folder:
+    with working_copy.new(output_dir, "--output_dir") as folder:
         counts, contradictions = CellCounts(used), Contradictions(most)
         with tqdm(total=len(source), unit="cell", desc="counting") as progress:
             for batch in source.batches():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from attr_extractor import working_copy
 from attr_extractor.errors import InputError, require_file
 
 _APPLICATION_ID = 0x41547276  # PRAGMA application_id of a decisions file
@@ -68,9 +69,9 @@ class DecisionsFile:
         Raises:
           InputError: if it is not a decisions file, is damaged or locked, or cannot be created.
         """
-        self.path = Path(path)
+        self.path = Path(path) if new else working_copy.file(path)
         if not new:
-            require_file(path, "the decisions file")
+            require_file(self.path, "the decisions file")
         elif self.path.is_dir():
             raise InputError(f"{path}: the decisions file is a folder; pass a file")
         elif not self.path.parent.is_dir():

@@ -67,9 +67,9 @@ def export(
       InputError: if a file cannot be used or already exists, if the decisions are of another
         schema, or if the table's rows differ from those of the decisions.
     """
-    outputs = {"--output": Path(output)}
+    outputs = {"--output": output}
     if log is not None:
-        outputs["--log"] = Path(log)
+        outputs["--log"] = log
     with jobs.lock_outputs(outputs), closing(DecisionsFile(decisions, new=False)) as file:
         info = file.info()
         if info is None:

@@ -23,7 +23,7 @@ import numpy as np
 import pydantic
 from aiohttp import web
 
-from attr_extractor import ownership
+from attr_extractor import ownership, storage, working_copy
 from attr_extractor.catalogue.photos import PhotoError
 from attr_extractor.catalogue.table import image_paths
 from attr_extractor.enrichment.cells import CellsFile, schema_of
@@ -249,6 +249,8 @@ def run(options: ReviewOptions, say: Callable[[str], None] = say_line) -> None:
       InputError: if an option is invalid, or if the port is in use.
       TemporaryError: if another attr-extractor review uses the decisions file.
     """
+    if storage.is_remote(options.decisions):
+        raise InputError(f"{options.decisions}: --decisions is a database; name a file on a disk")
     with ownership.file(options.decisions, "--decisions"):
         server = Server(options)
         say(server.summary)
@@ -270,5 +272,5 @@ def _thresholds(options: ReviewOptions, schema: Schema, model: ModelFacts | None
     if model is not None:
         return model.thresholds
     if options.run_dir is not None:
-        return Thresholds.read(Path(options.run_dir) / "thresholds.json", schema)
+        return Thresholds.read(working_copy.folder(options.run_dir) / "thresholds.json", schema)
     return Thresholds.of_schema(schema)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from attr_extractor import labels, ownership
+from attr_extractor import labels, working_copy
 from attr_extractor.catalogue import raw_files, table
 from attr_extractor.catalogue.splits import uniform
 from attr_extractor.config import Config
@@ -129,11 +129,10 @@ def simulate(
     Raises:
       InputError: if an input cannot be used, or if `output_dir` is not empty.
     """
-    catalogue, records = Path(catalogue), Path(records)
     truth = _Truth(catalogue, schema, records, options)
-    with ownership.new_folder(output_dir, "--output_dir") as folder:
+    with working_copy.new(output_dir, "--output_dir") as folder:
         copied = folder / "records"
-        shutil.copytree(records, copied)
+        shutil.copytree(working_copy.folder(records), copied)
 
         def trained(way: str, corrected: Path, config: Config) -> Path:
             relabel.relabel(corrected, schema, copied, runner)
@@ -157,7 +156,7 @@ def simulate(
         return results
 
 
-def _measure(run: Path, records: Path, control: Path | None) -> WayResult:
+def _measure(run: Path, records: str | Path, control: Path | None) -> WayResult:
     """Return metrics on the test photos, compared with the run `control` if there is one."""
     measured = evaluate.evaluate(run, records=records, other_dir=control)
     mean = measured["mean"]
@@ -186,7 +185,13 @@ def as_text(results: dict[str, WayResult]) -> str:
 class _Truth:
     """The seller's labels and the corrupted ones; a hash selects the same cells in each pass."""
 
-    def __init__(self, catalogue: Path, schema: Schema, records: Path, options: SimulateOptions):
+    def __init__(
+        self,
+        catalogue: str | Path,
+        schema: Schema,
+        records: str | Path,
+        options: SimulateOptions,
+    ):
         self.catalogue, self.schema, self.options = catalogue, schema, options
         manifest = Manifest.read(records)
         require_same(manifest.fingerprint, schema, str(records))

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from attr_extractor import files, labels, ownership, storage
+from attr_extractor import files, labels, ownership, storage, working_copy
 from attr_extractor.catalogue import boxes, raw_files, table
 from attr_extractor.catalogue.csv_rows import CsvWriter
 from attr_extractor.enrichment import job as jobs
@@ -87,8 +87,7 @@ def build(
         box_columns=list(box_columns),
         rows_per_part=ROWS_PER_PART,
     )
-    output = Path(output_dir)
-    with ownership.folder(output, "the index"):
+    with working_copy.owned(output_dir, "the index") as output:
         parts = _prepare(output, job)
         if not (output / index_folder.FACTS).is_file():
             rows = _embed(described, catalogue, root, box_columns, parts)
@@ -102,7 +101,8 @@ def _prepare(output: Path, job: _Job) -> Path:
     parts = output / index_folder.PARTS
     if jobs.is_interrupted(parts, asdict(job), f"{output}: contains an unfinished index"):
         return parts
-    if set(storage.names(output)) - {index_folder.PARTS, ownership.LOCK}:
+    others = set(storage.names(output)) - {index_folder.PARTS}
+    if not all(map(ownership.is_lock, others)):
         raise InputError(f"{output}: the index exists already; name a new folder or remove it")
     jobs.write_job(parts, asdict(job))
     return parts

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attr_extractor import files, yaml_files
+from attr_extractor import files, working_copy, yaml_files
 from attr_extractor.enrichment.search import vectors
 from attr_extractor.errors import InputError, did_you_mean, require_folder
 from attr_extractor.schema import SEPARATOR, Schema, require_same
@@ -53,7 +53,7 @@ class IndexFacts(yaml_files.Model):
 
 def read_facts(path: str | Path) -> IndexFacts:
     """Read the description of a finished index; raise InputError if it is not one."""
-    folder = require_folder(path, "the index")
+    folder = require_folder(working_copy.folder(path), "the index")
     if not (folder / FACTS).is_file():
         if (folder / PARTS).is_dir():
             raise InputError(
@@ -151,7 +151,7 @@ class Index:
         Raises:
           InputError: if it is not a finished index, or was built with another model or schema.
         """
-        path = Path(path)
+        path = working_copy.folder(path)
         self.facts = read_facts(path)
         self.schema: Schema = model.schema
         require_same(self.facts.fingerprint, model.schema, str(path))

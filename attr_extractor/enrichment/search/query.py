@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor import storage
 from attr_extractor.catalogue import photos
 from attr_extractor.enrichment.search.index import Filter, Hit, Index
 from attr_extractor.errors import InputError, require_file
@@ -15,16 +16,12 @@ from attr_extractor.serving import model_dir
 
 
 class Embedder:
-    """A loaded model that computes embeddings with its `embedding` signature."""
+    """A loaded model that computes embeddings."""
 
     def __init__(self, model: str | Path):
-        """Load a model; raise InputError if it is missing or an older export without embeddings."""
+        """Load a model; raise InputError if it is missing or an older export."""
         self.model = model_dir.load(model)
-        if "embedding" not in self.model.signatures:
-            raise InputError(
-                f"{self.model.path}: an older export without embeddings; export the run again"
-            )
-        self._signature = self.model.signatures["embedding"]
+        self._forward = self.model.of_stored()
 
     def stored(self, encoded: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
         """Return embeddings of stored photos, float32 [N, D] of unit length, and an error each.
@@ -34,11 +31,11 @@ class Embedder:
         Raises:
           InputError: if the model returns an embedding that is not finite.
         """
-        outputs = self._signature(image_bytes=tf.constant(encoded))
-        embedding = outputs["embedding"].numpy()
+        _, embeddings, errors = self._forward(tf.constant(encoded))
+        embedding = embeddings.numpy()
         if not np.isfinite(embedding).all():
             raise InputError(f"{self.model.path}: the model's embeddings are not finite")
-        return embedding, [error.decode() for error in outputs["error"].numpy()]
+        return embedding, [error.decode() for error in errors.numpy()]
 
     def raw(self, data: bytes) -> np.ndarray:
         """Return the embedding float32 [D] of a raw file; raise PhotoError if it is unreadable."""
@@ -49,10 +46,10 @@ class Embedder:
         return embedding[0]
 
     def file(self, path: str | Path) -> np.ndarray:
-        """Return the embedding float32 [D] of a photo on disk; raise InputError if unreadable."""
-        path = Path(path)
+        """Return the embedding float32 [D] of a photo's file; raise InputError if unreadable."""
         try:
-            return self.raw(photos.read_raw(path.parent, path.name))
+            raw = photos.read_raw(storage.parent(path), storage.file_name(path))
+            return self.raw(raw)
         except photos.PhotoError as error:
             raise InputError(f"{path}: the photo cannot be read: {error}") from error
 
@@ -76,7 +73,8 @@ def nearest_as_text(
     Raises:
       InputError: if the index, the model, the photo or a filter cannot be used.
     """
-    require_file(photo, "the photo")
+    if not storage.is_remote(photo):
+        require_file(photo, "the photo")
     opened = Index(index, model_dir.describe(model))
     filters = [Filter.parse(text, opened.schema) for text in conditions]
     hits = opened.nearest(Embedder(model).file(photo), count, filters)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor import ownership, storage
+from attr_extractor import storage, working_copy
 from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation.explain import heat_map
@@ -29,6 +29,7 @@ from attr_extractor.web import pages
 BATCH = 16  # photos
 HEADS_PER_ROW = 4
 JPEG_QUALITY = 90
+SHARES_SHOWN = 3  # of known cells and words, the largest
 
 
 class Picture(NamedTuple):
@@ -53,7 +54,9 @@ def explain_photos(
     attribute: str | None = None,
     value: str | None = None,
     output_dir: str | Path | None = None,
-) -> tuple[Path, int]:
+    known: Mapping[str, str] | None = None,
+    text: str = "",
+) -> tuple[str | Path, int]:
     """Write pictures and `index.html`, replacing those of an earlier call.
 
     Args:
@@ -61,30 +64,33 @@ def explain_photos(
       attribute: see `Explainer.explain`.
       value: see `Explainer.explain`.
       output_dir: by default `explain` in the run directory.
+      known: known cells of the product that all photos show, by attribute.
+      text: of that product.
 
     Returns:
       The path of the page and the number of pictures of values.
 
     Raises:
-      InputError: if there is no trained run, the attribute or value is unknown, or a photo is
-        unreadable.
+      InputError: if there is no trained run, the attribute, the value or a known cell is unknown,
+        the run does not read what is given, or a photo is unreadable.
     """
     run = RunDir.read(run_dir)
     find_value(run.schema, attribute, value)  # before the network is built
     if not images:
         raise InputError("no photo given")
     explainer = Explainer(run)
-    folder = Path(output_dir or run.path / "explain")
-    with ownership.folder(folder, "the folder of the pictures"):
+    told = explainer.told(known, text) if (known := known or {}) or text else None
+    place = output_dir or storage.join(os.fspath(run_dir), "explain")
+    with working_copy.owned(place, "the folder of the pictures") as folder:
         explained: list[ExplainedPhoto] = []
         count = 0
         for start in range(0, len(images), BATCH):
             names = images[start : start + BATCH]
             batch = [read_photo(name, run.origin.photo_short_side) for name in names]
-            explanations = explainer.explain(batch, attribute, value)
+            explanations = explainer.explain(batch, attribute, value, told)
             attended = explainer.attended(batch) if explainer.has_attention else []
             for i, (name, photo) in enumerate(zip(names, batch)):
-                prefix = f"{start + i + 1:03d}-{_plain(Path(name).stem)}"
+                prefix = f"{start + i + 1:03d}-{_plain(Path(storage.file_name(name)).stem)}"
                 pictures = [Picture(_jpeg(Image.fromarray(photo)), "the photo")]
                 for each in explanations[i]:
                     of = run.schema[each.attribute]
@@ -101,7 +107,8 @@ def explain_photos(
         title = f"{run.config.name}: where the answers come from"
         page = pages.render("evaluation/explain.html", title=title, photos=explained)
         storage.write(folder / "index.html", page.encode())
-        return folder / "index.html", count
+        page = storage.join(place, "index.html")
+        return page if storage.is_remote(page) else Path(page), count
 
 
 def read_photo(path: str, short_side: int) -> np.ndarray:
@@ -122,8 +129,10 @@ def _picture(title: str, photo: np.ndarray, each: Explanation) -> Picture:
     """Return the photo with the heat of one value over it and a caption below."""
     answer = f"{title}: {each.value}"
     score = f"{each.score:.3f}" + ("" if each.heat.any() else " (no evidence)")
-    image = heat_map.with_caption(heat_map.overlay(photo, each.heat), [answer, score])
-    return Picture(_jpeg(image), f"{answer}, {score}")
+    shares = [f"{share.source} {share.log_odds:+.1f}" for share in each.shares[:SHARES_SHOWN]]
+    told = [f"told by {', '.join(shares)}"] if shares else []
+    image = heat_map.with_caption(heat_map.overlay(photo, each.heat), [answer, score, *told])
+    return Picture(_jpeg(image), ", ".join([answer, score, *told]))
 
 
 def _heads(photo: np.ndarray, heads: np.ndarray) -> Picture:

@@ -5,8 +5,9 @@ The network comes from `RunDir.load_network`, as in the exporter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import List
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from attr_extractor.errors import InputError, did_you_mean
 from attr_extractor.evaluation.explain import heat_map
 from attr_extractor.evaluation.explain.attention_maps import AttentionMaps
 from attr_extractor.evaluation.explain.grad_cam import GradCam
+from attr_extractor.evaluation.explain.told import Share, Told
 from attr_extractor.model.answers import MAX_ANSWERS
 from attr_extractor.model.network import Network
 from attr_extractor.records import pixels
@@ -32,6 +34,7 @@ class Explanation:
     value: str
     score: float
     heat: np.ndarray  # float32 [H, W], the photo's size, in 0 .. 1
+    shares: List[Share] = field(default_factory=list)  # of known cells and words in the score
 
 
 class Explainer:
@@ -64,7 +67,11 @@ class Explainer:
         return self.explain([photo], attribute, value)[0][0].heat
 
     def explain(
-        self, batch: Sequence[np.ndarray], attribute: str | None = None, value: str | None = None
+        self,
+        batch: Sequence[np.ndarray],
+        attribute: str | None = None,
+        value: str | None = None,
+        told: Told | None = None,
     ) -> list[list[Explanation]]:
         """Return the explanations of each photo, in the schema's order.
 
@@ -73,6 +80,7 @@ class Explainer:
           attribute: if None, explain the answered values of every attribute.
           value: if None, explain the attribute's answered values, or its best value if none is
             answered.
+          told: what is known besides the photos, which are then those of one product.
 
         Raises:
           InputError: if the attribute or value is unknown.
@@ -80,14 +88,22 @@ class Explainer:
         asked = find_value(self.schema, attribute, value)
         prepared = self._pixels(batch)
         scores = self._network.flat_scores(prepared)  # [B, V]
+        if told is not None:
+            scores = told.in_context(scores)
         pairs = self._pairs(scores, attribute, asked)  # [P, 2]: photo, value
         explanations: list[list[Explanation]] = [[] for _ in batch]
         for (row, v), heat in zip(pairs, self._heats(prepared, pairs)):
             name = self.schema.names[self.schema.attribute_of_value[v]]
             text = self.schema[name].values[v - self.schema.slices[name].start]
             placed = self._on_photo(heat, batch[row])
-            explanations[row].append(Explanation(name, text, float(scores[row, v]), placed))
+            shares = told.shares(v) if told is not None else []
+            explained = Explanation(name, text, float(scores[row, v]), placed, shares)
+            explanations[row].append(explained)
         return explanations
+
+    def told(self, known: Mapping[str, str], text: str) -> Told:
+        """Return what is known of a product for `explain`; see `Told` for arguments and errors."""
+        return Told(self._network, known, text)
 
     def attended(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each photo's attention maps, float32 [heads, H, W] in 0 .. 1.

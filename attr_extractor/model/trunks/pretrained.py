@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from attr_extractor import working_copy
 from attr_extractor.config import ModelConfig
 from attr_extractor.errors import InputError
 from attr_extractor.model import keras_versions
@@ -129,7 +130,7 @@ def find(config: ModelConfig, make: Make) -> Pretrained | None:
         )
     if weights == "imagenet" and name in KERAS_FILES:
         return _of_keras(config, make, partial(_downloaded, name, make))
-    path = PACKAGES[name].path() if weights == "imagenet" else Path(weights)
+    path = PACKAGES[name].path() if weights == "imagenet" else working_copy.file(weights)
     if not path.is_file():
         raise InputError(f"model.weights: {weights}: no such file (none, imagenet or a path)")
     if not _is_state_dict(path):

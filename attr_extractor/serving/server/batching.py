@@ -39,7 +39,7 @@ class Limits:
     batch_size: int = 32  # maximum rows of one run of the graph, and of one request
     delay: float = 0.002  # seconds that the first row of a batch waits for more
     waiting_rows: int = 1024  # maximum over all queues
-    megapixels: float = 25.0  # maximum of one photo; decoding takes 36 bytes a pixel
+    megapixels: float = 25.0  # maximum of one photo
     parallel: int = 2  # concurrent runs: one decodes photos while another runs the network
 
 
@@ -82,6 +82,11 @@ class _Request:
     rows: int
     arrived: float  # seconds, event loop time
     outputs: asyncio.Future[Outputs]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The inputs' shapes without the rows; only requests of equal shapes share a run."""
+        return {name: array.shape[1:] for name, array in self.inputs.items()}
 
 
 class Queue:
@@ -142,6 +147,8 @@ class Queue:
         batch: list[_Request] = []
         rows = 0
         while self._waiting and rows + self._waiting[0].rows <= self._workers.limits.batch_size:
+            if batch and self._waiting[0].shapes != batch[0].shapes:
+                break  # products of another number of photos
             request = self._waiting.popleft()
             self._rows -= request.rows
             self._workers.count(-request.rows)

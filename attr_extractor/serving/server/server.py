@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import tensorflow as tf
 
+from attr_extractor import storage
 from attr_extractor.errors import InputError
 from attr_extractor.serving.server.batching import Limits, PendingBytes, Workers
 from attr_extractor.serving.server.grpc_service import MessageDeadline, Services
@@ -28,6 +29,7 @@ from attr_extractor.web.http_server import (
     stop_event,
 )
 
+BUCKET_POLL_SECONDS = 10.0  # least time between checks for a new version in a bucket
 _MB = 2**20
 
 
@@ -55,7 +57,7 @@ class Server:
         """Raise InputError if there is no folder of versions."""
         self.options = options
         self.port = self.grpc_port = 0
-        self._folder = _require_folder(Path(options.model))
+        self._folder = _require_folder(options.model)
         self._grpc: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -68,8 +70,11 @@ class Server:
         workers = Workers(options.limits, metrics)
         self._http = HttpServer(options.http)
         pending = PendingBytes(options.max_pending_bytes, metrics, self._http.make_room)
-        name = options.name or self._folder.name
-        self.versions = Versions(name, self._folder, workers, options.poll_seconds)
+        name = options.name or storage.file_name(self._folder)
+        poll_seconds = options.poll_seconds
+        if storage.is_remote(self._folder):
+            poll_seconds = max(poll_seconds, BUCKET_POLL_SECONDS)
+        self.versions = Versions(name, self._folder, workers, poll_seconds)
         await self.versions.start()
         self._services = Services(self.versions, workers, pending)
         self._rest = Rest(
@@ -143,9 +148,10 @@ async def _run(server: Server) -> None:
     say("drained")
 
 
-def _require_folder(path: Path) -> Path:
-    if (path / "saved_model.pb").is_file():
-        raise InputError(f"{path}: a single version; use the folder of versions, {path.parent}")
-    if not path.is_dir():
+def _require_folder(path: str | Path) -> str:
+    if storage.exists(storage.join(path, "saved_model.pb")):
+        parent = storage.parent(path)
+        raise InputError(f"{path}: a single version; use the folder of versions, {parent}")
+    if not storage.exists(path) or not (storage.is_remote(path) or Path(path).is_dir()):
         raise InputError(f"{path}: the model's folder does not exist; run attr-extractor export")
-    return path.resolve()
+    return storage.resolve(path)

@@ -22,11 +22,12 @@ from attr_extractor.serving.server.status import invalid
 
 Arrays = Mapping[str, np.ndarray]
 Specs = Mapping[str, tf.TensorSpec]
-PHOTOS = "image_bytes"  # the input of every signature that reads files
+PHOTOS = ("image_bytes", "stored")  # the inputs of the signatures that read files
 EXAMPLES = "examples"  # the input of the signature that reads Examples of records
-_PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "BMP")  # decoded by the graph
+_PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # decoded by the graph
 _FEW_VALUES = 100_000  # allowed in any request: their cost is negligible
 _MANY_VALUES = 8_000_000  # allowed if a signature has open dimensions
+MOST_PHOTOS = 64  # of a product
 # the TensorProto field with the values of each dtype
 _FIELDS = {
     tf.float32: "float_val",
@@ -60,6 +61,8 @@ def to_spec(name: str, info: TensorInfo) -> tf.TensorSpec:
 def max_json_values(specs: Specs, rows: int) -> int:
     """Return the maximum number of values, lists and commas in the JSON of `rows` rows."""
     shapes = [spec.shape.as_list()[1:] for spec in specs.values()]
+    if not specs.keys().isdisjoint(PHOTOS):
+        shapes = [[MOST_PHOTOS if size is None else size for size in shape] for shape in shapes]
     if any(None in shape for shape in shapes):
         return _MANY_VALUES
     depths = (shape[:depth] for shape in shapes for depth in range(len(shape) + 1))
@@ -71,7 +74,7 @@ def count_rows(shapes: Mapping[str, Sequence[int]], specs: Specs, max_rows: int)
 
     Raises:
       ServingError: if names or shapes do not match the signature, the inputs differ in their number
-        of rows, or there are no rows or too many.
+        of rows, there are no rows or too many, or a product has too many photos.
     """
     if set(shapes) != set(specs):  # TF Serving's message
         raise invalid(
@@ -88,6 +91,9 @@ def count_rows(shapes: Mapping[str, Sequence[int]], specs: Specs, max_rows: int)
             raise invalid(
                 f"input {name} has the shape {list(shape)}; [{', '.join(wanted)}] is expected"
             )
+        if name in PHOTOS and max(shape[1:], default=0) > MOST_PHOTOS:
+            limit = f"a product has at most {MOST_PHOTOS} photos"
+            raise invalid(f"input {name} has the shape {list(shape)}; {limit}")
     rows = {name: shape[0] for name, shape in shapes.items()}
     count = next(iter(rows.values()))
     if len(set(rows.values())) > 1:
@@ -157,7 +163,8 @@ def check_photos(inputs: Arrays, megapixels: float) -> None:
     left to the graph.
     """
     of_examples = (_photo(i, each) for i, each in enumerate(inputs.get(EXAMPLES, ())))
-    for i, photo in enumerate([*inputs.get(PHOTOS, ()), *of_examples]):
+    raw = (photo for name in PHOTOS if name in inputs for photo in inputs[name].ravel())
+    for i, photo in enumerate([*raw, *of_examples]):
         width, height = _photo_size(photo)
         if width * height > megapixels * 1e6:
             limit = f"at most {megapixels:g} million are allowed"

@@ -8,12 +8,13 @@ it may still be in the process of being copied.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Tuple
+from typing import Any, Tuple
 
 from absl import logging
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
@@ -25,7 +26,9 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
     ModelVersionStatus,
 )
 
+from attr_extractor import storage, working_copy
 from attr_extractor.errors import InputError
+from attr_extractor.serving import model_dir
 from attr_extractor.serving.server import loaded, tensors
 from attr_extractor.serving.server.batching import Queue, Workers
 from attr_extractor.serving.server.loaded import LoadedModel, Signature
@@ -65,7 +68,7 @@ class State:
 class Versions:
     """A watcher of a folder of version folders; use it within one event loop."""
 
-    def __init__(self, name: str, folder: Path, workers: Workers, poll_seconds: float):
+    def __init__(self, name: str, folder: str | Path, workers: Workers, poll_seconds: float):
         self.name = name
         self.states: dict[int, State] = {}
         self._folder = folder
@@ -74,7 +77,7 @@ class Versions:
         # one thread only, so that a load reuses the heap of the previous one
         self._loader = ThreadPoolExecutor(1, "loader")
         self._current: Version | None = None
-        self._failed: dict[int, list[FileStat]] = {}  # by version: its files when it failed
+        self._failed: dict[int, list[Any]] = {}  # by version: its files when it failed
         self._closing: set[asyncio.Task] = set()
         self._watching: asyncio.Task | None = None
 
@@ -172,7 +175,7 @@ class Versions:
         """Load the highest version that can be loaded, unless it is the current one."""
         try:
             on_disk = await asyncio.to_thread(_version_folders, self._folder)
-        except OSError as error:  # a file removed during listing, a network drive
+        except (OSError, InputError) as error:  # a file removed during listing, a network drive
             logging.warning("%s cannot be listed, retrying later: %s", self._folder, error)
             return
         for number in sorted(on_disk, reverse=True):
@@ -187,7 +190,7 @@ class Versions:
 
     async def _load(self, number: int) -> bool:
         self._set(number, ModelVersionStatus.LOADING)
-        loop, path = asyncio.get_running_loop(), self._folder / str(number)
+        loop, path = asyncio.get_running_loop(), storage.join(self._folder, str(number))
         loading = loop.run_in_executor(self._loader, self._load_model, path)
         model = (await asyncio.gather(loading, return_exceptions=True))[0]
         if isinstance(model, BaseException):
@@ -207,8 +210,8 @@ class Versions:
         logging.info("version %d of %s is being served", number, self.name)
         return True
 
-    def _load_model(self, path: Path) -> LoadedModel:
-        model = LoadedModel(path)
+    def _load_model(self, path: str) -> LoadedModel:
+        model = LoadedModel(working_copy.folder(path))
         try:
             model.warm_up(self._workers.limits.batch_size)
         except BaseException:
@@ -242,12 +245,25 @@ class Versions:
             del self.states[old]
 
 
-def _version_folders(folder: Path) -> dict[int, list[FileStat]]:
+def _version_folders(folder: str | Path) -> dict[int, list[Any]]:
     """Return, by number, the files of each version folder with a model: names, sizes, times."""
-    versions = {}
-    for path in folder.iterdir():
+    if storage.is_remote(folder):
+        return _versions_in_bucket(str(folder))
+    versions: dict[int, list[FileStat]] = {}
+    for path in Path(folder).iterdir():
         number = int(path.name) if path.name.isdecimal() else -1
         if path.name == str(number) and (path / "saved_model.pb").is_file():
             files = [(str(file), file.stat()) for file in sorted(path.rglob("*"))]
             versions[number] = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    return versions
+
+
+def _versions_in_bucket(folder: str) -> dict[int, list[Any]]:
+    """Return, by number, the files of each version whose upload is finished."""
+    versions = {}
+    for number, path in model_dir.versions(folder).items():
+        with contextlib.suppress(InputError):  # being uploaded, or only in part
+            files = working_copy.files_in(path)
+            if "saved_model.pb" in files:
+                versions[number] = sorted(files.items())
     return versions

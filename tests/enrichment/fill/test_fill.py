@@ -60,11 +60,9 @@ def filled(exported, root: Path, folder: Path, rows: list[dict[str, str]], **opt
 
 
 def pooled(signature, root: Path, *names: str) -> np.ndarray:
-    """Return the mean scores of stored photos, float32 [V]; each photo is scored separately."""
-    scores = []
-    for name in names:
-        stored = photos.store((root / name).read_bytes(), 64).encoded
-        scores.append(signature(image_bytes=tf.constant([stored]))["scores"].numpy()[0])
+    """Return the mean scores of photos, float32 [V], each scored separately by the served graph."""
+    files = [(root / name).read_bytes() for name in names]
+    scores = [signature(image_bytes=tf.constant([file]))["scores"].numpy()[0] for file in files]
     return np.mean(scores, axis=0)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,12 +14,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from attr_extractor.catalogue import boxes, photos
+from attr_extractor.catalogue import boxes
 from attr_extractor.enrichment import cells, scoring
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.errors import InputError
 from attr_extractor.records.runner import Beam
-from tests.conftest import ROOT, times_of_change, write_table
+from tests import forked_tools
+from tests.conftest import times_of_change, write_table
 from tests.serving.running import running
 
 ATTRIBUTES = ["category", "neck_type", "color", "closure"]
@@ -73,14 +72,13 @@ def test_a_killed_prediction_resumes_and_keeps_its_finished_parts(exported, tmp_
     """Kill a process after its second part, then run the same command again."""
     catalogue = write_table(tmp_path / "table.csv", table_of(exported, 600))
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from attr_extractor.enrichment.fill import predict; predict.ROWS_PER_PART = 32;"
-        "predict.predict(*sys.argv[2:6], cells_output=sys.argv[6])"
+        "import sys; from attr_extractor.enrichment.fill import predict;"
+        "predict.ROWS_PER_PART = 32; predict.predict(*sys.argv[1:5], cells_output=sys.argv[5])"
     )
     output, table_file = tmp_path / "out.csv", tmp_path / "cells.parquet"
-    paths = [ROOT, exported.model, catalogue, output, exported.path / "images", table_file]
-    command = [sys.executable, "-c", program, *map(str, paths)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    paths = [exported.model, catalogue, output, exported.path / "images", table_file]
+    command = (program, [*map(str, paths)], tmp_path)
+    process = forked_tools.Program(*command)
     parts = tmp_path / "out.csv.parts"
     deadline = time.monotonic() + 120
     while not len(list(parts.glob("*.counts.json"))) >= 2 and time.monotonic() < deadline:
@@ -91,7 +89,7 @@ def test_a_killed_prediction_resumes_and_keeps_its_finished_parts(exported, tmp_
     assert 2 <= len(done) < 19 and not output.exists()
     with open(parts / "000018.filled.csv.0000.tmp", "wb") as file:  # a file that a kill may leave
         file.write(b"half")
-    again = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    again = forked_tools.Program(*command)
     kept = times_of_change(done, again)
     assert again.returncode == 0 and kept == done  # no finished part was written again
     run(exported, catalogue, tmp_path / "plain.csv", cells_output=tmp_path / "plain.parquet")
@@ -143,8 +141,7 @@ def test_the_cells_file_compares_the_seller_with_the_model(exported, catalogue, 
         path = exported.path / "images" / row["image"]
         scores = None
         if path.is_file():
-            stored = photos.store(path.read_bytes(), 64).encoded
-            scores = signature(image_bytes=tf.constant([stored]))["scores"].numpy()[0]
+            scores = signature(image_bytes=tf.constant([path.read_bytes()]))["scores"].numpy()[0]
         for attribute in schema.attributes:
             name = attribute.name
             if row["category"] == "jeans" and name == "neck_type" and not row[name]:

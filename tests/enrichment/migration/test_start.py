@@ -204,13 +204,13 @@ def wide_schema(values: list[str], extra: list[str]) -> str:
     return yaml.safe_dump(content)
 
 
-def test_reordered_values_keep_their_weights_in_branches_and_correlation_layer(moved, tmp_path):
+def test_reordered_values_keep_their_weights_in_branches_and_evidence(moved, tmp_path):
     """Reorder 70 values and insert two new ones: the scores of kept values stay the same."""
     brands = [f"b{i}" for i in range(70)]
     old = Schema.parse(wide_schema(brands, []), "old")
     new = Schema.parse(wide_schema(["new1", *reversed(brands), "new2"], ["fit"]), "new")
     content = moved.old.config.model_dump()
-    content["model"].update(correlation_rank=5, attention={"enabled": False})
+    content["model"].update(context={"known": True, "width": 5}, attention={"enabled": False})
     config, path = Config.model_validate(content), tmp_path / "run"
     path.mkdir()
     old.write(path / "schema.yaml")
@@ -219,9 +219,9 @@ def test_reordered_values_keep_their_weights_in_branches_and_correlation_layer(m
     files.write_json(path / "records.json", origin.model_dump())
     files.write_json(path / "thresholds.json", Thresholds.of_schema(old).model_dump())
     generator = np.random.default_rng(0)
-    arrays = network.layer_arrays(network.build(old, config).logits)
+    arrays = network.layer_arrays(network.build(old, config).trained)
     for name in arrays:
-        if name.startswith("correlation/"):
+        if name.startswith("evidence-of-context/"):
             arrays[name] = generator.normal(size=arrays[name].shape).astype(np.float32)
     files.write_arrays(path / "weights.npz", arrays)
     run = RunDir.read(path)
@@ -232,14 +232,27 @@ def test_reordered_values_keep_their_weights_in_branches_and_correlation_layer(m
 
     plan = mapping.plan(old, new, "m.yaml")
     after = network.build(new, config)
-    network.set_layer_arrays(after.logits, start.migrate_weights(plan, run, Priors), "start")
+    network.set_layer_arrays(after.trained, start.migrate_weights(plan, run, Priors), "start")
     pixels = photos(moved.old)
-    was = run.load_network().logits(pixels, training=False).numpy()
+    before = run.load_network()
+    was = before.logits(pixels, training=False).numpy()
     now = after.logits(pixels, training=False).numpy()
     for v, name in enumerate(old.value_names):
         kept = now[:, new.value_names.index(name)]
         np.testing.assert_allclose(kept, was[:, v], rtol=0, atol=2e-5, err_msg=name)
     assert np.ptp(was, axis=1).min() > 1  # values that change places would show
+    known = np.zeros([len(old.value_names), len(old.value_names)], np.int8)
+    np.fill_diagonal(known, 1)  # each old value alone
+    moved_known = np.zeros([len(known), new.num_values], np.int8)
+    places = [new.value_names.index(name) for name in old.value_names]
+    moved_known[:, places] = known
+    was, now = (
+        n.evidence({"known": k}).numpy() for n, k in ((before, known), (after, moved_known))
+    )
+    np.testing.assert_allclose(now[:, places], was, atol=1e-4)
+    assert np.abs(was).max() > 1 and not np.delete(now, places, axis=1).any()
+    added = np.delete(np.eye(new.num_values, dtype=np.int8), places, axis=0)
+    assert not after.evidence({"known": added}).numpy().any()  # new values are no evidence yet
 
 
 def test_bad_input_raises_and_writes_nothing(moved, tmp_path):

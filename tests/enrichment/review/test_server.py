@@ -81,7 +81,7 @@ def test_a_photo_is_cropped_to_the_product_box(shop, tmp_path):
 
 
 def test_photos_can_be_in_a_bucket(shop, tmp_path):
-    root = f"ram://{tmp_path.name}/photos"
+    root = f"memory://{tmp_path.name}/photos"
     storage.write(f"{root}/images/a.jpg", (shop.path / "images" / "000_0.jpg").read_bytes())
     rows = [cell(1, image="images/a.jpg"), cell(2, image="gone.jpg"), cell(3, image="../a.jpg")]
     with running(options(shop, tmp_path, rows, image_root=root)) as served:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +17,8 @@ from attr_extractor.catalogue import photos
 from attr_extractor.enrichment.search import build, vectors
 from attr_extractor.enrichment.search import index as index_folder
 from attr_extractor.errors import InputError
-from tests.conftest import ROOT, run_tool, times_of_change, write_table
+from tests import forked_tools
+from tests.conftest import run_tool, times_of_change, write_table
 from tests.enrichment.search.conftest import search_rows
 
 
@@ -43,8 +42,7 @@ def test_every_readable_photo_has_its_embedding(exported, indexed, schema):
     signature = tf.saved_model.load(str(exported.model / "1")).signatures["embedding"]
     for number in (0, 1, 40, len(expected) - 1):
         raw = (exported.path / table[index_folder.IMAGE][number]).read_bytes()
-        stored = photos.store(raw, 64).encoded
-        by_hand = signature(image_bytes=tf.constant([stored]))["embedding"][0].numpy()
+        by_hand = signature(image_bytes=tf.constant([raw]))["embedding"][0].numpy()
         np.testing.assert_allclose(index.reconstruct(number), by_hand, atol=1e-5)
         assert np.linalg.norm(by_hand) == pytest.approx(1, abs=1e-5)
     cells = table.drop_duplicates(index_folder.ROW).set_index(index_folder.ROW)["seller.color"]
@@ -69,18 +67,20 @@ def test_unreadable_photos_are_listed(exported, indexed):
 
 
 PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]);"
-    "from attr_extractor.enrichment.search import build; build.ROWS_PER_PART = 16;"
-    "build.build(*sys.argv[2:6])"
+    "import sys; from attr_extractor.enrichment.search import build; build.ROWS_PER_PART = 16;"
+    "build.build(*sys.argv[1:])"
 )
 
 
 @pytest.mark.slow
 def test_a_killed_build_resumes_and_gives_the_same_bytes(exported, indexed, tmp_path):
     table = write_table(tmp_path / "table.csv", search_rows(exported) * 5)
-    command = [sys.executable, "-c", PROGRAM, ROOT, exported.model, table]
-    run = [*map(str, command), str(tmp_path / "killed"), str(exported.path)]
-    process = subprocess.Popen(run, stderr=subprocess.DEVNULL)
+
+    def start(name: str) -> forked_tools.Program:
+        given = (exported.model, table, tmp_path / name, exported.path)
+        return forked_tools.Program(PROGRAM, [*map(str, given)], tmp_path)
+
+    process = start("killed")
     parts = tmp_path / "killed" / index_folder.PARTS
     deadline = time.monotonic() + 120
     while len(list(parts.glob("*.npy"))) < 2 and time.monotonic() < deadline:
@@ -95,11 +95,10 @@ def test_a_killed_build_resumes_and_gives_the_same_bytes(exported, indexed, tmp_
         build.build(
             exported.model, table, tmp_path / "killed", exported.path
         )  # another size of parts
-    again = subprocess.Popen(run, stderr=subprocess.DEVNULL)
+    again = start("killed")
     kept = times_of_change(done, again)
     assert again.returncode == 0 and kept == done  # no part was computed twice
-    run[-2] = str(tmp_path / "whole")
-    subprocess.run(run, stderr=subprocess.DEVNULL, check=True)
+    assert start("whole").wait() == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not parts.exists()
 

@@ -33,8 +33,8 @@ def batch(trained) -> list[np.ndarray]:
 def test_scores_equal_those_of_the_exported_model(explainer, exported):
     path = sorted((exported.path / "images").iterdir())[0]
     short_side = explainer.run.origin.photo_short_side
-    stored = photos.store(path.read_bytes(), short_side).encoded
-    served = model_dir.load(exported.model).signatures["scores"](image_bytes=tf.constant([stored]))
+    file = tf.constant([path.read_bytes()])
+    served = model_dir.load(exported.model).signatures["scores"](image_bytes=file)
     photo = read_photo(str(path), short_side)
     for attribute in explainer.schema.attributes:
         where = explainer.schema.slices[attribute.name]

@@ -53,7 +53,7 @@ def tiny(head: list, maps: int = 1, place_weights: np.ndarray | None = None) -> 
     softmax = np.zeros(SCHEMA.num_values, bool)
     model = keras.Model(pixels, logits)
     ones = np.ones(SCHEMA.num_values, np.float32)
-    return Network(SCHEMA, softmax, ones, model, list(model.layers), found, features=[])
+    return Network(SCHEMA, softmax, ones, ones, model, list(model.layers), found, features=[])
 
 
 def dense(inputs: int, units: int, seed: int, activation: str | None = None) -> keras.layers.Layer:

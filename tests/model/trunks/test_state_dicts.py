@@ -81,13 +81,14 @@ def test_features_equal_those_of_the_library(network, tmp_path):
     found = built(network.trunk, path)
     np.testing.assert_allclose(features(found), expected, atol=1e-4)
 
-    # a network that is built without the file, as from a finished run, computes the same
     settled, source = trunk.settled(ModelConfig(trunk=network.trunk, weights=path))
     assert source is not None and source.file == Path(path).name
     assert source.naming == ("torchvision" if network.trunk == "resnet50" else network.library)
-    later = trunk.build(settled.model_copy(update={"weights": "none"}), reference.SIZE)
-    later.set_weights(found.get_weights())
-    np.testing.assert_array_equal(features(later), features(found))
+    if (network.library, network.name) in FAST:  # the others are of the same styles
+        # a network that is built without the file, as from a finished run, computes the same
+        later = trunk.build(settled.model_copy(update={"weights": "none"}), reference.SIZE)
+        later.set_weights(found.get_weights())
+        np.testing.assert_array_equal(features(later), features(found))
     keras.backend.clear_session()
 
 

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+from attr_extractor.catalogue.photos import store
 from attr_extractor.errors import InputError
 from attr_extractor.records import example
 from attr_extractor.serving.client import Client
@@ -24,6 +25,7 @@ from attr_extractor.web import http_server
 from attr_extractor.web.http_server import HttpLimits
 from tests.serving.running import add_version, expected, photos, running
 
+pytestmark = pytest.mark.slow  # most of them wait for deadlines
 MOST = 2**18  # bytes of a body
 # 5 rows of 32 x 32 x 3 pixels and the lists around them, twice, and 100,000
 VALUES = f"more than {100_000 + 2 * 5 * (32 * 32 * 3 + 32 * 32 + 32 + 1):,} values"
@@ -264,7 +266,7 @@ def test_invalid_examples_are_rejected_and_fail_alone(served_folder, exported):
         addresses = (f"http://127.0.0.1:{server.port}", f"grpc://127.0.0.1:{server.grpc_port}")
         clients = [Client(address, "shop") for address in addresses]
         refused = [pool.submit(post, server, bad) for _ in range(20)]
-        examples = [example.of_photo(file) for file in files]
+        examples = [example.of_photo(store(file, 64).encoded) for file in files]
         good = [
             pool.submit(clients[i % 2].predict, {"examples": examples}, "tf_example")
             for i in range(20)

@@ -161,7 +161,7 @@ SIGNATURES = ("serving_default", "with_threshold", "pixels", "scores")
 REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION")
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_bad_requests_are_rejected_while_good_ones_are_answered(exported, served_folder, count):
     files = photos(exported)
     answers = expected(exported, files)

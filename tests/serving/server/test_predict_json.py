@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from attr_extractor.serving.server import tensors
 from attr_extractor.serving.server.predict_json import format_response, parse_body
 from attr_extractor.serving.server.status import ServingError
 
@@ -40,6 +41,19 @@ def test_rows_are_one_object_per_photo():
             {"neck": [""], "neck_score": [0.0], "error": "empty"},
         ]
     }
+
+
+def test_only_a_product_has_a_limit_of_photos():
+    spec = tf.TensorSpec([None, None], tf.int32, "tokens")
+    shape = [2, 65]
+    assert tensors.count_rows({"tokens": shape}, {"tokens": spec}, 8) == 2  # another model's
+    photos = tf.TensorSpec([None, None], tf.string, "image_bytes")
+    assert tensors.count_rows({"image_bytes": [2, 64]}, {"image_bytes": photos}, 8) == 2
+    with pytest.raises(ServingError, match="at most 64 photos"):
+        tensors.count_rows({"image_bytes": shape}, {"image_bytes": photos}, 8)
+    assert tensors.max_json_values({"tokens": spec}, 8) > 10 * tensors.max_json_values(
+        {"image_bytes": photos}, 8
+    )
 
 
 def test_columns_are_one_list_per_output():

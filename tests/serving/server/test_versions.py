@@ -45,6 +45,7 @@ def wait_for(server, number: int, state: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_versions_are_swapped_under_load_without_a_failed_request(folder, exported):
     files = photos(exported)
     answers = expected(exported, files)
