@@ -126,12 +126,21 @@ class LossConfig(yaml_files.Model):
     # N_t of an attribute: all samples of the batch, or those with a known label
     normalize_by: Literal["batch", "observed"] = "batch"
     reduce_values: Literal["sum", "mean"] = "sum"  # over the values of an attribute
-    mask: bool = True  # off: missing labels count as absent
+    # what a missing label counts as, see model/partial_labels.py; the paper: mask
+    missing: Literal["mask", "absent", "expected", "selective", "pseudo"] = "mask"
     kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"  # of each value
     gamma: float = Field(default=2.0, ge=0)  # focal: all values; asymmetric: absent values
     gamma_present: float = Field(default=0.0, ge=0)  # asymmetric: present values
     margin: float = Field(default=0.05, ge=0, lt=1)  # asymmetric: lowers absent values' scores
     class_balance: float = Field(default=0.0, ge=0, lt=1)  # beta of effective numbers; 0 = off
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_files(cls, content: Any) -> Any:
+        if isinstance(content, dict) and isinstance(content.get("mask"), bool):
+            rest = {name: value for name, value in content.items() if name != "mask"}
+            return rest if content["mask"] else {"missing": "absent", **rest}
+        return content
 
 
 class TrainConfig(yaml_files.Model):
@@ -234,8 +243,9 @@ class Config(yaml_files.Model):
 
     @model_validator(mode="after")
     def _a_missing_label_has_no_softmax(self) -> Config:
-        if not self.loss.mask and self.model.exclusive_output == "softmax":
-            raise ValueError("loss.mask: off needs model.exclusive_output: sigmoid")
+        missing = self.loss.missing
+        if missing != "mask" and self.model.exclusive_output == "softmax":
+            raise ValueError(f"loss.missing: {missing} needs model.exclusive_output: sigmoid")
         return self
 
     @property

@@ -134,9 +134,9 @@ def test_keys_of_older_versions_are_accepted_where_they_are_off(path: Path):
 
 def test_paper_yaml_enables_nothing_beyond_the_paper():
     config = Config.read(ROOT / "configs/paper.yaml")
-    assert (config.loss.kind, config.loss.mask, config.loss.class_balance) == (
+    assert (config.loss.kind, config.loss.missing, config.loss.class_balance) == (
         "cross_entropy",
-        True,
+        "mask",
         0.0,
     )
     model, train = config.model, config.train
@@ -150,11 +150,14 @@ def test_paper_yaml_enables_nothing_beyond_the_paper():
 
 
 def test_an_unmasked_loss_requires_sigmoid_outputs(path: Path):
-    off, softmax = "loss.mask=false", "model.exclusive_output=softmax"
-    with pytest.raises(InputError, match="loss.mask: off needs model.exclusive_output: sigmoid"):
+    off, softmax = "loss.missing=absent", "model.exclusive_output=softmax"
+    with pytest.raises(InputError, match="missing: absent needs model.exclusive_output: sigmoid"):
         Config.read(path, [off, softmax])
-    assert not Config.read(path, [off]).loss.mask
-    assert Config.read(path, [softmax]).loss.mask
+
+
+def test_the_mask_of_older_versions_is_read(path: Path):
+    assert Config.read(path, ["loss.mask=false"]).loss.missing == "absent"
+    assert Config.read(path, ["loss.mask=true"]).loss.missing == "mask"
 
 
 def test_image_sizes_by_epoch_round_trip_through_yaml_and_json(path: Path, tmp_path: Path):

@@ -7,6 +7,9 @@ The mask is per value. An attribute that is missing as a whole is -1 in all its 
 equals the paper's mask per sample and attribute, and also covers `unlisted: missing`. The config
 can replace the inner bracket by focal loss (Lin et al. 2017), asymmetric loss (Ridnik et al. 2021)
 or a softmax over exclusive attributes, and can weight it by effective numbers (Cui et al. 2019).
+A label y may be soft, a probability: its bracket is y times that of a present value plus 1 - y
+times that of an absent one, the expected loss. `loss.missing` selects another use of missing labels
+than the mask, see partial_labels.py.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import LossConfig
-from attr_extractor.labels import ABSENT, MISSING, PRESENT
+from attr_extractor.labels import MISSING
 from attr_extractor.model.per_attribute import any_value, log_softmax, sum_values
 from attr_extractor.schema import Schema
 
@@ -45,7 +48,7 @@ class MaskedLoss:
 
         Args:
           logits: [B, V].
-          labels: int8 [B, V] of 1, 0, -1.
+          labels: int8 [B, V] of 1, 0, -1; or float32 [B, V] of 0 .. 1 and -1.
 
         Returns:
           float32 [B, V].
@@ -53,13 +56,14 @@ class MaskedLoss:
         known = labels != MISSING  # [B, V]
         z = tf.where(known, tf.cast(logits, tf.float32), 0.0)
         y = tf.where(known, tf.cast(labels, tf.float32), 0.0)
-        losses = tf.where(known, _BRACKETS[self.config.kind](z, y, self.config), 0.0)
+        present, absent = _BRACKETS[self.config.kind](z, self.config)
         if self.softmax is not None and self.softmax.any():
             surprise = -log_softmax(z, self.schema)  # an exclusive attribute is missing as a whole
-            losses = tf.where(self.softmax, tf.where(labels == PRESENT, surprise, 0.0), losses)
+            present = tf.where(self.softmax, surprise, present)
+            absent = tf.where(self.softmax, 0.0, absent)
         if self.weights is not None:
-            losses *= tf.where(labels == PRESENT, tf.constant(self.weights, tf.float32), 1.0)
-        return losses
+            present *= tf.constant(self.weights, tf.float32)
+        return tf.where(known, y * present + (1.0 - y) * absent, 0.0)
 
     def sums(
         self, logits: tf.Tensor, labels: tf.Tensor, shares: tf.Tensor | None = None
@@ -69,7 +73,6 @@ class MaskedLoss:
         Args:
           shares: float32 [B], weight of each sample; 1 if not given.
         """
-        labels = self._seen(labels)
         per_attribute = sum_values(self.of_values(logits, labels), self.schema)  # [B, T]
         if self.config.reduce_values == "mean":
             known_values = sum_values(labels != MISSING, self.schema)  # [B, T]
@@ -80,22 +83,16 @@ class MaskedLoss:
 
     def counts(self, labels: tf.Tensor) -> tf.Tensor:
         """Return N_t, float32 [T]: the number of samples that divides each attribute's loss."""
-        if self.config.normalize_by == "batch":
+        if self.config.normalize_by == "batch" or self.config.missing != "mask":
             size = tf.cast(tf.shape(labels)[0], tf.float32)
             return tf.fill([len(self.schema.attributes)], size)
-        known = any_value(self._seen(labels) != MISSING, self.schema)  # [B, T]
+        known = any_value(labels != MISSING, self.schema)  # [B, T]
         return tf.reduce_sum(tf.cast(known, tf.float32), axis=0)
 
     def total(self, sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         """Return the weighted sum over attributes of sums / counts; a count of 0 adds 0."""
         weights = tf.constant([a.weight for a in self.schema.attributes], tf.float32)
         return tf.reduce_sum(weights * tf.math.divide_no_nan(sums, counts))
-
-    def _seen(self, labels: tf.Tensor) -> tf.Tensor:
-        """Return the labels; if the mask is off, missing labels count as absent."""
-        if self.config.mask:
-            return labels
-        return tf.where(labels == MISSING, tf.constant(ABSENT, tf.int8), labels)
 
 
 def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) -> np.ndarray:
@@ -114,17 +111,20 @@ def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) ->
     return weights.astype(np.float32)
 
 
-def _binary(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    return tf.nn.sigmoid_cross_entropy_with_logits(y, z)
+def _cross_entropy(z: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Compute -log p and -log(1 - p)."""
+    return tf.nn.softplus(-z), tf.nn.softplus(z)
 
 
-def _focal(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
+def _focal(z: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Compute (1 - p of the right answer)^gamma times the cross-entropy."""
-    wrong = tf.sigmoid(tf.where(y > 0, -z, z))
-    return _power(wrong, config.gamma) * _binary(z, y, config)
+    present, absent = _cross_entropy(z, config)
+    return _power(tf.sigmoid(-z), config.gamma) * present, _power(
+        tf.sigmoid(z), config.gamma
+    ) * absent
 
 
-def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
+def _asymmetric(z: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Compute (1-p)^g+ -log p if present, q^g -log(1-q) with q = max(p - margin, 0) if absent."""
     q = tf.maximum(tf.sigmoid(z) - config.margin, 0.0)
     present = _power(tf.sigmoid(-z), config.gamma_present) * tf.nn.softplus(-z)
@@ -132,7 +132,7 @@ def _asymmetric(z: tf.Tensor, y: tf.Tensor, config: LossConfig) -> tf.Tensor:
         absent = -tf.math.log(tf.minimum(tf.sigmoid(-z) + config.margin, 1.0))
     else:
         absent = tf.nn.softplus(z)
-    return tf.where(y > 0, present, _power(q, config.gamma) * absent)
+    return present, _power(q, config.gamma) * absent
 
 
 def _power(base: tf.Tensor, exponent: float) -> tf.Tensor:
@@ -147,4 +147,5 @@ def _power(base: tf.Tensor, exponent: float) -> tf.Tensor:
     return tf.where(positive, tf.where(positive, base, 1.0) ** exponent, 0.0)
 
 
-_BRACKETS = {"cross_entropy": _binary, "focal": _focal, "asymmetric": _asymmetric}
+# logits [B, V] -> the brackets of a present and of an absent value
+_BRACKETS = {"cross_entropy": _cross_entropy, "focal": _focal, "asymmetric": _asymmetric}

@@ -251,6 +251,7 @@ def finish(
         label_issues=dict(rows.findings.issues.most_common()),
         near_duplicates=dict(Counter(near.split for near in similar)),
         splits={split: index.sum_shards(schema, shards[split]) for split in SPLITS},
+        sources=_sources(existing, schema),
     )
     page = report.render(schema, manifest, rows.findings, photos, rejects, similar, records)
     storage.write(storage.join(records, report.FILE), page.encode())
@@ -259,6 +260,13 @@ def finish(
     manifest.write(records)
     storage.remove_folder(storage.join(records, WORK))
     return manifest
+
+
+def _sources(existing: Existing, schema: Schema) -> dict[str, dict[str, int]]:
+    """Return the label sources of the existing records, which a new schema removes."""
+    if existing.manifest is None or existing.manifest.fingerprint != schema.fingerprint:
+        return {}
+    return existing.manifest.sources
 
 
 def write_label_issues(records: str, scratch_folder: Path) -> None:

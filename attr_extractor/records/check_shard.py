@@ -83,6 +83,7 @@ def check(records: str, split: str, entry: Shard, schema: Schema) -> ShardConten
     rows = listed.photos.to_pylist() if listed.exists else None
     num_values = schema.num_values if listed.same_schema else None
     codes: list[bytes] = []
+    soft: list[list[int]] = []
     products: set[str] = set()
     number = 0
     try:
@@ -97,6 +98,7 @@ def check(records: str, split: str, entry: Shard, schema: Schema) -> ShardConten
                 problems.add(f"record {number} ({owner}byte {record.offset:,}): {fault}")
             if photo and not faults:
                 codes.append(photo.labels)
+                soft.append(photo.soft)
                 products.add(photo.product_id)
             number += 1
     except tf.errors.OpError as error:
@@ -109,7 +111,8 @@ def check(records: str, split: str, entry: Shard, schema: Schema) -> ShardConten
         problems.compare("its index", {"records": len(rows)}, {"records": number})
     if not listed.same_schema:
         return ShardContents(problems, listed.photos, {}, False)
-    labels = count_by_attribute(schema, *map(np.array, index.total_labels(codes, schema.sizes)))
+    totals = index.total_labels(codes, schema.sizes, soft)
+    labels = _counts(schema, totals)
     counts = counts_by_name(number, size, len(products), labels)
     complete = len(codes) == number == (entry.records if rows is None else len(rows))
     if agree and not complete:
@@ -129,7 +132,13 @@ def counts_by_name(
         by_name[f"{name} answered"] = counts.answered
         by_name[f"{name} not applicable"] = counts.not_applicable
         by_name[f"{name} missing"] = counts.missing
+        by_name[f"{name} with soft labels"] = counts.soft
     return by_name
+
+
+def _counts(schema: Schema, totals: index.LabelTotals | index.ShardSummary) -> dict[str, Counts]:
+    soft = totals.soft or [0] * len(schema.attributes)
+    return count_by_attribute(schema, *map(np.array, (totals.present, totals.states, soft)))
 
 
 class _Index(NamedTuple):
@@ -147,8 +156,7 @@ def _read_index(records: str, name: str, schema: Schema, problems: Problems) -> 
         if summary:
             photos = index.read_photos(records, [name], COLUMNS)
             if summary.fingerprint == schema.fingerprint:
-                totals = np.array(summary.present), np.array(summary.states)
-                labels = count_by_attribute(schema, *totals)
+                labels = _counts(schema, summary)
                 counts = counts_by_name(summary.records, summary.bytes, summary.products, labels)
                 return _Index(True, True, counts, photos)
             problems.add(
@@ -171,6 +179,8 @@ class _Photo(NamedTuple):
     width: int
     encoded: bytes
     labels: bytes
+    soft: list[int]  # positions in V
+    probabilities: list[float]  # of `soft`
 
 
 def _inspect(
@@ -188,7 +198,11 @@ def _inspect(
         photo = _parse(record.data)
     except ValueError as error:
         return None, [str(error)]
-    faults = [_photo_fault(photo), _labels_fault(photo.labels, num_values)]
+    faults = [
+        _photo_fault(photo),
+        _labels_fault(photo.labels, num_values),
+        _soft_fault(photo, num_values),
+    ]
     if row:
         faults.append(_row_fault(photo, row))
     return photo, [fault for fault in faults if fault]
@@ -201,7 +215,8 @@ def _parse(data: bytes) -> _Photo:
       ValueError: if the data is not an Example, or its features are not those of records.
     """
     try:
-        features = tf.train.Example.FromString(data).features.feature
+        parsed = tf.train.Example.FromString(data)
+        features = parsed.features.feature
     except DecodeError as error:
         raise ValueError("is not a tf.train.Example") from error
     if features.keys() - example.OPTIONAL.keys() != example.FEATURES.keys():
@@ -213,6 +228,7 @@ def _parse(data: bytes) -> _Photo:
         if len(values) != 1:
             raise ValueError(f"its feature {name!r} is not a single value of {kind}")
         content[name] = values[0]
+    soft, probabilities = example.soft(parsed)
     return _Photo(
         product_id=content["product_id"].decode(errors="backslashreplace"),
         image_index=content["image/index"],
@@ -220,6 +236,8 @@ def _parse(data: bytes) -> _Photo:
         width=content["image/width"],
         encoded=content["image/encoded"],
         labels=content["labels"],
+        soft=soft,
+        probabilities=probabilities,
     )
 
 
@@ -260,3 +278,13 @@ def _labels_fault(labels: bytes, num_values: int | None) -> str:
         return f"has {len(labels)} labels, the schema has {num_values} values"
     others = labels.translate(None, _CODES)
     return f"has the label {np.frombuffer(others, np.int8)[0]}, not -1, 0 or 1" if others else ""
+
+
+def _soft_fault(photo: _Photo, num_values: int | None) -> str:
+    if len(photo.soft) != len(photo.probabilities):
+        return f"has {len(photo.soft)} soft labels with {len(photo.probabilities)} probabilities"
+    if any(not 0 <= probability <= 1 for probability in photo.probabilities):
+        return "has a soft label whose probability is not between 0 and 1"
+    if num_values is not None and any(not 0 <= value < num_values for value in photo.soft):
+        return f"has a soft label of none of the schema's {num_values} values"
+    return ""

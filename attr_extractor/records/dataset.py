@@ -80,7 +80,8 @@ def training_batches(
     Returns:
       Dicts of `pixels` uint8 [B, H, W, 3], or `features` float16 [B, F], and `labels` int8 [B, V],
       `product_id` string [B]; B is the batch size divided by the share's replicas. If the schema
-      has text columns, also `text` int32 [B, W, P]: see `words.pieces`.
+      has text columns, also `text` int32 [B, W, P]: see `words.pieces`. If the records have soft
+      labels, also `targets` float32 [B, V]: see `example.targets`.
     """
     examples = training_examples(records, manifest, data, seed, start_step, features)
     if share.parts > 1:
@@ -195,9 +196,16 @@ def shard_batches(
 
 
 def label_batches(
-    records: str | Path, manifest: Manifest, split: str, batch_size: int = 1024
+    records: str | Path,
+    manifest: Manifest,
+    split: str,
+    batch_size: int = 1024,
+    shards: Sequence[str] | None = None,
 ) -> tf.data.Dataset:
     """Return the labels of every photo of a split, in the order of the shards; decode no photo.
+
+    Args:
+      shards: file names of shards to read; by default all of the split.
 
     Returns:
       Dicts of `labels` int8 [B, V], `product_id` and `text` string [B], `image_index` int64 [B].
@@ -212,7 +220,9 @@ def label_batches(
             "text": features["text"],
         }
 
-    photos = examples(records, [shard.name for shard in manifest.split(split).shards])
+    if shards is None:
+        shards = [shard.name for shard in manifest.split(split).shards]
+    photos = examples(records, shards)
     return photos.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
         batch_size
     )
@@ -350,9 +360,11 @@ def _to_batches(
     num_values = manifest.schema.num_values
     names = ["image/encoded", "labels", "product_id"] + ["image/index"] * (not training)
     has_text = bool(manifest.schema.text)
+    names += ["text"] * has_text
+    soft = example.SOFT if training and manifest.has_soft_labels("train") else ()
 
     def read(serialized: tf.Tensor, *vector: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = example.parse(serialized, names + ["text"] * has_text)
+        parsed = example.parse(serialized, [*names, *soft])
         found = {
             "labels": example.decode_labels(parsed["labels"], num_values),
             "product_id": parsed["product_id"],
@@ -364,6 +376,9 @@ def _to_batches(
             found["features"] = tf.reshape(tf.io.decode_raw(vector[0], tf.float16), [features.size])
         if has_text:
             found["text"] = parsed["text"]
+        if soft:
+            pairs = [parsed[name] for name in soft]
+            found["targets"] = example.targets(found["labels"], *pairs, manifest.schema.sizes)
         return found if training else {**found, "image_index": parsed["image/index"]}
 
     def with_pieces(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

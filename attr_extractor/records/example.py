@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from attr_extractor.labels import MISSING
+
 FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),  # JPEG of the stored photo
     "image/height": tf.io.FixedLenFeature([], tf.int64),  # pixels of the stored photo
@@ -20,8 +22,14 @@ FEATURES = {
     "product_id": tf.io.FixedLenFeature([], tf.string),  # UTF-8
     "labels": tf.io.FixedLenFeature([], tf.string),  # int8[V]: 1 present, 0 absent, -1 missing
 }
+SOFT = ("soft/value", "soft/probability")  # pairs, any number
+_PAIRS = {"shape": [], "allow_missing": True}
 OPTIONAL = {  # not written if empty
     "text": tf.io.FixedLenFeature([], tf.string, default_value=""),  # UTF-8, see catalogue/texts.py
+    # probabilities of values that label sources give for missing attributes, see sources/belief.py;
+    # further values of such an attribute have probability 0
+    "soft/value": tf.io.FixedLenSequenceFeature(dtype=tf.int64, **_PAIRS),  # positions in V
+    "soft/probability": tf.io.FixedLenSequenceFeature(dtype=tf.float32, **_PAIRS),
 }
 
 
@@ -40,6 +48,25 @@ def serialize(values: dict[str, Any]) -> bytes:
         feature = features[name]
         (feature.int64_list if spec.dtype == tf.int64 else feature.bytes_list).value.append(value)
     return example.SerializeToString(deterministic=True)
+
+
+def set_soft(record: tf.train.Example, values: list[int], probabilities: list[float]) -> None:
+    """Replace the soft labels of an Example; no pairs remove them."""
+    features = record.features.feature
+    for name in SOFT:
+        features.pop(name, None)
+    if values:
+        features["soft/value"].int64_list.value.extend(values)
+        features["soft/probability"].float_list.value.extend(probabilities)
+
+
+def soft(record: tf.train.Example) -> tuple[list[int], list[float]]:
+    """Return the soft labels of an Example: positions in V, and their probabilities."""
+    features = record.features.feature
+    values, probabilities = (features.get(name) for name in SOFT)
+    if values is None or probabilities is None:
+        return [], []
+    return list(values.int64_list.value), list(probabilities.float_list.value)
 
 
 def set_text(record: tf.train.Example, text: str) -> None:
@@ -70,6 +97,28 @@ def parse(serialized: tf.Tensor, names: Iterable[str] = tuple(FEATURES)) -> dict
     """Parse the named features of one serialized Example (string scalar), undecoded."""
     specs = {**FEATURES, **OPTIONAL}
     return tf.io.parse_single_example(serialized, {name: specs[name] for name in names})
+
+
+def targets(
+    labels: tf.Tensor, values: tf.Tensor, probabilities: tf.Tensor, sizes: list[int]
+) -> tf.Tensor:
+    """Return the targets of one Example's loss: labels, and soft labels of missing attributes.
+
+    Args:
+      labels: int8 [V].
+      values: int64 [n], positions in V, in any order.
+      probabilities: float32 [n].
+      sizes: number of values of each of the T attributes.
+
+    Returns:
+      float32 [V]: 0 .. 1, or -1 where neither the seller nor a source gave a label.
+    """
+    owner = tf.constant(np.repeat(np.arange(len(sizes)), sizes))  # [V]
+    soft = tf.scatter_nd(values[:, tf.newaxis], probabilities, tf.constant([sum(sizes)], tf.int64))
+    hard = tf.cast(labels, tf.float32)
+    missing = tf.math.segment_max(hard, owner) == MISSING  # [T]
+    told = tf.math.unsorted_segment_max(tf.ones_like(values), tf.gather(owner, values), len(sizes))
+    return tf.where(tf.gather(missing & (told > 0), owner), soft, hard)
 
 
 def decode_labels(labels: tf.Tensor, num_values: int) -> tf.Tensor:

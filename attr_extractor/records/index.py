@@ -64,6 +64,7 @@ class ShardSummary(yaml_files.Model):
     present: List[yaml_files.Count]  # [V] photos with each value
     # [T][3] photos answered, not applicable, missing
     states: List[Annotated[List[yaml_files.Count], Three]]
+    soft: List[yaml_files.Count] = []  # [T] photos with soft labels; empty without any
     # product, image, reason of photos that could not be used
     rejects: List[Annotated[List[str], Three]]
 
@@ -173,19 +174,30 @@ class LabelTotals(NamedTuple):
 
     present: list[int]  # [V]
     states: list[list[int]]  # [T][3]
+    soft: list[int]  # [T], empty if no photo has soft labels
 
 
-def total_labels(codes: Sequence[bytes], sizes: Sequence[int]) -> LabelTotals:
+def total_labels(
+    codes: Sequence[bytes], sizes: Sequence[int], soft: Sequence[Sequence[int]] = ()
+) -> LabelTotals:
     """Count the labels of a shard.
 
     Args:
       codes: labels of every photo, int8[V] as bytes.
       sizes: number of values per attribute.
+      soft: positions in V of every photo's soft labels.
     """
     matrix = np.frombuffer(b"".join(codes), np.int8).reshape(len(codes), sum(sizes))
+    states = labels.states(matrix, sizes)  # [R, T, 3]
+    has_soft = np.zeros(states.shape[:2], bool)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    for photo, values in enumerate(soft):
+        has_soft[photo, owner[list(values)]] = True
+    counted = (has_soft & states[:, :, 2]).sum(axis=0)  # a label that is known replaces soft ones
     return LabelTotals(
         (matrix == labels.PRESENT).sum(axis=0).tolist(),
-        labels.states(matrix, sizes).sum(axis=0).tolist(),
+        states.sum(axis=0).tolist(),
+        counted.tolist() if counted.any() else [],
     )
 
 
@@ -197,9 +209,11 @@ def sum_shards(schema: Schema, shards: Mapping[str, ShardSummary]) -> manifest.S
     """
     present = np.zeros(schema.num_values, np.int64)
     states = np.zeros([len(schema.attributes), 3], np.int64)
+    soft = np.zeros(len(schema.attributes), np.int64)
     for shard in shards.values():
         present += shard.present
         states += shard.states
+        soft += shard.soft or 0
     return manifest.Split(
         shards=[
             manifest.Shard(name=name, records=shard.records, bytes=shard.bytes)
@@ -207,5 +221,5 @@ def sum_shards(schema: Schema, shards: Mapping[str, ShardSummary]) -> manifest.S
         ],
         products=sum(shard.products for shard in shards.values()),
         photos=sum(shard.records for shard in shards.values()),
-        labels=manifest.count_by_attribute(schema, present, states),
+        labels=manifest.count_by_attribute(schema, present, states, soft),
     )

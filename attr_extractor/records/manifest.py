@@ -35,6 +35,7 @@ class Counts(yaml_files.Model):
     answered: yaml_files.Count  # at least one value present
     not_applicable: yaml_files.Count  # known not to apply
     missing: yaml_files.Count
+    soft: yaml_files.Count = 0  # of the missing ones, those with soft labels
 
 
 class Split(yaml_files.Model):
@@ -68,6 +69,8 @@ class Manifest(yaml_files.Model):
     label_issues: Dict[str, yaml_files.Count]
     near_duplicates: Dict[str, yaml_files.Count]  # by split, photos that resemble a training photo
     splits: Dict[str, Split]
+    # by attribute and label source: training products for which it has a part in the soft labels
+    sources: Dict[str, Dict[str, yaml_files.Count]] = {}
 
     @functools.cached_property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -78,7 +81,9 @@ class Manifest(yaml_files.Model):
     def digest(self) -> str:
         """16 hex digits that identify the contents of the shards."""
         held = self.model_dump(
-            mode="json", include={"fingerprint", "image_policy", "build", "splits"}
+            mode="json",
+            include={"fingerprint", "image_policy", "build", "splits"},
+            exclude_defaults=True,  # counts that older releases do not have
         )
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -203,6 +208,10 @@ class Manifest(yaml_files.Model):
         labels = self.splits[split].labels
         return {name: max(c.present, key=lambda v: c.present[v]) for name, c in labels.items()}
 
+    def has_soft_labels(self, split: str) -> bool:
+        """Return whether photos of a split have soft labels of sources."""
+        return any(counts.soft for counts in self.splits[split].labels.values())
+
     def frequencies(self, split: str) -> np.ndarray:
         """Return float64[V], the share of a split's known labels that are 1.
 
@@ -220,13 +229,17 @@ class Manifest(yaml_files.Model):
 
 
 def count_by_attribute(
-    schema: Schema, present: np.ndarray, states: np.ndarray
+    schema: Schema,
+    present: np.ndarray,
+    states: np.ndarray,
+    soft: np.ndarray,
 ) -> dict[str, Counts]:
     """Return the counts per attribute from totals.
 
     Args:
       present: int64[V], photos with each value.
       states: int64[T, 3], photos whose attribute is answered, not applicable and missing.
+      soft: int64[T], photos whose attribute has soft labels.
     """
     return {
         attribute.name: Counts(
@@ -234,6 +247,7 @@ def count_by_attribute(
             answered=int(states[t, 0]),
             not_applicable=int(states[t, 1]),
             missing=int(states[t, 2]),
+            soft=int(soft[t]),
         )
         for t, attribute in enumerate(schema.attributes)
     }

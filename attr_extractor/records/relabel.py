@@ -109,6 +109,8 @@ def write_labels(task_path: str) -> None:
     path = storage.join(records, name)
     codes: list[bytes] = []
     products, given, texts = (listed[c].to_pylist() for c in ("product_id", "labels", "text"))
+    pairs = _soft_labels(listed, keeps=before.fingerprint == task.fingerprint)
+    soft: list[list[int]] = []
     with (
         storage.whole(path, workers=True) as temporary,
         tf.io.TFRecordWriter(temporary) as writer,
@@ -118,7 +120,10 @@ def write_labels(task_path: str) -> None:
             if given[i] is not None:
                 kept.value[0] = given[i]
                 example.set_text(record, texts[i])
+            if pairs is not None:
+                example.set_soft(record, *pairs[i])
             codes.append(kept.value[0])
+            soft.append(example.soft(record)[0])
             writer.write(record.SerializeToString(deterministic=True))
     summary = index.ShardSummary(
         made_of=task.made_of,
@@ -127,11 +132,19 @@ def write_labels(task_path: str) -> None:
         bytes=storage.size(path),
         products=before.products,
         rejects=before.rejects,
-        **index.total_labels(codes, task.sizes)._asdict(),
+        **index.total_labels(codes, task.sizes, soft)._asdict(),
     )
     digests = pa.array([index.labels_digest(code) for code in codes], pa.binary(8))
     position = listed.schema.get_field_index("labels_digest")
     index.write_index(records, name, listed.set_column(position, "labels_digest", digests), summary)
+
+
+def _soft_labels(listed: pa.Table, keeps: bool) -> list[tuple[list[int], list[float]]] | None:
+    """Return the new soft labels of each photo; None if the records keep theirs."""
+    if "soft_values" in listed.column_names:
+        return list(zip(listed["soft_values"].to_pylist(), listed["soft_weights"].to_pylist()))
+    # their positions belong to a schema
+    return None if keeps else [([], [])] * len(listed)
 
 
 def _plan_shard(records: str, name: str, rows: Rows, schema: Schema) -> list[str]:
@@ -166,8 +179,18 @@ def _plan_shard(records: str, name: str, rows: Rows, schema: Schema) -> list[str
         raise _missing_products_error(lacking, records)
     task = RelabelTask(records, name, made_of, schema.fingerprint, schema.sizes)
     path = storage.join(records, f"{WORK}/tasks/{name}.parquet")
-    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(asdict(task))}))
+    write_task(path, task, listed)
     return [path]
+
+
+def write_task(path: str, task: RelabelTask, listed: pa.Table) -> None:
+    """Write a task file.
+
+    Args:
+      listed: the photos of the shard, `index.COLUMNS`, with `labels` and `text`, null where the
+        records keep theirs; optional `soft_values` and `soft_weights` replace the soft labels.
+    """
+    files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(asdict(task))}))
 
 
 def _require_all_products(rows: Rows, existing: Existing, schema: Schema, records: str) -> None:

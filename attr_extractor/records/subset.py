@@ -15,7 +15,7 @@ import tensorflow as tf
 from attr_extractor import storage
 from attr_extractor.catalogue.splits import SPLITS, uniform
 from attr_extractor.errors import InputError
-from attr_extractor.records import dataset, index
+from attr_extractor.records import dataset, example, index
 from attr_extractor.records.manifest import FILE, Manifest
 
 
@@ -75,6 +75,7 @@ def _copy(
     products = photos["product_id"].to_pylist()
     kept = [uniform("part", group) < share for group in photos["group"].to_pylist()]
     codes: list[bytes] = []
+    soft: list[list[int]] = []
     source, target = storage.join(records, name), storage.join(output, name)
     with (
         storage.whole(target) as temporary,
@@ -84,6 +85,7 @@ def _copy(
             if is_kept:
                 writer.write(record.SerializeToString(deterministic=True))
                 codes.append(record.features.feature["labels"].bytes_list.value[0])
+                soft.append(example.soft(record)[0])
     listed = photos.filter(pa.array(kept))
     summary = index.ShardSummary(
         made_of=made_of,
@@ -92,7 +94,7 @@ def _copy(
         bytes=storage.size(target),
         products=len(listed["product_id"].unique()),
         rejects=[],
-        **index.total_labels(codes, whole.schema.sizes)._asdict(),
+        **index.total_labels(codes, whole.schema.sizes, soft)._asdict(),
     )
     index.write_index(output, name, listed, summary)
     return summary

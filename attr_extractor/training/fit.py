@@ -73,7 +73,7 @@ def train(
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     manifest = Manifest.read(records)
     steps = dataset.steps_per_epoch(manifest, config.data)
-    if not manifest.present("train").any():
+    if not (manifest.present("train").any() or manifest.has_soft_labels("train")):
         raise InputError(f"{records}: no photo of the training split has a known value")
     if config.model.context.text and not manifest.schema.text:
         raise InputError(
@@ -215,8 +215,14 @@ def make_model(
         built = _initial_network(config, manifest, image_size, precision)
     else:
         built = frozen.head(schema, config, precision)
-    present = manifest.present("train")
-    model = TrainingModel(built, schema, config, present, augments and frozen is None)
+    model = TrainingModel(
+        built,
+        schema,
+        config,
+        manifest.present("train"),
+        manifest.frequencies("train"),
+        augments and frozen is None,
+    )
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps_per_epoch, built),
         jit_compile=False,  # the step itself compiles what can be compiled

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.model import augmentation, metrics, network, noise
+from attr_extractor.model import augmentation, metrics, network, noise, partial_labels
 from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.model.augmentation import mixing
 from attr_extractor.model.loss import MaskedLoss, effective_number_weights
@@ -31,6 +31,7 @@ class TrainingModel(keras.Model):
     Args:
       present: int [V], how often each value is present in the training labels; for
         `loss.class_balance`.
+      frequencies: float [V], share of the known training labels that are 1; for `loss.missing`.
       augments: whether a step augments its photos; if not, `augmented_on_host` has done it.
     """
 
@@ -40,6 +41,7 @@ class TrainingModel(keras.Model):
         schema: Schema,
         config: Config,
         present: np.ndarray | None = None,
+        frequencies: np.ndarray | None = None,
         augments: bool = True,
         **kwargs: Any,
     ):
@@ -54,6 +56,9 @@ class TrainingModel(keras.Model):
         if config.loss.class_balance and present is not None:
             weights = effective_number_weights(present, schema, config.loss.class_balance)
         self.equation_1 = MaskedLoss(schema, config.loss, built.softmax, weights)
+        if frequencies is None:
+            frequencies = np.zeros(schema.num_values)
+        self.frequencies = tf.constant(frequencies, tf.float32)
         self.answers = Answers(schema, default_thresholds(schema))
         attributes = len(schema.attributes)
         self.losses_seen = metrics.MeanPerAttribute(
@@ -92,6 +97,7 @@ class TrainingModel(keras.Model):
 
     def train_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         inputs, labels = data[self.layout.inputs], data["labels"]
+        targets = data.get("targets", labels)
         step = tf.cast(self.optimizer.iterations, tf.int64)
         seed = self._seed(step)
         photos = inputs
@@ -110,9 +116,9 @@ class TrainingModel(keras.Model):
                 **hiding.hide(data, names, self.config.train.swapped_cells, self.schema, away),
             }
         # the loss divides by the samples of all replicas, and their gradients are summed
-        counts = self.equation_1.counts(labels)
+        counts = self.equation_1.counts(targets)
         divisors = _over_replicas(counts)
-        sums, logits, gradients = self._learn(given, labels, shares, divisors, seed)
+        sums, logits, gradients = self._learn(given, targets, shares, divisors, seed)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
         if self.average is not None:
             self.average.update(step)
@@ -135,7 +141,7 @@ class TrainingModel(keras.Model):
     def _gradients(
         self,
         inputs: Any,
-        labels: tf.Tensor,
+        targets: tf.Tensor,
         shares: tf.Tensor | None,
         divisors: tf.Tensor,
         seed: tf.Tensor,
@@ -143,14 +149,21 @@ class TrainingModel(keras.Model):
         with tf.GradientTape() as tape, noise.keyed(seed):
             outputs = self.network(inputs, training=True)
             logits, *alone = outputs if self.layout.context else [outputs]  # [B, V] float32
-            sums = self.equation_1.sums(logits, labels, shares)
+            sums = self._sums(logits, targets, shares)
             if shares is not None:
-                sums += self.equation_1.sums(logits, mixing.partners(labels), 1.0 - shares)
+                sums += self._sums(logits, mixing.partners(targets), 1.0 - shares)
             value = self.equation_1.total(sums, divisors)
             for of_context in alone:  # of other variables than the photo's, so neither disturbs
-                of_context = self.equation_1.sums(of_context, labels)
+                of_context = self._sums(of_context, targets)
                 value += self.equation_1.total(of_context, divisors)
         return sums, logits, tape.gradient(value, self.network.trainable_variables)
+
+    def _sums(
+        self, logits: tf.Tensor, targets: tf.Tensor, shares: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        missing = self.config.loss.missing
+        completed = partial_labels.complete(targets, logits, missing, self.frequencies)
+        return self.equation_1.sums(logits, completed, shares)
 
     def _report(
         self, sums: tf.Tensor, counts: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
@@ -175,7 +188,7 @@ def augmented_on_host(batches: tf.data.Dataset, config: Config, first_step: int)
     def augmented(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(config.train.seed, tf.int64), step])
         photos = augmentation.augment(batch["pixels"], config.augmentation, seed, compiled=False)
-        kept = {name: batch[name] for name in ("labels", "text") if name in batch}
+        kept = {name: batch[name] for name in ("labels", "targets", "text") if name in batch}
         return {"pixels": photos, **kept}
 
     return batches.enumerate(first_step).map(augmented).prefetch(tf.data.AUTOTUNE)

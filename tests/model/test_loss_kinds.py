@@ -183,16 +183,22 @@ def test_a_softmax_attribute_that_does_not_apply_adds_nothing(weighted):
     assert not losses[:, SIZES[2]].any() and not gradient[:, SIZES[2]].any()
 
 
-def test_without_the_mask_missing_labels_count_as_absent(weighted):
+def test_a_soft_label_has_the_expected_loss(equation):
     logits, labels = batch(8)
-    for normalize_by in ("batch", "observed"):
-        off = MaskedLoss(weighted, LossConfig(mask=False, normalize_by=normalize_by))
-        on = MaskedLoss(weighted, LossConfig(normalize_by=normalize_by))
-        found, gradient = run(off, logits, labels)
-        expected, slope = run(on, logits, np.maximum(labels, 0))
-        assert found == pytest.approx(expected, rel=1e-6)
-        np.testing.assert_allclose(gradient, slope, rtol=1e-6)
-        assert off.counts(labels).numpy().tolist() == [7.0] * 3
+    generator = np.random.default_rng(0)
+    y = np.where(labels == -1, -1, generator.random(labels.shape)).astype(np.float32)
+    present, absent = (
+        equation.of_values(logits, np.where(labels == -1, -1, label).astype(np.int8)).numpy()
+        for label in (1, 0)
+    )
+    expected = np.where(labels == -1, 0, y * present + (1 - y) * absent)
+    np.testing.assert_allclose(equation.of_values(logits, y), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_the_mask_every_photo_counts(weighted):
+    _, labels = batch(8)
+    off = MaskedLoss(weighted, LossConfig(missing="absent", normalize_by="observed"))
+    assert off.counts(labels).numpy().tolist() == [7.0] * 3
 
 
 def test_sums_and_counts_of_two_replicas_add_up_to_one_batch(equation):
