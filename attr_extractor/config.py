@@ -143,6 +143,14 @@ class LossConfig(yaml_files.Model):
         return content
 
 
+class TeacherConfig(yaml_files.Model):
+    """A trained run whose scores are soft labels; see training/teacher.py."""
+
+    run: str = ""  # finished run of the same schema; "" = no teacher
+    weight: float = Field(default=0.5, ge=0, le=1)  # of the teacher's part of the loss
+    temperature: float = Field(default=2.0, gt=0)  # divides the logits of both networks
+
+
 class TrainConfig(yaml_files.Model):
     """Optimizer, learning-rate schedule, checkpoints and devices."""
 
@@ -171,6 +179,7 @@ class TrainConfig(yaml_files.Model):
     # activations: the trunk's and the resampling of photos; step: the whole step, slow on CPUs
     xla: Literal["off", "activations", "step"] = "activations"
     deterministic: bool = False  # fixed order of summation: bit-exact repeats, slower
+    teacher: TeacherConfig = TeacherConfig()
     init_from: str = ""  # finished run of the same schema and network to start from
     checkpoint_minutes: float = Field(default=10.0, gt=0)  # in addition to the end of each epoch
     tracker: Literal["none", "mlflow", "wandb"] = "none"  # may change when a run is resumed
@@ -228,6 +237,8 @@ class Config(yaml_files.Model):
             return self
         if train.image_sizes or train.strategy not in ("one_device", "mirrored"):
             raise ValueError("train.features needs one image size and one process")
+        if train.teacher.run:
+            raise ValueError("train.features: a teacher needs photos; use train.features: none")
         if train.features == "pooled" and self.model.attention.enabled:
             raise ValueError("train.features: pooled needs model.attention.enabled: false")
         return self
@@ -239,6 +250,12 @@ class Config(yaml_files.Model):
                 "train.clip_norm needs model.context off: the norm of all gradients would change "
                 "the training on photos"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_labels_every_photo(self) -> Config:
+        if self.train.teacher.run and self.loss.normalize_by != "batch":
+            raise ValueError("train.teacher needs loss.normalize_by: batch: it labels every photo")
         return self
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ from attr_extractor.model.trunks import trunk
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import require_same
-from attr_extractor.training import features, schedule, strategy, tracking
+from attr_extractor.training import features, schedule, strategy, teacher, tracking
 from attr_extractor.training.average import ValidateAverage
 from attr_extractor.training.callbacks import Progress, StopAtNaN
 from attr_extractor.training.checkpoints import Checkpoints, newest_step
@@ -222,6 +222,7 @@ def make_model(
         manifest.present("train"),
         manifest.frequencies("train"),
         augments and frozen is None,
+        teacher.load(config, schema),
     )
     model.compile(
         optimizer=schedule.make_optimizer(config.train, steps_per_epoch, built),

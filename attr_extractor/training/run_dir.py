@@ -156,11 +156,14 @@ class RunDir:
             )
         return manifest
 
-    def load_network(self, thresholds: Thresholds | None = None) -> network.Network:
-        """Load the trained network in float32, with the weights of weights.npz.
+    def load_network(
+        self, thresholds: Thresholds | None = None, precision: str = "float32"
+    ) -> network.Network:
+        """Load the trained network, with the weights of weights.npz.
 
         Args:
           thresholds: their temperatures replace the run's.
+          precision: Keras policy of the layers.
 
         Raises:
           InputError: if the run is not trained, a file is damaged or of another network, or the
@@ -170,7 +173,7 @@ class RunDir:
         arrays = files.read_arrays(path)
         thresholds = thresholds or self.thresholds()
         thresholds.require_weights(made_from.weights_digest(arrays), self.path)
-        return self.network_of(arrays, str(path), thresholds)
+        return self.network_of(arrays, str(path), thresholds, precision)
 
     def scoring(self, thresholds: Thresholds | None = None) -> scoring.Scoring:
         """Return the rule from the run's logits to scores, without loading the network.
@@ -194,9 +197,13 @@ class RunDir:
         return made_from.run_weights_digest(self.path)
 
     def network_of(
-        self, arrays: dict[str, np.ndarray], origin: str, thresholds: Thresholds | None = None
+        self,
+        arrays: dict[str, np.ndarray],
+        origin: str,
+        thresholds: Thresholds | None = None,
+        precision: str = "float32",
     ) -> network.Network:
-        """Build the run's network in float32 with given weights; see `load_network`.
+        """Build the run's network with given weights; see `load_network`.
 
         Raises:
           InputError: if the arrays are those of another network; names `origin`.
@@ -204,7 +211,11 @@ class RunDir:
         thresholds = thresholds or self.thresholds()
         temperatures, trust = (f(self.schema) for f in (thresholds.temperatures, thresholds.trust))
         built = network.build(
-            self.schema, self.config_to_load(), temperatures=temperatures, trust=trust
+            self.schema,
+            self.config_to_load(),
+            temperatures=temperatures,
+            trust=trust,
+            precision=precision,
         )
         network.set_layer_arrays(built.trained, arrays, origin)
         return built

@@ -17,6 +17,7 @@ from attr_extractor.model.loss import MaskedLoss, effective_number_weights
 from attr_extractor.schema import Schema
 from attr_extractor.training import hiding
 from attr_extractor.training.average import MovingAverage
+from attr_extractor.training.teacher import Teach
 
 MIXING, HIDING = 3, 4  # folded into a step's seed; augmentation uses the seed itself
 
@@ -33,6 +34,7 @@ class TrainingModel(keras.Model):
         `loss.class_balance`.
       frequencies: float [V], share of the known training labels that are 1; for `loss.missing`.
       augments: whether a step augments its photos; if not, `augmented_on_host` has done it.
+      teach: the teacher's logits, see `teacher.load`.
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class TrainingModel(keras.Model):
         present: np.ndarray | None = None,
         frequencies: np.ndarray | None = None,
         augments: bool = True,
+        teach: Teach | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.layout, self.network = built, built.trained
         self.schema = schema
         self.config = config
-        self.augments = augments
+        self.augments, self.teach = augments, teach
         mixing_shares = config.augmentation.mixup + config.augmentation.cutmix
         self.mixes = built.inputs == network.PIXELS and mixing_shares > 0
         weights = None
@@ -108,6 +111,7 @@ class TrainingModel(keras.Model):
         if self.mixes:
             away = tf.random.experimental.stateless_fold_in(seed, MIXING)
             photos, shares = mixing.mix(tf.cast(photos, tf.float32), self.config.augmentation, away)
+        taught = None if self.teach is None else self.teach(photos)
         given: Any = photos
         if names := self.layout.context:
             away = tf.random.experimental.stateless_fold_in(seed, HIDING)
@@ -118,7 +122,7 @@ class TrainingModel(keras.Model):
         # the loss divides by the samples of all replicas, and their gradients are summed
         counts = self.equation_1.counts(targets)
         divisors = _over_replicas(counts)
-        sums, logits, gradients = self._learn(given, targets, shares, divisors, seed)
+        sums, logits, gradients = self._learn(given, targets, taught, shares, divisors, seed)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
         if self.average is not None:
             self.average.update(step)
@@ -142,6 +146,7 @@ class TrainingModel(keras.Model):
         self,
         inputs: Any,
         targets: tf.Tensor,
+        taught: tf.Tensor | None,
         shares: tf.Tensor | None,
         divisors: tf.Tensor,
         seed: tf.Tensor,
@@ -152,6 +157,13 @@ class TrainingModel(keras.Model):
             sums = self._sums(logits, targets, shares)
             if shares is not None:
                 sums += self._sums(logits, mixing.partners(targets), 1.0 - shares)
+            if taught is not None:
+                teacher = self.config.train.teacher
+                scores = self.layout.scores_of(taught / teacher.temperature)
+                soft = self.equation_1.sums(logits / teacher.temperature, scores)
+                sums = (1.0 - teacher.weight) * sums + (
+                    teacher.weight * teacher.temperature**2 * soft
+                )
             value = self.equation_1.total(sums, divisors)
             for of_context in alone:  # of other variables than the photo's, so neither disturbs
                 of_context = self._sums(of_context, targets)
