@@ -1,0 +1,1 @@
+"""Answers from elsewhere: a vendor, a language model, people. No TensorFlow."""
