@@ -1,1 +1,1 @@
-"""Label sources: tables of (product, attribute, value, confidence, source)."""
+"""Answers from elsewhere: a vendor, a language model, people. No TensorFlow."""
