@@ -377,8 +377,10 @@ def _to_batches(
         if has_text:
             found["text"] = parsed["text"]
         if soft:
-            pairs = [parsed[name] for name in soft]
-            found["targets"] = example.targets(found["labels"], *pairs, manifest.schema.sizes)
+            values, probabilities = (parsed[name] for name in soft)
+            found["targets"] = example.targets(
+                found["labels"], values, probabilities, manifest.schema.sizes
+            )
         return found if training else {**found, "image_index": parsed["image/index"]}
 
     def with_pieces(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,6 @@ from attr_extractor.sources.tables import SourceTable
 REPORT = "sources.json"
 LEAST = 0.01  # probability of a value that is stored, besides the most probable one
 _FITTED_ON = 50_000  # products; more would not change the rates
-_ALL = 1.0  # min_probability above which nothing is written
 
 
 class Added(NamedTuple):
@@ -42,7 +41,7 @@ class Added(NamedTuple):
 
     manifest: Manifest
     belief: Belief
-    report: dict
+    report: dict[str, Any]
 
 
 def add(
@@ -64,7 +63,7 @@ def add(
         sources have one name.
     """
     records = str(records)
-    if not 0 < min_probability <= _ALL:
+    if not 0 < min_probability <= 1:
         raise InputError(f"min_probability {min_probability:g}: must be above 0 and at most 1")
     names = [source.name for source in sources]
     for name in names:
@@ -221,7 +220,7 @@ def _report(
     by_source: dict[str, dict[str, int]],
     fit_on: Sequence[str],
     min_probability: float,
-) -> dict:
+) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return None if np.isnan(value) else round(value, 4)
 
@@ -247,6 +246,41 @@ def _report(
     return {
         "fitted_on": list(fit_on),
         "min_probability": min_probability,
-        "issues": {source.name: [asdict(issue) for issue in source.issues] for source in sources},
+        "issues": {
+            source.name: {
+                "cells": source.issue_totals,
+                "listed": [asdict(issue) for issue in source.issues],
+            }
+            for source in sources
+        },
         "attributes": attributes,
     }
+
+
+def table(report: dict[str, Any]) -> str:
+    """Format for a terminal: a line per attribute and source, and the cells that were not used."""
+    width = max(len(name) for name in report["attributes"])
+    lines = [
+        f"{'attribute':{width}}  products  right  weight  sources: right (of cells), products told",
+    ]
+    for name, of in report["attributes"].items():
+        told = "; ".join(_source(source, each) for source, each in of["sources"].items())
+        lines.append(
+            f"{name:{width}}  {of['products_with_soft_labels']:8,}  {_share(of['right'])}  "
+            f"{of['weight']:6.2f}  {told}"
+        )
+    for source, issues in report["issues"].items():
+        if issues["cells"]:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in issues["cells"].items())
+            lines.append(f"{source}: cells not used: {kinds}")
+    return "\n".join(lines)
+
+
+def _source(name: str, of: dict[str, Any]) -> str:
+    if not of["used"]:
+        return f"{name} left out, {_share(of['right']).strip()} ({of['cells']:,})"
+    return f"{name} {_share(of['right']).strip()} ({of['cells']:,}), {of['products']:,}"
+
+
+def _share(value: float | None) -> str:
+    return "    -" if value is None else f"{value:5.3f}"
