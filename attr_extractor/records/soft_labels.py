@@ -22,7 +22,7 @@ from attr_extractor.catalogue.splits import uniform
 from attr_extractor.errors import InputError
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.records import dataset, index, relabel
-from attr_extractor.records.folder import WORK, unfinished_relabel
+from attr_extractor.records.folder import WORK, remove_stale_files, unfinished_relabel
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.relabel import RelabelTask
 from attr_extractor.records.runner import Runner
@@ -91,7 +91,8 @@ def add(
         by_source = {name: counts for name, counts in by_source.items() if counts}
         manifest = manifest.model_copy(update={"sources": by_source})
         manifest.write(work)
-        storage.remove(storage.join(records, FILE))
+        if finished:
+            storage.remove(storage.join(records, FILE))
         runner.run(relabel.write_labels, tasks, "writing soft labels")
         shards = {
             shard.name: index.require_summary(records, shard.name, manifest.schema)
@@ -99,6 +100,7 @@ def add(
         }
         train = index.sum_shards(manifest.schema, shards)
         manifest = manifest.model_copy(update={"splits": {**manifest.splits, "train": train}})
+        remove_stale_files(records, [s.name for of in manifest.splits.values() for s in of.shards])
         report = _report(fitted, sources, soft, by_source, fit_on, min_probability)
         files.write_json(storage.join(records, REPORT), report)
         manifest.write(records)

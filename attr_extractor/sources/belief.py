@@ -2,12 +2,12 @@
 
 For an exclusive attribute a source's answer a with confidence c has the likelihood
 
-    P(a | true value y) = r(c)                     if a = y
-                          (1 - r(c)) * e(a | y)    otherwise
+    P(a | true value y) = r(c, y)                     if a = y
+                          (1 - r(c, y)) * e(a | y)    otherwise
 
-r is how often the source is right at this confidence (logistic in the log-odds of c, Platt 1999),
-and e are its errors, shrunk to how often it gives each wrong value at all. "No value" is one more
-value. For an attribute with several values, each value is one question with its own rates. Sources
+r is how often the source is right about cells of this value at this confidence (logistic in the
+log-odds of c, Platt 1999, with an intercept of y), and e are its errors. Rates of a value with few
+cells are shrunk to those of all values. "No value" is one more value. For an attribute with several values, each value is one question with its own rates. Sources
 are combined as in Dawid and Skene 1979, with the seller's cells in place of their latent truth:
 
     log P(y | answers) = log P(y | category) + w * sum over sources of log P(a | y) + constant
@@ -233,8 +233,9 @@ class _Prior:
 class _Exclusive:
     """An exclusive attribute: one of its values, or the last class, none of them."""
 
-    def __init__(self, rate: tuple[float, float, float], errors: np.ndarray):
+    def __init__(self, rate: tuple[float, float, float], of_class: np.ndarray, errors: np.ndarray):
         self.rate = rate  # of `_right_rate`
+        self.of_class = of_class  # [true class], added to the log-odds of the rate
         self.errors = errors  # [true class, answered class], the diagonal is not used
 
     @classmethod
@@ -252,14 +253,18 @@ class _Exclusive:
         np.fill_diagonal(usual, 0)
         usual /= usual.sum(axis=1, keepdims=True)
         errors = (counts + _PRIOR * usual) / (counts.sum(axis=1, keepdims=True) + _PRIOR)
-        return cls(_fit_right_rate(confidence, ~wrong), errors)
+        seen, hits = (np.bincount(truth[of], minlength=classes) for of in (..., ~wrong))
+        overall = (hits.sum() + 1) / (seen.sum() + 2)
+        of_class = logit((hits + _PRIOR * overall) / (seen + _PRIOR)) - logit(overall)
+        return cls(_fit_right_rate(confidence, ~wrong), of_class, errors)
 
     def terms(self, told: Answers) -> np.ndarray:
         """Return log P(answer | y), [P, V_t + 1]; 0 where the source is silent."""
         answer = self.truth(told.labels)
-        right = _right_rate(_confidence(told), self.rate)[:, np.newaxis]  # [P, 1]
+        right = _right_rate(_confidence(told)[:, np.newaxis], self.rate, self.of_class)
         likelihood = (1 - right) * self.errors[:, answer].T  # [P, classes]
-        likelihood[np.arange(len(answer)), answer] = right[:, 0]
+        rows = np.arange(len(answer))
+        likelihood[rows, answer] = right[rows, answer]
         likelihood[answer == SILENT] = 1
         return np.log(np.maximum(likelihood, _TINY))
 
@@ -370,9 +375,11 @@ def _confidence(told: Answers) -> np.ndarray:
     return np.where(given, highest, 1.0)
 
 
-def _right_rate(confidence: np.ndarray, rate: tuple[float, float, float]) -> np.ndarray:
+def _right_rate(
+    confidence: np.ndarray, rate: tuple[float, float, float], added: np.ndarray
+) -> np.ndarray:
     intercept, slope, centre = rate
-    return expit(intercept + slope * (_log_odds(confidence) - centre))
+    return np.asarray(expit(intercept + slope * (_log_odds(confidence) - centre) + added))
 
 
 def _fit_right_rate(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
