@@ -130,6 +130,8 @@ def _evaluate(
         curve = learning_curve.read(run)
         calibration = None if inputs else _calibration(run, split)  # it is of the photo alone
         extras = extras._replace(calibration=calibration, learning_curve=curve)
+        if manifest.digest == run.origin.digest:
+            extras = extras._replace(training=manifest)
     page = report.render(run.config.name, run.schema, measured, details, extras)
     storage.write(run.path / measured["report"], page.encode())
     model_card.write_card(run)

@@ -155,6 +155,9 @@ def _data(run: RunDir) -> dict[str, Any] | None:
             for name, split in manifest.splits.items()
         },
         "near_duplicates": manifest.near_duplicates,
+        # photos of the training split by attribute, and products by attribute and source
+        "soft_labels": {a: c.soft for a, c in manifest.splits["train"].labels.items() if c.soft},
+        "sources": manifest.sources,
     }
 
 

@@ -26,6 +26,7 @@ from attr_extractor.evaluation.report_curves import (
 )
 from attr_extractor.evaluation.score_table import beaten_baselines, verdict
 from attr_extractor.evaluation.scores import MIN_PHOTOS
+from attr_extractor.records.manifest import Counts, Manifest
 from attr_extractor.schema import Schema
 from attr_extractor.web import pages
 
@@ -52,6 +53,7 @@ class ReportExtras(NamedTuple):
     calibration: dict[str, Any] | None = None  # `thresholds`, `split`, and `measured` on it
     learning_curve: dict[str, Any] | None = None  # learning_curve.json
     heat: DrawHeat | None = None
+    training: Manifest | None = None  # of the run's records, unless they have changed
 
 
 def render(
@@ -78,6 +80,7 @@ def render(
         "abstention": abstention_section(schema, details),
         "calibration": calibration_section(schema, extras.calibration),
         "more_labels": more_labels_section(schema, extras.learning_curve),
+        "label_sources": label_sources_section(schema, extras.training),
     }
     titles = {key: key.replace("_", " ").capitalize() for key in content}
     return pages.render(
@@ -109,6 +112,26 @@ def scores_section(schema: Schema, measured: dict[str, Any]) -> list[ScoreRow]:
     return [
         ScoreRow(schema[n].title(), a, "" if a["score"] is None else beaten_baselines(a))
         for n, a in ordered
+    ]
+
+
+class LabelSourcesRow(NamedTuple):
+    """Training labels of one attribute."""
+
+    title: str
+    counts: Counts  # of the training photos
+    by_source: dict[str, int]  # products by label source
+
+
+def label_sources_section(schema: Schema, training: Manifest | None) -> list[LabelSourcesRow]:
+    """Return a row per attribute with soft labels; none if the seller gave all labels."""
+    if training is None:
+        return []
+    labels = training.splits["train"].labels
+    return [
+        LabelSourcesRow(schema[name].title(), counts, training.sources.get(name, {}))
+        for name, counts in labels.items()
+        if counts.soft
     ]
 
 

@@ -7,8 +7,9 @@ For an exclusive attribute a source's answer a with confidence c has the likelih
 
 r is how often the source is right about cells of this value at this confidence (logistic in the
 log-odds of c, Platt 1999, with an intercept of y), and e are its errors. Rates of a value with few
-cells are shrunk to those of all values. "No value" is one more value. For an attribute with several values, each value is one question with its own rates. Sources
-are combined as in Dawid and Skene 1979, with the seller's cells in place of their latent truth:
+cells are shrunk to those of all values. "No value" is one more value. For an attribute with several
+values, each value is one question with its own rates. Sources are combined as in Dawid and Skene
+1979, with the seller's cells in place of their latent truth:
 
     log P(y | answers) = log P(y | category) + w * sum over sources of log P(a | y) + constant
 
