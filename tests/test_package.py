@@ -32,6 +32,7 @@ ROOMS = [
     ("labels",),
     ("config",),
     ("catalogue",),
+    ("sources",),
     ("demo",),
     ("records",),
     ("model",),

@@ -1,0 +1,1 @@
+"""Label sources: tables of (product, attribute, value, confidence, source)."""
