@@ -6,7 +6,8 @@ asked again.
 
 Example:
   attr-extractor ask-model --catalogue=shop/catalogue.csv --schema=shop/schema.yaml \
-      --output=shop/vlm.parquet --endpoint=http://localhost:8000/v1 --model=NAME --sample=200 --all_cells
+      --output=shop/vlm.parquet --endpoint=http://localhost:8000/v1 --model=NAME \
+      --sample=200 --all_cells
 """
 
 from absl import flags

@@ -77,16 +77,17 @@ class Endpoint:
             {"type": "text", "text": question.prompt},
             {"type": "image_url", "image_url": {"url": url}},
         ]
-        more: dict[str, Any] = {"logprobs": True} if self._options.logprobs else {}
+        request: dict[str, Any] = {
+            "model": self._options.model,
+            "messages": [{"role": "user", "content": content}],
+            "response_format": question.response_format,
+        }
+        if self._options.logprobs:
+            request["logprobs"] = True
         if self._options.temperature is not None:
-            more["temperature"] = self._options.temperature
+            request["temperature"] = self._options.temperature
         try:
-            completion: Any = await self._client.chat.completions.create(
-                model=self._options.model,
-                messages=[{"role": "user", "content": content}],  # type: ignore[list-item]
-                response_format=question.response_format,  # type: ignore[arg-type]
-                **more,
-            )
+            completion: Any = await self._client.chat.completions.create(**request)
         except openai.APIStatusError as error:
             said = f"HTTP {error.status_code}: {_without_key(str(error.message))}"
             if error.status_code in _REFUSED:

@@ -124,12 +124,11 @@ class Questions:
 
     def _hint(self, name: str) -> str:
         attribute = self.schema[name]
-        return (
-            f"{attribute.title()}; {'one' if attribute.exclusive else 'a list of all that apply'}"
-        )
+        how_many = "one" if attribute.exclusive else "a list of all that apply"
+        return f"{attribute.title()}; {how_many}"
 
     def _type(self, name: str, values: list[str]) -> dict[str, Any]:
-        one = {"type": "string", "enum": values}
+        one: dict[str, Any] = {"type": "string", "enum": values}
         return one if self.schema[name].exclusive else {"type": "array", "items": one}
 
     def read(self, question: Question, content: str, tokens: Tokens | None = None) -> Answer:

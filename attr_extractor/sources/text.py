@@ -148,9 +148,10 @@ def mine_text(
         names = [(a.name, value) for a in schema.attributes for value in a.values]
         with writer.writing(output) as append:
             for mined in miner.chunks("writing"):
+                pairs = np.argwhere(mined.named).tolist()
                 append(
-                    SourceRow(mined.products[row], *names[v], confidence[v], SOURCE)
-                    for row, v in np.argwhere(mined.named).tolist()
+                    SourceRow(mined.products[row], names[v][0], names[v][1], confidence[v], SOURCE)
+                    for row, v in pairs
                 )
         if report is not None:
             precision.write_report(report)
@@ -210,10 +211,9 @@ class _Miner:
 
     def _mined(self, chunk: pd.DataFrame, text_columns: list[str]) -> Mined:
         schema = self.schema
-        products = chunk[table.PRODUCT_ID].str.strip()
-        self.without_id += int((products == "").sum())
-        chunk = chunk[products != ""]
-        products = products[products != ""].tolist()
+        ids = chunk[table.PRODUCT_ID].str.strip()
+        self.without_id += int((ids == "").sum())
+        chunk = chunk[ids != ""]
         cells = {name: chunk[name].tolist() for name in schema.names if name in chunk}
         encoded = self.encoder.encode(cells, len(chunk))
         named = np.zeros([len(chunk), schema.num_values], bool)
@@ -229,4 +229,4 @@ class _Miner:
             named[several, where] = False
             not_allowed = before[:, where].any(axis=1) & ~named[:, where].any(axis=1) & ~several
             self.dropped[t] += (int(not_allowed.sum()), int(several.sum()))
-        return Mined(products, named, encoded.labels)
+        return Mined(ids[ids != ""].tolist(), named, encoded.labels)

@@ -190,7 +190,7 @@ class _Plan:
             tokens_in = sum(q.tokens_in + self.options.image_tokens for q in asked)
             size = (len(asked), tokens_in, sum(q.tokens_out for q in asked))
             if self.options.sample:
-                rank = -xxhash.xxh64_intdigest(product.product_id)
+                rank = -xxhash.xxh64_intdigest(product.product_id.encode())
                 heapq.heappush(chosen, (rank, -product.row, *size))
                 if len(chosen) > self.options.sample:
                     heapq.heappop(chosen)
@@ -291,7 +291,7 @@ class _Asker:
         self, question: Question, photo: bytes, digest: str
     ) -> tuple[questions.Answer | None, Unused]:
         """Return the answer to a question; without one, why."""
-        prompt = xxhash.xxh3_128_hexdigest(f"{question.digest} {self._settings}")
+        prompt = xxhash.xxh3_128_hexdigest(f"{question.digest} {self._settings}".encode())
         read = self.plan.questions.read
         reply = self.cache.find(digest, prompt)
         if reply is not None:
