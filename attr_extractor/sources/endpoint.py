@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
+import pydantic
+
 from attr_extractor import yaml_files
 from attr_extractor.errors import InputError, extra
 from attr_extractor.sources.questions import Question
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 KEY = "OPENAI_API_KEY"
 _NO_KEY = "none"  # sent without a key; a server on the own machine does not look at it
-_REFUSED = {401: "the key is not accepted", 403: "access is refused", 404: "there is no such model"}
+_REFUSED = {401: "the key is not accepted", 403: "access is refused", 404: "no such model or path"}
 
 
 class CallError(Exception):
@@ -40,6 +42,13 @@ class EndpointOptions(yaml_files.Model):
     requests_per_minute: float = 0.0  # 0: no limit; repetitions do not count
     logprobs: bool = False
     temperature: Optional[float] = None  # None: not sent
+
+    @pydantic.field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_a_web_address(cls, endpoint: str) -> str:
+        if not endpoint.lower().startswith(("http://", "https://")):
+            raise InputError(f"--endpoint={endpoint}: write http://HOST/v1 or https://HOST/v1")
+        return endpoint
 
 
 @dataclass(frozen=True)
@@ -110,17 +119,17 @@ class Endpoint:
             await asyncio.sleep(start - now)
 
 
+def require_package() -> None:
+    """Raise InputError if the openai package is not installed."""
+    with extra("vlm"):
+        import openai  # noqa: F401
+
+
 @asynccontextmanager
 async def connected(options: EndpointOptions) -> AsyncIterator[Endpoint]:
-    """Connect to an endpoint.
+    """Connect to an endpoint; no request is sent yet."""
+    import openai
 
-    Raises:
-      InputError: if the openai package is not installed, or the endpoint is not a web address.
-    """
-    with extra("vlm"):
-        import openai
-    if not options.endpoint.lower().startswith(("http://", "https://")):
-        raise InputError(f"--endpoint={options.endpoint}: write http://HOST/v1 or https://HOST/v1")
     client = openai.AsyncOpenAI(
         api_key=os.environ.get(KEY) or _NO_KEY,
         base_url=options.endpoint,

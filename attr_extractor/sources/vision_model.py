@@ -148,6 +148,7 @@ def ask_model(
         `max_cost`, or if the endpoint refuses the key or the model.
       TemporaryError: if the endpoint stops answering; what it answered is in the cache.
     """
+    endpoint.require_package()
     writer.require_format(output, "--output")
     if options.max_cost is not None and None in (options.price_in, options.price_out):
         raise InputError("--max_cost needs --price_in and --price_out, per million tokens")
@@ -281,7 +282,7 @@ class _Asker:
                 source = (attribute, value, score, self._model)
                 rows.append(SourceRow(product.product_id, *source))
             answered = {attribute for attribute, _, _ in answer.values}
-            self.summary.answers["answered"] += len(answered)
+            self.summary.answers.update("answered" for _ in answered)
             self.summary.answers.update(answer.without_value)
             self.summary.answers.update(each.reason for each in answer.unused)
             unused += answer.unused
