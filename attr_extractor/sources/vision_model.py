@@ -85,7 +85,7 @@ class Estimate:
 
     def summary(self, options: AskOptions) -> str:
         """Return the estimate in one line."""
-        cost = f", about {self.cost(options):,.2f}" if options.price_in is not None else ""
+        cost = f", about {self.cost(options):,.4g}" if options.price_in is not None else ""
         cached = f" ({self.cached:,} answers of the model are in the cache)" if self.cached else ""
         return (
             f"estimate: {self.products:,} products, {self.calls:,} calls{cached}, "
@@ -163,7 +163,7 @@ def ask_model(
             expected = estimate.cost(options)
             if options.max_cost is not None and expected > options.max_cost:
                 raise InputError(
-                    f"--max_cost={options.max_cost:g}: the run would cost about {expected:,.2f}; "
+                    f"--max_cost={options.max_cost:g}: the run would cost about {expected:,.4g}; "
                     "ask fewer products with --sample, or raise it"
                 )
             return asyncio.run(_run(plan, estimate, root, output, model, kept))
@@ -223,10 +223,19 @@ class _Plan:
                 if not product_id or (wanted is not None and row not in wanted):
                     continue
                 names = [schema.names[t] for t in np.flatnonzero(of_row)]
-                grouped = questions.groups(names, options.attributes_per_call)
-                of_photo = tuple(self.questions.of(group, categories[c]) for group in grouped)
-                if of_photo:
+                if of_photo := self._questions(names, categories[c]):
                     yield Product(row, product_id, image, of_photo)
+
+    def _questions(self, names: list[str], category: str) -> tuple[Question, ...]:
+        """Return the questions about attributes of a product of a category ("": unknown)."""
+        asked = []
+        if category and self.schema.category in names:
+            # the other questions tell the category
+            asked.append(self.questions.of((self.schema.category,), ""))
+            names = [name for name in names if name != self.schema.category]
+        for group in questions.groups(names, self.options.attributes_per_call):
+            asked.append(self.questions.of(group, category))
+        return tuple(asked)
 
 
 def _add(estimate: Estimate, size: Any) -> None:
@@ -342,7 +351,7 @@ class _Asker:
         self._failures += 1
         if self._failures >= MOST_FAILURES:
             raise TemporaryError(
-                f"the endpoint did not answer {self._failures} calls in a row ({error}); "
+                f"the endpoint did not answer {MOST_FAILURES} calls in a row ({error}); "
                 "what it answered before is in the cache: rerun the command to resume"
             ) from error
 

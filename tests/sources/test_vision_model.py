@@ -105,7 +105,10 @@ def test_attributes_are_asked_in_groups_and_filled_cells_on_request(schema, tmp_
     with serving(first_values) as server:
         _, source, _ = ask(schema, catalogue_of(tmp_path, rows), server.address, **options)
     asked = [list(request.values) for request in server.requests]
-    assert asked == [["category", "neck_type", "color"], ["closure"]]
+    # the category by itself: the other questions tell it
+    assert asked == [["category"], ["neck_type", "color", "closure"]]
+    told = ["category is: shirt" in request.prompt for request in server.requests]
+    assert told == [False, True]
     assert source["attribute"].tolist() == ["category", "neck_type", "color", "closure"]
     assert {request.photo.size[0] for request in server.requests} == {64}
 
