@@ -1,7 +1,8 @@
 """Call a vision-language model behind an OpenAI-compatible endpoint.
 
 The client of the openai package repeats calls after 429, 5xx and timeouts, with growing waits and
-as Retry-After says. It reads the key from OPENAI_API_KEY; no message of this package contains it.
+as Retry-After says (up to a minute). The key is read from OPENAI_API_KEY; no message of this
+package contains it.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Reply:
     """A model's answer."""
 
     content: str
-    tokens_in: int  # as the endpoint counts them; as estimated, if it does not
-    tokens_out: int
+    tokens_in: Optional[int]  # as the endpoint counts them; None if it does not
+    tokens_out: Optional[int]
     tokens: Optional[List[Tuple[str, float]]] = field(default=None)  # see `questions.Tokens`
 
 
@@ -108,7 +109,7 @@ class Endpoint:
             raise CallError(_without_key(str(error)) or type(error).__name__) from error
         except ValueError as error:  # a body that is not JSON
             raise CallError(f"not a chat completion: {_without_key(str(error))}") from error
-        return _reply(completion, question)
+        return _reply(completion)
 
     async def _pace(self) -> None:
         """Wait so that calls start evenly, at most `requests_per_minute` of them."""
@@ -140,7 +141,7 @@ async def connected(options: EndpointOptions) -> AsyncIterator[Endpoint]:
         yield Endpoint(client, options)
 
 
-def _reply(completion: Any, question: Question) -> Reply:
+def _reply(completion: Any) -> Reply:
     try:
         choice = completion.choices[0]
         content, listed = choice.message.content, getattr(choice, "logprobs", None)
@@ -152,8 +153,8 @@ def _reply(completion: Any, question: Question) -> Reply:
         tokens = [(token.token, float(token.logprob)) for token in listed.content]
     return Reply(
         content=content or "",
-        tokens_in=usage.prompt_tokens if usage else question.tokens_in,
-        tokens_out=usage.completion_tokens if usage else question.tokens_out,
+        tokens_in=getattr(usage, "prompt_tokens", None),
+        tokens_out=getattr(usage, "completion_tokens", None),
         tokens=tokens,
     )
 

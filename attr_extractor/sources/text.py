@@ -48,7 +48,7 @@ class Precision:
     named: np.ndarray  # int64 [V], rows whose text names the value
     judged: np.ndarray  # int64 [V], those of them whose cell is filled
     right: np.ndarray  # int64 [V], those of them whose cell has the value
-    filled: np.ndarray  # int64 [V], rows whose cell is missing
+    missing: np.ndarray  # int64 [V], those of `named` whose cell is missing
     dropped: np.ndarray  # int64 [T, 2], cells: does not apply or allowed; several values
 
     def confidence(self) -> np.ndarray:
@@ -58,26 +58,23 @@ class Precision:
         the precision of all cells in the same way; theirs has Laplace's prior.
         """
         starts = np.cumsum([0, *self.schema.sizes[:-1]])
-        right, judged = (np.add.reduceat(of_values, starts) for of_values in self._counts())
+        right, judged = (np.add.reduceat(n, starts) for n in (self.right, self.judged))
         overall = (right.sum() + 1) / (judged.sum() + 2)
         of_attribute = (right + PRIOR * overall) / (judged + PRIOR)
         prior = of_attribute[self.schema.attribute_of_value]
         return (self.right + PRIOR * prior) / (self.judged + PRIOR)
 
-    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.right, self.judged
-
     def summary(self) -> str:
         """Return a line for each attribute: coverage, precision and the worst values."""
-        cells = (self.named, self.judged, self.right, self.filled)
+        cells = (self.named, self.judged, self.right, self.missing)
         header = ("attribute", "rows", "coverage", "judged", "precision", "missing", "worst values")
         lines = ["{:16}{:>9}{:>10}{:>9}{:>11}{:>9}  {}".format(*header)]
         for t, attribute in enumerate(self.schema.attributes):
             where = self.schema.slices[attribute.name]
-            named, judged, right, filled = (int(c[where].sum()) for c in cells)
+            named, judged, right, missing = (int(c[where].sum()) for c in cells)
             share = f"{named / max(self.rows, 1):.1%}"
             precision = f"{right / judged:.3f}" if judged else "-"
-            counts = f"{named:>9,}{share:>10}{judged:>9,}{precision:>11}{filled:>9,}"
+            counts = f"{named:>9,}{share:>10}{judged:>9,}{precision:>11}{missing:>9,}"
             lines.append(f"{attribute.name:16}{counts}  {self._worst(t)}".rstrip())
         several, not_allowed = (int(n) for n in self.dropped.sum(axis=0)[::-1])
         return "\n".join(
@@ -171,7 +168,7 @@ class _Miner:
     def measure(self) -> Precision:
         """Count over the whole table."""
         schema = self.schema
-        named, judged, right, filled = np.zeros([4, schema.num_values], np.int64)
+        named, judged, right, missing = np.zeros([4, schema.num_values], np.int64)
         starts = np.cumsum([0, *schema.sizes[:-1]])
         rows = 0
         for mined in self.chunks("measuring"):
@@ -181,9 +178,9 @@ class _Miner:
             named += mined.named.sum(axis=0)
             judged += (mined.named & has_cell).sum(axis=0)
             right += (mined.named & present).sum(axis=0)
-            filled += (mined.named & (mined.labels == labels.MISSING)).sum(axis=0)
+            missing += (mined.named & (mined.labels == labels.MISSING)).sum(axis=0)
             rows += len(mined.products)
-        counts = (named, judged, right, filled, self.dropped.copy())
+        counts = (named, judged, right, missing, self.dropped.copy())
         return Precision(schema, rows, self.without_id, *counts)
 
     def chunks(self, what: str) -> Iterator[Mined]:

@@ -57,6 +57,10 @@ class AskOptions(yaml_files.Model):
         """Return the price of tokens; 0 without prices."""
         return (tokens_in * (self.price_in or 0) + tokens_out * (self.price_out or 0)) / 1e6
 
+    def tokens(self, question: Question) -> tuple[int, int]:
+        """Return the estimated tokens of a call, in and out."""
+        return question.tokens_in + self.image_tokens, question.tokens_out
+
 
 class Product(NamedTuple):
     """A row of the table to ask about."""
@@ -103,7 +107,7 @@ class AskSummary:
     tokens_in: int = 0  # of `calls`
     tokens_out: int = 0
     cost: float = 0.0
-    rejected: Counter[str] = field(default_factory=Counter)  # rows, by reason
+    rejected: Counter[str] = field(default_factory=Counter)  # rows that were not asked, by reason
     answers: Counter[str] = field(default_factory=Counter)  # cells: answered, or why not
     stopped: bool = False  # at --max_cost
 
@@ -118,7 +122,7 @@ class AskSummary:
         ]
         if self.rejected:
             reasons = ", ".join(f"{n:,} {why}" for why, n in self.rejected.most_common())
-            lines.append(f"rows without a usable photo: {reasons}")
+            lines.append(f"rows not asked: {reasons}")
         return "\n".join([*lines, f"not used: {rejects}"])
 
 
@@ -185,11 +189,10 @@ class _Plan:
     def estimate(self, cached: int) -> Estimate:
         """Count calls and tokens; choose the sample: the products with the smallest hashes."""
         result = Estimate(cached=cached)
-        chosen: list[tuple[int, int, int, int, int]] = []
+        chosen: list[tuple[int, ...]] = []
         for product in self.products():
-            asked = product.questions
-            tokens_in = sum(q.tokens_in + self.options.image_tokens for q in asked)
-            size = (len(asked), tokens_in, sum(q.tokens_out for q in asked))
+            tokens = [self.options.tokens(question) for question in product.questions]
+            size = (len(tokens), *(sum(counts) for counts in zip(*tokens)))
             if self.options.sample:
                 rank = -xxhash.xxh64_intdigest(product.product_id.encode())
                 heapq.heappush(chosen, (rank, -product.row, *size))
@@ -220,7 +223,7 @@ class _Plan:
             columns = (chunk[table.PRODUCT_ID], chunk[table.IMAGE])
             ids = zip(chunk.index.tolist(), *(column.str.strip().tolist() for column in columns))
             for (row, product_id, image), of_row, c in zip(ids, asked, encoded.category.tolist()):
-                if not product_id or (wanted is not None and row not in wanted):
+                if wanted is not None and row not in wanted:
                     continue
                 names = [schema.names[t] for t in np.flatnonzero(of_row)]
                 if of_photo := self._questions(names, categories[c]):
@@ -271,8 +274,9 @@ class _Asker:
         """Return the rows of a product, and what is not used."""
         paths = table.image_paths(product.image)
         try:
-            if not paths:
-                raise raw_files.PhotoError("no image named")
+            if not product.product_id or not paths:
+                what = "image named" if product.product_id else "product_id"
+                raise raw_files.PhotoError(f"no {what}")
             raw = await asyncio.to_thread(raw_files.read_raw, self.root, paths[0])
             photo = await asyncio.to_thread(photos.store, raw, self.plan.options.image_size)
         except raw_files.PhotoError as error:
@@ -321,7 +325,7 @@ class _Asker:
                     return None, Unused("", str(error)[: questions.LONGEST_LISTED], NO_REPLY)
                 finally:
                     self._open -= 1
-            self._count(reply)
+            self._count(question, reply)
             try:
                 answer = read(question, reply.content, reply.tokens)
             except InvalidAnswerError as error:
@@ -340,12 +344,16 @@ class _Asker:
         each = self.summary.cost / counted if counted else self._expected
         return self.summary.cost + (self._open + 1) * each <= most
 
-    def _count(self, reply: endpoint.Reply) -> None:
-        summary, self._failures = self.summary, 0
+    def _count(self, question: Question, reply: endpoint.Reply) -> None:
+        """Count a reply; its tokens as estimated, if the endpoint does not count them."""
+        summary, options, self._failures = self.summary, self.plan.options, 0
+        tokens_in, tokens_out = reply.tokens_in, reply.tokens_out
+        if tokens_in is None or tokens_out is None:
+            tokens_in, tokens_out = options.tokens(question)
         summary.calls += 1
-        summary.tokens_in += reply.tokens_in
-        summary.tokens_out += reply.tokens_out
-        summary.cost += self.plan.options.cost(reply.tokens_in, reply.tokens_out)
+        summary.tokens_in += tokens_in
+        summary.tokens_out += tokens_out
+        summary.cost += options.cost(tokens_in, tokens_out)
 
     def _count_failure(self, error: endpoint.CallError) -> None:
         self._failures += 1

@@ -82,7 +82,7 @@ def test_confidence_is_the_precision_on_filled_cells_shrunk_to_that_of_the_attri
     for value, confidence in expected.items():
         assert found.loc[value].tolist() == pytest.approx([confidence] * 2), value
     at = schema.value_names.index("color=red")
-    counts = (precision.named, precision.judged, precision.right, precision.filled)
+    counts = (precision.named, precision.judged, precision.right, precision.missing)
     assert [int(count[at]) for count in counts] == [5, 3, 2, 2]
 
 

@@ -281,14 +281,39 @@ def test_a_run_stops_before_the_cap_and_a_second_one_continues(schema, tmp_path,
     assert again.from_cache == summary.calls and len(server.requests) == 12 == len(source)
 
 
+@pytest.mark.parametrize("usage", [None, {}])
+def test_tokens_that_the_endpoint_does_not_count_are_estimated(schema, tmp_path, usage):
+    catalogue = catalogue_of(tmp_path, [{"category": "jeans", "color": "red"}])
+    response = completion({"closure": "zip"})
+    without = Response({**response.body, "usage": usage})
+    with serving(lambda _: without) as server:
+        summary, _, _ = ask(schema, catalogue, server.address, image_tokens=5000, **PRICES)
+    assert 5000 < summary.tokens_in == summary.cost < 5500 and summary.tokens_out > 0
+
+
+def test_calls_start_evenly_below_the_limit_per_minute(schema, tmp_path):
+    catalogue = catalogue_of(tmp_path, [{"category": "jeans", "color": "red"} for _ in range(4)])
+    times = []
+
+    def answer(request):
+        times.append(time.monotonic())
+        return first_values(request)
+
+    with serving(answer) as server:
+        ask(schema, catalogue, server.address, requests_per_minute=300.0)
+    assert times[-1] - times[0] >= 3 * 60 / 300 - 0.1  # the first may arrive late
+
+
 def test_unreadable_photos_are_listed_with_their_reason(schema, tmp_path):
     rows = [{"category": "jeans", "image": name} for name in ("gone.png", "bad.png", "")]
+    rows.append({"category": "jeans", "product_id": " "})
     (tmp_path / "bad.png").write_bytes(b"no photo")
     with serving(first_values) as server:
         summary, source, listed = ask(schema, catalogue_of(tmp_path, rows), server.address)
-    assert listed["reason"].tolist() == ["image not found", "not an image", "no image named"]
-    assert listed["row"].tolist() == ["1", "2", "3"]
-    assert sum(summary.rejected.values()) == 3 and server.requests == [] and source.empty
+    reasons = ["image not found", "not an image", "no image named", "no product_id"]
+    assert listed["reason"].tolist() == reasons and summary.rejected == dict.fromkeys(reasons, 1)
+    assert listed["row"].tolist() == ["1", "2", "3", "4"]
+    assert server.requests == [] and source.empty
 
 
 def test_confidence_is_the_probability_that_the_endpoint_gives(schema, tmp_path):
