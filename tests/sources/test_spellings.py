@@ -89,7 +89,7 @@ def named(finder: Finder, *texts: str) -> list[str]:
         ("no fasteners", []),
         ("dress without buttons or zip", ["kind=dress"]),
         ("no visible buttons, zip", ["closure=zip"]),
-        ("no buttons but a zip", ["closure=zip"]),
+        ("no buttons but zip", ["closure=zip"]),
         ("Kleid ohne Zip", ["kind=dress"]),
         ("robe sans zip", ["kind=dress"]),
         ("non-denim", []),
