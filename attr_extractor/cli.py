@@ -20,7 +20,11 @@ STAGES = {
     "Start": ("demo", "doctor"),
     "Records of a catalogue": ("draw", "infer", "build", "check"),
     "A trained model": ("train", "evaluate", "calibrate", "explain", "sweep"),
+<<<<<<< HEAD
     "Better labels": ("add-sources", "audit", "learning-curve"),
+=======
+    "Better labels": ("audit", "learning-curve", "mine-text", "ask-model"),
+>>>>>>> sources
     "A served model": ("export", "convert", "serve"),
     "A filled catalogue": ("predict", "qualify", "review", "export-decisions", "simulate-review"),
     "Search and change": ("index", "search", "drift", "migrate"),

@@ -28,6 +28,10 @@ from attr_extractor.evaluation.explain import explain_photos
 from attr_extractor.records import builder, relabel
 from attr_extractor.schema import Schema
 from attr_extractor.serving import convert, export
+from attr_extractor.sources import text as text_source
+from attr_extractor.sources import vision_model
+from attr_extractor.sources.endpoint import EndpointOptions
+from attr_extractor.sources.vision_model import AskOptions
 from attr_extractor.training import fit, strategy
 from tests.conftest import ROOT, run_tool
 from tests.enrichment.by_hand import cell, write_cells
@@ -137,6 +141,7 @@ def test_an_exception_of_the_owner_is_not_converted(tmp_path):
 @pytest.fixture
 def programs(exported, tmp_path):
     """Return the output path and a call of each program that writes."""
+    pytest.importorskip("openai", reason="pip install 'attr-extractor[vlm]'")
     shop, folder, schema = exported, tmp_path / "out", Schema.read(exported.schema_file)
     file = tmp_path / "out.csv"
     cells = write_cells(tmp_path / "cells.parquet", [cell()])
@@ -147,6 +152,7 @@ def programs(exported, tmp_path):
     to_run = {"run_dir": shop.run, "records": shop.records, "output_dir": folder}
     other = tmp_path / "other.csv"
     simulated = (catalogue, schema, shop.records, config, folder, InProcess())
+    of_model = (EndpointOptions(endpoint="http://127.0.0.1:9", model="m"), AskOptions())
     reviewed = server.ReviewOptions(cells, file, shop.path, schema=shop.schema_file, port=0)
     return {
         "build": (folder, lambda: builder.build(catalogue, schema, folder, runner=InProcess())),
@@ -167,6 +173,12 @@ def programs(exported, tmp_path):
         "explain": (
             folder,
             lambda: explain_photos.explain_photos(shop.run, ["a.jpg"], output_dir=folder),
+        ),
+        "mine_text": (file, lambda: text_source.mine_text(catalogue, schema, file, ["note"])),
+        "ask_model": (file, lambda: vision_model.ask_model(catalogue, schema, file, *of_model)),
+        "ask_model's cache": (
+            folder,
+            lambda: vision_model.ask_model(catalogue, schema, file, *of_model, cache=folder),
         ),
         "learning_curve": (shop.run, lambda: learning_curve.measure(shop.run, [0.2, 0.5], folder)),
         "learning_curve's parts": (

@@ -35,6 +35,7 @@ from attr_extractor.labels import ABSENT, PRESENT
 from attr_extractor.records import near_duplicates, rows
 from attr_extractor.records.near_duplicates import NearDuplicate
 from attr_extractor.schema import Schema
+from attr_extractor.sources import text as text_source
 from tests.conftest import SCHEMA
 from tests.enrichment.by_hand import cell, write_cells
 from tests.enrichment.migration.by_hand import MAPPING, NEW_SCHEMA
@@ -112,6 +113,21 @@ def test_migrate_schema(texts):
         paths = [folder / name for name in ("new.yaml", "m.yaml", "old.yaml")]
         migrate.migrate(*paths, catalogue_of(folder, texts), folder / "out.csv")
         assert column(folder / "out.csv", "note") == texts
+
+
+@few
+@given(st.lists(TEXT.map(str.strip).filter(bool), min_size=1, max_size=12))
+def test_mine_text(products):
+    schema = Schema.parse(SCHEMA, "test")
+    with tempfile.TemporaryDirectory() as name:
+        rows = [{"product_id": p, "image": "a", "note": "v neck"} for p in products]
+        catalogue = Path(name) / "t.jsonl"
+        catalogue.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        for file in ("text.csv", "text.parquet"):
+            text_source.mine_text(catalogue, schema, Path(name) / file, ["note"])
+            found = table.read_columns(Path(name) / file)
+            assert found["product_id"].tolist() == products
+        assert column(Path(name) / "text.csv", "product_id") == products
 
 
 @few

@@ -1,1 +1,1 @@
-"""Answers from elsewhere: a vendor, a language model, people. No TensorFlow."""
+"""Label sources: tables of (product, attribute, value, confidence, source). No TensorFlow."""
