@@ -44,6 +44,7 @@ class _Parsed(NamedTuple):
 
     codes: Codes
     issue: Optional[str] = None
+    text: str = ""  # the part of the cell that has the issue
 
 
 class _Column(NamedTuple):
@@ -155,11 +156,12 @@ class _Reader:
         if schema.is_missing(cell):
             return _Parsed(())
         # `labels.parse` also looks for the nearest value, which takes long
-        if any(not schema.is_missing(p) and attribute.value_of(p) is None for p in parts):
-            return _Parsed(self.unusable(t), source_table.UNKNOWN_VALUE)
+        for part in parts:
+            if not schema.is_missing(part) and attribute.value_of(part) is None:
+                return _Parsed(self.unusable(t), source_table.UNKNOWN_VALUE, part.strip())
         values, _ = labels.parse(attribute, cell, schema)
         if attribute.exclusive and len(values) > 1:
-            return _Parsed(self.unusable(t), source_table.SEVERAL_VALUES)
+            return _Parsed(self.unusable(t), source_table.SEVERAL_VALUES, cell.strip())
         start = schema.slices[attribute.name].start
         return _Parsed(tuple(start + value for value in values))
 
@@ -216,8 +218,7 @@ class _LongReader(_Reader):
             of_pair.append(t)
             if parsed.issue:
                 name = names[a].strip() if t < 0 else self.schema.names[t]
-                cell = "" if t < 0 else values[v].strip()
-                rows.issues.add(parsed.issue, name, cell, int(count))
+                rows.issues.add(parsed.issue, name, parsed.text, int(count))
         if (positions < 0).any():
             rows.issues.add(source_table.NO_PRODUCT, "", "", int((positions < 0).sum()))
         confidence = _Confidence.of(chunk[CONFIDENCE] if CONFIDENCE in self.columns else None)
@@ -299,9 +300,9 @@ class _WideReader(_Reader):
         rows.seller_cells += int(of_seller.sum())
         answers = np.array([bool(each.codes) for each in parsed])[cell] & ~blank & ~of_seller
         counts = np.bincount(cell[answers], minlength=len(distinct))
-        for text, each, count in zip(distinct, parsed, counts.tolist()):
+        for each, count in zip(parsed, counts.tolist()):
             if each.issue and count:
-                rows.issues.add(each.issue, self.schema.names[t], text.strip(), count)
+                rows.issues.add(each.issue, self.schema.names[t], each.text, count)
         confidence = _Confidence.of(chunk[column.confidence] if column.confidence else None)
         bad = answers & confidence.bad(len(cell))
         confidence.count_issues(rows, self.schema.names[t], bad)
