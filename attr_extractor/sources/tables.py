@@ -24,7 +24,7 @@ import pandas as pd
 
 from attr_extractor import labels, storage
 from attr_extractor.catalogue import table
-from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.errors import InputError, did_you_mean, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.sources import source_table
 from attr_extractor.sources.source_table import SourceIssue, SourceRows, SourceTable, ranges
@@ -66,6 +66,8 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
       InputError: if the file is not a table, if it has no column of product ids or names no
         attribute of the schema, or if it has more than MOST_SOURCES sources.
     """
+    if not storage.is_remote(path):
+        require_file(path, "the table of answers")
     reader: _LongReader | _WideReader | None = None
     for chunk in table.chunks(path):
         if reader is None:
