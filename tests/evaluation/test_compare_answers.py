@@ -38,7 +38,13 @@ def vendor(made_up, schema, tmp_path_factory) -> Path:
                 continue
             right = values[states[where] == 1].tolist()
             value = "|".join(right) if generator.random() < 0.7 else generator.choice(values)
-            sure = generator.uniform(0.6, 1) if value in right else generator.uniform(0, 0.9)
+            if not schema[name].exclusive and value and generator.random() < 0.4:
+                value += f"|{generator.choice(values)}"
+            sure = (
+                generator.uniform(0.6, 1)
+                if set(value.split("|")) & set(right)
+                else generator.uniform(0, 0.9)
+            )
             rows.append(
                 {
                     "product_id": product,
