@@ -1,4 +1,4 @@
-"""Score a trained run per attribute, with the most frequent value as the baseline.
+r"""Score a trained run per attribute, with the most frequent value as the baseline.
 
 Exit code 1, with a line for each failure, if a requirement of `--require` is not met.
 
@@ -8,6 +8,8 @@ named: a vendor's, a language model's, a reviewer's.
 Example:
   attr-extractor evaluate --run_dir=shop/run --compare=shop/last_month \
     --require='mean_average_accuracy>=0.7,attribute.neck_type>=0.6,regression<=0.01'
+  attr-extractor evaluate --run_dir=shop/run --answers=vendor.csv --answers=vlm.parquet \
+    --price=vendor=0.002
 """
 
 import sys
@@ -19,12 +21,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.evaluation import compare_answers, evaluate, score_table
 
 F = flags.FLAGS
-flags.DEFINE_string(
-    "run_dir",
-    None,
-    "Run directory of attr-extractor train; not required with "
-    "--answers, --records and --output_dir.",
-)
+flags.DEFINE_string("run_dir", None, "Run directory; required, but not with --answers --records.")
 flags.DEFINE_string("split", "test", "train, validation or test.")
 flags.DEFINE_string("records", None, "Other records of the same schema; default: the run's.")
 flags.DEFINE_string("compare", None, "Another run, to compare on the same photos.")
