@@ -202,6 +202,7 @@ def compare(
     if run_dir is not None:
         with RunDir.owned(run_dir) as run:
             manifest, folder = run.manifest(records), str(records or run.records)
+            manifest.split(split)  # fails before a table is read
             taggers = [Tagger(run.config.name, run.schema, None, str(run_dir))]
             taggers += _read(answers, run.schema)
             _require_prices(prices or {}, taggers)
@@ -214,6 +215,7 @@ def compare(
     if records is None or output_dir is None:
         raise InputError("name a run, or records and an output folder")
     folder, manifest = str(records), Manifest.read(records)
+    manifest.split(split)
     taggers = _read(answers, manifest.schema)
     _require_prices(prices or {}, taggers)
     blocks = _of_records(folder, manifest, split)

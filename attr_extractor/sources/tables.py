@@ -81,6 +81,7 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
             form = _LongReader if {ATTRIBUTE, VALUE} <= set(names) else _WideReader
             reader = form(path, schema, names, product)
         reader.add(chunk)
+        reader.end_chunk()
     assert reader is not None  # `chunks` raises if there is no row
     return reader.finish()
 
@@ -105,6 +106,11 @@ class _Reader:
         self._sources: Dict[str, SourceRows] = {}
         self._named: Dict[str, List[np.ndarray]] = {}
         self._parsed = functools.lru_cache(maxsize=_PARSED)(self._parse)
+
+    def end_chunk(self) -> None:
+        """Finish the rows of a chunk."""
+        for rows in self._sources.values():
+            rows.end_chunk()
 
     def finish(self) -> list[SourceTable]:
         """Return a table for each source, in order of appearance."""
