@@ -20,11 +20,7 @@ STAGES = {
     "Start": ("demo", "doctor"),
     "Records of a catalogue": ("draw", "infer", "build", "check"),
     "A trained model": ("train", "evaluate", "calibrate", "explain", "sweep"),
-<<<<<<< HEAD
-    "Better labels": ("add-sources", "audit", "learning-curve"),
-=======
-    "Better labels": ("audit", "learning-curve", "mine-text", "ask-model"),
->>>>>>> sources
+    "Better labels": ("mine-text", "ask-model", "add-sources", "audit", "learning-curve"),
     "A served model": ("export", "convert", "serve"),
     "A filled catalogue": ("predict", "qualify", "review", "export-decisions", "simulate-review"),
     "Search and change": ("index", "search", "drift", "migrate"),

@@ -55,6 +55,18 @@ class ScoreHistogram:
         precision, error = average_precision(absent[np.newaxis], present[np.newaxis])
         return float(precision[0]), float(error[0])
 
+    def recall_at_precision(self, values: slice, precision: float) -> float:
+        """Return the highest recall of a slice of values with at least this precision.
+
+        Over all cut-offs between bins; answers of the lowest bin do not count. 0 if no cut-off
+        reaches the precision, NaN if no value is present.
+        """
+        counts = self.counts[:, values].sum(axis=1, dtype=np.int64)  # [2, BINS]
+        false, true = counts[:, :0:-1].cumsum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            reached = true / (true + false) >= precision
+            return float(np.where(reached, true, 0).max() / counts[1].sum())
+
 
 def average_precision(absent: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute average precision from counts by score, lowest bin first.

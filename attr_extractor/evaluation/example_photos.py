@@ -73,20 +73,28 @@ def collect_examples(
         for i, product in enumerate(batch["product_id"].numpy()):
             if len(examples) == count:
                 return examples
-            of_photo = _answers(answers, scores[i].numpy(), chosen[i], batch["labels"][i].numpy())
+            labels = batch["labels"][i].numpy()
+            of_photo = answers_of(answers.schema, scores[i].numpy(), chosen[i], labels)
             examples.append(ExamplePhoto(product.decode(), batch["pixels"][i].numpy(), of_photo))
     return examples
 
 
-def _answers(
-    answers: Answers, scores: np.ndarray, chosen: np.ndarray, labels: np.ndarray
+def answers_of(
+    schema: Schema, scores: np.ndarray, chosen: np.ndarray, labels: np.ndarray
 ) -> list[AttributeAnswer]:
-    labelled = decode(answers.schema, labels)
-    answered = decode(answers.schema, chosen.astype(np.int8))
+    """Return the answer of each attribute of one photo.
+
+    Args:
+      scores: float32 [V].
+      chosen: bool [V], the answered values.
+      labels: int8 [V].
+    """
+    labelled = decode(schema, labels)
+    answered = decode(schema, chosen.astype(np.int8))
     of_photo = []
-    for name, where in answers.schema.slices.items():
+    for name, where in schema.slices.items():
         best = float(np.max(scores[where] * chosen[where]))
-        values = answers.schema[name].values
+        values = schema[name].values
         unjudged = frozenset(v for v, y in zip(values, labels[where]) if y == MISSING)
         of_photo.append(AttributeAnswer(name, answered[name] or [], labelled[name], best, unjudged))
     return of_photo

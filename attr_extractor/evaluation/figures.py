@@ -59,9 +59,14 @@ RATIOS = {
     "micro_f1": ("hits", "half_sizes"),
 }
 GAINS = {"gain": "most_frequent", "gain_given_category": "most_frequent_given_category"}
-INTERVALS = ("score", *GAINS, "accuracy", "coverage", "answered_accuracy", "micro_f1")
+# whether an attribute applies at all: a value is answered if it does, none if it does not
+APPLIES = ("applies_accuracy", "applies_balanced_accuracy")
+INTERVALS = (
+    *("score", *GAINS, "accuracy", "coverage", "answered_accuracy", "micro_f1"),
+    *("score_all", *APPLIES),
+)
 MACRO = ("macro_precision", "macro_recall", "macro_f1", "macro_average_precision")
-MEANS = (*RATIOS, *GAINS, *MACRO, "micro_average_precision")
+MEANS = (*RATIOS, *GAINS, *APPLIES, *MACRO, "micro_average_precision")
 COMPARED = ("score", "accuracy")  # of two models
 
 
@@ -100,6 +105,10 @@ def ratios(sums: np.ndarray) -> dict[str, np.ndarray]:
     by_key = dict(zip(KEYS, np.moveaxis(sums, -2, 0)))
     with np.errstate(invalid="ignore", divide="ignore"):
         figures = {name: by_key[a] / by_key[b] for name, (a, b) in RATIOS.items()}
+        other = by_key["known"] - by_key["applies"]  # samples to which the attribute does not apply
+        silent = other - by_key["answered_not_applicable"]
+        figures["applies_accuracy"] = (by_key["answered"] + silent) / by_key["known"]
+        figures["applies_balanced_accuracy"] = (figures["coverage"] + silent / other) / 2
     return {**figures, **{gain: figures["score"] - figures[base] for gain, base in GAINS.items()}}
 
 
@@ -151,8 +160,14 @@ def mean(attributes: dict[str, dict[str, Any]], totals: Totals) -> dict[str, Any
     return result
 
 
-def differences(schema: Schema, totals: Totals, other: Totals) -> dict[str, Any]:
+def differences(
+    schema: Schema, totals: Totals, other: Totals, compared: Sequence[str] = COMPARED
+) -> dict[str, Any]:
     """Compare two models measured on the same photos.
+
+    Args:
+      compared: names of figures, see `ratios`. A mean is over the attributes with a score for which
+        both models have the figure.
 
     Returns:
       `mean` and `attributes`; each has `score`, `interval` and `accuracy` of the other model, then
@@ -165,14 +180,15 @@ def differences(schema: Schema, totals: Totals, other: Totals) -> dict[str, Any]
 
     def block(chosen: np.ndarray) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key in COMPARED:
+        for key in compared:
             prefix = "" if key == "score" else f"{key}_"
+            both = chosen & np.isfinite(once[0][key]) & np.isfinite(once[1][key])
             (a, b), (a_drawn, b_drawn) = (
-                [figures[key][..., chosen] for figures in pair] for pair in (once, drawn)
+                [figures[key][..., both] for figures in pair] for pair in (once, drawn)
             )
-            result[key] = number(np.mean(b)) if chosen.any() else None
+            result[key] = number(np.mean(b)) if both.any() else None
             result[interval_of(key)] = interval_of_mean(b_drawn)
-            result[f"{prefix}difference"] = number(np.mean(a - b)) if chosen.any() else None
+            result[f"{prefix}difference"] = number(np.mean(a - b)) if both.any() else None
             result[f"{prefix}difference_interval"] = interval_of_mean(a_drawn - b_drawn)
         return result
 

@@ -20,6 +20,14 @@ _LEGEND = (
     "most, given: the most frequent value, overall and given the category; beats: significantly",
     "better than which of them; F1: macro; cover: share answered; right: score if answered",
 )
+_TIERS = (
+    *("score_all", "applies_accuracy", "answered_accuracy", "coverage"),
+    "recall_at_90_precision",
+)
+_TAGGERS_LEGEND = (
+    "all: all known cells; apply: whether the attribute applies; value: score if answered; cover:",
+    "share answered; rec90: recall at 90 % precision; unused: cells that give no answer",
+)
 
 
 def verdict(difference: Sequence[float]) -> str:
@@ -93,8 +101,41 @@ def format_comparison(measured: dict[str, Any]) -> str:
     return "\n".join([f"this run compared with {compared['run']}, same photos and draws:", *lines])
 
 
-def _width(names: list[str], columns: str) -> int:
-    return min(max(map(len, [_MEAN, *names])), WIDTH - 2 - len(columns))
+def format_taggers(compared: dict[str, Any]) -> str:
+    """Format the result of `compare_answers.compare`, a line per tagger."""
+    taggers = compared["taggers"]
+    priced = any(tagger["price"] is not None for tagger in taggers)
+    columns = (
+        f"{'score':>5}  {'95 % interval':14}  {'all':>5}  {'apply':>5}  {'value':>5}  "
+        f"{'cover':>5}  {'rec90':>5}  {'unused':>7}" + f"  {'cost':>8}" * priced
+    )
+    width = _width([tagger["name"] for tagger in taggers], columns, "tagger")
+    lines = [f"{'tagger':{width}}  {columns}"]
+    for tagger in taggers:
+        mean, cost = tagger["mean"], tagger["mean"].get("cost_per_right_cell")
+        cells = [
+            _figure(mean["score"]),
+            f"{'-' if mean['interval'] is None else _interval(mean['interval']):14}",
+            *(_figure(mean[key]) for key in _TIERS),
+            f"{sum(tagger.get('cells_not_used', {}).values()):7,}",
+            *([f"{'-' if cost is None else format(cost, '.4g'):>8}"] if priced else []),
+        ]
+        lines.append(f"{_shortened(tagger['name'], width):{width}}  {'  '.join(cells)}")
+    lines += _TAGGERS_LEGEND
+    for tagger in taggers[1:]:
+        difference, ends = (
+            tagger["difference"]["mean"][key] for key in ("difference", "difference_interval")
+        )
+        if difference is not None:
+            lines.append(
+                f"{_shortened(taggers[0]['name'], 24)} minus {_shortened(tagger['name'], 24)}: "
+                f"{difference:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+            )
+    return "\n".join(lines)
+
+
+def _width(names: list[str], columns: str, last: str = _MEAN) -> int:
+    return min(max(map(len, [last, *names])), WIDTH - 2 - len(columns))
 
 
 def _shortened(name: str, width: int) -> str:

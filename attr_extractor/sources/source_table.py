@@ -140,11 +140,21 @@ class SourceRows:
     def __init__(self, name: str, schema: Schema):
         self.name, self.issues, self.seller_cells = name, IssueCounts(schema), 0
         self._schema = schema
-        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._ungrouped: list[tuple[np.ndarray, ...]] = []  # of the last chunk
+        self._parts: list[tuple[np.ndarray, ...]] = []  # see `_by_product`
 
     def add(self, product: np.ndarray, code: np.ndarray, confidence: np.ndarray) -> None:
         """Add answers: position of the product int32, code int32, confidence float32, [N] each."""
-        self._parts.append((product, code, confidence))
+        self._ungrouped.append((product, code, confidence))
+
+    def end_chunk(self) -> None:
+        """Group the answers of a chunk of the table by product, which takes less memory."""
+        if self._ungrouped:
+            product, code, confidence = map(np.concatenate, zip(*self._ungrouped))
+            order = np.argsort(product, kind="stable")
+            distinct, seen = np.unique(product, return_counts=True)
+            self._parts.append((distinct, seen.astype(np.int32), code[order], confidence[order]))
+            self._ungrouped.clear()
 
     def finish(self, positions: Mapping[str, int], named: np.ndarray) -> SourceTable:
         """Return the table; the answers are moved into it.
@@ -224,10 +234,9 @@ class SourceRows:
             self.issues.add(ROWS_DISAGREE, name, SEPARATOR.join(texts), count)
 
     def _value(self, code: int, name: str) -> str:
-        start = self._schema.slices[name].start
-        return (
-            self._schema[name].values[code - start] if code < self._schema.num_values else NO_VALUE
-        )
+        if code >= self._schema.num_values:
+            return NO_VALUE
+        return self._schema[name].values[code - self._schema.slices[name].start]
 
 
 def _by_product(
@@ -235,22 +244,22 @@ def _by_product(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group answers by product, in the order of their rows; empties `parts` as it goes.
 
+    Args:
+      parts: products and their numbers of answers; codes and confidences, grouped by product.
+
     Returns:
       Each product's first answer int64 [P + 1], codes int32 [N] and confidences float32 [N].
     """
     counts = np.zeros(num_products + 1, np.int64)
-    for product, _, _ in parts:
-        distinct, seen = np.unique(product, return_counts=True)
-        counts[distinct + 1] += seen
+    for product, seen, _, _ in parts:
+        counts[product + 1] += seen
     starts = np.cumsum(counts)
     codes, confidence = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
     free = starts[:-1].copy()  # each product's next place
     parts.reverse()
     while parts:
-        product, code, sure = parts.pop()
-        order = np.argsort(product, kind="stable")
-        distinct, seen = np.unique(product, return_counts=True)
-        place = ranges(free[distinct], seen)
-        codes[place], confidence[place] = code[order], sure[order]
-        free[distinct] += seen
+        product, seen, code, sure = parts.pop()
+        place = ranges(free[product], seen)
+        codes[place], confidence[place] = code, sure
+        free[product] += seen
     return starts, codes, confidence

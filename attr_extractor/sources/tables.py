@@ -24,7 +24,7 @@ import pandas as pd
 
 from attr_extractor import labels, storage
 from attr_extractor.catalogue import table
-from attr_extractor.errors import InputError, did_you_mean
+from attr_extractor.errors import InputError, did_you_mean, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.sources import source_table
 from attr_extractor.sources.source_table import SourceIssue, SourceRows, SourceTable, ranges
@@ -44,6 +44,7 @@ class _Parsed(NamedTuple):
 
     codes: Codes
     issue: Optional[str] = None
+    text: str = ""  # the part of the cell that has the issue
 
 
 class _Column(NamedTuple):
@@ -65,6 +66,8 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
       InputError: if the file is not a table, if it has no column of product ids or names no
         attribute of the schema, or if it has more than MOST_SOURCES sources.
     """
+    if not storage.is_remote(path):
+        require_file(path, "the table of answers")
     reader: _LongReader | _WideReader | None = None
     for chunk in table.chunks(path):
         if reader is None:
@@ -78,6 +81,7 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
             form = _LongReader if {ATTRIBUTE, VALUE} <= set(names) else _WideReader
             reader = form(path, schema, names, product)
         reader.add(chunk)
+        reader.end_chunk()
     assert reader is not None  # `chunks` raises if there is no row
     return reader.finish()
 
@@ -102,6 +106,11 @@ class _Reader:
         self._sources: Dict[str, SourceRows] = {}
         self._named: Dict[str, List[np.ndarray]] = {}
         self._parsed = functools.lru_cache(maxsize=_PARSED)(self._parse)
+
+    def end_chunk(self) -> None:
+        """Finish the rows of a chunk."""
+        for rows in self._sources.values():
+            rows.end_chunk()
 
     def finish(self) -> list[SourceTable]:
         """Return a table for each source, in order of appearance."""
@@ -133,10 +142,19 @@ class _Reader:
         ]
         return np.array(positions, np.int32)[code]
 
+    def with_product(
+        self, rows: SourceRows, chunk: pd.DataFrame, positions: np.ndarray
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Return the rows that have a product id, and its position; count the others."""
+        named = positions >= 0
+        if named.all():
+            return chunk, positions
+        rows.issues.add(source_table.NO_PRODUCT, "", "", int((~named).sum()))
+        return chunk[named], positions[named]
+
     def name_products(self, source: str, positions: np.ndarray) -> None:
-        """Note the products that a source names; -1 is none."""
-        distinct = np.unique(positions)
-        self._named.setdefault(source, []).append(distinct[distinct >= 0])
+        """Note the products that a source names."""
+        self._named.setdefault(source, []).append(np.unique(positions))
 
     def no_value(self, t: int) -> Codes:
         """Return the answer that attribute t has no value."""
@@ -155,11 +173,12 @@ class _Reader:
         if schema.is_missing(cell):
             return _Parsed(())
         # `labels.parse` also looks for the nearest value, which takes long
-        if any(not schema.is_missing(p) and attribute.value_of(p) is None for p in parts):
-            return _Parsed(self.unusable(t), source_table.UNKNOWN_VALUE)
+        for part in parts:
+            if not schema.is_missing(part) and attribute.value_of(part) is None:
+                return _Parsed(self.unusable(t), source_table.UNKNOWN_VALUE, part.strip())
         values, _ = labels.parse(attribute, cell, schema)
         if attribute.exclusive and len(values) > 1:
-            return _Parsed(self.unusable(t), source_table.SEVERAL_VALUES)
+            return _Parsed(self.unusable(t), source_table.SEVERAL_VALUES, cell.strip())
         start = schema.slices[attribute.name].start
         return _Parsed(tuple(start + value for value in values))
 
@@ -183,9 +202,11 @@ class _LongReader(_Reader):
             names = list(dict.fromkeys(stripped))
             source = np.array([names.index(name) for name in stripped])[source]
         for i, name in enumerate(names):
-            rows = np.flatnonzero(source == i)
-            self.name_products(name, positions[rows])
-            self._add(self.rows_of(name), chunk.iloc[rows], positions[rows])
+            where, rows = source == i, self.rows_of(name)
+            part, of_part = self.with_product(rows, chunk[where], positions[where])
+            self.name_products(name, of_part)
+            if len(part):
+                self._add(rows, part, of_part)
 
     def finish(self) -> list[SourceTable]:
         """Return a table for each source.
@@ -208,37 +229,23 @@ class _LongReader(_Reader):
         numbers = [self._attributes.get(name.strip(), -1) for name in names]
         self._any_known |= max(numbers) >= 0
         self._first = self._first or names[0]
-        cells, of_pair = [], []
+        cells, of_pair, usable = [], [], []
         for (a, v), count in zip(((p // len(values), p % len(values)) for p in pairs), counts):
             t, issue = numbers[a], source_table.UNKNOWN_ATTRIBUTE
             parsed = _Parsed((), issue) if t < 0 else self._parsed(t, values[v])
             cells.append(parsed.codes)
             of_pair.append(t)
+            usable.append(bool(parsed.codes) and not parsed.issue)
             if parsed.issue:
                 name = names[a].strip() if t < 0 else self.schema.names[t]
-                cell = "" if t < 0 else values[v].strip()
-                rows.issues.add(parsed.issue, name, cell, int(count))
-        if (positions < 0).any():
-            rows.issues.add(source_table.NO_PRODUCT, "", "", int((positions < 0).sum()))
+                rows.issues.add(parsed.issue, name, parsed.text, int(count))
         confidence = _Confidence.of(chunk[CONFIDENCE] if CONFIDENCE in self.columns else None)
         owner = np.array(of_pair, np.int64)[pair]
-        self._add_cells(rows, positions, cells, pair, owner, confidence)
-
-    def _add_cells(
-        self,
-        rows: SourceRows,
-        positions: np.ndarray,
-        cells: Sequence[Codes],
-        cell: np.ndarray,
-        attribute: np.ndarray,
-        confidence: _Confidence,
-    ) -> None:
-        answers = np.array([bool(codes) for codes in cells])[cell]
-        bad = answers & confidence.bad(len(cell))
-        for t in np.unique(attribute[bad]).tolist():
-            confidence.count_issues(rows, self.schema.names[t], bad & (attribute == t))
+        bad = np.array(usable)[pair] & confidence.bad(len(pair))
+        for t in np.unique(owner[bad]).tolist():
+            confidence.count_issues(rows, self.schema.names[t], bad & (owner == t))
         all_cells = [*cells, *(self.unusable(t) for t in range(len(self.schema.names)))]
-        which = np.where(bad, len(cells) + attribute, cell)
+        which = np.where(bad, len(cells) + owner, pair)
         _add_answers(rows, positions, all_cells, which, confidence.values)
 
 
@@ -271,14 +278,15 @@ class _WideReader(_Reader):
 
     def add(self, chunk: pd.DataFrame) -> None:
         """Add the rows of a chunk."""
-        rows, positions = self.rows_of(self.default_name), self.positions_of(chunk)
+        rows = self.rows_of(self.default_name)
+        chunk, positions = self.with_product(rows, chunk, self.positions_of(chunk))
+        if not len(chunk):
+            return
         self.name_products(self.default_name, positions)
         for name in self._unknown:
             filled = int((chunk[name].str.strip() != "").sum())
             if filled:
                 rows.issues.add(source_table.UNKNOWN_ATTRIBUTE, name, "", filled)
-        if (positions < 0).any():
-            rows.issues.add(source_table.NO_PRODUCT, "", "", int((positions < 0).sum()))
         for t, column in self._columns.items():
             self._add(rows, chunk, positions, t, column)
 
@@ -299,11 +307,12 @@ class _WideReader(_Reader):
         rows.seller_cells += int(of_seller.sum())
         answers = np.array([bool(each.codes) for each in parsed])[cell] & ~blank & ~of_seller
         counts = np.bincount(cell[answers], minlength=len(distinct))
-        for text, each, count in zip(distinct, parsed, counts.tolist()):
+        for each, count in zip(parsed, counts.tolist()):
             if each.issue and count:
-                rows.issues.add(each.issue, self.schema.names[t], text.strip(), count)
+                rows.issues.add(each.issue, self.schema.names[t], each.text, count)
         confidence = _Confidence.of(chunk[column.confidence] if column.confidence else None)
-        bad = answers & confidence.bad(len(cell))
+        sound = np.array([not each.issue for each in parsed])[cell]
+        bad = answers & sound & confidence.bad(len(cell))
         confidence.count_issues(rows, self.schema.names[t], bad)
         cells = [*(each.codes for each in parsed), (), self.no_value(t), self.unusable(t)]
         none = len(parsed)
@@ -372,14 +381,14 @@ def _add_answers(
     """Add the answers of R cells.
 
     Args:
-      positions: of their products, int32 [R]; -1: without a product id.
+      positions: of their products, int32 [R].
       cells: the codes of each distinct cell.
       cell: position of each cell in `cells`, int [R].
       confidence: float32 [R]; None: 1.
     """
     sizes = np.array([len(codes) for codes in cells])
     codes = np.array([code for each in cells for code in each], np.int32)
-    count = np.where(positions < 0, 0, sizes[cell])
+    count = sizes[cell]
     row = np.repeat(np.arange(len(cell)), count)
     code = codes[ranges((np.cumsum(sizes) - sizes)[cell], count)]
     sure = np.ones(len(row), np.float32) if confidence is None else confidence[row]

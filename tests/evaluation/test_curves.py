@@ -65,3 +65,26 @@ def test_a_score_that_equals_a_cut_off_is_not_above_it():
     curve = risk.pooled()
     assert curve["coverage"] == [1.0] * 10 + [0.5] * (len(CUT_OFFS) - 10)
     assert curve["accuracy"] == [0.5] * 10 + [1.0] * (len(CUT_OFFS) - 10)
+
+
+def test_recall_at_a_precision_is_that_of_scikit_learn_without_values_that_were_not_answered():
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, 2, [300, 2]).astype(np.int8)
+    scores = generator.integers(1, 100, labels.shape) / 100  # a bin for each
+    scores = np.where(labels == 1, (scores**0.1).round(2), scores).astype(np.float32)
+    scores[generator.random(labels.shape) < 0.3] = 0  # not answered
+    labels[:40, 0] = -1
+    histogram = ScoreHistogram(2)
+    histogram.add(scores[:100], labels[:100])
+    histogram.add(scores[100:], labels[100:])
+    known = labels != -1
+    for precision in (0.8, 0.9):
+        p, r, cut_offs = sklearn.metrics.precision_recall_curve(labels[known], scores[known])
+        expected = r[:-1][(p[:-1] >= precision) & (cut_offs > 0)].max()
+        found = histogram.recall_at_precision(slice(0, 2), precision)
+        assert found == pytest.approx(expected) and 0 < found < 1
+
+    silent = ScoreHistogram(2)
+    silent.add(np.zeros([5, 2], np.float32), np.tile(np.array([1, 0], np.int8), (5, 1)))
+    assert silent.recall_at_precision(slice(0, 1), 0.9) == 0  # all present, none answered
+    assert np.isnan(silent.recall_at_precision(slice(1, 2), 0.9))  # none present
