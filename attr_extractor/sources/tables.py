@@ -8,29 +8,36 @@ Wide form: `product_id` and a column per attribute, under the seller's or the sc
 optional `<name>_confidence` and `<name>_source`, as `attr-extractor predict` writes them. An empty
 cell is no answer, unless its source is `not applicable`. Cells of the source `seller` are left out.
 
-In both, a cell that means "not known" in the schema (`missing_values`) is no answer. The table is
+Cells of `attr-extractor predict --cells`: a model's best value of every cell, also of filled ones,
+with its score; of an attribute with several values the answered ones.
+
+In all, a cell that means "not known" in the schema (`missing_values`) is no answer. The table is
 read in chunks; Python parses each distinct cell once.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from attr_extractor import labels, storage
+from attr_extractor import labels, storage, working_copy
 from attr_extractor.catalogue import table
-from attr_extractor.errors import InputError, did_you_mean, require_file
+from attr_extractor.errors import InputError, did_you_mean, parsing, require_file
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.sources import source_table
 from attr_extractor.sources.source_table import SourceIssue, SourceRows, SourceTable, ranges
 
 __all__ = ["SourceIssue", "SourceTable", "read_sources"]
 
+_PROPOSED = ("proposed", "proposed_scores")  # of cells, see enrichment/cells.py
 ATTRIBUTE, VALUE, CONFIDENCE, SOURCE = "attribute", "value", "confidence", "source"
 SELLER, NOT_APPLICABLE = "seller", "not applicable"  # sources of cells, see enrichment/fill
 MOST_SOURCES = 64
@@ -69,7 +76,7 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
     if not storage.is_remote(path):
         require_file(path, "the table of answers")
     reader: _LongReader | _WideReader | None = None
-    for chunk in table.chunks(path):
+    for chunk in _chunks(path, schema):
         if reader is None:
             names = [str(name) for name in chunk.columns]
             product = _column_of(table.PRODUCT_ID, names, schema, path)
@@ -84,6 +91,38 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
         reader.end_chunk()
     assert reader is not None  # `chunks` raises if there is no row
     return reader.finish()
+
+
+def _chunks(path: str | Path, schema: Schema) -> Iterator[pd.DataFrame]:
+    """Yield a table in chunks; cells of `predict --cells` in long form."""
+    cells = _open_cells(path) if str(path).endswith(".parquet") else None
+    if cells is None:
+        yield from table.chunks(path)
+        return
+    several = pa.array([a.name for a in schema.attributes if not a.exclusive], pa.string())
+    columns = [table.PRODUCT_ID, ATTRIBUTE, "answer", *_PROPOSED]
+    with parsing(f"{path}: damaged"):
+        for batch in cells.iter_batches(table.ROWS_PER_CHUNK, columns=columns):
+            seen = pa.Table.from_batches([batch])
+            seen = seen.filter(pc.greater(pc.list_value_length(seen["proposed"]), 0))
+            best, score = (pc.list_element(seen[name], 0) for name in _PROPOSED)
+            is_several = pc.is_in(seen[ATTRIBUTE], value_set=several)
+            long = seen.select([table.PRODUCT_ID, ATTRIBUTE])
+            long = long.append_column(VALUE, pc.if_else(is_several, seen["answer"], best))
+            long = long.append_column(CONFIDENCE, score.cast(pa.string()))
+            long = long.filter(pc.not_equal(long[VALUE], ""))
+            if len(long):
+                yield long.to_pandas()
+
+
+def _open_cells(path: str | Path) -> pq.ParquetFile | None:
+    """Open a file of cells; None if it is another table, or none."""
+    try:
+        # newer releases of PyArrow would prefetch the whole file
+        file = pq.ParquetFile(working_copy.file(path), pre_buffer=False)
+    except (pa.ArrowException, OSError):
+        return None  # `table.chunks` says what is wrong
+    return file if {"answer", *_PROPOSED} <= set(file.schema_arrow.names) else None
 
 
 def _column_of(name: str, columns: Sequence[str], schema: Schema, path: str | Path) -> str:

@@ -361,3 +361,21 @@ def test_an_answer_takes_a_few_bytes(tmp_path, schema):
     assert held < ids + 10 * len(rows)
     assert peak < ids + 30 * len(rows) + 20e6  # and a chunk of the table
     assert answers_of(table, schema, "p14999")["closure"] == {"zip": 0.9}
+
+
+def test_cells_of_predict_are_answers_also_where_the_seller_filled(tmp_path, schema: Schema):
+    rows = [
+        # attribute, given, answer, proposed, scores
+        ("neck_type", "round neck", "", ["v-neck", "round neck"], [0.4, 0.3]),
+        ("color", "red", "red|blue", ["red", "blue"], [0.9, 0.8]),
+        ("closure", "", "", [], []),  # no photo could be read
+    ]
+    names = ("attribute", "given", "answer", "proposed", "proposed_scores")
+    cells = pd.DataFrame([("a", *each) for each in rows], columns=["product_id", *names])
+    cells.to_parquet(tmp_path / "cells.parquet")
+    found = read_one(tmp_path / "cells.parquet", schema)
+    assert found.name == "cells" and not found.issues
+    assert answers_of(found, schema, "a") == {
+        "neck_type": {"v-neck": 0.4},
+        "color": {"red": 0.9, "blue": 0.9},
+    }
