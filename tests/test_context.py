@@ -112,6 +112,15 @@ def test_a_text_is_cut_and_a_missing_column_is_named(told, tmp_path):
         builder.build(table, schema, tmp_path / "records", told.images, OPTIONS, InProcess())
 
 
+def test_a_table_to_be_filled_may_lack_text_columns():
+    schema = Schema.parse(SCHEMA + "text: [title, brand]\n", "test")
+    assert texts.columns(["product_id", "brand"], schema, "t.csv", required=False) == ["brand"]
+    assert texts.columns(["product_id"], schema, "t.csv", required=False) == []
+    assert texts.columns(["brand", "x", "title"], schema, "t.csv") == ["title", "brand"]
+    with pytest.raises(InputError, match=r"t.csv: there is no column 'title'"):
+        texts.columns(["brand"], schema, "t.csv")
+
+
 def test_the_photo_is_answered_as_by_a_network_without_context(told):
     """The paper's network is trained alike, whether or not context is read beside it."""
     config = RunDir.read(told.run).config

@@ -355,19 +355,14 @@ def _inputs(
     described: model_dir.ModelFolder, use: Sequence[str], columns: list[str], catalogue: str
 ) -> tuple[list[str], list[str]]:
     """Return what scores use besides photos, and the text columns, by internal name."""
-    context, schema = described.context, described.schema
+    context = described.context
     if use:
         context = names_of(use, context, described.origin)
     if evidence.TEXT not in context:
         return context, []
-    if use:
-        return context, texts_of.columns(columns, schema, catalogue)
-    named = {schema.column(name): name for name in schema.columns}
-    there = [named.get(column, column) for column in schema.text]
-    there = [column for column in there if column in columns]
-    if not there:  # a table to be filled may have no title
-        return [name for name in context if name != evidence.TEXT], []
-    return context, there
+    # a table to be filled may have no title
+    text = texts_of.columns(columns, described.schema, catalogue, required=bool(use))
+    return context if text else [name for name in context if name != evidence.TEXT], text
 
 
 def _write_rows(path: str, chunk: pd.DataFrame) -> None:
