@@ -66,6 +66,12 @@ def _serve(on: On, count: int) -> str:
     return latency.report(on.model, on.photos, count)
 
 
+def _context(on: On, count: int) -> str:
+    with extra("serving"):
+        from benchmarks import context_cost
+    return context_cost.report(on.config, on.schema, count, on.model)
+
+
 def _accelerator(on: On, count: int) -> str:
     records, minutes = str(on.records), on.budget_minutes
     return accelerator.report(on.config, on.schema, count, records, minutes, on.output)
@@ -84,6 +90,7 @@ BENCHES: dict[str, tuple[int, Callable[[On, int], str | dict[str, float]]]] = {
     "augment": (20, lambda on, n: augmentation.measure(on.config, n, str(on.records))),
     "growth": (5, lambda on, n: growth.table(growth.measure(on.config, n))),
     "export": (8, _export),
+    "context": (21, _context),
     "predict": (2048, lambda on, n: predict.measure(on.config, on.records, n)),
     "skew": (800, lambda on, n: skew.measure(on.model, on.photos, n)),
     "serve": (1024, _serve),

@@ -3,7 +3,8 @@
 Print for each set of inputs the mean score of the answers (equation 2, with the run's thresholds)
 with the paired interval of the difference to the photo alone, the mean accuracy of the best value
 over exclusive attributes, and the mean expected calibration error of its score. Beside them stand
-the context without the photo, and scikit-learn's logistic regression on the same cells and words.
+the context without the photo, and scikit-learn's models of the same cells and words alone: logistic
+regression and gradient boosting (table_models.py).
 A second table has the score of the photo and of all inputs by attribute: over all cells, and over
 those whose value the text does not name.
 With --planted, that share of the cells of exclusive attributes is swapped first, and a third table
@@ -19,18 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from attr_extractor.evaluation import baselines, calibrate, context, predictions, scores
 from attr_extractor.evaluation.predictions import Predictions
 from attr_extractor.evaluation.scores import Contender
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model.network import BASE
-from attr_extractor.records import dataset, words
+from attr_extractor.records import words
 from attr_extractor.schema import Schema, fold
 from attr_extractor.training.run_dir import RunDir
-from benchmarks import audit_planted
+from benchmarks import audit_planted, table_models
 
 
 def main() -> None:
@@ -45,7 +44,8 @@ def main() -> None:
     run = RunDir.read(asked.run_dir)
     has = run.config.model.context.names
     predicted = predictions.predict(run, asked.split)
-    texts = text_of_split(run, asked.split)
+    train, products = (table_models.of_split(run, split) for split in ("train", asked.split))
+    texts = products.texts
     inputs = [names for names in (["known"], ["text"], ["known", "text"]) if set(names) <= set(has)]
     rows: dict[str, Predictions] = {"photo": predicted}
     for names in inputs:
@@ -67,8 +67,9 @@ def main() -> None:
             f"{name:28} {mean:.4f}  {gain:+.4f} [{low:+.4f}, {high:+.4f}]  "
             f"{accuracy:.4f}  {error:.4f}"
         )
-    accuracy = logistic_regression(run, texts, predicted.labels)
-    print(f"{'logistic regression':28} {'':30} {accuracy:.4f}")
+    for name, make in table_models.MODELS.items():
+        accuracy, error = table_models.measure(run.schema, train, products, make, together)
+        print(f"{name:28} {'':33}  {accuracy:.4f}  {error:.4f}")
     named = named_values(run.schema, predicted, texts)
     last = list(rows)[len(inputs)]
     told = {
@@ -124,39 +125,6 @@ def without_photo(
     found = context.of_split(predicted, run, None, names, together)
     logits = (base + found) * run.scoring().temperatures
     return dataclasses.replace(predicted, logits=logits.astype(np.float32), added=None)
-
-
-def text_of_split(run: RunDir, split: str) -> list[str]:
-    """Return the text of each photo of a split."""
-    batches = dataset.label_batches(run.records, run.manifest(), split)
-    return [text.decode() for batch in batches for text in batch["text"].numpy()]
-
-
-def logistic_regression(run: RunDir, texts: list[str], labels: np.ndarray) -> float:
-    """Return its mean accuracy over exclusive attributes, from other cells and words alone."""
-    schema = run.schema
-    batches = list(dataset.label_batches(run.records, run.manifest(), "train"))
-    train = np.concatenate([batch["labels"].numpy() for batch in batches])
-    said = [text.decode() for batch in batches for text in batch["text"].numpy()]
-    seen, asked = train == PRESENT, labels == PRESENT
-    if any(said):
-        counts = CountVectorizer(min_df=3, binary=True)
-        seen_words, asked_words = (
-            each.toarray() for each in (counts.fit_transform(said), counts.transform(texts))
-        )
-    else:
-        seen_words, asked_words = np.zeros([len(seen), 0]), np.zeros([len(asked), 0])
-    right = []
-    for attribute, where in zip(schema.attributes, schema.slices.values()):
-        has, ask = seen[:, where].any(axis=1), asked[:, where].any(axis=1)
-        values = seen[has][:, where].argmax(axis=1)
-        if attribute.exclusive and ask.any() and len(np.unique(values)) > 1:
-            others = np.delete(np.arange(schema.num_values), np.r_[where])
-            model = LogisticRegression(max_iter=300)
-            model.fit(np.hstack([seen[has][:, others], seen_words[has]]), values)
-            found = model.predict(np.hstack([asked[ask][:, others], asked_words[ask]]))
-            right.append(np.mean(found == asked[ask][:, where].argmax(axis=1)))
-    return float(np.mean(right))
 
 
 def named_values(schema: Schema, predicted: Predictions, texts: list[str]) -> np.ndarray:

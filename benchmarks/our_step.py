@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from attr_extractor.config import Config
 from attr_extractor.model import network
+from attr_extractor.records import words
 from attr_extractor.schema import Schema
 from attr_extractor.training import schedule
 from attr_extractor.training.loop import Step, on_replicas
@@ -35,8 +37,18 @@ def make_step(config: Config, schema: Schema, steps: int) -> tuple[TrainingModel
 
 
 def made_up_batches(config: Config, schema: Schema) -> tf.data.Dataset:
-    """Return one batch of timing.made_up_batch."""
-    return tf.data.Dataset.from_tensors(timing.made_up_batch(config, schema))
+    """Return one batch of timing.made_up_batch, with `text` if the config reads it."""
+    batch = timing.made_up_batch(config, schema)
+    if config.model.context.text:
+        batch["text"] = made_up_pieces(config)
+    return tf.data.Dataset.from_tensors(batch)
+
+
+def made_up_pieces(config: Config) -> np.ndarray:
+    """Return `words.pieces` of full length, int32 [B, W, P]."""
+    generator = np.random.default_rng(config.train.seed)
+    shape = [config.data.batch_size, words.WORDS, words.PIECES]
+    return generator.integers(1, words.BUCKETS, shape, np.int32)
 
 
 def time_on_batch(step: Callable, batch: tf.data.Dataset, steps: int) -> list[float]:

@@ -90,7 +90,7 @@ def report(
     passes: dict[str, list[Pass]] = {name: [] for name in names}
     for number in tqdm(range(rounds * len(names)), desc="measuring", unit="pass"):
         name = names[number % len(names)]
-        passes[name].append(_run(name, config, schema, -(-steps // rounds), records))
+        passes[name].append(run_pass(name, config, schema, -(-steps // rounds), records))
     return "\n".join([table(passes, config.data.batch_size), *lines])
 
 
@@ -151,8 +151,14 @@ def _ratio(
     return float(np.median([figure(a) / figure(b) for a, b in pairs]))
 
 
-def _run(name: str, config: Config, schema: Schema, steps: int, records: str | None) -> Pass:
-    """Run one pass in a separate process."""
+def run_pass(
+    name: str, config: Config, schema: Schema, steps: int, records: str | None = None
+) -> Pass:
+    """Run one pass of a contender in a separate process.
+
+    Raises:
+      InputError: if config or records are invalid, or there is too little memory.
+    """
     file, precision = CONTENDERS[name]
     train = config.train.model_copy(update={"precision": precision})
     config = config.model_copy(update={"train": train})

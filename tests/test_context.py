@@ -22,6 +22,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.evaluation import calibrate, context, evaluate, predictions
 from attr_extractor.evaluation.explain import explain_photos
 from attr_extractor.evaluation.explain.told import Told as Said
+from attr_extractor.evaluation.explain.told import as_text
 from attr_extractor.records import builder, check, plan, relabel, words
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
@@ -110,6 +111,15 @@ def test_a_text_is_cut_and_a_missing_column_is_named(told, tmp_path):
     schema = Manifest.read(told.records).schema
     with pytest.raises(InputError, match="no column 'title'"):
         builder.build(table, schema, tmp_path / "records", told.images, OPTIONS, InProcess())
+
+
+def test_a_table_to_be_filled_may_lack_text_columns():
+    schema = Schema.parse(SCHEMA + "text: [title, brand]\n", "test")
+    assert texts.columns(["product_id", "brand"], schema, "t.csv", required=False) == ["brand"]
+    assert texts.columns(["product_id"], schema, "t.csv", required=False) == []
+    assert texts.columns(["brand", "x", "title"], schema, "t.csv") == ["title", "brand"]
+    with pytest.raises(InputError, match=r"t.csv: there is no column 'title'"):
+        texts.columns(["brand"], schema, "t.csv")
 
 
 def test_the_photo_is_answered_as_by_a_network_without_context(told):
@@ -364,6 +374,66 @@ def test_shares_of_cells_and_words_add_up_to_the_change_of_a_score(told):
         sources = {share.source for share in shares}
         assert {"'elan'", "'zip'", "'red'"} <= sources
         assert ("color=red" in sources) != name.startswith("color=")
+
+
+def test_cells_say_what_their_best_value_rests_on(told, tmp_path):
+    rows = ax_rows(told.catalogue)[:40]
+    table = write_table(tmp_path / "t.csv", [{**row, "color": ""} for row in rows])
+    run = RunDir.read(told.run)
+    network, schema = run.load_network(), run.schema
+
+    def cells_of(name: str, **options) -> list[dict]:
+        path = tmp_path / f"{name}.parquet"
+        options = predict.PredictOptions(**options)
+        output = tmp_path / f"{name}.csv"
+        predict.predict(told.model, table, output, told.images, options, path)
+        return pq.read_table(path).to_pylist()
+
+    found = cells_of("all")
+    assert {"filled", "agreed"} <= {cell["verdict"] for cell in found}
+    for cell in found:
+        row = rows[cell["row"] - 1]
+        known = {
+            n: row[n] for n in schema.names if row[n] and n not in ("color", cell["attribute"])
+        }
+        value = schema.value_names.index(f"{cell['attribute']}={cell['proposed'][0]}")
+        shares = Said(network, known, row["title"]).shares(value)
+        expected = "" if cell["verdict"] == "agreed" else as_text(shares)
+        assert rounded(cell["told_by"]) == pytest.approx(rounded(expected), abs=0.11), cell
+    assert any("category=" in cell["told_by"] for cell in found)
+    assert not any(
+        "category=" in cell["told_by"] for cell in cells_of("titles", use=("photo", "text"))
+    )
+    assert not any(cell["told_by"] for cell in cells_of("photo", use=("photo",)))
+    with running(told.model) as server:
+        for kind, port in (("http", server.port), ("grpc", server.grpc_port)):
+            address = f"{kind}://127.0.0.1:{port}/{told.model.name}"
+            assert cells_of(kind, server=address) == found
+
+
+def rounded(text: str) -> dict[str, float]:
+    return {s: float(n) for s, _, n in (p.rpartition(" ") for p in filter(None, text.split(", ")))}
+
+
+def test_the_report_says_what_the_answers_of_its_photos_rest_on(told):
+    measured = evaluate.evaluate(told.run, "validation", use=["photo", "text"])
+    page = (told.run / measured["report"]).read_text(encoding="utf-8")
+    assert "told by &#39;" in page and "told by category=" not in page
+    measured = evaluate.evaluate(told.run, "validation")
+    assert "told by" not in (told.run / measured["report"]).read_text(encoding="utf-8")
+
+
+def test_a_share_of_a_cell_with_an_error_is_an_error_of_its_row(told):
+    model = model_dir.load(told.model)
+    answers = model.signatures["shares"](
+        known=tf.constant([["made=up", "category=jeans"], ["category=jeans", ""]]),
+        text=tf.constant(["red", "red"]),
+        value=tf.constant([[0, -1], [8, -1]]),
+    )
+    assert [b"made=up" in error for error in answers["error"].numpy()] == [True, False]
+    source = answers["source"].numpy()
+    assert (source[0] == b"").all() and (source[1, 0, :2] != b"").all()
+    assert not answers["log_odds"].numpy()[[0, 0, 1], [0, 1, 1]].any()
 
 
 def test_explain_says_what_a_score_was_told_by(told, tmp_path):

@@ -25,7 +25,7 @@ flags.DEFINE_string("records", "", "For input, predict, audit, bucket; optional 
 flags.DEFINE_string("run_dir", "", "For grad_cam: a run of a demo catalogue. For export: optional.")
 flags.DEFINE_float("budget_minutes", 15.0, "For accelerator: it then ends.", lower_bound=0.1)
 flags.DEFINE_string("output", "", "For accelerator: a new JSON file.")
-flags.DEFINE_string("model", "", "For serve, skew: an exported model.")
+flags.DEFINE_string("model", "", "For serve, skew, context: an exported model.")
 flags.DEFINE_string("photos", "", "For serve, skew: a folder of photos.")
 
 

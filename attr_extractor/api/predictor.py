@@ -90,11 +90,11 @@ class Predictor:
         if str(model).startswith(("grpc://", "http://", "https://")):
             self._model: model_dir.Description = scoring.describe_served(str(model))
             self._score = scoring.remote(str(model), self._model)
-            self._combine = self._model.context and scoring.remote_context(str(model), self._model)
+            self._context = scoring.remote_context(str(model), self._model)
         else:
             loaded = model_dir.load(model)
             self._model, self._score = loaded, scoring.local(loaded)
-            self._combine = loaded.context and scoring.local_context(loaded)
+            self._context = scoring.local_context(loaded)
         self.schema = self._model.schema
 
     def predict(
@@ -142,9 +142,9 @@ class Predictor:
 
         for scored in scoring.pooled(batches(), self._read, self._score, self.schema.num_values):
             cells, of_items = context_of_batches.popleft()
-            if self._combine:
+            if self._model.context:
                 present = cells == labels.PRESENT
-                found = self._combine(scored.scores, present, of_items)
+                found = self._context.combine(scored.scores, present, of_items)
                 scored = scored._replace(scores=found)
             yield from self._answer(scored, cells)
 

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import List, TypeVar
+from typing import List, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -113,37 +113,52 @@ def read_column(column: pd.Series, max_distinct: int) -> Column:
     return result
 
 
-def reason_to_leave_out(column: Column, max_values: int) -> str | None:
+class LeftOut(NamedTuple):
+    """Why a column is not an attribute."""
+
+    reason: str
+    has_words: bool = False  # too many different ones, no identifiers, dates or addresses
+
+
+def reason_to_leave_out(column: Column, max_values: int) -> LeftOut | None:
     """Return why a column is not an attribute; None if it looks like one."""
     words, distinct, filled = identifier(column.name).split("_"), column.distinct, column.filled
     counts = f"{distinct} distinct values in {filled} filled cells"
     if not column.name.strip():
-        return "it has no name"
+        return LeftOut("it has no name")
     if not column.filled:
-        return "no cell has a value"
+        return LeftOut("no cell has a value")
     if "split" in words and {fold(value) for value in column.sample} <= SPLIT_NAMES:
-        return "looks like a split; use it with --split_column"
+        return LeftOut("looks like a split; use it with --split_column")
     is_group = set(words) - ID_WORDS - {"name"} <= GROUP_WORDS and bool(set(words) & GROUP_WORDS)
     if is_group or (words[-1] in ID_WORDS and distinct > FEW_NUMBERS):
         if 1.5 * distinct <= filled:
-            return f"looks like a group: {distinct} values; use it with --group_column"
-        return f"identifiers: {counts}"
+            return LeftOut(f"looks like a group: {distinct} values; use it with --group_column")
+        return LeftOut(f"identifiers: {counts}")
     kinds = {"web addresses": r"https?://\S+", "dates": _DATE, "photo files": rf".*{PHOTO}.*"}
     for kind, pattern in {**kinds, "numbers": NUMBER}.items():
         if share_matching(column.sample, pattern) >= 0.95 and (
             kind in kinds or distinct > FEW_NUMBERS
         ):
-            return f"{kind}: {counts}"
+            return LeftOut(f"{kind}: {counts}")
     if distinct > FEW_NUMBERS and np.mean([len(text.split()) for text in column.sample]) > 6:
-        return f"free text: {counts}"
+        return LeftOut(f"free text: {counts}", has_words=True)
     if distinct > max_values or 2 * distinct > filled:
         lists = lists_by_separator(dict.fromkeys(column.sample, 1))
-        return counts + (f"; they look like lists: separate them by '{SEPARATOR}'" if lists else "")
-    return f"only one value, {next(iter(column.values), '')!r}" if distinct == 1 else None
+        hint = f"; they look like lists: separate them by '{SEPARATOR}'" if lists else ""
+        return LeftOut(counts + hint, has_words=True)
+    return LeftOut(only_value(column)) if distinct == 1 else None
 
 
-def is_text(column: Column) -> bool:
+def only_value(column: Column) -> str:
+    """Return the reason for leaving out a column with one value."""
+    return f"only one value, {next(iter(column.values), '')!r}"
+
+
+def is_text(column: Column, left_out: LeftOut) -> bool:
     """Return whether a column that is not an attribute is text about the product."""
+    if not left_out.has_words:
+        return False
     named = not TEXT_WORDS.isdisjoint(identifier(column.name).split("_"))
     several = 0.5 if named else 0.9
     return len(column.sample) > 1 and share_matching(column.sample, _SENTENCE) >= several

@@ -28,6 +28,7 @@ from attr_extractor.catalogue.columns import (
     is_text,
     lists_by_separator,
     one_line,
+    only_value,
     read_column,
     reason_to_leave_out,
     sample_of,
@@ -133,12 +134,11 @@ def infer_schema(
     for column_name in table.columns.drop(list(role_columns.values())):
         most = len(table) if column_name == named else 20 * max_values
         column = read_column(table[column_name], most)
-        reason = reason_to_leave_out(column, max_values)
+        why = reason_to_leave_out(column, max_values)
         may_be_one_value = identifier(column_name) in CATEGORY_NAMES and column.distinct == 1
-        if reason and column_name != named and not may_be_one_value:
-            left_out[column_name] = reason
-            may_be_text = reason.startswith("free text") or reason[0].isdigit()
-            if may_be_text and is_text(column):  # no identifiers, groups, dates or addresses
+        if why and column_name != named and not may_be_one_value:
+            left_out[column_name] = why.reason
+            if is_text(column, why):
                 text.append(column_name)
         else:
             kept.append(column)
@@ -151,7 +151,7 @@ def infer_schema(
     single = {c.name for c in kept if c is not the_category and len(c.values) < 2}
     for column in kept:
         if column.name in single:
-            left_out[column.name] = f"only one value, {next(iter(column.values), '')!r}"
+            left_out[column.name] = only_value(column)
     kept = [column for column in kept if column.name not in single]
     names = identifiers([column.name for column in kept], {*table.columns, PRODUCT_ID, IMAGE})
     category_of_row = table[the_category.name].map(the_category.value_of_cell)

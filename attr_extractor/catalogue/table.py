@@ -83,11 +83,17 @@ def require_column(
     named: str, table: Collection[str], schema: Schema, catalogue: str | Path
 ) -> str:
     """Return the name under which a flag's column was read; raise InputError if it is missing."""
-    renamed = {schema.column(name): name for name in schema.columns}
-    column = renamed.get(named, named)
-    if column not in table:
+    column = find_column(named, table, schema)
+    if column is None:
         raise InputError(f"{catalogue}: there is no column {named!r}{did_you_mean(named, table)}")
     return column
+
+
+def find_column(named: str, table: Collection[str], schema: Schema) -> str | None:
+    """Return the name under which a column of the table was read; None if it is missing."""
+    renamed = {schema.column(name): name for name in schema.columns}
+    column = renamed.get(named, named)
+    return column if column in table else None
 
 
 def cells_of(table: pd.DataFrame) -> list[dict[str, str]]:

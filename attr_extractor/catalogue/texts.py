@@ -12,18 +12,22 @@ from attr_extractor.schema import Schema
 LONGEST = 1000  # characters that are kept of a product's text
 
 
-def columns(named: Iterable[str], schema: Schema, origin: str) -> list[str]:
+def columns(named: Iterable[str], schema: Schema, origin: str, required: bool = True) -> list[str]:
     """Return the text columns under the names with which the table was read.
 
     Args:
       named: the columns of a table by the schema's names.
       origin: the table, for errors.
+      required: whether the table must have all of them; otherwise those that it has are returned.
 
     Raises:
-      InputError: if the table lacks one of them.
+      InputError: if the table lacks one of them and they are required.
     """
     there = list(named)
-    return [table.require_column(column, there, schema, origin) for column in schema.text]
+    if required:
+        return [table.require_column(column, there, schema, origin) for column in schema.text]
+    found = (table.find_column(column, there, schema) for column in schema.text)
+    return [column for column in found if column is not None]
 
 
 def of_rows(rows: pd.DataFrame, text_columns: list[str]) -> list[str]:

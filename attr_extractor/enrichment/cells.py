@@ -30,7 +30,8 @@ AGREED, CONTRADICTED, DOUBTFUL = "agreed", "contradicted", "doubtful"
 FILLED, UNANSWERED = "filled", "unanswered"
 UNSEEN = "unseen"  # either kind, if no photo was readable
 VERDICTS = (AGREED, CONTRADICTED, DOUBTFUL, FILLED, UNANSWERED, UNSEEN)
-BOX = "box"
+BOX, TOLD_BY = "box", "told_by"
+_OPTIONAL = (BOX, TOLD_BY)  # texts that older versions did not write
 
 SCHEMA = pa.schema(
     [
@@ -47,6 +48,8 @@ SCHEMA = pa.schema(
         ("verdict", pa.dictionary(pa.int32(), pa.string())),
         ("image", pa.string()),  # the table's cell: paths below the image root, separated by |
         (BOX, pa.string()),  # the row's product boxes, see `boxes.join`; "" without
+        # known cells and words with the largest shares in the best proposed value, in log-odds
+        (TOLD_BY, pa.string()),
         ("error", pa.string()),  # why photos of the row are unreadable, "" if all were read
     ]
 )
@@ -128,8 +131,8 @@ class CellsFile:
             raise self._refusal(f"not a readable Parquet file: {error}") from error
         columns = self._file.schema_arrow
         for field in SCHEMA:
-            if field.name == BOX and field.name not in columns.names:
-                continue  # older versions did not write boxes
+            if field.name in _OPTIONAL and field.name not in columns.names:
+                continue
             if field.name not in columns.names:
                 raise self._refusal(f"the column {field.name!r} is missing")
             kind = columns.field(field.name).type
@@ -198,7 +201,7 @@ class CellsFile:
         there = [name for name in names if name in self._file.schema_arrow.names]
         try:
             for batch in self._file.iter_batches(CELLS_PER_BATCH, columns=there):
-                read = {BOX: pa.array([""] * len(batch), pa.string())}
+                read = {name: pa.array([""] * len(batch), pa.string()) for name in _OPTIONAL}
                 read.update({name: batch.column(name) for name in there})
                 columns = {name: read[name] for name in names}
                 columns["verdict"] = columns["verdict"].cast(pa.string())

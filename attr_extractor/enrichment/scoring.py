@@ -51,10 +51,9 @@ class Scores(NamedTuple):
     errors: list[str]  # N; why a photo is unreadable, "" if it was read
 
 
-# pooled scores float32 [N, V], known cells bool [N, V] and texts, N -> scores
-Combine = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
 Scorer = Callable[[Sequence[bytes]], Scores]  # of stored photos
 Answers = Dict[str, Any]  # outputs of a signature, rows first
+Ask = Callable[[Dict[str, Any], str], Answers]  # inputs of a signature, and its name
 Item = TypeVar("Item")  # a row: a product with its photos
 Read = Callable[[Sequence[Item]], List[StoredPhoto]]  # the photos of the rows of a batch
 
@@ -133,51 +132,90 @@ def remote(address: str, model: Description) -> Scorer:
     return score
 
 
-def local_context(model: ExportedModel) -> Combine:
-    """Return a function that adds what is known of products to scores, by a loaded model."""
-    signature = model.signatures["in_context"]
+class Context:
+    """What a model reads of products besides their photos."""
 
-    def ask(inputs: dict[str, Any]) -> Answers:
-        given = {name: tf.constant(values) for name, values in inputs.items()}
-        outputs = {name: values.numpy() for name, values in signature(**given).items()}
-        outputs["error"] = [error.decode() for error in outputs["error"]]
-        return outputs
+    def __init__(self, ask: Ask, schema: Schema):
+        """See `local_context` and `remote_context`."""
+        self._ask, self._schema = ask, schema
 
-    return _combine(ask, model.schema)
+    def combine(self, scores: np.ndarray, present: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        """Return the scores of products with what is known of them, float32 [N, V].
 
-
-def remote_context(address: str, model: Description) -> Combine:
-    """Return the same function of the model that a server serves; for errors see `remote`."""
-    client = _client(address)
-
-    def ask(inputs: dict[str, Any]) -> Answers:
-        outputs = client.predict(inputs, "in_context")
-        if set(outputs["model"].tolist()) != {model.facts.digest}:
-            raise InputError(f"{address}: serves another model than {model.origin}")
-        return outputs
-
-    return _combine(ask, model.schema)
-
-
-def _combine(ask: Callable[[dict[str, Any]], Answers], schema: Schema) -> Combine:
-    def combine(scores: np.ndarray, present: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-        # a row without a readable photo has no scores, and JSON has no NaN
+        Args:
+          scores: of the photos alone, float32 [N, V], NaN for a product without a readable photo.
+          present: known values, bool [N, V].
+          texts: N.
+        """
+        # JSON has no NaN
         seen = np.flatnonzero(np.isfinite(scores[:, 0]))
         if not len(seen):
             return scores
-        inputs = {
-            "scores": scores[seen],
-            "known": known_cells(schema, present[seen]),
-            "text": [texts[i] for i in seen.tolist()],
-        }
-        outputs = ask(inputs)
-        if wrong := next(filter(None, outputs["error"]), ""):  # cells were checked before
-            raise InputError(wrong)
+        given = self._inputs(present[seen], [texts[i] for i in seen.tolist()])
+        outputs = self._answers({"scores": scores[seen], **given}, "in_context")
         result = scores.copy()
         result[seen] = outputs["scores"]
         return result
 
-    return combine
+    def shares(
+        self, present: np.ndarray, texts: Sequence[str], value: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the known cells and words with the largest shares in scores, BATCH rows at once.
+
+        Args:
+          present: known values, bool [N, V].
+          texts: N.
+          value: the values of the scores, int32 [N, A], positions among the V; -1 for none.
+
+        Returns:
+          Sources str [N, A, 3], "" for none, and their shares float32 [N, A, 3], in log-odds.
+        """
+        found: list[Answers] = []
+        for start in range(0, len(texts), BATCH):
+            part = slice(start, start + BATCH)
+            given = {**self._inputs(present[part], texts[part]), "value": value[part]}
+            found.append(self._answers(given, "shares"))
+        source, log_odds = ([each[name] for each in found] for name in ("source", "log_odds"))
+        return np.concatenate(source), np.concatenate(log_odds)
+
+    def _inputs(self, present: np.ndarray, texts: Sequence[str]) -> dict[str, Any]:
+        return {"known": known_cells(self._schema, present), "text": list(texts)}
+
+    def _answers(self, inputs: dict[str, Any], signature: str) -> Answers:
+        outputs = self._ask(inputs, signature)
+        if wrong := next(filter(None, outputs["error"]), ""):  # cells were checked before
+            raise InputError(wrong)
+        return outputs
+
+
+def local_context(model: ExportedModel) -> Context:
+    """Return the context of a loaded model."""
+
+    def ask(inputs: dict[str, Any], signature: str) -> Answers:
+        given = {name: tf.constant(values) for name, values in inputs.items()}
+        outputs = model.signatures[signature](**given)
+        return {name: _as_text(values.numpy()) for name, values in outputs.items()}
+
+    return Context(ask, model.schema)
+
+
+def remote_context(address: str, model: Description) -> Context:
+    """Return the context of the model that a server serves; for errors see `remote`."""
+    client = _client(address)
+
+    def ask(inputs: dict[str, Any], signature: str) -> Answers:
+        outputs = client.predict(inputs, signature)
+        if set(outputs["model"].tolist()) != {model.facts.digest}:
+            raise InputError(f"{address}: serves another model than {model.origin}")
+        return outputs
+
+    return Context(ask, model.schema)
+
+
+def _as_text(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object:
+        return array
+    return np.array([text.decode() for text in array.ravel()], object).reshape(array.shape)
 
 
 def describe_served(address: str) -> Description:

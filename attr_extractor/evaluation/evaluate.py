@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,15 +23,21 @@ from attr_extractor.evaluation import (
     scores,
 )
 from attr_extractor.evaluation.baselines import MostFrequent
-from attr_extractor.evaluation.example_photos import ConfusedPhotos, collect_examples
-from attr_extractor.evaluation.explain import heat_map
-from attr_extractor.evaluation.explain.explainer import Explainer
+from attr_extractor.evaluation.example_photos import (
+    EXAMPLES,
+    ConfusedPhotos,
+    ExamplePhoto,
+    collect_examples,
+)
+from attr_extractor.evaluation.explain import heat_map, told
+from attr_extractor.evaluation.explain.explainer import Explainer, find_value
 from attr_extractor.evaluation.report import DrawHeat, ReportExtras
 from attr_extractor.evaluation.scores import Contender
+from attr_extractor.model.evidence import KNOWN, TEXT
 from attr_extractor.records import dataset, near_duplicates
 from attr_extractor.records import manifest as manifests
 from attr_extractor.records.manifest import Manifest
-from attr_extractor.schema import require_same
+from attr_extractor.schema import SEPARATOR, require_same
 from attr_extractor.training import run_files, tracking
 from attr_extractor.training.run_dir import RunDir
 
@@ -103,6 +110,11 @@ def _evaluate(
             confused.add(batch, batch["labels"].numpy(), answered.chosen)
         batches = predictions.with_pixels(predicted, folder, manifest, run.config.data)
         examples = collect_examples(contender.scores_of, batches, contender.answers)
+        explainer = Explainer(run)
+        if inputs:
+            first = next(iter(dataset.label_batches(folder, manifest, split, EXAMPLES)))
+            texts = [text.decode() for text in first["text"].numpy()]
+            examples = [_told(*each, inputs, explainer) for each in zip(examples, texts)]
 
     suffix = f"_{storage.file_name(storage.resolve(folder))}" if records else ""
     suffix += f"_with_{'_'.join(inputs)}" if inputs else ""
@@ -125,7 +137,7 @@ def _evaluate(
         measured["failed_requirements"] = failed
     files.write_json(run.path / measured["details"], details)
     run.update_metrics(split + suffix, measured)
-    extras = ReportExtras(examples, confused, heat=_draw_heat(Explainer(run)))
+    extras = ReportExtras(examples, confused, heat=_draw_heat(explainer))
     if not records:
         curve = learning_curve.read(run)
         calibration = None if inputs else _calibration(run, split)  # it is of the photo alone
@@ -160,6 +172,25 @@ def _read_other(path: str | Path, run: RunDir, on_own_records: bool) -> RunDir:
             "neither run was trained on"
         )
     return other
+
+
+def _told(
+    example: ExamplePhoto, text: str, inputs: Sequence[str], explainer: Explainer
+) -> ExamplePhoto:
+    """Return a photo with `told_by` of its answers, from the inputs that the answers use."""
+    cells = {a.attribute: SEPARATOR.join(a.labelled) for a in example.answers if a.labelled}
+    context_of_photo = explainer.told(
+        cells if KNOWN in inputs else {}, text if TEXT in inputs else ""
+    )
+    answers = []
+    for answer in example.answers:
+        if answer.answered:
+            value = find_value(explainer.schema, answer.attribute, answer.answered[0])
+            assert value is not None  # an answer is one of the schema's values
+            shares = context_of_photo.shares(value)
+            answer = dataclasses.replace(answer, told_by=told.as_text(shares))
+        answers.append(answer)
+    return dataclasses.replace(example, answers=answers)
 
 
 def _draw_heat(explainer: Explainer) -> DrawHeat:

@@ -31,6 +31,7 @@ class AttributeAnswer:
     labelled: list[str] | None  # None: missing; []: does not apply
     score: float  # of the best answered value; 0 without an answer
     unjudged: frozenset[str] = frozenset()  # values whose own label is missing
+    told_by: str = ""  # the cells and words with the largest shares in the score, see `told`
 
     @property
     def outcome(self) -> str:

@@ -27,6 +27,7 @@ from attr_extractor.records import words
 
 KNOWN, TEXT = "known", "text"
 NAMES = (KNOWN, TEXT)
+STRONGEST = 3  # shares that are shown of a score
 
 
 @keras.utils.register_keras_serializable("attr_extractor")
@@ -79,6 +80,36 @@ class Evidence(keras.layers.Layer):
         vectors = tf.gather(tf.convert_to_tensor(self.of_pieces), pieces)  # [B, W, P, E]
         sums = tf.reduce_sum(vectors * there[..., tf.newaxis], axis=2)
         return sums / tf.maximum(tf.reduce_sum(there, axis=2, keepdims=True), 1.0)
+
+    def shares(self, known: tf.Tensor, pieces: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """Return what each known cell and each word adds to the evidence for some values.
+
+        Args:
+          known: positions of known values among the V, int32 [B, K], -1 for none.
+          pieces: `words.pieces` int32 [B, W, P].
+          values: positions of the values asked for, int32 [B, A], -1 for none.
+
+        Returns:
+          float32 [B, A, K + W]: cells, then words. 0 for none, for an input that the layer does
+          not read, and for a cell of the value's own attribute.
+        """
+        owner = tf.constant(np.repeat(np.arange(len(self.sizes)), self.sizes), tf.int32)
+        asked = tf.maximum(values, 0)
+        direction = tf.gather(tf.convert_to_tensor(self.for_values), asked)  # [B, A, E]
+        direction *= tf.cast(values >= 0, tf.float32)[..., tf.newaxis]
+        rows, count = tf.unstack(tf.shape(values))
+        of_cells = tf.zeros([rows, count, tf.shape(known)[1]])  # [B, A, K]
+        of_words = tf.zeros([rows, count, tf.shape(pieces)[1]])  # [B, A, W]
+        if KNOWN in self.names:
+            place = tf.maximum(known, 0)
+            cells = tf.gather(tf.convert_to_tensor(self.of_cells), place)  # [B, K, E]
+            of_value, of_cell = tf.gather(owner, asked), tf.gather(owner, place)
+            read = tf.not_equal(of_value[..., tf.newaxis], of_cell[:, tf.newaxis])  # [B, A, K]
+            read &= (known >= 0)[:, tf.newaxis]
+            of_cells = tf.where(read, tf.matmul(direction, cells, transpose_b=True), 0.0)
+        if TEXT in self.names:
+            of_words = tf.matmul(direction, self.of_words(pieces), transpose_b=True)
+        return tf.concat([of_cells, of_words], axis=2)
 
     def _of_attributes(self, known: tf.Tensor) -> tf.Tensor:
         """Return the sum of the vectors of each attribute's present values, [T, B, E]."""

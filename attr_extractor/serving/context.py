@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model import evidence
-from attr_extractor.model.network import Network
+from attr_extractor.model.network import EVIDENCE, Network
 from attr_extractor.records import words
 from attr_extractor.schema import Schema
 
@@ -26,6 +26,8 @@ class ContextReader(tf.Module):
     def __init__(self, network: Network):
         super().__init__()
         self._schema, self._names = network.schema, network.context
+        self._trust = network.trust
+        layer = network.evidence.get_layer(EVIDENCE)
         spelled = _spellings(network.schema)
         self._positions = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
@@ -40,6 +42,11 @@ class ContextReader(tf.Module):
         self._evidence = tf.function(
             lambda *given: network.evidence(dict(zip(self._names, given)))
         ).get_concrete_function(*(specs[name] for name in self._names))
+        self._shares = tf.function(layer.shares).get_concrete_function(
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, words.WORDS, words.PIECES], tf.int32),
+            tf.TensorSpec([None, None], tf.int32),
+        )
         self.weights = self._evidence.variables  # those of TensorFlow, as in ServedModel
 
     def read(self, known: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -61,6 +68,35 @@ class ContextReader(tf.Module):
         category = tf.argmax(of_category, axis=1, output_type=tf.int32)
         category = tf.where(tf.reduce_any(of_category, axis=1), category, -1)
         return tf.where(tf.equal(error, "")[:, tf.newaxis], found, 0.0), error, category
+
+    def strongest(
+        self, known: tf.Tensor, text: tf.Tensor, value: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the `evidence.STRONGEST` largest shares in the scores of some values.
+
+        Args:
+          known: string [B, K]; a cell that is listed twice has two shares.
+          text: string [B].
+          value: int32 [B, A], positions among the V; -1 for none.
+
+        Returns:
+          string [B, A, S]: `attribute=value`, a word in quotes, or "" for none; float32
+          of that shape: what each adds to the log-odds of the value, largest first; and string
+          [B]: what is wrong with the known cells, or "". A row with an error has no shares.
+        """
+        _, error = self._present(known)
+        position = self._positions.lookup(known)
+        position = tf.where(tf.equal(error, "")[:, tf.newaxis], position, -1)
+        text = tf.where(tf.equal(error, ""), text, "")
+        shares = self._shares(position, words.pieces(text), value)  # [B, A, K + W]
+        shares *= tf.gather(tf.constant(self._trust), tf.maximum(value, 0))[..., tf.newaxis]
+        _, place = tf.math.top_k(tf.abs(shares), evidence.STRONGEST)  # [B, A, S]
+        log_odds = tf.gather(shares, place, batch_dims=2)
+        said = words.split(text).to_tensor("", shape=[None, words.WORDS])
+        cells = tf.gather(tf.constant(self._schema.value_names), tf.maximum(position, 0))
+        names = tf.concat([cells, tf.strings.join(["'", said, "'"])], axis=1)  # [B, K + W]
+        named = tf.gather(names, place, batch_dims=1)
+        return tf.where(tf.equal(log_odds, 0.0), "", named), log_odds, error
 
     def _present(self, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return bool [B, V] and the errors, string [B]."""

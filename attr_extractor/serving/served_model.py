@@ -11,9 +11,11 @@
   embedding         image_bytes       -> embedding float32 [B, D] of length 1, error, model
   with_context      image_bytes string [B, P], known string [B, K], text string [B]      -> answers
   in_context        scores float32 [B, V], known, text -> scores, error, model
+  shares            known, text, value int32 [B, A]    -> source, log_odds [B, A, 3], error, model
   description       rows string [B]   -> model_json, schema_yaml string [B]: the files in assets/
-`with_context` and `in_context` exist if the network reads more than the photo: see context.py. An
-attribute's own known cell is left out of its answer; scores given to `in_context` may be pooled.
+`with_context`, `in_context` and `shares` exist if the network reads more than the photo: see
+context.py. An attribute's own known cell is left out of its answer; scores given to `in_context`
+may be pooled; `shares` names the cells and words that add most to values, given by position.
 Answers: per attribute `<name>` string [B, K] and `<name>_score` float32 [B, K], and `error`
 string [B]. A box is the left, top, right and bottom edge of the product, zeros for the whole photo.
 `model` string [B] is the digest in model.json: it identifies the model that computed each row,
@@ -122,6 +124,8 @@ class ServedModel(tf.Module):
             scores = tf.TensorSpec([None, self._answers.schema.num_values], tf.float32, "scores")
             specs["with_context"] = (self._with_context, [of_products, known, text])
             specs["in_context"] = (self._in_context, [scores, known, text])
+            value = tf.TensorSpec([None, None], tf.int32, "value")
+            specs["shares"] = (self._shares, [known, text, value])
         return {
             name: tf.function(function).get_concrete_function(*inputs)
             for name, (function, inputs) in specs.items()
@@ -177,6 +181,11 @@ class ServedModel(tf.Module):
         evidence, error, _ = self._context().read(known, text)
         found = self._network.in_context(scores, evidence)
         return {"scores": found, "error": error, "model": self._model(error)}
+
+    def _shares(self, known: tf.Tensor, text: tf.Tensor, value: tf.Tensor) -> dict[str, tf.Tensor]:
+        source, log_odds, error = self._context().strongest(known, text, value)
+        model = self._model(error)
+        return {"source": source, "log_odds": log_odds, "error": error, "model": model}
 
     def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         photo = {"image/encoded": example.FEATURES["image/encoded"]}

@@ -16,8 +16,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from attr_extractor.catalogue import photos
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.model.answers import Answers
-from attr_extractor.model.evidence import KNOWN, TEXT
-from attr_extractor.model.network import POOLED, Network
+from attr_extractor.model.evidence import KNOWN, STRONGEST, TEXT
+from attr_extractor.model.network import EVIDENCE, POOLED, Network
 from attr_extractor.records import example, words
 from attr_extractor.records.pixels import from_stored
 from attr_extractor.schema import Schema
@@ -140,6 +140,14 @@ def _verify_context(
     chosen = answers.chosen(found, category=tf.constant(category, tf.int32))
     answered = signatures["with_context"](image_bytes=files, **request)
     _require_answers("with_context", answered, answers.strings(found, chosen))
+    first = [where.start for where in answers.schema.slices.values()]  # a value per attribute
+    value = tf.constant([first] * len(labels), tf.int32)
+    cells = tf.constant(np.nonzero(labels == PRESENT)[1].reshape([len(labels), -1]), tf.int32)
+    shares = network.evidence.get_layer(EVIDENCE).shares(cells, given[TEXT], value)
+    shares *= network.trust[first][:, np.newaxis]
+    largest = tf.math.top_k(tf.abs(shares), STRONGEST).values
+    found = signatures["shares"](value=value, **request)["log_odds"]
+    _require_close("shares", tf.abs(found), largest)
 
 
 def _made_up_context(schema: Schema, count: int) -> tuple[np.ndarray, list[str]]:

@@ -204,7 +204,7 @@ def test_the_program_measures_step_and_loop(built):
 def test_every_contender_runs_a_pass(schema):
     names, _ = step.contenders(B0, None)
     for name in names:
-        measured = step._run(name, B0, schema, 1, None)
+        measured = step.run_pass(name, B0, schema, 1, None)
         assert len(measured["seconds"]) == 1 + timing.WARMUP + 1
         assert 0.1 < measured["peak_gib"] < 20
     assert keras.mixed_precision.global_policy().name == "float32"  # the passes' own affair

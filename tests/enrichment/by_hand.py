@@ -27,6 +27,7 @@ def cell(row: int = 1, attribute: str = "neck_type", **changes: Any) -> dict[str
         "verdict": cells.CONTRADICTED,
         "image": f"images/{row - 1:03d}_0.jpg",
         "box": "",
+        "told_by": "",
         "error": "",
     }
     return {**made, **changes}

@@ -51,6 +51,25 @@ def test_evidence_is_the_sum_over_other_cells_and_words(layer: Evidence):
     np.testing.assert_allclose(layer([known, text]), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_shares_are_the_terms_of_the_evidence(layer: Evidence):
+    known, text = products(1)
+    cells = [np.flatnonzero(row == 1) for row in known]
+    width = max(map(len, cells))
+    padded = np.array([np.pad(each, (0, width - len(each)), constant_values=-1) for each in cells])
+    asked = np.tile(np.append(np.arange(45), -1), [5, 1])
+    inputs = (tf.constant(each, tf.int32) for each in (padded, text, asked))
+    shares = layer.shares(*inputs).numpy()
+    assert shares.shape == (5, 46, width + words.WORDS)
+    evidence = layer([known, text]).numpy()
+    np.testing.assert_allclose(shares.sum(axis=2)[:, :45], evidence, rtol=1e-4, atol=1e-4)
+    assert not shares[:, 45].any()  # no value asked for
+    for_values, of_cells, _ = vectors(layer)
+    of_first = cells[0][-1]  # of attribute 2
+    expected = np.where(owner != owner[of_first], for_values @ of_cells[of_first], 0.0)
+    found = shares[0, :45, len(cells[0]) - 1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_cell_is_no_evidence_for_its_own_attribute(layer: Evidence):
     known, text = products(2)
     for t in range(3):

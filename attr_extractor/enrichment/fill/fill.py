@@ -18,6 +18,7 @@ import tensorflow as tf
 from attr_extractor import labels
 from attr_extractor.catalogue import boxes, table
 from attr_extractor.enrichment import cells
+from attr_extractor.enrichment.fill import told_by
 from attr_extractor.errors import InputError
 from attr_extractor.model.answers import MAX_ANSWERS, Answers
 from attr_extractor.schema import SEPARATOR, Attribute, Schema
@@ -105,7 +106,12 @@ class Filler:
         self._parsed = functools.lru_cache(maxsize=200_000)(self._parse)
 
     def fill(
-        self, rows: Mapping[str, list[str]], first: int, scores: np.ndarray, errors: list[str]
+        self,
+        rows: Mapping[str, list[str]],
+        first: int,
+        scores: np.ndarray,
+        errors: list[str],
+        shares: told_by.Shares | None = None,
     ) -> Filled:
         """Return the filled rows.
 
@@ -114,6 +120,8 @@ class Filler:
           first: number of the first row in the table, from 1.
           scores: float32 [R, V], NaN if no photo of the row was readable.
           errors: why photos could not be read, by row.
+          shares: of what is known of the rows in scores, for the column `told_by`; None if the
+            scores are of the photos alone.
         """
         schema, blank = self._schema, [""] * len(errors)
         codes, distinct = labels.distinct(rows.get(schema.category, blank))
@@ -150,6 +158,8 @@ class Filler:
                 )
         columns[ERROR] = errors
         joined = pa.concat_tables(tables).combine_chunks().sort_by("row")
+        if shares is not None:
+            joined = told_by.add(joined, len(errors), first, schema, shares)
         return Filled(columns, joined, sources, sum(map(bool, errors)))
 
     def _parse(self, name: str, cell: str) -> tuple[int, ...] | None:
@@ -213,6 +223,7 @@ class Filler:
             "category": categories.take(pa.array(category % len(categories))),  # -1: the last
             "image": pa.array(rows[table.IMAGE], pa.string()),
             "box": pa.array(box, pa.string()),
+            cells.TOLD_BY: pa.array(blank, pa.string()),
             "error": pa.array(errors, pa.string()),
         }
 

@@ -204,7 +204,7 @@ def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> 
     job = _Job.read(storage.parent(part))
     options = job.options
     raw_files.require_root(job.image_root)  # on another host a folder may be missing
-    described, score, combine = _scorer(job.model, job.model_description, options.server)
+    described, score, context = _scorer(job.model, job.model_description, options.server)
     reader = scoring.Reader(job.image_root, described.facts.photo_short_side, tuple(job.box))
     filler = Filler(
         described.answers,
@@ -231,10 +231,12 @@ def fill_part(part: str, progress: Callable[[int], Any] = lambda rows: None) -> 
         def fill(start: int, scores: scoring.Scores) -> Future[Filled]:
             end = start + len(scores.errors)
             batch = {name: column[start:end] for name, column in columns.items()}
-            if combine is not None and job.context:
-                of_photos = (scores.scores, present[start:end], texts[start:end])
-                scores = scores._replace(scores=combine(*of_photos))
-            return pool.submit(filler.fill, batch, first + start, *scores)
+            shares = None
+            if context is not None and job.context:
+                known = present[start:end], texts[start:end]
+                scores = scores._replace(scores=context.combine(scores.scores, *known))
+                shares = functools.partial(context.shares, *known)
+            return pool.submit(filler.fill, batch, first + start, *scores, shares)
 
         filling = [fill(start, scores) for start, scores in _groups(scored, progress)]
     for filled in (future.result() for future in filling):
@@ -287,15 +289,15 @@ def _groups(
 @functools.lru_cache(maxsize=1)  # load the model once per worker process
 def _scorer(
     model: str, description: str, server: str
-) -> tuple[model_dir.ModelFolder, scoring.Scorer, scoring.Combine | None]:
+) -> tuple[model_dir.ModelFolder, scoring.Scorer, scoring.Context | None]:
     described = model_dir.describe(model) if server else model_dir.load(model)
     if described.description_digest() != description:
         raise InputError(f"{model}: exported again during the prediction; restart the prediction")
     if isinstance(described, model_dir.ExportedModel):
-        combine = scoring.local_context(described) if described.context else None
-        return described, scoring.local(described), combine
-    combine = scoring.remote_context(server, described) if described.context else None
-    return described, scoring.remote(server, described), combine
+        context = scoring.local_context(described) if described.context else None
+        return described, scoring.local(described), context
+    context = scoring.remote_context(server, described) if described.context else None
+    return described, scoring.remote(server, described), context
 
 
 def _start_or_resume(
@@ -355,19 +357,14 @@ def _inputs(
     described: model_dir.ModelFolder, use: Sequence[str], columns: list[str], catalogue: str
 ) -> tuple[list[str], list[str]]:
     """Return what scores use besides photos, and the text columns, by internal name."""
-    context, schema = described.context, described.schema
+    context = described.context
     if use:
         context = names_of(use, context, described.origin)
     if evidence.TEXT not in context:
         return context, []
-    if use:
-        return context, texts_of.columns(columns, schema, catalogue)
-    named = {schema.column(name): name for name in schema.columns}
-    there = [named.get(column, column) for column in schema.text]
-    there = [column for column in there if column in columns]
-    if not there:  # a table to be filled may have no title
-        return [name for name in context if name != evidence.TEXT], []
-    return context, there
+    # a table to be filled may have no title
+    text = texts_of.columns(columns, described.schema, catalogue, required=bool(use))
+    return context if text else [name for name in context if name != evidence.TEXT], text
 
 
 def _write_rows(path: str, chunk: pd.DataFrame) -> None:

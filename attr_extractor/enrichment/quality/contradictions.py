@@ -28,6 +28,7 @@ COLUMNS = (
     "proposed",  # the model's best value that the seller did not give
     "proposed_score",
     "image",
+    cells.TOLD_BY,  # of `proposed`, if it is the model's best value of all
 )
 _READ = [name for name in COLUMNS if name != "proposed_score"] + ["answer", "proposed_scores"]
 
@@ -79,8 +80,11 @@ class Contradictions:
         given, answer = row["given"].split(SEPARATOR), row.pop("answer").split(SEPARATOR)
         proposals = zip(row["proposed"], row.pop("proposed_scores"))
         # none is left if the seller has listed every value that the model proposes
+        best_of_all = row["proposed"][:1]
         best = next((p for p in proposals if p[0] not in given), ("", 0.0))
         row["proposed"], row["proposed_score"] = best
+        if best_of_all != [best[0]]:
+            row[cells.TOLD_BY] = ""
         row["sureness"] = best[1] - (row["given_score"] or 0.0)
         for value in given:
             if value in answer:  # one of several values may agree with the model

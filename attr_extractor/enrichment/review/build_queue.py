@@ -41,7 +41,7 @@ BANDS = 10  # bands of worth in 0 .. 1, within which values alternate
 _SEED = 0  # seed of the order in which values alternate
 _TEXTS = (
     *("attribute", "category", "verdict", "seller", "product_id"),
-    *("given", "answer", "image", "box", "error"),
+    *("given", "answer", "image", "box", "told_by", "error"),
 )
 _INSERT = (
     f"INSERT INTO items ({', '.join(_TEXTS)}, row, given_score, proposed, id)"

@@ -16,8 +16,9 @@ from attr_extractor import working_copy
 from attr_extractor.errors import InputError, require_file
 
 _APPLICATION_ID = 0x41547276  # PRAGMA application_id of a decisions file
-_VERSION = 2
-_UPGRADE_FROM_1 = "ALTER TABLE items ADD COLUMN box TEXT NOT NULL DEFAULT ''"
+_VERSION = 3
+_ADDED = {1: "box", 2: "told_by"}  # columns of items by the version that lacks them
+_ADD = "ALTER TABLE items ADD COLUMN {} TEXT NOT NULL DEFAULT ''"
 BUSY_SECONDS = 5.0  # maximum wait for another program's transaction
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,7 +28,7 @@ CREATE TABLE items (
   attribute TEXT NOT NULL, category TEXT NOT NULL, verdict TEXT NOT NULL, seller TEXT NOT NULL,
   row INTEGER NOT NULL, product_id TEXT NOT NULL, given TEXT NOT NULL, given_score REAL,
   answer TEXT NOT NULL, proposed TEXT NOT NULL, image TEXT NOT NULL, error TEXT NOT NULL,
-  box TEXT NOT NULL DEFAULT '');
+  box TEXT NOT NULL DEFAULT '', told_by TEXT NOT NULL DEFAULT '');
 CREATE INDEX open_items ON items (id) WHERE decided = 0;
 CREATE INDEX items_by_row ON items (row);
 -- the current decision of an item: at most one
@@ -106,10 +107,11 @@ class DecisionsFile:
                 for statement in _TABLES.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            elif version == 1:
-                db.execute(_UPGRADE_FROM_1)
-            elif version != _VERSION:
+            elif not 1 <= version <= _VERSION:
                 raise InputError(f"{self.path}: has format version {version}, not {_VERSION}")
+            else:
+                for older in range(version, _VERSION):
+                    db.execute(_ADD.format(_ADDED[older]))
             if version != _VERSION:
                 db.execute(f"PRAGMA user_version = {_VERSION}")
 

@@ -95,6 +95,7 @@ class Item:
     image: str
     error: str
     box: str
+    told_by: str  # what the best proposed value rests on beside the photo; "" for nothing
 
     @classmethod
     def of_row(cls, row: sqlite3.Row) -> Item:

@@ -22,6 +22,7 @@ from attr_extractor.catalogue import photos
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation.explain import heat_map
 from attr_extractor.evaluation.explain.explainer import Explainer, Explanation, find_value
+from attr_extractor.evaluation.explain.told import as_text
 from attr_extractor.records import pixels
 from attr_extractor.training.run_dir import RunDir
 from attr_extractor.web import pages
@@ -29,7 +30,6 @@ from attr_extractor.web import pages
 BATCH = 16  # photos
 HEADS_PER_ROW = 4
 JPEG_QUALITY = 90
-SHARES_SHOWN = 3  # of known cells and words, the largest
 
 
 class Picture(NamedTuple):
@@ -129,8 +129,8 @@ def _picture(title: str, photo: np.ndarray, each: Explanation) -> Picture:
     """Return the photo with the heat of one value over it and a caption below."""
     answer = f"{title}: {each.value}"
     score = f"{each.score:.3f}" + ("" if each.heat.any() else " (no evidence)")
-    shares = [f"{share.source} {share.log_odds:+.1f}" for share in each.shares[:SHARES_SHOWN]]
-    told = [f"told by {', '.join(shares)}"] if shares else []
+    shares = as_text(each.shares)
+    told = [f"told by {shares}"] if shares else []
     image = heat_map.with_caption(heat_map.overlay(photo, each.heat), [answer, score, *told])
     return Picture(_jpeg(image), ", ".join([answer, score, *told]))
 

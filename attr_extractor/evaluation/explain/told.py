@@ -1,12 +1,13 @@
 """The share that each known cell and each word has in a score, in log-odds.
 
 Evidence is a sum over cells and words (model/evidence.py), so the shares are its terms, and no
-gradient has to stand for them. A share of 0.7 doubles the odds of a value.
+gradient has to stand for them (`Evidence.shares`). A share of 0.7 doubles the odds of a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,12 @@ import tensorflow as tf
 from attr_extractor import labels
 from attr_extractor.catalogue import texts
 from attr_extractor.errors import InputError
-from attr_extractor.model.evidence import KNOWN, TEXT
+from attr_extractor.model.evidence import KNOWN, STRONGEST, TEXT
 from attr_extractor.model.network import EVIDENCE, Network
 from attr_extractor.records import words
+
+SMALLEST = 0.05  # in a text, in log-odds
+LONGEST = 60  # characters of a cell or word in a text
 
 
 class Share(NamedTuple):
@@ -49,6 +53,7 @@ class Told:
             raise InputError(f"--known: {issue.attribute}: {issue.cell!r}: {issue.kind}")
         self._network = network
         self._present = encoded == labels.PRESENT  # [V]
+        self._cells = np.flatnonzero(self._present)
         self._text = tf.constant([texts.join([text])])
 
     def in_context(self, scores: tf.Tensor) -> tf.Tensor:
@@ -65,18 +70,22 @@ class Told:
         if self._network.evidence is None:
             return []
         layer, schema = self._network.evidence.get_layer(EVIDENCE), self._network.schema
-        direction = layer.for_values.numpy()[value] * self._network.trust[value]
-        found: list[Share] = []
-        if KNOWN in self._network.context:
-            owner = schema.attribute_of_value
-            for v in np.flatnonzero(self._present & (owner != owner[value])):
-                share = float(layer.of_cells.numpy()[v] @ direction)
-                found.append(Share(schema.value_names[v], share))
-        if TEXT in self._network.context:
-            said = words.split(self._text)[0].numpy()
-            vectors = layer.of_words(words.pieces(self._text))[0].numpy()
-            found += [
-                Share(f"'{word.decode()}'", float(vector @ direction))
-                for word, vector in zip(said, vectors)
-            ]
-        return sorted(found, key=lambda share: -abs(share.log_odds))
+        known = tf.constant(self._cells[np.newaxis], tf.int32)
+        shares = layer.shares(known, words.pieces(self._text), tf.constant([[value]], tf.int32))
+        sources = [schema.value_names[v] for v in self._cells]
+        sources += [f"'{word.decode()}'" for word in words.split(self._text)[0].numpy()]
+        found = map(Share, sources, (shares[0, 0].numpy() * self._network.trust[value]).tolist())
+        return sorted((s for s in found if s.log_odds), key=lambda share: -abs(share.log_odds))
+
+
+def as_text(shares: Iterable[Share]) -> str:
+    """Return the first STRONGEST shares as text: `'jersey' +2.1, category=dress -0.4`.
+
+    A share that is rounded to 0 is left out, and a long word or value is cut.
+    """
+    shown = itertools.islice((s for s in shares if abs(s.log_odds) >= SMALLEST), STRONGEST)
+    return ", ".join(f"{_cut(share.source)} {share.log_odds:+.1f}" for share in shown)
+
+
+def _cut(source: str) -> str:
+    return source if len(source) <= LONGEST else f"{source[: LONGEST - 1]}…"

@@ -28,6 +28,7 @@ from attr_extractor.serving.server.tensors import Arrays
 
 Outputs = dict[str, np.ndarray]
 SMALL = 2**20  # bytes; requests up to this size are parsed concurrently
+_FEW = 16  # texts of a row that a shorter row may be padded to
 _PAUSE = 0.01  # seconds for a dropped request to release its bytes
 T = TypeVar("T")
 
@@ -85,8 +86,17 @@ class _Request:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The inputs' shapes without the rows; only requests of equal shapes share a run."""
-        return {name: array.shape[1:] for name, array in self.inputs.items()}
+        """The inputs' shapes without the rows; only requests of equal shapes share a run.
+
+        A list of photos or known cells counts as one of _FEW or of the next power of two: `_joined`
+        pads it, to at most twice its length.
+        """
+        return {
+            name: (max(_FEW, 1 << (array.shape[1] - 1).bit_length()),)
+            if _is_lists(array)
+            else array.shape[1:]
+            for name, array in self.inputs.items()
+        }
 
 
 class Queue:
@@ -148,7 +158,7 @@ class Queue:
         rows = 0
         while self._waiting and rows + self._waiting[0].rows <= self._workers.limits.batch_size:
             if batch and self._waiting[0].shapes != batch[0].shapes:
-                break  # products of another number of photos
+                break  # products of many more photos or known cells
             request = self._waiting.popleft()
             self._rows -= request.rows
             self._workers.count(-request.rows)
@@ -180,7 +190,7 @@ class Queue:
         inputs = batch[0].inputs
         if len(batch) > 1:
             inputs = {
-                name: np.concatenate([request.inputs[name] for request in batch])  # [B, ...]
+                name: _joined([request.inputs[name] for request in batch])  # [B, ...]
                 for name in self._signature.inputs
             }
         with self._workers.metrics.batch(self._signature.name, rows):
@@ -193,6 +203,20 @@ class Queue:
                     Code.INTERNAL, f"output {name} has the shape {array.shape} for {rows} rows"
                 )
         return outputs
+
+
+def _is_lists(array: np.ndarray) -> bool:
+    """Return whether an input is string [B, N], whose rows are padded with ""."""
+    return array.dtype == object and array.ndim == 2
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the rows of all arrays; lists of texts are padded to equal length."""
+    if not _is_lists(arrays[0]):
+        return np.concatenate(arrays)
+    longest = max(array.shape[1] for array in arrays)
+    missing = [np.full([len(a), longest - a.shape[1]], b"", object) for a in arrays]
+    return np.concatenate([np.hstack(pair) for pair in zip(arrays, missing)])
 
 
 class PendingBytes:

@@ -57,6 +57,7 @@ export function showItem(item) {
     exclusive ? 'Model’s proposals' : 'Model’s proposals: several may be right';
   showSellerValue();
   showProposals();
+  showToldBy();
   showPhotoChoice();
   showHeatChoice();
   showPhoto();
@@ -73,6 +74,13 @@ function showSellerValue() {
   keep.prepend(element('span', 'Keep the seller’s:', 'unseen'));
   keep.onclick = () => actions.decide('seller');
   $('given').replaceChildren(keep);
+}
+
+// What the first proposal rests on beside the photo.
+function showToldBy() {
+  const {told_by, proposed} = state.item;
+  $('told-by').hidden = !told_by;
+  $('told-by').textContent = told_by && `${proposed[0][0]}: told by ${told_by}`;
 }
 
 export function showProposals() {

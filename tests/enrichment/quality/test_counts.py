@@ -157,6 +157,14 @@ def test_a_value_that_the_model_also_answers_is_not_contradicted(schema, tmp_pat
     assert found["proposed_score"] == pytest.approx(0.2)
 
 
+def test_what_a_value_rests_on_is_kept_if_it_is_the_best_of_all(schema, tmp_path):
+    given = ("v-neck", "round neck")  # the proposals: round neck, no neck, v-neck
+    rows = [cell(i, given=each, told_by="'neck' +1.0") for i, each in enumerate(given, 1)]
+    _, contradicted = counted(write_cells(tmp_path / "c.parquet", rows), schema)
+    found = {each["proposed"]: each["told_by"] for each in contradicted.surest_cells().to_pylist()}
+    assert found == {"round neck": "'neck' +1.0", "no neck": ""}
+
+
 def test_a_seller_who_lists_all_proposed_values_is_contradicted_by_no_value(schema, tmp_path):
     rows = [color(given="red|green|blue", answer="blue", given_score=None)]
     _, contradicted = counted(write_cells(tmp_path / "c.parquet", rows), schema)

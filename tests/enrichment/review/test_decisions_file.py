@@ -39,9 +39,10 @@ def test_a_queue_is_built_once_and_kept_with_its_decisions(schema, tmp_path):
     file.close()
 
 
-def test_a_file_of_version_1_gets_the_column_of_boxes(schema, tmp_path):
+@pytest.mark.parametrize(("version", "lacks"), [(1, ["box", "told_by"]), (2, ["told_by"])])
+def test_a_file_of_an_older_version_gets_the_columns_it_lacks(schema, tmp_path, version, lacks):
     path = write_cells(tmp_path / "cells.parquet", [cell(1), cell(2)])
-    pq.write_table(pq.read_table(path).drop_columns(["box"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(lacks), path)
     limits = np.full(schema.num_values, 0.5, np.float32)
 
     def again():
@@ -51,12 +52,15 @@ def test_a_file_of_version_1_gets_the_column_of_boxes(schema, tmp_path):
     Queue(file, schema).decide(ADA, 1, "none", [])
     file.close()
     with sqlite3.connect(tmp_path / "decisions.sqlite") as old:
-        old.execute("ALTER TABLE items DROP COLUMN box")
-        old.execute("PRAGMA user_version = 1")
+        for column in lacks:
+            old.execute(f"ALTER TABLE items DROP COLUMN {column}")
+        old.execute(f"PRAGMA user_version = {version}")
     for _ in range(2):
         file = again()
         with file.reading() as db:
-            assert db.execute("SELECT DISTINCT box FROM items").fetchall()[0][:] == ("",)
+            for column in lacks:
+                rows = db.execute(f"SELECT DISTINCT {column} FROM items").fetchall()
+                assert rows[0][:] == ("",)
             assert db.execute("SELECT count(*) FROM decisions").fetchone()[:] == (1,)
         file.close()
 

@@ -155,6 +155,15 @@ def test_undo_by_key_and_by_click_shows_the_last_item_again(page, serve, stored)
     assert not page.find("#message").is_displayed()
 
 
+def test_the_page_says_what_a_proposal_rests_on(page, serve):
+    said = "'jersey<b>' +2.1, category=dress -0.4"
+    page.open(serve([cell(1, told_by=said), cell(2)]).address)
+    assert page.text("#told-by") == f"round neck: told by {said}"
+    page.keys("s")
+    page.wait_for("Stored for product p000")
+    assert not page.find("#told-by").is_displayed()
+
+
 def test_filters_select_the_items(page, serve):
     page.open(serve([*session(), cell(8, seller="north", product_id="SKU-77")]).address)
     page.click("summary")

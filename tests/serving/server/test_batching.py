@@ -63,6 +63,30 @@ def test_concurrent_requests_share_a_batch_and_get_their_own_rows():
     serve(scenario)
 
 
+def test_lists_of_texts_are_padded_to_share_a_batch_unless_one_is_much_longer():
+    lists = tf.TensorSpec([None, None], tf.string, "known")
+    runs: list[list[list[bytes]]] = []
+
+    def joined(known: np.ndarray) -> list[np.ndarray]:
+        runs.append(known.tolist())
+        return [np.array([b"".join(row) for row in known], object)]
+
+    async def main():
+        workers = Workers(Limits(parallel=1, delay=0.05), Metrics())
+        output = tf.TensorSpec([None], tf.string, "y")
+        queue = Queue(Signature("joined", {"known": lists}, {"y": output}, joined), workers)
+        sent = [[[b"a"]], [[b"b", b"c"], [b"d", b""]], [[]], [[b"e"] * 17]]
+        arrays = [np.array(rows, object).reshape(len(rows), -1) for rows in sent]
+        requests = (queue.submit({"known": array}, len(array)) for array in arrays)
+        found = await asyncio.gather(*requests)
+        assert [answer["y"].tolist() for answer in found] == [
+            [b"a"], [b"bc", b"d"], [b""], [b"e" * 17],
+        ]  # fmt: skip
+
+    asyncio.run(main())
+    assert runs == [[[b"a", b""], [b"b", b"c"], [b"d", b""], [b"", b""]], [[b"e"] * 17]]
+
+
 def test_batches_respect_their_size_and_keep_the_order():
     async def scenario(submit, function, _workers):
         await asyncio.gather(*(submit(i, i) for i in range(5)))
