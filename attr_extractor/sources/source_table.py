@@ -2,7 +2,7 @@
 
 An answer is an int32 code. With V values of T attributes, codes below V are values in schema order,
 V + t says that attribute t has no value, and V + T + t marks a cell that cannot be used. A million
-products with 49 answers each take 0.4 GB, and 0.6 GB while they are read.
+products with 49 answers each take 0.6 GB with their ids, and 1 GB while they are read.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import tracemalloc
 from pathlib import Path
 
@@ -319,22 +318,6 @@ def test_numbers_in_parquet_are_products_and_confidences(tmp_path, schema):
     table = read_one(path, schema)
     assert answers_of(table, schema, "7") == {"closure": {"zip": 0.5}}
     assert answers_of(table, schema, "8") == {} and table.issues == []
-
-
-def test_the_log_of_a_review_is_a_table_of_answers(tmp_path, schema):
-    """The columns that `attr-extractor export-decisions --log` writes."""
-    from attr_extractor.enrichment.review.export_decisions import LOG_COLUMNS
-
-    rows = [
-        ("2026-01-01T00:00:00+00:00", "ann", 1, "p1", "closure", "zip", "seller", "zip"),
-        ("2026-01-01T00:00:01+00:00", "ann", 2, "p2", "closure", "zip", "values", "button"),
-        ("2026-01-01T00:00:02+00:00", "bob", 2, "p2", "neck_type", "v-neck", "none", ""),
-    ]
-    with open(tmp_path / "decisions.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([LOG_COLUMNS, *rows])
-    table = read_one(tmp_path / "decisions.csv", schema)
-    assert answers_of(table, schema, "p1") == {"closure": {"zip": 1.0}}
-    assert answers_of(table, schema, "p2") == {"closure": {"button": 1.0}, "neck_type": None}
 
 
 def test_a_table_in_a_bucket_is_read(gs, tmp_path, schema):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attr_extractor import labels
 from attr_extractor.catalogue import table
 from attr_extractor.enrichment.review import export_decisions
 from attr_extractor.enrichment.review.build_queue import open_queue
@@ -21,6 +22,7 @@ from attr_extractor.enrichment.review.queue import Queue, Window
 from attr_extractor.errors import InputError
 from attr_extractor.records import relabel
 from attr_extractor.schema import Schema
+from attr_extractor.sources.tables import read_sources
 from tests.conftest import SCHEMA
 from tests.enrichment.by_hand import cell, color, write_cells
 from tests.records.by_hand import InProcess
@@ -110,6 +112,25 @@ def test_only_decided_cells_change(schema, decisions, tmp_path, monkeypatch, end
     assert summary.rows == 12
     assert summary.decisions == {"values": 3, "none": 2, "seller": 1}
     assert summary.changed == {"neck_type": 3, "color": 2}
+
+
+def test_the_log_is_a_table_of_answers(schema, decisions, tmp_path):
+    catalogue = write_rows(tmp_path / "table.csv", HEADER, rows())
+    export(decisions, catalogue, schema, tmp_path / "out.csv", tmp_path / "reviewers.csv")
+    (table,) = read_sources(tmp_path / "reviewers.csv", schema)
+    assert table.name == "reviewers" and table.issues == []
+    products = ["p001", "p002", "p003", "p004"]
+    states, confidence = table.of_products(products)
+    decided = [labels.decode(schema, row) for row in states]
+    expected = [
+        {"neck_type": ["no neck"]},
+        {"neck_type": [], "color": ["red", "blue"]},
+        {"neck_type": ["v-neck"], "color": []},
+        {},
+    ]
+    for found, answers in zip(decided, expected):
+        assert {name: values for name, values in found.items() if values is not None} == answers
+    assert set(confidence[states == labels.PRESENT].tolist()) == {1.0}
 
 
 def test_column_names_are_kept_and_missing_columns_added(decisions, tmp_path, schema):
