@@ -93,7 +93,7 @@ class Tagger:
         judged = has_answer & (summed[:, KEYS.index("known")] > 0)
         self.answered += judged.sum(axis=0)
         self.right += (judged & (summed[:, KEYS.index("score_all")] == 1)).sum(axis=0)
-        self.products.update(p for p, any_of in zip(products, has_answer.any(axis=1)) if any_of)
+        self.products.update(products[row] for row in np.flatnonzero(has_answer.any(axis=1)))
         return answered, summed
 
     def result(self, price: float | None) -> dict[str, Any]:
