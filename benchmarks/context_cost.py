@@ -1,7 +1,7 @@
 """Cost of reading known cells and text beside the photo, for `bench.py --what=context`.
 
 Contenders take turns in one process, and a ratio is the median over neighbours in time, since
-machines are noisy. Peak memory of a step is that of a process of its own.
+machines are noisy. Peak memory is that of a process of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,9 @@ def report(config: Config, schema: Schema, turns: int, model: str = "") -> str:
     """
     version = served.newest_version(Path(model)) if model else None
     lines = [f"{'evidence layer alone, forward and backward':46}{'step':>11}{'memory':>12}"]
-    lines += [layer_line(config, *size, turns) for size in SIZES]  # first, for its peak memory
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        sizes = [(config, *size, turns) for size in SIZES]
+        lines += pool.starmap(layer_line, sizes, chunksize=1)  # a process each, for its peak memory
     lines.append(
         f"{'training step':28}{'photo':>10}{'context':>11}{'ratio':>9}{'GiB':>14}{'ratio':>9}"
     )
@@ -56,7 +59,10 @@ def report(config: Config, schema: Schema, turns: int, model: str = "") -> str:
 
 
 def layer_line(config: Config, attributes: int, values: int, turns: int) -> str:
-    """Measure the layer that reads cells and words, without a photo's network."""
+    """Measure the layer that reads cells and words, without a photo's network.
+
+    The memory is what the process's peak grows by, so no larger layer may have run in it.
+    """
     schema = growth.even_schema(attributes, values)
     batch = made_up_context(config, schema)
     before = timing.peak_memory()
