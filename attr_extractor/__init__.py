@@ -1,7 +1,7 @@
 """Fine-grained attributes of fashion photos: from a seller's table to a served model.
 
 The main modules and subpackages in the order of data flow (none imports a later one):
-errors, schema, labels, config, catalogue, records, model, training, evaluation, serving,
+errors, schema, labels, config, catalogue, sources, records, model, training, evaluation, serving,
 enrichment, api.
 Importing the package imports none of them: TensorFlow is loaded by the subpackage that needs it.
 """
