@@ -256,6 +256,8 @@ class Config(yaml_files.Model):
     def _a_teacher_labels_every_photo(self) -> Config:
         if self.train.teacher.run and self.loss.normalize_by != "batch":
             raise ValueError("train.teacher needs loss.normalize_by: batch: it labels every photo")
+        if self.train.teacher.run and self.train.strategy == "tpu":
+            raise ValueError("train.teacher: a TPU cannot resize photos for it; use a GPU")
         return self
 
     @model_validator(mode="after")

@@ -101,13 +101,14 @@ def effective_number_weights(counts: np.ndarray, schema: Schema, beta: float) ->
     The weights are scaled to a mean of 1 over the values of an attribute with a count above 0.
 
     Args:
-      counts: int [V], how often each value is present in the training labels; the weight of a
-        value with count 0 is 0.
+      counts: int [V], how often each value is present in the training labels. A value with count
+        0, which only soft labels can have, gets the largest weight of its attribute.
     """
-    weights = np.where(counts > 0, (1 - beta) / (1 - np.power(beta, np.maximum(counts, 1))), 0.0)
+    weights = (1 - beta) / (1 - np.power(beta, np.maximum(counts, 1)))
     for values in schema.slices.values():
-        seen = weights[values][counts[values] > 0]
-        weights[values] /= seen.mean() if len(seen) else 1.0
+        is_seen = counts[values] > 0
+        seen = weights[values][is_seen] if is_seen.any() else np.ones(1)
+        weights[values] = np.where(is_seen, weights[values], seen.max()) / seen.mean()
     return weights.astype(np.float32)
 
 

@@ -38,7 +38,7 @@ flags.DEFINE_float("timeout", 60, "Seconds of one try.", lower_bound=0.001)
 flags.DEFINE_integer("retries", 5, "Repetitions after 429, 5xx and timeouts.", lower_bound=0)
 flags.DEFINE_float("price_in", None, "Price of a million tokens in.", lower_bound=0)
 flags.DEFINE_float("price_out", None, "Price of a million tokens out.", lower_bound=0)
-flags.DEFINE_float("max_cost", None, "Do not spend more than this in one run.", lower_bound=0)
+flags.DEFINE_float("max_cost", None, "Stop before about this cost of one run.", lower_bound=0)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import numpy as np
 import pyarrow as pa
@@ -251,7 +251,7 @@ def finish(
         label_issues=dict(rows.findings.issues.most_common()),
         near_duplicates=dict(Counter(near.split for near in similar)),
         splits={split: index.sum_shards(schema, shards[split]) for split in SPLITS},
-        sources=_sources(existing, schema),
+        **_soft_labels(existing, schema),
     )
     page = report.render(schema, manifest, rows.findings, photos, rejects, similar, records)
     storage.write(storage.join(records, report.FILE), page.encode())
@@ -262,11 +262,12 @@ def finish(
     return manifest
 
 
-def _sources(existing: Existing, schema: Schema) -> dict[str, dict[str, int]]:
-    """Return the label sources of the existing records, which a new schema removes."""
-    if existing.manifest is None or existing.manifest.fingerprint != schema.fingerprint:
+def _soft_labels(existing: Existing, schema: Schema) -> dict[str, Any]:
+    """Return the manifest's keys of soft labels in the existing records; a new schema has none."""
+    before = existing.manifest
+    if before is None or before.fingerprint != schema.fingerprint:
         return {}
-    return existing.manifest.sources
+    return {"sources": before.sources, "soft_digest": before.soft_digest}
 
 
 def write_label_issues(records: str, scratch_folder: Path) -> None:

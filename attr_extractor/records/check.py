@@ -20,7 +20,7 @@ from attr_extractor import storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import check_shard, index, near_duplicates
 from attr_extractor.records.check_shard import Problems, ShardContents
-from attr_extractor.records.folder import WORK, unfinished_relabel
+from attr_extractor.records.folder import WORK, unfinished
 from attr_extractor.records.manifest import FILE, Manifest, Shard
 from attr_extractor.records.runner import Local
 from attr_extractor.schema import Schema
@@ -69,8 +69,8 @@ def check(records: str | Path, num_workers: int = 1) -> Report:
 
 def _load_manifest(records: str) -> Manifest:
     """Load the manifest without checking shards; Manifest.read stops at the first damaged one."""
-    if not storage.exists(storage.join(records, FILE)) and unfinished_relabel(records):
-        raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
+    if not storage.exists(storage.join(records, FILE)):
+        unfinished(records)
     return Manifest.load(records)
 
 

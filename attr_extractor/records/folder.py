@@ -25,6 +25,8 @@ from attr_extractor.records.plan import BuildOptions
 from attr_extractor.schema import Schema
 
 WORK = "work"  # folder of an unfinished build
+RELABEL, ADD_SOURCES = FILE, "add-sources.json"  # in WORK, while shards are rewritten
+_REWRITES = {RELABEL: "a --relabel", ADD_SOURCES: "add-sources"}
 COLUMNS = ["product_id", "group", "category", "digest", "labels_digest"]
 LISTS = ("rejects.csv", "label_issues.csv", "near_duplicates.csv", "report.html")
 _OURS = re.compile(
@@ -64,8 +66,7 @@ def existing_records(records: str, schema: Schema, options: BuildOptions) -> Exi
         options.
     """
     if not storage.exists(storage.join(records, FILE)):
-        if unfinished_relabel(records):
-            raise InputError(f"{records}: a --relabel was interrupted here; run it again first")
+        unfinished(records)
         for name in storage.names(records):
             if not is_ours(name):
                 raise InputError(
@@ -103,14 +104,42 @@ def photos_of(records: str, manifest: Manifest) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def unfinished_relabel(records: str) -> Manifest | None:
-    """Return the manifest of records with an interrupted relabel, or None."""
-    path = storage.join(records, f"{WORK}/{FILE}")
-    if not storage.exists(path):
-        return None
-    manifest = yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
-    manifest.require_usable(path)
-    return manifest
+def begin_rewrite(records: str, manifest: Manifest, marker: str) -> None:
+    """Hide the records from other programs until their manifest is written again.
+
+    Args:
+      manifest: of the records, for the program that resumes.
+      marker: RELABEL or ADD_SOURCES.
+    """
+    for other in _REWRITES.keys() - {marker}:
+        stale = storage.join(records, f"{WORK}/{other}")
+        if storage.exists(stale):  # of a program that changed no shard
+            storage.remove(stale)
+    content = manifest.model_dump(mode="json")
+    files.write_json(storage.join(records, f"{WORK}/{marker}"), content)
+    if storage.exists(storage.join(records, FILE)):
+        storage.remove(storage.join(records, FILE))
+
+
+def unfinished(records: str, resumes: str = "") -> Manifest | None:
+    """Return the manifest of records that an interrupted program was rewriting, or None.
+
+    Args:
+      resumes: RELABEL or ADD_SOURCES, the program that resumes its own work.
+
+    Raises:
+      InputError: if another program was interrupted.
+    """
+    for marker, program in _REWRITES.items():
+        path = storage.join(records, f"{WORK}/{marker}")
+        if not storage.exists(path):
+            continue
+        if marker != resumes:
+            raise InputError(f"{records}: {program} was interrupted here; run it again first")
+        manifest = yaml_files.validate(Manifest, files.read_json(path, "the manifest"), path)
+        manifest.require_usable(path)
+        return manifest
+    return None
 
 
 def remove_stale_files(records: str, shards: list[str]) -> None:

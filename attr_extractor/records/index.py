@@ -100,6 +100,8 @@ def read_summary(records: str, shard: str, schema: Schema | None = None) -> Shar
         counted = [len(summary.present), len(summary.states)]
         if counted != [schema.num_values, len(schema.names)]:
             raise InputError(f"{_strange(where)}: its label counts do not match the schema")
+        if summary.soft and len(summary.soft) != len(schema.names):
+            raise InputError(f"{_strange(where)}: its soft labels do not match the schema")
     return summary
 
 

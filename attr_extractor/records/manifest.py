@@ -71,6 +71,7 @@ class Manifest(yaml_files.Model):
     splits: Dict[str, Split]
     # by attribute and label source: training products for which it has a part in the soft labels
     sources: Dict[str, Dict[str, yaml_files.Count]] = {}
+    soft_digest: str = ""  # of the soft labels of the training split
 
     @functools.cached_property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -82,7 +83,7 @@ class Manifest(yaml_files.Model):
         """16 hex digits that identify the contents of the shards."""
         held = self.model_dump(
             mode="json",
-            include={"fingerprint", "image_policy", "build", "splits"},
+            include={"fingerprint", "image_policy", "build", "splits", "soft_digest"},
             exclude_defaults=True,  # counts that older releases do not have
         )
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]

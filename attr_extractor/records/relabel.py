@@ -22,7 +22,15 @@ from attr_extractor import files, ownership, storage
 from attr_extractor.errors import InputError
 from attr_extractor.records import builder, dataset, example, index
 from attr_extractor.records import rows as table_rows
-from attr_extractor.records.folder import WORK, Existing, photos_of, scratch, unfinished_relabel
+from attr_extractor.records.folder import (
+    RELABEL,
+    WORK,
+    Existing,
+    begin_rewrite,
+    photos_of,
+    scratch,
+    unfinished,
+)
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.plan import from_manifest
 from attr_extractor.records.rows import Rows
@@ -46,7 +54,7 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
     records = str(records)
     with ownership.folder(records, "the records"):
         finished = storage.exists(storage.join(records, FILE))
-        manifest = None if finished else unfinished_relabel(records)
+        manifest = None if finished else unfinished(records, resumes=RELABEL)
         manifest = manifest or Manifest.read(records)
         existing = Existing(manifest, photos_of(records, manifest))
         shards = [s.name for split in manifest.splits.values() for s in split.shards]
@@ -59,8 +67,7 @@ def relabel(catalogue: str | Path, schema: Schema, records: str | Path, runner: 
             runner.run(require_readable, tasks, "reading shards")
             builder.write_label_issues(records, folder)
         if finished:
-            manifest.write(work)
-            storage.remove(storage.join(records, FILE))
+            begin_rewrite(records, manifest, RELABEL)
         runner.run(write_labels, tasks, "writing labels")
 
         texts = rows.texts
@@ -142,7 +149,9 @@ def write_labels(task_path: str) -> None:
 def _soft_labels(listed: pa.Table, keeps: bool) -> list[tuple[list[int], list[float]]] | None:
     """Return the new soft labels of each photo; None if the records keep theirs."""
     if "soft_values" in listed.column_names:
-        return list(zip(listed["soft_values"].to_pylist(), listed["soft_weights"].to_pylist()))
+        return list(
+            zip(listed["soft_values"].to_pylist(), listed["soft_probabilities"].to_pylist())
+        )
     # their positions belong to a schema
     return None if keeps else [([], [])] * len(listed)
 
@@ -188,7 +197,8 @@ def write_task(path: str, task: RelabelTask, listed: pa.Table) -> None:
 
     Args:
       listed: the photos of the shard, `index.COLUMNS`, with `labels` and `text`, null where the
-        records keep theirs; optional `soft_values` and `soft_weights` replace the soft labels.
+        records keep theirs; `soft_values` and `soft_probabilities`, if there are any, replace the
+        soft labels.
     """
     files.write_table(path, listed.replace_schema_metadata({_KEY: json.dumps(asdict(task))}))
 

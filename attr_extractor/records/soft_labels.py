@@ -8,6 +8,7 @@ decoded, and an interrupted call is resumed by rerunning the command.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,13 @@ from attr_extractor.catalogue.splits import uniform
 from attr_extractor.errors import InputError
 from attr_extractor.labels import MISSING, PRESENT
 from attr_extractor.records import dataset, index, relabel
-from attr_extractor.records.folder import WORK, remove_stale_files, unfinished_relabel
+from attr_extractor.records.folder import (
+    ADD_SOURCES,
+    WORK,
+    begin_rewrite,
+    remove_stale_files,
+    unfinished,
+)
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.relabel import RelabelTask
 from attr_extractor.records.runner import Runner
@@ -63,6 +70,9 @@ def add(
         sources have one name.
     """
     records = str(records)
+    fit_on = list(dict.fromkeys(fit_on))
+    if not fit_on:
+        raise InputError("name a split whose filled cells the sources are judged on")
     if not 0 < min_probability <= 1:
         raise InputError(f"min_probability {min_probability:g}: must be above 0 and at most 1")
     names = [source.name for source in sources]
@@ -71,7 +81,7 @@ def add(
             raise InputError(f"two of the tables are of the source {name!r}; name them apart")
     with ownership.folder(records, "the records"):
         finished = storage.exists(storage.join(records, FILE))
-        manifest = None if finished else unfinished_relabel(records)
+        manifest = None if finished else unfinished(records, resumes=ADD_SOURCES)
         manifest = manifest or Manifest.read(records)
         work = storage.join(records, WORK)
         storage.make_folder(storage.join(work, "tasks"))
@@ -90,16 +100,19 @@ def add(
         }
         by_source = {name: counts for name, counts in by_source.items() if counts}
         manifest = manifest.model_copy(update={"sources": by_source})
-        manifest.write(work)
-        if finished:
-            storage.remove(storage.join(records, FILE))
+        begin_rewrite(records, manifest, ADD_SOURCES)
         runner.run(relabel.write_labels, tasks, "writing soft labels")
         shards = {
             shard.name: index.require_summary(records, shard.name, manifest.schema)
             for shard in manifest.split("train").shards
         }
-        train = index.sum_shards(manifest.schema, shards)
-        manifest = manifest.model_copy(update={"splits": {**manifest.splits, "train": train}})
+        splits = {**manifest.splits, "train": index.sum_shards(manifest.schema, shards)}
+        made_of = hashlib.blake2b(digest_size=8)
+        for summary in shards.values():
+            made_of.update(summary.made_of.encode())
+        has_soft = any(counts.soft for counts in splits["train"].labels.values())
+        soft_digest = made_of.hexdigest() if has_soft else ""
+        manifest = manifest.model_copy(update={"splits": splits, "soft_digest": soft_digest})
         remove_stale_files(records, [s.name for of in manifest.splits.values() for s in of.shards])
         report = _report(fitted, sources, soft, by_source, fit_on, min_probability)
         files.write_json(storage.join(records, REPORT), report)
@@ -150,7 +163,7 @@ class _Planned(NamedTuple):
 
 
 def _read_products(records: str, manifest: Manifest, split: str, shard: str) -> _Products:
-    """Return the products of a shard, each once, in the order of their first photos."""
+    """Return the products of a shard, each once, with the labels of its first photo."""
     photos = index.read_photos(records, [shard], ["product_id", "group"])
     with dataset.readable(records):
         batches = dataset.label_batches(records, manifest, split, shards=[shard])
@@ -195,7 +208,7 @@ def _plan_shard(
     soft = pa.table(
         {
             "soft_values": pa.ListArray.from_arrays(offsets, pa.array(values, pa.int64())),
-            "soft_weights": pa.ListArray.from_arrays(offsets, probabilities[rows, values]),
+            "soft_probabilities": pa.ListArray.from_arrays(offsets, probabilities[rows, values]),
         }
     )
     photos = index.read_photos(records, [name])

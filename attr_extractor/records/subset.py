@@ -58,6 +58,7 @@ def write_subset(records: str | Path, fraction: float, output: str | Path) -> Ma
             "label_issues": {},
             "near_duplicates": {},
             "splits": splits,
+            "sources": {},  # not known by product
         }
     )
     part.write(output)

@@ -1,4 +1,4 @@
-"""A model's answers on the disk, by photo, prompt and model: nothing is paid for twice.
+"""A model's answers on the disk, by photo, prompt and model: no usable answer is paid for twice.
 
 Each answer is committed when it arrives, so that a killed program loses only those on their way.
 """

@@ -13,9 +13,11 @@ values, each value is one question with its own rates. Sources are combined as i
 
     log P(y | answers) = log P(y | category) + w * sum over sources of log P(a | y) + constant
 
-The weight w <= 1 of the attribute allows for sources that repeat each other. A source whose answers
-say nothing about the seller's cells of an attribute, or less than nothing, is left out there.
-Everything is judged on folds of products that it was not fitted on.
+The weight w <= 1 of the attribute allows for sources that repeat each other. A source is left out
+of an attribute unless its answers tell something about the seller's cells by two standard errors.
+Rates and errors are judged on folds of products that they were not fitted on; w is one number for
+all folds. Cells to which the attribute does not apply are no evidence, and a value that the
+category excludes has probability 0.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from attr_extractor.schema import Attribute, Schema
 FOLDS = 5
 SILENT = -1
 _PRIOR = 10.0  # cells that a rate of a category or a true value is shrunk with
+_FEWEST = 10  # cells on which a source is judged; with fewer it is left out
 _CLIP = 0.01  # confidences are between this and 1 - this
 _TINY = 1e-6  # the least probability
 
@@ -117,13 +120,14 @@ def fit(
     fitted = {}
     for attribute in schema.attributes:
         where = schema.slices[attribute.name]
-        known = (labels[:, where] != MISSING).all(axis=1)
+        allowed = schema.allowed[:, where]
+        applies = np.append(allowed.any(axis=1), True)[category]  # or the category is unknown
+        known = (labels[:, where] != MISSING).all(axis=1) & applies
         of_attribute = labels[known][:, where]
         told = [Answers(*(each[known][:, where] for each in source)) for source in answers]
         categories = category[known]
         if attribute.name == schema.category:
             categories = np.full(len(categories), -1)  # a category says nothing about itself
-        allowed = schema.allowed[:, where]
         fitted[attribute.name] = _fit_attribute(
             attribute, allowed, names, of_attribute, told, categories, fold[known]
         )
@@ -166,10 +170,12 @@ def _fit_attribute(
         rows = answered[s]
         before = kind.log_loss(prior_terms[rows], truth[rows])
         after = kind.log_loss(prior_terms[rows] + terms[s, rows], truth[rows])
-        gain = float((before - after).mean() / np.log(2)) if rows.any() else 0.0
+        gains = (before - after) / np.log(2)
+        gain = float(gains.mean()) if rows.any() else 0.0
+        sure = rows.sum() >= _FEWEST and gain > 2 * gains.std() / np.sqrt(rows.sum())
         right = (answers[s].labels[rows] == labels[rows]).all(axis=1)
         share = float(right.mean()) if rows.any() else float("nan")
-        judged.append(Judged(name, int(rows.sum()), share, gain, gain > 0))
+        judged.append(Judged(name, int(rows.sum()), share, gain, bool(sure)))
     used = np.array([each.used for each in judged], bool)
     rows = answered[used].any(axis=0) if used.any() else np.zeros(len(labels), bool)
     summed = terms[used].sum(axis=0)
@@ -217,14 +223,14 @@ class _Prior:
         allowed: np.ndarray,
         kind: type[_Exclusive] | type[_Several],
     ) -> _Prior:
-        there = kind.counted(truth, allowed.shape[1])  # [P, ...]
-        overall = (there.sum(axis=0) + 1 / there.shape[1]) / (len(there) + 1)
+        one_hot = kind.counted(truth, allowed.shape[1])  # [P, ...]
+        overall = (one_hot.sum(axis=0) + 1 / one_hot.shape[1]) / (len(one_hot) + 1)
         rates = []
         for c, values in enumerate(allowed):
-            rows = there[category == c]
+            rows = one_hot[category == c]
             shrunk = (rows.sum(axis=0) + _PRIOR * overall) / (len(rows) + _PRIOR)
-            rates.append(kind.allowed(shrunk, values))
-        return cls(kind, kind.log(overall), np.stack([kind.log(rate) for rate in rates]))
+            rates.append(np.where(kind.allowed(values), kind.log(shrunk), -np.inf))
+        return cls(kind, kind.log(overall), np.stack(rates))
 
     def terms(self, category: np.ndarray) -> np.ndarray:
         """Return the terms of each product: int64 [P] -> [P, ...]."""
@@ -285,9 +291,8 @@ class _Exclusive:
         return np.eye(values + 1)[truth]
 
     @staticmethod
-    def allowed(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
-        possible = rates * np.append(values, True)
-        return possible / possible.sum()
+    def allowed(values: np.ndarray) -> np.ndarray:
+        return np.append(values, True)
 
     @staticmethod
     def log(rates: np.ndarray) -> np.ndarray:
@@ -346,8 +351,8 @@ class _Several:
         return truth.astype(np.float64)
 
     @staticmethod
-    def allowed(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
-        return rates * values
+    def allowed(values: np.ndarray) -> np.ndarray:
+        return values
 
     @staticmethod
     def log(rates: np.ndarray) -> np.ndarray:

@@ -89,7 +89,8 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
             reader = form(path, schema, names, product)
         reader.add(chunk)
         reader.end_chunk()
-    assert reader is not None  # `chunks` raises if there is no row
+    if reader is None:  # only of cells: another table without rows is refused
+        raise InputError(f"{path}: no cell has an answer")
     return reader.finish()
 
 

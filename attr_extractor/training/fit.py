@@ -85,6 +85,7 @@ def train(
     trunk.require_sizes(config.model, [phase.image_size for phase in phases])
     if config.train.init_from:
         _weights_of(config.train.init_from, manifest)
+    teacher.require_usable(config, manifest.schema)
     config, source = _settled(config)
     warning = strategy.precision_warning(config.train.precision)
     if warning and devices.is_chief:

@@ -14,11 +14,17 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from attr_extractor.config import Config
-from attr_extractor.errors import InputError
+from attr_extractor.errors import InputError, require_file
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training.run_dir import RunDir
 
 Teach = Callable[[tf.Tensor], tf.Tensor]  # photos float32 [B, H, W, 3] -> logits float32 [B, V]
+
+
+def require_usable(config: Config, schema: Schema) -> None:
+    """Raise InputError if there is a teacher and `load` would refuse it."""
+    if config.train.teacher.run:
+        require_file(_read(config, schema).path / "weights.npz", "the teacher's weights")
 
 
 def load(config: Config, schema: Schema) -> Teach | None:
@@ -29,13 +35,7 @@ def load(config: Config, schema: Schema) -> Teach | None:
     """
     if not config.train.teacher.run:
         return None
-    run = RunDir.read(config.train.teacher.run)
-    require_same(run.schema.fingerprint, schema, config.train.teacher.run)
-    if run.config.data.square != config.data.square:
-        raise InputError(
-            f"train.teacher.run: {run.path} was trained with data.square: {run.config.data.square},"
-            f" not {config.data.square}, so it would not see the same photos"
-        )
+    run = _read(config, schema)
     side = run.config.data.image_size
     logits = run.load_network(precision=config.train.precision).logits
     logits.trainable = False
@@ -45,3 +45,19 @@ def load(config: Config, schema: Schema) -> Teach | None:
         return tf.cast(logits(resized, training=False), tf.float32)
 
     return teach
+
+
+def _read(config: Config, schema: Schema) -> RunDir:
+    run = RunDir.read(config.train.teacher.run)
+    require_same(run.schema.fingerprint, schema, config.train.teacher.run)
+    of_teacher, of_run = run.config, config
+    for key, other, own in (
+        ("data.square", of_teacher.data.square, of_run.data.square),
+        ("model.exclusive_output", *(c.model.exclusive_output for c in (of_teacher, of_run))),
+    ):
+        if other != own:
+            raise InputError(
+                f"train.teacher.run: {run.path} was trained with {key}: {other}, not {own}: both "
+                "networks must see the same photos and give the same kind of scores"
+            )
+    return run

@@ -153,6 +153,37 @@ def test_other_programs_keep_soft_labels_and_a_new_schema_removes_them(
     assert not check.check(records).problems
 
 
+def test_an_interrupted_call_is_resumed_by_no_other_program(
+    shop, records, tmp_path, schema: Schema
+):
+    table = write_table(tmp_path / "new.csv", shop[1])
+    sources, again = source(tmp_path, schema), Path(shutil.copytree(records, tmp_path / "again"))
+
+    class Stops(InProcess):
+        def run(self, work, tasks, name):
+            super().run(work, tasks[:1] if work is relabel.write_labels else tasks, name)
+            if work is relabel.write_labels:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        soft_labels.add(records, sources, Stops())
+    with pytest.raises(InputError, match="add-sources was interrupted here; run it again first"):
+        relabel.relabel(table, schema, records, InProcess())
+    with pytest.raises(KeyboardInterrupt):
+        relabel.relabel(table, Schema.parse(schema.to_yaml(), "s"), again, Stops())
+    with pytest.raises(InputError, match="a --relabel was interrupted here; run it again first"):
+        add(again, sources)
+    add(records, sources)
+    assert not check.check(records).problems
+
+
+def test_other_soft_labels_are_other_records(records, tmp_path, schema: Schema):
+    first = add(records, source(tmp_path, schema, wrong=(30, 31, 32))).manifest
+    second = add(records, source(tmp_path, schema, wrong=(30, 31, 32, 33, 34))).manifest
+    assert first.splits["train"].labels == second.splits["train"].labels
+    assert first.digest != second.digest
+
+
 def test_sources_that_cannot_be_judged_are_refused(records, tmp_path, schema: Schema):
     before = contents(records)
     rows = [{"product_id": "p1", "attribute": "color", "value": "red", "source": "partial"}]

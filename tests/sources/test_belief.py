@@ -128,7 +128,10 @@ def test_a_known_category_excludes_values(schema: Schema, truth: np.ndarray):
     fold = np.arange(PRODUCTS) % belief.FOLDS
     found = belief.fit(schema, ["a"], truth, [told], category, fold)
     probabilities, _ = found.probabilities([told], category)
-    assert probabilities[jeans][:, 7:].max() < 1e-3  # jeans have no neck
+    assert not probabilities[jeans][:, 7:].any()  # jeans have no neck
+    of_neck = found.attributes["neck"]
+    [judged] = of_neck.judged
+    assert judged.cells == (~jeans).sum()  # cells that do not apply are no evidence
 
 
 def test_values_of_one_attribute_are_judged_one_by_one(schema: Schema, truth: np.ndarray):

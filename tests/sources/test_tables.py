@@ -358,6 +358,9 @@ def test_cells_of_predict_are_answers_also_where_the_seller_filled(tmp_path, sch
     cells.to_parquet(tmp_path / "cells.parquet")
     found = read_one(tmp_path / "cells.parquet", schema)
     assert found.name == "cells" and not found.issues
+    cells[2:].to_parquet(tmp_path / "blind.parquet")
+    with pytest.raises(InputError, match="no cell has an answer"):
+        read_sources(tmp_path / "blind.parquet", schema)
     assert answers_of(found, schema, "a") == {
         "neck_type": {"v-neck": 0.4},
         "color": {"red": 0.9, "blue": 0.9},

@@ -71,6 +71,9 @@ def test_runs_that_cannot_teach_are_refused(trained, tmp_path):
         config_with(trained, "loss.normalize_by=observed")
     with pytest.raises(InputError, match="a teacher needs photos"):
         config_with(trained, "train.features=positions")
+    softmax = config_with(trained, "model.exclusive_output=softmax")
+    with pytest.raises(InputError, match="exclusive_output: sigmoid, not softmax"):
+        teacher.require_usable(softmax, schema)
     absent = config_with(trained, f"train.teacher.run={tmp_path / 'absent'}")
     with pytest.raises(InputError, match="absent"):
         teacher.load(absent, schema)

@@ -89,7 +89,7 @@ class _Request:
         """The inputs' shapes without the rows; only requests of equal shapes share a run.
 
         A list of photos or known cells counts as one of _FEW or of the next power of two: `_joined`
-        pads it, to at most twice its length.
+        pads it, to at most twice its length, or to a few.
         """
         return {
             name: (max(_FEW, 1 << (array.shape[1] - 1).bit_length()),)
