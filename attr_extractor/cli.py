@@ -19,7 +19,7 @@ from attr_extractor.catalogue import photos
 STAGES = {
     "Start": ("demo", "doctor"),
     "Records of a catalogue": ("draw", "infer", "build", "check"),
-    "A trained model": ("train", "evaluate", "calibrate", "explain", "sweep"),
+    "A trained model": ("features", "train", "evaluate", "calibrate", "explain", "sweep"),
     "Better labels": ("mine-text", "ask-model", "add-sources", "audit", "learning-curve"),
     "A served model": ("export", "convert", "serve"),
     "A filled catalogue": ("predict", "qualify", "review", "export-decisions", "simulate-review"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from attr_extractor import storage
+from attr_extractor.config import Config
 from attr_extractor.enrichment.fill import predict
 from attr_extractor.records import builder, plan
 from attr_extractor.schema import Schema
+from attr_extractor.training import feature_tasks
 from tests import beam_cluster, buckets, forked_tools
 from tests.conftest import Shop
 from tests.records.by_hand import InProcess, contents
@@ -135,6 +138,36 @@ def test_a_prediction_goes_on_after_a_pool_was_killed(
     rerun(*command)
     assert storage.read(filled) == (tmp_path / "filled.csv").read_bytes()
     assert not storage.exists(f"{filled}.parts")
+
+
+@pytest.mark.parametrize("in_bucket", ["s3"], indirect=True)
+def test_features_go_on_after_a_pool_was_killed(
+    cluster, in_bucket: str, built: Shop, tmp_path: Path
+):
+    records = f"{in_bucket}/trained_on"
+    settings = ["train.features=positions", "train.feature_views=8"]
+    for name, data in contents(built.records).items():
+        storage.write(f"{records}/{name}", data)
+    alone = Path(shutil.copytree(built.records, tmp_path / "alone"))
+    config = Config.read(built.config, settings)
+    planned = feature_tasks.compute(config, alone, InProcess())
+    command = ["features", f"--config={built.config}", f"--records={records}", *cluster.flags]
+    command += [f"--set={setting}" for setting in settings]
+    folder = f"{records}/features/{Path(planned.folder).name}"
+
+    def done() -> int:
+        return len(finished(folder, ".tfrecord"))
+
+    total = len(planned.missing)
+    kill_a_pool_in_the_middle(cluster, buckets.start(SMALL_PARTS, *command), done, total)
+    before = finished(folder, ".tfrecord")
+    time.sleep(1)  # a version of S3 is as fine as a second
+    rerun(*command)
+    after = storage.objects(folder)
+    assert before.items() <= after.items()
+    expected = contents(Path(planned.folder))
+    assert set(after) == set(expected)
+    assert all(storage.read(f"{folder}/{name}") == data for name, data in expected.items())
 
 
 @pytest.mark.parametrize("in_bucket", ["s3"], indirect=True)

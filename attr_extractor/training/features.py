@@ -15,10 +15,10 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -56,6 +56,30 @@ class Frozen:
         return built
 
 
+class Part(NamedTuple):
+    """The features of a shard in one view, a file."""
+
+    view: int
+    shard: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of features for some records, and those that are not stored yet."""
+
+    folder: str
+    files: Features
+    shapes: list[list[int]]  # of one photo's tensors
+    missing: list[Part]
+    photos: dict[str, int]  # by shard
+
+    @property
+    def bytes_missing(self) -> int:
+        """Bytes of the files that are not stored yet."""
+        return sum(self.photos[part.shard] for part in self.missing) * _row_bytes(self.files.size)
+
+
 def compute(records: str | Path, manifest: Manifest, config: Config, whole: Network) -> Frozen:
     """Compute the features of all photos that are not stored yet.
 
@@ -66,10 +90,20 @@ def compute(records: str | Path, manifest: Manifest, config: Config, whole: Netw
       InputError: if a shard is damaged, or the disk has too little free space.
       TemporaryError: if another program is computing the same features.
     """
-    tensors = _tensors(whole, config)
-    shapes = [[int(size) for size in tensor.shape[1:]] for tensor in tensors]
-    size = sum(math.prod(shape) for shape in shapes)
+    planned = plan(records, manifest, config, whole)
+    if planned.missing:
+        announce(planned, config)
+        with ownership.folder(planned.folder, "the folder of features"):
+            require_room(planned)
+            write(records, manifest, config, whole, planned.missing)
     arrays = network.layer_arrays(whole.trained)
+    return Frozen(planned.files, planned.shapes, arrays)
+
+
+def plan(records: str | Path, manifest: Manifest, config: Config, whole: Network) -> Plan:
+    """Return the files of features, and which of them are missing."""
+    shapes = [[int(size) for size in tensor.shape[1:]] for tensor in _tensors(whole, config)]
+    size = sum(math.prod(shape) for shape in shapes)
     folder = storage.join(records, f"{FOLDER}/{_digest(whole, config)}")
     stems = _stems(records, manifest)
     training = {shard.name for shard in manifest.splits["train"].shards}
@@ -82,32 +116,43 @@ def compute(records: str | Path, manifest: Manifest, config: Config, whole: Netw
         for view in range(config.train.feature_views)
     ]
     photos = {s.name: s.records for split in manifest.splits.values() for s in split.shards}
-    row = 2 * size + 16  # bytes; a record's frame has 16
     missing = [
-        (view, shard, path)
+        Part(view, shard, path)
         for view, files in enumerate(views)
         for shard, path in files.items()
         # a shorter file would silently shorten the epochs
-        if not storage.exists(path) or storage.size(path) != photos[shard] * row
+        if not storage.exists(path) or storage.size(path) != photos[shard] * _row_bytes(size)
     ]
-    if missing:
-        count = sum(photos[shard] for _, shard, _ in missing)
-        needed = count * row
-        print(
-            f"features: {count:,} photos x {size:,} numbers in float16 "
-            f"(views of a training photo: {config.train.feature_views}): {needed / 2**30:.2f} GiB "
-            f"in {folder}"
-        )
-        with ownership.folder(folder, "the folder of features"):
-            _require_room(folder, needed)
-            with tqdm(total=count, unit="photo", desc="features") as bar, dataset.readable(records):
-                forward = _forward(whole, tensors, config)
-                data = config.data.model_copy(update={"batch_size": BATCH})
-                for view, shard, path in missing:
-                    batches = dataset.shard_batches(records, manifest, data, shard)
-                    with storage.whole(path) as temporary:
-                        _write(temporary, forward(batches, view, shard), bar)
-    return Frozen(Features(views, size), shapes, arrays)
+    return Plan(folder, Features(views, size), shapes, missing, photos)
+
+
+def announce(planned: Plan, config: Config) -> None:
+    """Print how much will be computed, and where."""
+    count = sum(planned.photos[part.shard] for part in planned.missing)
+    print(
+        f"features: {count:,} photos x {planned.files.size:,} numbers in float16 "
+        f"(views of a training photo: {config.train.feature_views}): "
+        f"{planned.bytes_missing / 2**30:.2f} GiB in {planned.folder}"
+    )
+
+
+def write(
+    records: str | Path, manifest: Manifest, config: Config, whole: Network, parts: Sequence[Part]
+) -> None:
+    """Compute and write the given files, each as a whole.
+
+    Raises:
+      InputError: if a shard is damaged.
+    """
+    photos = {s.name: s.records for split in manifest.splits.values() for s in split.shards}
+    count = sum(photos[part.shard] for part in parts)
+    forward = _forward(whole, _tensors(whole, config), config)
+    data = config.data.model_copy(update={"batch_size": BATCH})
+    with tqdm(total=count, unit="photo", desc="features") as bar, dataset.readable(records):
+        for view, shard, path in parts:
+            batches = dataset.shard_batches(records, manifest, data, shard)
+            with storage.whole(path, workers=True) as temporary:
+                _write(temporary, forward(batches, view, shard), bar)
 
 
 def copy_to_subset(
@@ -219,7 +264,13 @@ def _write(path: str, batches: Iterator[np.ndarray], bar: Any) -> None:
             bar.update(len(vectors))
 
 
-def _require_room(folder: str, needed: int) -> None:
+def _row_bytes(size: int) -> int:
+    return 2 * size + 16  # a record's frame has 16
+
+
+def require_room(planned: Plan) -> None:
+    """Raise InputError if the disk of the folder has too little free space."""
+    folder, needed = planned.folder, planned.bytes_missing
     if storage.is_remote(folder):
         return
     free = shutil.disk_usage(folder).free

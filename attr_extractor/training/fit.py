@@ -86,7 +86,7 @@ def train(
     if config.train.init_from:
         _weights_of(config.train.init_from, manifest)
     teacher.require_usable(config, manifest.schema)
-    config, source = _settled(config)
+    config, source = settled(config)
     warning = strategy.precision_warning(config.train.precision)
     if warning and devices.is_chief:
         print(warning, file=sys.stderr)
@@ -97,9 +97,7 @@ def train(
             with devices.together():
                 trained = frozen = None
                 if config.train.features != "none":
-                    # XLA's loops are faster in training only
-                    plain = config.train.model_copy(update={"xla": "off"})
-                    whole = _initial_network(config.model_copy(update={"train": plain}), manifest)
+                    whole = network_of_features(config, manifest)
                     frozen = features.compute(records, manifest, config, whole)
                 for phase in phases:
                     keras.backend.clear_session()  # frees the previous phase's network
@@ -114,7 +112,7 @@ def train(
     return RunDir.read(run_dir) if is_copy else run
 
 
-def _settled(config: Config) -> tuple[Config, dict[str, str]]:
+def settled(config: Config) -> tuple[Config, dict[str, str]]:
     """Return the config with the style and pixels of the initial weights, and their source.
 
     Raises:
@@ -230,6 +228,17 @@ def make_model(
         jit_compile=False,  # the step itself compiles what can be compiled
     )
     return model
+
+
+def network_of_features(config: Config, manifest: Manifest) -> network.Network:
+    """Build the network with the initial weights of a run, whose trunk computes features.
+
+    Args:
+      config: see `settled`.
+    """
+    # XLA's loops are faster in training only
+    plain = config.train.model_copy(update={"xla": "off"})
+    return _initial_network(config.model_copy(update={"train": plain}), manifest)
 
 
 def _initial_network(
