@@ -102,17 +102,7 @@ def add(
         manifest = manifest.model_copy(update={"sources": by_source})
         begin_rewrite(records, manifest, ADD_SOURCES)
         runner.run(relabel.write_labels, tasks, "writing soft labels")
-        shards = {
-            shard.name: index.require_summary(records, shard.name, manifest.schema)
-            for shard in manifest.split("train").shards
-        }
-        splits = {**manifest.splits, "train": index.sum_shards(manifest.schema, shards)}
-        made_of = hashlib.blake2b(digest_size=8)
-        for summary in shards.values():
-            made_of.update(summary.made_of.encode())
-        has_soft = any(counts.soft for counts in splits["train"].labels.values())
-        soft_digest = made_of.hexdigest() if has_soft else ""
-        manifest = manifest.model_copy(update={"splits": splits, "soft_digest": soft_digest})
+        manifest = _counted(records, manifest)
         remove_stale_files(records, [s.name for of in manifest.splits.values() for s in of.shards])
         report = _report(fitted, sources, soft, by_source, fit_on, min_probability)
         files.write_json(storage.join(records, REPORT), report)
@@ -148,6 +138,25 @@ def _fit(
     fold = np.array([int(uniform("fold", group) * belief.FOLDS) for group in groups])
     names = [source.name for source in sources]
     return belief.fit(schema, names, known, answers, _category(schema, known), fold)
+
+
+def _counted(records: str, manifest: Manifest) -> Manifest:
+    """Return the manifest with the counts and the digest of the new training shards."""
+    shards = {
+        shard.name: index.require_summary(records, shard.name, manifest.schema)
+        for shard in manifest.split("train").shards
+    }
+    train = index.sum_shards(manifest.schema, shards)
+    made_of = hashlib.blake2b(digest_size=8)
+    for summary in shards.values():
+        made_of.update(summary.made_of.encode())
+    has_soft = any(counts.soft for counts in train.labels.values())
+    return manifest.model_copy(
+        update={
+            "splits": {**manifest.splits, "train": train},
+            "soft_digest": made_of.hexdigest() if has_soft else "",
+        }
+    )
 
 
 class _Products(NamedTuple):
