@@ -1,9 +1,9 @@
 """Quantize a network to 8 bits for OpenVINO such that its answers stay.
 
 NNCF rounds all weights and activations, ranks the operations by the error that each adds to the
-scores' log-odds, and returns them to float32 one after another until KEPT of the answers to
-training photos are those of float32. Answers alone are too coarse for the ranking: most operations
-change none of a hundred photos' answers.
+scores, and returns them to float32 one after another until KEPT of the answers to training photos
+are those of float32. Answers are too coarse for the ranking: most operations change none of a
+hundred photos' answers.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
 
 from attr_extractor.errors import InputError, extra
 from attr_extractor.model.answers import Answers
 
 KEPT = 0.993  # share of (photo, attribute); photos of other splits lose a little more
-_LEAST = 1e-4  # a score, for its log-odds
 _RANKING_PHOTOS = 100  # of the calibration's, to rank operations on
 
 
@@ -44,11 +42,11 @@ def quantize(model: Any, calibration: Calibration) -> Any:
     network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     expected = np.concatenate([network(photo[np.newaxis])[0] for photo in pixels])
 
-    def equal(compiled: Any, places: Iterable[int]) -> tuple[float, list[np.ndarray]]:
+    def equal(compiled: Any, places: Iterable[int]) -> tuple[float, list[list[np.ndarray]]]:
         chosen = list(places)
         scores = np.concatenate([compiled(pixels[[place]])[0] for place in chosen])
         kept = float(answers.agree(scores, expected[chosen]).mean())
-        return kept, list(logit(np.clip(scores, _LEAST, 1 - _LEAST)))
+        return kept, [[of_photo] for of_photo in scores]  # NNCF ranks by lists of outputs
 
     return nncf.quantize_with_accuracy_control(
         model,
