@@ -139,7 +139,7 @@ class LossConfig(yaml_files.Model):
     def _accept_older_files(cls, content: Any) -> Any:
         if isinstance(content, dict) and isinstance(content.get("mask"), bool):
             rest = {name: value for name, value in content.items() if name != "mask"}
-            return rest if content["mask"] else {"missing": "absent", **rest}
+            return rest if content["mask"] else dict(rest, missing="absent")
         return content
 
 
