@@ -92,7 +92,7 @@ class ContextConfig(yaml_files.Model):
     @property
     def names(self) -> List[str]:
         """Names of the network's inputs besides the photo."""
-        return [name for name in ("known", "text") if getattr(self, name)]
+        return [name for name in ["known", "text"] if getattr(self, name)]
 
 
 class ModelConfig(yaml_files.Model):
