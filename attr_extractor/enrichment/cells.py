@@ -127,7 +127,7 @@ class CellsFile:
         try:
             # newer releases of PyArrow would prefetch the whole file
             self._file = pq.ParquetFile(self.path, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._refusal(f"not a readable Parquet file: {error}") from error
         columns = self._file.schema_arrow
         for field in SCHEMA:
@@ -206,9 +206,10 @@ class CellsFile:
                 columns = {name: read[name] for name in names}
                 columns["verdict"] = columns["verdict"].cast(pa.string())
                 checked = pa.RecordBatch.from_pydict(columns)
+                checked.validate(full=True)  # detects invalid UTF-8, for example
                 self._check(checked)
                 yield checked
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._refusal(f"damaged: {error}") from error
 
     def _check(self, batch: pa.RecordBatch) -> None:

@@ -121,7 +121,7 @@ def _open_cells(path: str | Path) -> pq.ParquetFile | None:
     try:
         # newer releases of PyArrow would prefetch the whole file
         file = pq.ParquetFile(working_copy.file(path), pre_buffer=False)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None  # `table.chunks` says what is wrong
     return file if {"answer", *_PROPOSED} <= set(file.schema_arrow.names) else None
 
