@@ -46,7 +46,7 @@ def gradients(devices: Devices, config: Config, records: Path) -> list[np.ndarra
         counts = total(model.equation_1.counts(batch["labels"]))
         seed = tf.constant([0, 0], tf.int64)
         pixels = tf.cast(batch["pixels"], tf.float32)
-        sums, _, slopes = model._learn(pixels, batch["labels"], None, counts, seed)
+        sums, _, slopes = model._learn(pixels, batch["labels"], None, None, counts, seed)
         return [counts, total(sums), *map(total, slopes)]
 
     run = tf.function(lambda batch: devices.strategy.run(of_replica, args=(batch,)))
