@@ -36,8 +36,8 @@ from tests.serving.running import running
 
 OPTIONS = plan.BuildOptions(image_size=64, shards=3, split_fractions=(0.6, 0.2, 0.2))
 CONTEXT = ["model.context.known=true", "model.context.text=true"]
-# few steps for the evidence; the best epoch would be that of the photo alone
-CONTEXT += ["train.epochs=40", "train.context_rate=10", "train.keep=last"]
+# the shop has few steps an epoch for the evidence, and the best epoch is that of the photo alone
+CONTEXT += ["train.epochs=40", "train.context_rate=20", "train.keep=last"]
 
 
 class Told(NamedTuple):
@@ -268,8 +268,8 @@ def test_predict_uses_what_the_table_has(told, tmp_path):
         return sum(a in b.split("|") for a, b in pairs) / len(pairs)
 
     photo = right("photo.csv", use=("photo",))
-    assert right("all.csv") > photo + 0.1
-    assert right("text.csv", use=("photo", "text")) > photo + 0.1
+    assert right("all.csv") > photo + 0.2
+    assert right("text.csv", use=("photo", "text")) > photo + 0.2
 
 
 def test_a_cells_confidence_does_not_depend_on_the_cell_itself(told, tmp_path):
@@ -363,7 +363,9 @@ def test_shares_of_cells_and_words_add_up_to_the_change_of_a_score(told):
     network, schema = run.load_network(), run.schema
     cells, text = {"category": "jeans", "color": "red|blue"}, "Élan zip, red!"
     said = Said(network, cells, text)
-    scores = np.random.default_rng(0).uniform(0.3, 0.7, [1, schema.num_values])
+    totals = [sum(share.log_odds for share in said.shares(v)) for v in range(schema.num_values)]
+    # the photo says half the opposite: a float32 score near 1 would have few digits of its log-odds
+    scores = 1 / (1 + np.exp(np.array([totals]) / 2))
     changed = said.in_context(tf.constant(scores, tf.float32)).numpy().astype(np.float64)
 
     def odds(p: np.ndarray) -> np.ndarray:
@@ -371,8 +373,7 @@ def test_shares_of_cells_and_words_add_up_to_the_change_of_a_score(told):
 
     for v, name in enumerate(schema.value_names):
         shares = said.shares(v)
-        total = sum(share.log_odds for share in shares)
-        assert total == pytest.approx((odds(changed) - odds(scores))[0, v], rel=1e-2, abs=2e-3)
+        assert totals[v] == pytest.approx((odds(changed) - odds(scores))[0, v], abs=2e-3)
         sources = {share.source for share in shares}
         assert {"'elan'", "'zip'", "'red'"} <= sources
         assert ("color=red" in sources) != name.startswith("color=")
@@ -402,8 +403,11 @@ def test_cells_say_what_their_best_value_rests_on(told, tmp_path):
         shares = Said(network, known, row["title"]).shares(value)
         expected = "" if cell["verdict"] == "agreed" else as_text(shares)
         assert rounded(cell["told_by"]) == pytest.approx(rounded(expected), abs=0.11), cell
-    assert any("=" in cell["told_by"] for cell in found)  # a cell, not a word
-    assert not any("=" in cell["told_by"] for cell in cells_of("titles", use=("photo", "text")))
+    known_alone = cells_of("known", use=("photo", "known"))  # no word outweighs the category
+    assert any("category=" in cell["told_by"] for cell in known_alone)
+    assert not any(
+        "category=" in cell["told_by"] for cell in cells_of("titles", use=("photo", "text"))
+    )
     assert not any(cell["told_by"] for cell in cells_of("photo", use=("photo",)))
     with running(told.model) as server:
         for kind, port in (("http", server.port), ("grpc", server.grpc_port)):
