@@ -137,6 +137,12 @@ def decode(schema: Schema, labels: np.ndarray) -> dict[str, list[str] | None]:
     return cells
 
 
+def category_of(labels: np.ndarray, schema: Schema) -> np.ndarray:
+    """Return the position of each row's category: int8 [R, V] -> int64 [R]; -1 if unknown."""
+    present = labels[:, schema.slices[schema.category]] == PRESENT
+    return np.where(present.any(axis=1), present.argmax(axis=1), -1)
+
+
 def states(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Return bool [R, T, 3]: whether each attribute is answered, not applicable, missing.
 

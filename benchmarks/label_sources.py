@@ -1,8 +1,11 @@
-"""Tables for measuring label sources: hidden cells, a simulated source, and a table filled blindly.
+r"""Tables for measuring label sources: hidden cells, a simulated source, cells filled blindly.
 
-  python -m benchmarks.label_sources hide --catalogue=TABLE.csv --records=RECORDS --share=0.6
-  python -m benchmarks.label_sources simulate --catalogue=TABLE.csv --records=RECORDS --right=0.85
-  python -m benchmarks.label_sources blind --catalogue=HIDDEN.csv --records=RECORDS --source=SOURCE
+  python -m benchmarks.label_sources hide --catalogue=TABLE.csv --records=RECORDS --share=0.6 \
+      --output=HIDDEN.csv
+  python -m benchmarks.label_sources simulate --catalogue=TABLE.csv --records=RECORDS \
+      --right=0.85 --output=SOURCE.parquet
+  python -m benchmarks.label_sources blind --catalogue=HIDDEN.csv --records=RECORDS \
+      --source=SOURCE.parquet --output=FILLED.csv
 
 `hide` empties a share of the filled cells of training products; `build --relabel` puts them into a
 copy of the records. `simulate` answers every filled cell of the whole table, wrong by one of two

@@ -187,8 +187,7 @@ class Predictor:
         schema = self.schema
         scores = np.nan_to_num(scored.scores)  # without a readable photo 0: above no threshold
         given = known == labels.PRESENT  # [N, V]
-        of_category = given[:, schema.slices[schema.category]]
-        category = np.where(of_category.any(axis=1), of_category.argmax(axis=1), -1)
+        category = labels.category_of(known, schema)
         chosen = self._model.answers.chosen(
             tf.constant(scores), category=tf.constant(category, tf.int32)
         ).numpy()

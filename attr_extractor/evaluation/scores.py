@@ -22,7 +22,7 @@ from attr_extractor.evaluation.confusion import Confusions
 from attr_extractor.evaluation.curves import CUT_OFFS, RiskCoverage, ScoreHistogram
 from attr_extractor.evaluation.figures import KEYS, Totals, number
 from attr_extractor.evaluation.predictions import Predictions
-from attr_extractor.labels import MISSING, PRESENT
+from attr_extractor.labels import MISSING, PRESENT, category_of
 from attr_extractor.model.answers import Answers
 from attr_extractor.schema import Schema
 
@@ -113,12 +113,6 @@ def quantities(
         "present": present,
     }
     return np.stack([by_key[key] for key in KEYS], axis=1).astype(np.float64)
-
-
-def category_of(labels: np.ndarray, schema: Schema) -> np.ndarray:
-    """Return the index of each photo's category, int64 [B]; -1 if unknown."""
-    present = labels[:, schema.slices[schema.category]] == PRESENT
-    return np.where(present.any(axis=1), present.argmax(axis=1), -1)
 
 
 class Tally:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from attr_extractor import files, ownership, storage
 from attr_extractor.catalogue.splits import uniform
 from attr_extractor.errors import InputError
-from attr_extractor.labels import MISSING, PRESENT
+from attr_extractor.labels import MISSING, category_of
 from attr_extractor.records import dataset, index, relabel
 from attr_extractor.records.folder import (
     ADD_SOURCES,
@@ -33,7 +33,6 @@ from attr_extractor.records.folder import (
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.relabel import RelabelTask
 from attr_extractor.records.runner import Runner
-from attr_extractor.schema import Schema
 from attr_extractor.sources import belief
 from attr_extractor.sources.belief import Answers, Belief
 from attr_extractor.sources.tables import SourceTable
@@ -47,7 +46,6 @@ class Added(NamedTuple):
     """The result of `add`."""
 
     manifest: Manifest
-    belief: Belief
     report: dict[str, Any]
 
 
@@ -108,7 +106,7 @@ def add(
         files.write_json(storage.join(records, REPORT), report)
         manifest.write(records)
         storage.remove_folder(work)
-    return Added(Manifest.read(records), fitted, report)
+    return Added(Manifest.read(records), report)
 
 
 def _fit(
@@ -137,7 +135,7 @@ def _fit(
             )
     fold = np.array([int(uniform("fold", group) * belief.FOLDS) for group in groups])
     names = [source.name for source in sources]
-    return belief.fit(schema, names, known, answers, _category(schema, known), fold)
+    return belief.fit(schema, names, known, answers, category_of(known, schema), fold)
 
 
 def _counted(records: str, manifest: Manifest) -> Manifest:
@@ -184,11 +182,6 @@ def _read_products(records: str, manifest: Manifest, split: str, shard: str) -> 
     return _Products([ids[i] for i in first], groups, codes[first])
 
 
-def _category(schema: Schema, labels: np.ndarray) -> np.ndarray:
-    present = labels[:, schema.slices[schema.category]] == PRESENT
-    return np.where(present.any(axis=1), present.argmax(axis=1), -1)
-
-
 def _plan_shard(
     records: str,
     manifest: Manifest,
@@ -201,7 +194,7 @@ def _plan_shard(
     schema = manifest.schema
     products = _read_products(records, manifest, "train", name)
     answers = [Answers(*source.of_products(products.ids)) for source in sources]
-    probabilities, part = fitted.probabilities(answers, _category(schema, products.labels))
+    probabilities, part = fitted.probabilities(answers, category_of(products.labels, schema))
     chosen = np.zeros(probabilities.shape, bool)
     has_soft = np.zeros([len(products.ids), len(schema.names)], bool)
     for t, where in enumerate(schema.slices.values()):

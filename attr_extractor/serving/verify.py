@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from attr_extractor.catalogue import photos
-from attr_extractor.labels import MISSING, PRESENT
+from attr_extractor.labels import MISSING, PRESENT, category_of
 from attr_extractor.model.answers import Answers
 from attr_extractor.model.evidence import KNOWN, STRONGEST, TEXT
 from attr_extractor.model.network import EVIDENCE, POOLED, Network
@@ -135,8 +135,7 @@ def _verify_context(
     request = {"known": tf.constant(known), "text": tf.constant(texts)}
     found = signatures["in_context"](scores=scores, **request)["scores"]
     _require_close("scores in context", found, network.in_context(scores, evidence))
-    of_category = labels[:, answers.schema.slices[answers.schema.category]] == PRESENT  # [B, C]
-    category = np.where(of_category.any(axis=1), of_category.argmax(axis=1), -1)
+    category = category_of(labels, answers.schema)
     chosen = answers.chosen(found, category=tf.constant(category, tf.int32))
     answered = signatures["with_context"](image_bytes=files, **request)
     _require_answers("with_context", answered, answers.strings(found, chosen))

@@ -76,10 +76,8 @@ def write_features(task_path: str) -> None:
     """
     content = files.read_json(task_path, "the task")
     task = yaml_files.validate(FeatureTask, content, task_path)
-    manifest = Manifest.read(task.records)
-    config, whole = _network(json.dumps(task.config), task.records)
-    planned = features.plan(task.records, manifest, config, whole)
-    if planned.folder != task.folder:
+    config, manifest, whole = _prepared(json.dumps(task.config), task.records)
+    if features.folder_of(task.records, config, whole) != task.folder:
         raise InputError(
             f"{task.path}: this host has other weights of the trunk than the host that "
             "planned the features"
@@ -89,7 +87,8 @@ def write_features(task_path: str) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _network(config: str, records: str) -> tuple[Config, Network]:
-    """Build the network once for all tasks of a process."""
+def _prepared(config: str, records: str) -> tuple[Config, Manifest, Network]:
+    """Read the records' manifest and build the network once for all tasks of a process."""
     read = yaml_files.validate(Config, json.loads(config), "the config of a task")
-    return read, fit.network_of_features(read, Manifest.load(records))
+    manifest = Manifest.load(records)  # the launcher has checked the shards
+    return read, manifest, fit.network_of_features(read, manifest)

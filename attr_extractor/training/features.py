@@ -104,7 +104,7 @@ def plan(records: str | Path, manifest: Manifest, config: Config, whole: Network
     """Return the files of features, and which of them are missing."""
     shapes = [[int(size) for size in tensor.shape[1:]] for tensor in _tensors(whole, config)]
     size = sum(math.prod(shape) for shape in shapes)
-    folder = storage.join(records, f"{FOLDER}/{_digest(whole, config)}")
+    folder = folder_of(records, config, whole)
     stems = _stems(records, manifest)
     training = {shard.name for shard in manifest.splits["train"].shards}
     views = [
@@ -124,6 +124,11 @@ def plan(records: str | Path, manifest: Manifest, config: Config, whole: Network
         if not storage.exists(path) or storage.size(path) != photos[shard] * _row_bytes(size)
     ]
     return Plan(folder, Features(views, size), shapes, missing, photos)
+
+
+def folder_of(records: str | Path, config: Config, whole: Network) -> str:
+    """Return the folder of the features that a network computes."""
+    return storage.join(records, f"{FOLDER}/{_digest(whole, config)}")
 
 
 def announce(planned: Plan, config: Config) -> None:

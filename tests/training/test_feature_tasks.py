@@ -60,7 +60,7 @@ def test_a_rerun_computes_only_what_is_missing(records, config):
 def test_a_host_with_other_weights_of_the_trunk_is_refused(records, config, monkeypatch):
     class OnAnotherHost(InProcess):
         def run(self, work, tasks, name):
-            feature_tasks._network.cache_clear()
+            feature_tasks._prepared.cache_clear()
             monkeypatch.setattr(features, "_digest", lambda whole, config: "other")
             super().run(work, tasks, name)
 
