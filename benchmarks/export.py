@@ -33,7 +33,6 @@ from attr_extractor.model.answers import Answers, default_thresholds
 from attr_extractor.schema import Schema
 from attr_extractor.serving import fold, precision
 from attr_extractor.serving.convert import FORMS, Scorer, scores_function
-from attr_extractor.serving.int8 import Calibration
 from attr_extractor.serving.served_model import computed
 from attr_extractor.serving.server.loaded import DEFAULT, LoadedModel
 from attr_extractor.training.run_dir import RunDir
@@ -106,11 +105,11 @@ def _contenders(
         },
         "Keras export": _timed(lambda pixels: built.scores_of(logits(pixels)).numpy()),
     }
-    absent, uncalibrated = [], Calibration(np.empty(0), answers)
+    absent, no_photos = [], np.empty(0)
     for name in _FORMS:
         path = folder / FORMS[name].file
         try:
-            FORMS[name].write(scores_function(ours.network), path, uncalibrated)
+            FORMS[name].write(scores_function(ours.network), path, no_photos)
             runs[name] = _timed(FORMS[name].open(path))
         except InputError as error:
             absent.append(f"{name}: skipped, {error}")

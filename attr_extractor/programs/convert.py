@@ -15,7 +15,7 @@ flags.DEFINE_string("model", None, "Exported model: a version folder or its pare
 flags.DEFINE_string("records", None, "Records of the same schema with a test split.", required=True)
 flags.DEFINE_string("output_dir", None, "Output folder.", required=True)
 flags.DEFINE_multi_enum(
-    "form", FAST, FORMS, "Repeatable. Default: all but openvino_int8, which takes many minutes."
+    "form", FAST, FORMS, "Repeatable. Default: all but openvino_int8, which takes a minute."
 )
 flags.DEFINE_integer("count", 256, "Photos for the comparison.", lower_bound=1)
 

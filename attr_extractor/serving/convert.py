@@ -29,10 +29,9 @@ from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.serving import model_dir
 from attr_extractor.serving.forms import FORMS, Form, Scorer
-from attr_extractor.serving.int8 import Calibration
 from attr_extractor.serving.model_dir import ExportedModel
 
-_CALIBRATION_PHOTOS = 300  # of int8: ranges of tensors, and the answers that are kept
+_CALIBRATION_PHOTOS = 300  # of int8
 _ROUNDS = 10
 
 
@@ -76,9 +75,7 @@ def convert(
         )
     manifest = Manifest.read(records, exported.schema)
     data = DataConfig(image_size=exported.facts.image_size, square=exported.facts.square)
-    calibration = Calibration(
-        _read_pixels(records, manifest, data, "train", _CALIBRATION_PHOTOS), exported.answers
-    )
+    calibration = _read_pixels(records, manifest, data, "train", _CALIBRATION_PHOTOS)
     photos = _read_pixels(records, manifest, data, "test", count)
     function = scores_function(exported.network)
     with_answers = answers_function(exported)

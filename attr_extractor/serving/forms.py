@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from attr_extractor.errors import extra
 from attr_extractor.serving import int8
-from attr_extractor.serving.int8 import Calibration
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # uint8 [B, H, W, 3] -> float32 [B, V]
 _OPSET = 17  # of ONNX; tf2onnx supports at most 18
@@ -27,13 +26,13 @@ class Form:
     """The file name, writer, reader and tolerance of a form."""
 
     file: str
-    write: Callable[[Any, Path, Calibration], None]  # of a scores function
+    write: Callable[[Any, Path, np.ndarray], None]  # of a scores function, with training photos
     open: Callable[[Path], Scorer]
     tolerance: float | None  # of scores, against the SavedModel; None: lossy, not checked
     answers: bool = False  # whether the written function also returns the answers
 
 
-def _write_onnx(function: Any, path: Path, _calibration: Calibration) -> None:
+def _write_onnx(function: Any, path: Path, _pixels: np.ndarray) -> None:
     with extra("convert"):
         import tf2onnx
     tf2onnx.convert.from_function(
@@ -49,18 +48,18 @@ def _open_onnx(path: Path) -> Scorer:
     return lambda pixels: session.run(["scores"], {name: pixels})[0]
 
 
-def _write_openvino(function: Any, path: Path, _calibration: Calibration) -> None:
+def _write_openvino(function: Any, path: Path, _pixels: np.ndarray) -> None:
     with extra("convert"):
         import openvino
     model = openvino.convert_model(function.get_concrete_function())
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def _write_openvino_int8(function: Any, path: Path, calibration: Calibration) -> None:
+def _write_openvino_int8(function: Any, path: Path, pixels: np.ndarray) -> None:
     with extra("convert"):
         import openvino
     model = openvino.convert_model(function.get_concrete_function())
-    openvino.save_model(int8.quantize(model, calibration), path, compress_to_fp16=False)
+    openvino.save_model(int8.quantize(model, pixels), path, compress_to_fp16=False)
 
 
 def _open_openvino(path: Path) -> Scorer:
@@ -81,15 +80,15 @@ def _tflite_converter(function: Any) -> tf.lite.TFLiteConverter:
     return converter
 
 
-def _write_tflite_float16(function: Any, path: Path, _calibration: Calibration) -> None:
+def _write_tflite_float16(function: Any, path: Path, _pixels: np.ndarray) -> None:
     converter = _tflite_converter(function)
     converter.target_spec.supported_types = [tf.float16]
     path.write_bytes(converter.convert())
 
 
-def _write_tflite_int8(function: Any, path: Path, calibration: Calibration) -> None:
+def _write_tflite_int8(function: Any, path: Path, pixels: np.ndarray) -> None:
     converter = _tflite_converter(function)
-    converter.representative_dataset = lambda: ([photo[np.newaxis]] for photo in calibration.pixels)
+    converter.representative_dataset = lambda: ([photo[np.newaxis]] for photo in pixels)
     # operations without an int8 kernel, such as the attention's softmax, stay in float
     path.write_bytes(converter.convert())
 

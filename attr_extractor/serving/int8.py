@@ -1,61 +1,64 @@
-"""Quantize a network to 8 bits for OpenVINO such that its answers stay.
+"""Quantize a network to 8 bits for OpenVINO: the trunk, whose convolutions take the time.
 
-NNCF rounds all weights and activations, ranks the operations by the error that each adds to the
-scores, and returns them to float32 one after another until KEPT of the answers to training photos
-are those of float32. Answers are too coarse for the ranking: most operations change none of a
-hundred photos' answers.
+Float32 remain the operations after the last convolution (attention, pooling, branches), whose
+features have different ranges, and the first two convolutions, which read and write the largest
+maps: each adds more error than its 8 bits save time. docs/decisions/serving.md has the figures.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from attr_extractor.errors import InputError, extra
-from attr_extractor.model.answers import Answers
 
-KEPT = 0.993  # share of (photo, attribute); photos of other splits lose a little more
-_RANKING_PHOTOS = 100  # of the calibration's, to rank operations on
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Photos of the training split and the rule of answers."""
-
-    pixels: np.ndarray  # uint8 [N, H, W, 3]
-    answers: Answers
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")  # of OpenVINO; the latter are depthwise
+_FIRST = 2  # convolutions in float32
 
 
-def quantize(model: Any, calibration: Calibration) -> Any:
-    """Return an openvino.Model of pixels -> scores with int8 operations; it takes minutes."""
+def quantize(model: Any, pixels: np.ndarray) -> Any:
+    """Return an openvino.Model of pixels -> scores with int8 operations.
+
+    Args:
+      model: an openvino.Model of pixels uint8 [B, H, W, 3] -> scores float32 [B, V].
+      pixels: photos of the training split, uint8 [N, H, W, 3], that ranges of activations are
+        taken from, and the mean errors that biases correct.
+    """
     if sys.version_info < (3, 10):
         raise InputError("openvino_int8 needs NNCF, which needs Python 3.10 or newer")
     with extra("convert"):
         import nncf
-        import openvino
     nncf.set_log_level("ERROR")
-    pixels, answers = calibration.pixels, calibration.answers
-    network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    expected = np.concatenate([network(photo[np.newaxis])[0] for photo in pixels])
-
-    def equal(compiled: Any, places: Iterable[int]) -> tuple[float, list[list[np.ndarray]]]:
-        chosen = list(places)
-        scores = np.concatenate([compiled(pixels[[place]])[0] for place in chosen])
-        kept = float(answers.agree(scores, expected[chosen]).mean())
-        return kept, [[of_photo] for of_photo in scores]  # NNCF ranks by lists of outputs
-
-    return nncf.quantize_with_accuracy_control(
+    convolutions = [o for o in model.get_ordered_ops() if o.get_type_name() in _CONVOLUTIONS]
+    float32 = [*convolutions[:_FIRST], *_after_convolutions(model)]
+    return nncf.quantize(
         model,
-        calibration_dataset=nncf.Dataset([photo[np.newaxis] for photo in pixels]),
-        validation_dataset=nncf.Dataset(range(len(pixels)), lambda place: pixels[[place]]),
-        validation_fn=equal,
-        max_drop=1 - KEPT,
+        nncf.Dataset([photo[np.newaxis] for photo in pixels]),
         subset_size=len(pixels),
-        advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-            ranking_subset_size=_RANKING_PHOTOS
+        preset=nncf.QuantizationPreset.MIXED,  # an activation's range need not be around 0
+        fast_bias_correction=False,
+        ignored_scope=nncf.IgnoredScope([o.get_friendly_name() for o in float32], validate=False),
+        # the fix halves the range of the first layers for CPUs without VNNI
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.DISABLE
         ),
     )
+
+
+def _after_convolutions(model: Any) -> list[Any]:
+    """Return the operations whose output no convolution depends on."""
+    needed: set[str] = set()  # names of operations that a convolution depends on, and of these
+    after = []
+    for operation in reversed(model.get_ordered_ops()):
+        readers = [
+            reader.get_node().get_friendly_name()
+            for output in operation.outputs()
+            for reader in output.get_target_inputs()
+        ]
+        if operation.get_type_name() in _CONVOLUTIONS or needed.intersection(readers):
+            needed.add(operation.get_friendly_name())
+        elif operation.get_type_name() not in ("Constant", "Result"):
+            after.append(operation)
+    return after

@@ -8,8 +8,9 @@ For an exclusive attribute a source's answer a with confidence c has the likelih
 r is how often the source is right about cells of this value at this confidence (logistic in the
 log-odds of c, Platt 1999, with an intercept of y), and e are its errors. Rates of a value with few
 cells are shrunk to those of all values. "No value" is one more value. For an attribute with several
-values, each value is one question with its own rates. Sources are combined as in Dawid and Skene
-1979, with the seller's cells in place of their latent truth:
+values, each value is one question with its own rates, and an answered value counts by its
+confidence in the same way. Sources are combined as in Dawid and Skene 1979, with the seller's cells
+in place of their latent truth:
 
     log P(y | answers) = log P(y | category) + w * sum over sources of log P(a | y) + constant
 
@@ -314,8 +315,9 @@ class _Exclusive:
 class _Several:
     """An attribute with several values: each value is present or absent on its own."""
 
-    def __init__(self, hits: np.ndarray, alarms: np.ndarray):
+    def __init__(self, hits: np.ndarray, alarms: np.ndarray, rate: tuple[float, float, float]):
         self.hits, self.alarms = hits, alarms  # [V_t], P(answered | present), P(answered | absent)
+        self.rate = rate  # of `_right_rate`, what a confidence adds to an answered value
 
     @classmethod
     def fit(cls, labels: np.ndarray, told: Answers) -> _Several:
@@ -329,12 +331,18 @@ class _Several:
                 among.sum(axis=0) + _PRIOR
             )
 
-        return cls(rate(present), rate(~present))
+        hits, alarms = rate(present), rate(~present)
+        prior = logit((present.sum(axis=0) + 0.5) / (len(present) + 1))
+        told_odds = np.broadcast_to(prior + np.log(hits) - np.log(alarms), answered.shape)
+        confidence = np.nan_to_num(told.confidence[rows][answered], nan=1.0)
+        added = _fit_right_rate(confidence, present[answered], told_odds[answered])
+        return cls(hits, alarms, added)
 
     def terms(self, told: Answers) -> np.ndarray:
         """Return log P(answer | present) - log P(answer | absent), [P, V_t]; 0 where silent."""
         answered = told.labels == PRESENT
-        there = np.log(self.hits) - np.log(self.alarms)
+        sure = _rate_log_odds(np.nan_to_num(told.confidence, nan=1.0), self.rate)
+        there = np.log(self.hits) - np.log(self.alarms) + sure
         gone = np.log1p(-self.hits) - np.log1p(-self.alarms)
         return np.where(told.labels == MISSING, 0.0, np.where(answered, there, gone))
 
@@ -384,19 +392,32 @@ def _confidence(told: Answers) -> np.ndarray:
 def _right_rate(
     confidence: np.ndarray, rate: tuple[float, float, float], added: np.ndarray
 ) -> np.ndarray:
+    return np.asarray(expit(_rate_log_odds(confidence, rate) + added))
+
+
+def _rate_log_odds(confidence: np.ndarray, rate: tuple[float, float, float]) -> np.ndarray:
     intercept, slope, centre = rate
-    return np.asarray(expit(intercept + slope * (_log_odds(confidence) - centre) + added))
+    return np.asarray(intercept + slope * (_log_odds(confidence) - centre))
 
 
-def _fit_right_rate(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
-    """Fit how often answers are right by their confidence; one right and one wrong are added."""
+def _fit_right_rate(
+    confidence: np.ndarray, right: np.ndarray, offset: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """Fit how often answers are right by their confidence; one right and one wrong are added.
+
+    Args:
+      confidence: [N].
+      right: bool [N].
+      offset: log-odds [N] that the fit adds to; default 0.
+    """
     x = _log_odds(confidence)
     centre = float(x.mean()) if len(x) else 0.0
     x = np.append(x - centre, [0.0, 0.0])
     y = np.append(right.astype(np.float64), [1.0, 0.0])
+    known = np.append(np.zeros(len(right)) if offset is None else offset, [0.0, 0.0])
 
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
-        z = at[0] + at[1] * x
+        z = known + at[0] + at[1] * x
         error = expit(z) - y
         value = np.logaddexp(0, z) - y * z
         ridge = np.array([0.0, at[1]])

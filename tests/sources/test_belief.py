@@ -146,3 +146,24 @@ def test_values_of_one_attribute_are_judged_one_by_one(schema: Schema, truth: np
         says = answered[:, value]
         expected = prior * hit / (prior * hit + (1 - prior) * alarm)
         assert found[says, 5 + value].mean() == pytest.approx(expected, abs=0.03)
+
+
+def test_confidences_of_several_values_count_as_far_as_they_are_right(
+    schema: Schema, truth: np.ndarray
+):
+    closure, generator = slice(5, 7), np.random.default_rng(5)
+    labels = np.full(truth.shape, -1, np.int8)
+    present = truth[:, closure] == 1
+    labels[:, closure] = np.where(present, 1, generator.random(present.shape) < 0.3)
+    # a present value is answered with 0.9 in 80 % of the cases, an absent one in 25 %
+    high = generator.random(present.shape) < np.where(present, 0.8, 0.25)
+    confidence = np.full(truth.shape, np.nan, np.float32)
+    confidence[:, closure] = np.where(labels[:, closure] == 1, np.where(high, 0.9, 0.5), np.nan)
+    told = Answers(labels, confidence)
+    probabilities, _ = fitted(schema, truth, told).probabilities([told], np.full(PRODUCTS, -1))
+    for v, prior in enumerate((0.4, 0.2)):
+        for is_high, of_present, of_absent in ((True, 0.8, 0.25), (False, 0.2, 0.75)):
+            odds = prior / (1 - prior) / 0.3 * of_present / of_absent
+            row = np.flatnonzero((labels[:, closure][:, v] == 1) & (high[:, v] == is_high))[0]
+            found = probabilities[row, closure][v]
+            np.testing.assert_allclose(found, odds / (1 + odds), atol=0.04)
