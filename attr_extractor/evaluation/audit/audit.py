@@ -8,6 +8,7 @@ predictions in memory, and multi-label attributes that are labelled for every pr
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ import pyarrow as pa
 
 from attr_extractor import ownership
 from attr_extractor.catalogue.csv_rows import write_csv
+from attr_extractor.evaluation.audit import answers
 from attr_extractor.evaluation.audit.features import Products, collect_features
 from attr_extractor.evaluation.audit.findings import LabelThresholds, find_cells, probabilities
 from attr_extractor.evaluation.audit.heads import Heads, assign_folds, fit_heads
 from attr_extractor.labels import PRESENT
 from attr_extractor.schema import SEPARATOR, Schema
+from attr_extractor.sources import writer
 from attr_extractor.training.run_dir import RunDir
 
 WRONG, FILL = "probably wrong", "could be filled"
@@ -97,6 +100,7 @@ def audit(
     most: int = 100_000,
     seed: int = 0,
     escape_formulas: bool = False,
+    answers_file: str | Path | None = None,
 ) -> AuditSummary:
     """Write audit.csv for the products of all splits.
 
@@ -105,12 +109,18 @@ def audit(
       folds: number of folds; each fold is judged by heads trained on the others.
       most: maximum number of listed rows of each kind.
       escape_formulas: see `csv_rows.write_csv`.
+      answers_file: a new label source, CSV or Parquet: what heads of the training split answer
+        out of fold.
 
     Raises:
-      InputError: if the trained run or the records are missing, `folds` is invalid, or the output
+      InputError: if the trained run or the records are missing, `folds` is invalid, or an output
         exists or cannot be written.
     """
-    with ownership.new_file(output, "--output"):
+    with contextlib.ExitStack() as owned:
+        owned.enter_context(ownership.new_file(output, "--output"))
+        if answers_file:
+            writer.require_format(answers_file, "--answers")
+            owned.enter_context(ownership.new_file(answers_file, "--answers"))
         run = RunDir.read(run_dir)
         manifest = run.manifest(records)
         products = sum(split.products for split in manifest.splits.values())
@@ -121,6 +131,8 @@ def audit(
             heads = fit_heads(collected.features, collected.labels, run.schema, fold, seed)
             summary, rows = _list_cells(collected, heads, run.schema, most)
             write_csv(output, COLUMNS, rows, escape_formulas)
+            if answers_file:
+                answers.write(answers_file, collected, run.schema, fold, seed)
         return summary
 
 

@@ -64,21 +64,28 @@ def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
 
 
 def fit_heads(
-    features: np.ndarray, labels: np.ndarray, schema: Schema, fold: np.ndarray, seed: int = 0
+    features: np.ndarray,
+    labels: np.ndarray,
+    schema: Schema,
+    fold: np.ndarray,
+    seed: int = 0,
+    among: np.ndarray | None = None,
 ) -> Heads:
     """Train the heads of all folds, each on the products outside its fold.
 
     Args:
       features: float16 [P, D], labels: int8 [P, V]; both may be memory-mapped files.
       fold: int8 [P], see `assign_folds`.
+      among: bool [P], products to train on; default: all.
     """
+    among = np.ones(len(fold), bool) if among is None else among
     mean, scale = _moments(features)
     equation_1 = MaskedLoss(schema, LossConfig(normalize_by="observed"), schema.exclusive)
     folds = int(fold.max()) + 1
     kernels = np.empty([folds, features.shape[1], schema.num_values], np.float32)
     biases = np.empty([folds, schema.num_values], np.float32)
     for k in tqdm(range(folds), unit="fold", desc="heads"):
-        rows = np.flatnonzero(fold != k)
+        rows = np.flatnonzero((fold != k) & among)
         generator = np.random.default_rng([seed, k])
         steps = max(STEPS, PASSES * len(rows) // BATCH)
         rate = keras.optimizers.schedules.CosineDecay(RATE, steps)

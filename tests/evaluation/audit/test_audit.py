@@ -12,11 +12,12 @@ from sklearn.linear_model import LogisticRegression
 
 from attr_extractor import labels, storage
 from attr_extractor.errors import InputError
-from attr_extractor.evaluation.audit import audit, features, findings, heads
+from attr_extractor.evaluation.audit import answers, audit, features, findings, heads
 from attr_extractor.model import network
 from attr_extractor.records import dataset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
+from attr_extractor.sources.tables import read_sources
 from attr_extractor.training.run_dir import RunDir
 from benchmarks import audit_planted
 from benchmarks.audit import hits
@@ -148,6 +149,33 @@ def test_heads_are_logistic_regressions_of_the_other_folds(two):
         strength = 1 / (2 * heads.L2 * known.sum())
         tag = LogisticRegression(C=strength, tol=1e-8).fit(x[known], codes[known, 3])
         np.testing.assert_allclose(logits[inside, 3], tag.decision_function(x[inside]), atol=0.06)
+
+
+def test_answers_are_out_of_fold_and_of_training_products_only(two, tmp_path):
+    inputs, codes = made_up(two, 900)
+    generator = np.random.default_rng(1)
+    split = generator.choice(["train", "test"], 900)
+    fold = heads.assign_folds(900, 3, 0)
+    sources = pa.table({"product_id": [f"p{i}" for i in range(900)], "split": split})
+    # labels of held-out products are wrong, and nobody may learn them
+    told = np.where((split == "test")[:, np.newaxis], codes[::-1], codes)
+    products = features.Products(inputs, told, sources)
+    count = answers.write(tmp_path / "heads.csv", products, two, fold, 0)
+    rows = read_csv(tmp_path / "heads.csv")
+    assert len(rows) == count
+    kinds = {row["product_id"]: row for row in rows if row["attribute"] == "kind"}
+    assert len(kinds) == 900
+    x = inputs.astype(np.float64)
+    deviation = x.std(axis=0)
+    x = (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    for k in range(3):
+        known = (split == "train") & (fold != k) & (codes[:, 0] != labels.MISSING)
+        kind = LogisticRegression(C=1 / (2 * heads.L2 * known.sum()), tol=1e-8, max_iter=1000)
+        kind.fit(x[known], codes[known, :3].argmax(axis=1))
+        for i in np.flatnonzero(fold == k):
+            expected, row = kind.predict_proba(x[[i]])[0], kinds[f"p{i}"]
+            assert abs(float(row["confidence"]) - expected["abc".index(row["value"])]) < 0.05
+            assert expected["abc".index(row["value"])] > expected.max() - 0.05
 
 
 def test_no_product_judges_its_own_label(two, monkeypatch):
@@ -294,11 +322,14 @@ def audited(trained, tmp_path_factory) -> tuple[list[dict[str, str]], dict, str]
         f"--run_dir={trained.run}",
         f"--output={output}",
         f"--records={folder / 'spoiled'}",
+        f"--answers={folder / 'heads.parquet'}",
     )
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in folder.iterdir()) == [
-        "audit.csv", "spoiled", "spoiled.csv"
+        "audit.csv", "heads.parquet", "spoiled", "spoiled.csv"
     ]  # fmt: skip
+    (source,) = read_sources(folder / "heads.parquet", RunDir.read(trained.run).schema)
+    assert source.name == answers.SOURCE and not source.issues and len(source.products)
     return read_csv(output), planted, result.stdout
 
 
@@ -369,6 +400,8 @@ def test_bad_input_is_reported_before_photos_are_read(trained, tmp_path, monkeyp
         audit.audit(trained.run, tmp_path / "gone" / "audit.csv")
     with pytest.raises(InputError, match="exists already; name a new file"):
         audit.audit(trained.run, trained.catalogue)
+    with pytest.raises(InputError, match="--answers must end in .csv or .parquet"):
+        audit.audit(trained.run, tmp_path / "audit.csv", answers_file=tmp_path / "heads.txt")
     assert list(tmp_path.iterdir()) == []
 
 
