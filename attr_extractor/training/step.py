@@ -111,6 +111,9 @@ class TrainingModel(keras.Model):
         if self.mixes:
             away = tf.random.experimental.stateless_fold_in(seed, MIXING)
             photos, shares = mixing.mix(tf.cast(photos, tf.float32), self.config.augmentation, away)
+        if self.layout.inputs == network.PIXELS and photos.dtype.is_floating:
+            # the network reads uint8, and Keras would truncate
+            photos = tf.cast(tf.round(photos), tf.uint8)
         taught = None if self.teach is None else self.teach(photos)
         given: Any = photos
         if names := self.layout.context:

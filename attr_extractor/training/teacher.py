@@ -18,7 +18,7 @@ from attr_extractor.errors import InputError, require_file
 from attr_extractor.schema import Schema, require_same
 from attr_extractor.training.run_dir import RunDir
 
-Teach = Callable[[tf.Tensor], tf.Tensor]  # photos float32 [B, H, W, 3] -> logits float32 [B, V]
+Teach = Callable[[tf.Tensor], tf.Tensor]  # photos uint8 [B, H, W, 3] -> logits float32 [B, V]
 
 
 def require_usable(config: Config, schema: Schema) -> None:
@@ -42,7 +42,8 @@ def load(config: Config, schema: Schema) -> Teach | None:
 
     def teach(photos: tf.Tensor) -> tf.Tensor:
         resized = tf.image.resize(photos, [side, side], antialias=True)
-        return tf.cast(logits(resized, training=False), tf.float32)
+        pixels = tf.saturate_cast(tf.round(resized), tf.uint8)
+        return tf.cast(logits(pixels, training=False), tf.float32)
 
     return teach
 

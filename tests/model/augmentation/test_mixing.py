@@ -100,7 +100,8 @@ def test_the_loss_of_mixed_photos_weights_both_labels_by_their_shares(weighted):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_training_step_weights_mixed_photos_by_their_shares(schema, monkeypatch):
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_a_training_step_weights_mixed_photos_by_their_shares(schema, monkeypatch, kind):
     """The expected loss is computed in NumPy from the photos and shares that the step drew."""
     model = {
         "trunk": "small_cnn",
@@ -111,7 +112,7 @@ def test_a_training_step_weights_mixed_photos_by_their_shares(schema, monkeypatc
         "hidden": [8, 8],
     }
     content = {"name": "t", "data": {"image_size": 32}, "model": model}
-    content["augmentation"] = {"enabled": False, "mixup": 0, "cutmix": 1.0}
+    content["augmentation"] = {"enabled": False, "mixup": 0, "cutmix": 0, kind: 1.0}
     config = Config.model_validate(content)
     built = network.build(schema, config)
     step = TrainingModel(built, schema, config)
@@ -127,6 +128,7 @@ def test_a_training_step_weights_mixed_photos_by_their_shares(schema, monkeypatc
     photos, own = (each.numpy() for each in drawn[0])
     assert (photos != pixels).any() and own.min() < 1
     built.logits.set_weights(before)
+    photos = np.rint(photos).astype(np.uint8)  # what the network reads; Keras would truncate
     p = tf.sigmoid(built.logits(photos, training=True)).numpy().astype(np.float64)
     expected = 0.0
     for side, share in ((labels, own), (labels[::-1], 1 - own)):
