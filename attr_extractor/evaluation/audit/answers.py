@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from attr_extractor.errors import InputError
 from attr_extractor.evaluation.audit.features import Products
 from attr_extractor.evaluation.audit.findings import probabilities
 from attr_extractor.evaluation.audit.heads import Heads, fit_heads
@@ -31,9 +32,11 @@ def write(path: str | Path, products: Products, schema: Schema, fold: np.ndarray
       fold: int8 [P], see `heads.assign_folds`.
 
     Raises:
-      InputError: see `writer.writing`.
+      InputError: if there are no training products; see also `writer.writing`.
     """
     train = np.array(products.sources["split"]) == "train"
+    if not train.any():
+        raise InputError(f"{path}: the records have no training products to fit heads on")
     heads = fit_heads(products.features, products.labels, schema, fold, seed, train)
     count = 0
     with writer.writing(path) as append:

@@ -23,7 +23,12 @@ from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.evaluation.audit import answers
 from attr_extractor.evaluation.audit.features import Products, collect_features
 from attr_extractor.evaluation.audit.findings import LabelThresholds, find_cells, probabilities
-from attr_extractor.evaluation.audit.heads import Heads, assign_folds, fit_heads
+from attr_extractor.evaluation.audit.heads import (
+    Heads,
+    assign_folds,
+    fit_heads,
+    require_folds,
+)
 from attr_extractor.labels import PRESENT
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.sources import writer
@@ -124,10 +129,11 @@ def audit(
         run = RunDir.read(run_dir)
         manifest = run.manifest(records)
         products = sum(split.products for split in manifest.splits.values())
-        fold = assign_folds(products, folds, seed)  # fails before the photos are read
+        require_folds(products, folds)
         with tempfile.TemporaryDirectory() as scratch:
             folder = records or run.records
             collected = collect_features(run, folder, manifest, Path(scratch))
+            fold = assign_folds(collected.sources["group"].to_pylist(), folds, seed)
             heads = fit_heads(collected.features, collected.labels, run.schema, fold, seed)
             summary, rows = _list_cells(collected, heads, run.schema, most)
             write_csv(output, COLUMNS, rows, escape_formulas)

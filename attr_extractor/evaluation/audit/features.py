@@ -25,6 +25,8 @@ from attr_extractor.schema import SEPARATOR
 from attr_extractor.training import features as stored_features
 from attr_extractor.training.run_dir import RunDir
 
+_COLUMNS = ["product_id", "group", "image", "image_index"]
+
 
 @dataclass(frozen=True)
 class Products:
@@ -32,7 +34,7 @@ class Products:
 
     features: np.ndarray  # float16 [P, D]
     labels: np.ndarray  # int8 [P, V]
-    sources: pa.Table  # P rows: product_id, split, image, image_index; photos separated by |
+    sources: pa.Table  # P rows: product_id, group, split, image, image_index; photos joined by |
 
 
 def collect_features(
@@ -93,11 +95,11 @@ def _splits(manifest: Manifest) -> list[str]:
 
 
 def _index(records: str | Path, manifest: Manifest) -> pa.Table:
-    """Return product_id, image, image_index and split of every photo, in record order."""
+    """Return product_id, group, image, image_index and split of every photo, in record order."""
     tables = []
     for name in _splits(manifest):
         shards = [shard.name for shard in manifest.split(name).shards]
-        photos = index.read_photos(str(records), shards, ["product_id", "image", "image_index"])
+        photos = index.read_photos(str(records), shards, _COLUMNS)
         tables.append(photos.append_column("split", pa.array([name] * len(photos), pa.string())))
     return pa.concat_tables(tables)
 
@@ -115,6 +117,7 @@ def _sources(photos: pa.Table, owner: np.ndarray) -> pa.Table:
     return pa.table(
         {
             "product_id": sorted_photos["product_id"].take(offsets[:-1]),
+            "group": sorted_photos["group"].take(offsets[:-1]),
             "split": sorted_photos["split"].take(offsets[:-1]),
             "image": joined("image"),
             "image_index": joined("image_index"),

@@ -7,6 +7,7 @@ training starts at 0 and does not depend on the initialisation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -50,17 +51,22 @@ class Heads:
         return logits
 
 
-def assign_folds(products: int, folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each product, int8 [P]; the fold sizes differ by at most one.
-
-    Raises:
-      InputError: if `folds` is less than 2, more than 127 or more than `products`.
-    """
+def require_folds(products: int, folds: int) -> None:
+    """Raise InputError if `folds` is less than 2, more than 127 or more than `products`."""
     if not 2 <= folds <= min(products, 127):
         raise InputError(
             f"--folds={folds}: at least 2, at most 127 and no more than the {products:,} products"
         )
-    return np.random.default_rng(seed).permutation(np.arange(products) % folds).astype(np.int8)
+
+
+def assign_folds(groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each product, int8 [P]; products of a group share it.
+
+    The numbers of groups in the folds differ by at most one.
+    """
+    distinct, group = np.unique(np.asarray(groups), return_inverse=True)
+    fold = np.random.default_rng(seed).permutation(np.arange(len(distinct)) % folds)
+    return fold[group].astype(np.int8)
 
 
 def fit_heads(

@@ -86,6 +86,7 @@ def test_sources_keep_the_order_of_products_over_many_chunks():
     names += names[:100]  # their second photos come much later
     photos = pa.table({
         "product_id": names,
+        "group": names,
         "image": [f"{name}.jpg" for name in names],
         "image_index": [0] * 5000 + [1] * 100,
         "split": ["train"] * 5100,
@@ -104,16 +105,24 @@ def test_a_full_disk_is_reported_before_writing(tmp_path):
 
 
 def test_folds_are_of_equal_size_and_repeatable():
-    fold = heads.assign_folds(103, 5, 7)
+    groups = [f"g{i}" for i in range(103)]
+    fold = heads.assign_folds(groups, 5, 7)
     assert sorted(np.bincount(fold)) == [20, 20, 21, 21, 21]
-    np.testing.assert_array_equal(fold, heads.assign_folds(103, 5, 7))
-    assert (fold != heads.assign_folds(103, 5, 8)).any()
+    np.testing.assert_array_equal(fold, heads.assign_folds(groups, 5, 7))
+    assert (fold != heads.assign_folds(groups, 5, 8)).any()
+
+
+def test_products_of_a_group_share_a_fold():
+    groups = [f"style {i % 30}" for i in range(100)]
+    fold = heads.assign_folds(groups, 5, 0)
+    assert len(set(fold)) == 5
+    assert len(set(zip(groups, fold))) == 30
 
 
 @pytest.mark.parametrize(("products", "folds"), [(10, 1), (10, 0), (10, 11), (1000, 128)])
 def test_invalid_folds_are_bad_input(products, folds):
     with pytest.raises(InputError, match=f"--folds={folds}.*{products:,} products"):
-        heads.assign_folds(products, folds, 0)
+        heads.require_folds(products, folds)
 
 
 def made_up(schema: Schema, products: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +140,7 @@ def made_up(schema: Schema, products: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_heads_are_logistic_regressions_of_the_other_folds(two):
     features, codes = made_up(two, 900)
-    fold = heads.assign_folds(900, 3, 0)
+    fold = heads.assign_folds(range(900), 3, 0)
     fitted = heads.fit_heads(features, codes, two, fold)
     logits = np.concatenate([fitted.logits(features[i : i + 50], i) for i in range(0, 900, 50)])
     x = features.astype(np.float64)
@@ -155,7 +164,7 @@ def test_answers_are_out_of_fold_and_of_training_products_only(two, tmp_path):
     inputs, codes = made_up(two, 900)
     generator = np.random.default_rng(1)
     split = generator.choice(["train", "test"], 900)
-    fold = heads.assign_folds(900, 3, 0)
+    fold = heads.assign_folds(range(900), 3, 0)
     sources = pa.table({"product_id": [f"p{i}" for i in range(900)], "split": split})
     # labels of held-out products are wrong, and nobody may learn them
     told = np.where((split == "test")[:, np.newaxis], codes[::-1], codes)
@@ -181,7 +190,7 @@ def test_answers_are_out_of_fold_and_of_training_products_only(two, tmp_path):
 def test_no_product_judges_its_own_label(two, monkeypatch):
     monkeypatch.setattr(heads, "STEPS", 20)
     features, codes = made_up(two, 300)
-    fold = heads.assign_folds(300, 3, 0)
+    fold = heads.assign_folds(range(300), 3, 0)
     before = heads.fit_heads(features, codes, two, fold).logits(features, 0)
     inside = fold == 1
     codes[inside] = codes[inside][::-1].copy()
