@@ -10,8 +10,6 @@ Example:
 from absl import flags
 
 from attr_extractor.records import runner, soft_labels
-from attr_extractor.records.manifest import Manifest
-from attr_extractor.sources import tables
 
 F = flags.FLAGS
 flags.DEFINE_string("records", None, "Records of attr-extractor build.", required=True)
@@ -19,8 +17,8 @@ flags.DEFINE_multi_string("source", None, "Table of a source; repeatable.", requ
 flags.DEFINE_list(
     "fit_on",
     "validation",
-    "Splits with whose filled cells the sources are judged. Add train only if no source was "
-    "trained on these records.",
+    "Splits with whose filled cells the sources are judged: validation, train. Add train only if "
+    "no source was trained on these records.",
 )
 flags.DEFINE_float(
     "min_probability", 0.5, "Of the most probable value; attributes below it stay missing."
@@ -29,9 +27,7 @@ flags.DEFINE_integer("num_workers", 2, "Processes that copy shards.", lower_boun
 
 
 def main() -> None:
-    schema = Manifest.load(F.records).schema
-    sources = [source for path in F.source for source in tables.read_sources(path, schema)]
     with runner.Local(F.num_workers) as workers:
-        added = soft_labels.add(F.records, sources, workers, F.fit_on, F.min_probability)
+        added = soft_labels.add(F.records, F.source, workers, F.fit_on, F.min_probability)
     print(soft_labels.table(added.report))
     print(f"{F.records}/{soft_labels.REPORT}: all figures and the cells that were not used")

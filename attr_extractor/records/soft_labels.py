@@ -33,11 +33,12 @@ from attr_extractor.records.folder import (
 from attr_extractor.records.manifest import FILE, Manifest
 from attr_extractor.records.relabel import RelabelTask
 from attr_extractor.records.runner import Runner
-from attr_extractor.sources import belief
+from attr_extractor.sources import belief, tables
 from attr_extractor.sources.belief import Answers, Belief
 from attr_extractor.sources.tables import SourceTable
 
 REPORT = "sources.json"
+FIT_ON = ("validation", "train")  # test cells judge no source: they judge the network
 LEAST = 0.01  # probability of a value that is stored, besides the most probable one
 _FITTED_ON = 50_000  # products; more would not change the rates
 
@@ -51,36 +52,38 @@ class Added(NamedTuple):
 
 def add(
     records: str | Path,
-    sources: Sequence[SourceTable],
+    answers: Sequence[str | Path],
     runner: Runner,
     fit_on: Sequence[str] = ("validation",),
     min_probability: float = 0.5,
 ) -> Added:
-    """Replace the soft labels of the training split by those of the given sources.
+    """Replace the soft labels of the training split by those of the sources in the given tables.
 
     Args:
-      fit_on: splits whose filled cells the sources are judged on. A source that was trained on
-        cells of these records must not be judged on its training split.
+      answers: tables of `tables.read_all`.
+      fit_on: "validation", "train" or both: splits whose filled cells the sources are judged on. A
+        source that was trained on cells of these records must not be judged on its training split.
       min_probability: of the most probable value; attributes below it stay missing.
 
     Raises:
-      InputError: if there are no finished records, a source has no product of the splits, or two
-        sources have one name.
+      InputError: if there are no finished records, a table is unusable, or a source answers no
+        filled cell of the splits.
     """
     records = str(records)
     fit_on = list(dict.fromkeys(fit_on))
-    if not fit_on:
-        raise InputError("name a split whose filled cells the sources are judged on")
+    if not fit_on or set(fit_on) - set(FIT_ON):
+        raise InputError(
+            f"fit_on {','.join(fit_on)!r}: name splits whose filled cells the sources are judged "
+            f"on, {' or '.join(FIT_ON)}"
+        )
     if not 0 < min_probability <= 1:
         raise InputError(f"min_probability {min_probability:g}: must be above 0 and at most 1")
-    names = [source.name for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two of the tables are of the source {name!r}; name them apart")
     with ownership.folder(records, "the records"):
         finished = storage.exists(storage.join(records, FILE))
         manifest = None if finished else unfinished(records, resumes=ADD_SOURCES)
         manifest = manifest or Manifest.read(records)
+        sources = tables.read_all(answers, manifest.schema)
+        names = [source.name for source in sources]
         work = storage.join(records, WORK)
         storage.make_folder(storage.join(work, "tasks"))
         fitted = _fit(records, manifest, sources, fit_on)
@@ -127,11 +130,11 @@ def _fit(
     known = np.concatenate(labels)
     answers = [Answers(*source.of_products(products)) for source in sources]
     for source, told in zip(sources, answers):
-        if (told.labels == MISSING).all():
+        if not ((told.labels != MISSING) & (known != MISSING)).any():
             raise InputError(
-                f"{source.name}: answers nothing about the {len(products):,} products of "
-                f"{' and '.join(fit_on)}, so it cannot be judged; a source must also answer "
-                "products whose cells are filled"
+                f"{source.name}: answers no filled cell of the {len(products):,} products of "
+                f"{' and '.join(fit_on)}, so it cannot be judged; a source must also answer some "
+                "cells that the seller filled"
             )
     fold = np.array([int(uniform("fold", group) * belief.FOLDS) for group in groups])
     names = [source.name for source in sources]

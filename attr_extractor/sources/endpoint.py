@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+from urllib.parse import urlsplit
 
 import pydantic
 
@@ -47,7 +48,12 @@ class EndpointOptions(yaml_files.Model):
     @pydantic.field_validator("endpoint")
     @classmethod
     def _endpoint_is_a_web_address(cls, endpoint: str) -> str:
-        if not endpoint.lower().startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(endpoint)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # the port, or half an IPv6 address
+            usable = False
+        if not usable:
             raise InputError(f"--endpoint={endpoint}: write http://HOST/v1 or https://HOST/v1")
         return endpoint
 
@@ -142,21 +148,21 @@ async def connected(options: EndpointOptions) -> AsyncIterator[Endpoint]:
 
 
 def _reply(completion: Any) -> Reply:
+    """Return what a completion says; an endpoint may send any JSON."""
     try:
         choice = completion.choices[0]
         content, listed = choice.message.content, getattr(choice, "logprobs", None)
-    except (AttributeError, TypeError, IndexError) as error:
-        raise CallError("the endpoint's answer is not a chat completion") from error
-    usage = getattr(completion, "usage", None)
-    tokens = None
-    if listed is not None and listed.content:
-        tokens = [(token.token, float(token.logprob)) for token in listed.content]
-    return Reply(
-        content=content or "",
-        tokens_in=getattr(usage, "prompt_tokens", None),
-        tokens_out=getattr(usage, "completion_tokens", None),
-        tokens=tokens,
-    )
+        tokens = None
+        if listed and listed.content:
+            tokens = [(str(token.token), float(token.logprob)) for token in listed.content]
+        usage = getattr(completion, "usage", None)
+        counts = [getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion")]
+        tokens_in, tokens_out = (None if count is None else int(count) for count in counts)
+        if not (content is None or isinstance(content, str)):
+            raise TypeError(f"its content is a {type(content).__name__}")
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
+        raise CallError(f"the endpoint's answer is not a chat completion: {error}") from error
+    return Reply(content or "", tokens_in, tokens_out, tokens)
 
 
 def _without_key(text: str) -> str:

@@ -35,7 +35,7 @@ from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.sources import source_table
 from attr_extractor.sources.source_table import SourceIssue, SourceRows, SourceTable, ranges
 
-__all__ = ["SourceIssue", "SourceTable", "read_sources"]
+__all__ = ["SourceIssue", "SourceTable", "read_all", "read_sources"]
 
 _PROPOSED = ("proposed", "proposed_scores")  # of cells, see enrichment/cells.py
 ATTRIBUTE, VALUE, CONFIDENCE, SOURCE = "attribute", "value", "confidence", "source"
@@ -73,6 +73,19 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
       InputError: if the file is not a table, if it has no column of product ids or names no
         attribute of the schema, or if it has more than MOST_SOURCES sources.
     """
+    return read_all([path], schema)
+
+
+def read_all(paths: Sequence[str | Path], schema: Schema) -> list[SourceTable]:
+    """Read several tables as `read_sources` does; parts of one source are one table."""
+    answers = _Answers(schema)
+    for path in paths:
+        _read(path, answers)
+    return answers.finish()
+
+
+def _read(path: str | Path, answers: _Answers) -> None:
+    schema = answers.schema
     if not storage.is_remote(path):
         require_file(path, "the table of answers")
     reader: _LongReader | _WideReader | None = None
@@ -86,17 +99,17 @@ def read_sources(path: str | Path, schema: Schema) -> list[SourceTable]:
                     f"{path}: the column {wanted!r} is missing{did_you_mean(wanted, names)}"
                 )
             form = _LongReader if {ATTRIBUTE, VALUE} <= set(names) else _WideReader
-            reader = form(path, schema, names, product)
+            reader = form(path, answers, names, product)
         reader.add(chunk)
-        reader.end_chunk()
+        answers.end_chunk()
     if reader is None:  # only of cells: another table without rows is refused
         raise InputError(f"{path}: no cell has an answer")
-    return reader.finish()
+    reader.require_known()
 
 
 def _chunks(path: str | Path, schema: Schema) -> Iterator[pd.DataFrame]:
     """Yield a table in chunks; cells of `predict --cells` in long form."""
-    cells = _open_cells(path) if str(path).endswith(".parquet") else None
+    cells = _open_cells(path) if str(path).endswith((".parquet", ".pq")) else None
     if cells is None:
         yield from table.chunks(path)
         return
@@ -106,14 +119,34 @@ def _chunks(path: str | Path, schema: Schema) -> Iterator[pd.DataFrame]:
         for batch in cells.iter_batches(table.ROWS_PER_CHUNK, columns=columns):
             seen = pa.Table.from_batches([batch])
             seen = seen.filter(pc.greater(pc.list_value_length(seen["proposed"]), 0))
-            best, score = (pc.list_element(seen[name], 0) for name in _PROPOSED)
             is_several = pc.is_in(seen[ATTRIBUTE], value_set=several)
-            long = seen.select([table.PRODUCT_ID, ATTRIBUTE])
-            long = long.append_column(VALUE, pc.if_else(is_several, seen["answer"], best))
-            long = long.append_column(CONFIDENCE, score.cast(pa.string()))
-            long = long.filter(pc.not_equal(long[VALUE], ""))
+            best = _rows_of_values(seen.filter(pc.invert(is_several)), best_only=True)
+            long = pa.concat_tables([best, _rows_of_values(seen.filter(is_several))])
             if len(long):
                 yield long.to_pandas()
+
+
+def _rows_of_values(cells: pa.Table, best_only: bool = False) -> pa.Table:
+    """Return cells in long form: the best proposed value, or every answered one with its score."""
+    cells = cells.combine_chunks()
+    owner = pc.list_parent_indices(cells["proposed"]).combine_chunks()  # row of each value
+    flat = (pc.list_flatten(cells[name]).combine_chunks() for name in _PROPOSED)
+    value, score = (part.cast(kind) for part, kind in zip(flat, (pa.string(), pa.float32())))
+    if best_only:
+        keep = pa.array(np.diff(owner.to_numpy(), prepend=-1) > 0)
+    else:
+        answered = pc.split_pattern(cells["answer"], SEPARATOR)
+        pairs = [
+            pc.binary_join_element_wise(row.cast(pa.string()), text, SEPARATOR)
+            for row, text in (
+                (owner, value),
+                (pc.list_parent_indices(answered), pc.list_flatten(answered)),
+            )
+        ]
+        keep = pc.is_in(pairs[0], value_set=pairs[1].combine_chunks())
+    long = cells.select([table.PRODUCT_ID, ATTRIBUTE]).take(owner.filter(keep))
+    long = long.append_column(VALUE, value.filter(keep))
+    return long.append_column(CONFIDENCE, score.filter(keep).cast(pa.string()))
 
 
 def _open_cells(path: str | Path) -> pq.ParquetFile | None:
@@ -136,16 +169,29 @@ def _column_of(name: str, columns: Sequence[str], schema: Schema, path: str | Pa
     return present[0] if present else ""
 
 
-class _Reader:
-    """Collects the answers of a table, chunk by chunk."""
+class _Answers:
+    """The answers of all sources in the tables that were read."""
 
-    def __init__(self, path: str | Path, schema: Schema, columns: Sequence[str], product: str):
-        self.path, self.schema, self.product, self.columns = path, schema, product, columns
-        self.default_name = Path(storage.file_name(str(path))).stem
-        self._positions: Dict[str, int] = {}  # of the products
+    def __init__(self, schema: Schema):
+        self.schema = schema
+        self.positions: Dict[str, int] = {}  # of the products
         self._sources: Dict[str, SourceRows] = {}
         self._named: Dict[str, List[np.ndarray]] = {}
-        self._parsed = functools.lru_cache(maxsize=_PARSED)(self._parse)
+
+    def rows_of(self, source: str, path: str | Path) -> SourceRows:
+        """Return the answers of a source, which `path` names."""
+        if source not in self._sources:
+            if len(self._sources) == MOST_SOURCES:
+                raise InputError(
+                    f"{path}: more than {MOST_SOURCES} sources in the column {SOURCE!r}; it "
+                    "names who answered, such as a vendor"
+                )
+            self._sources[source] = SourceRows(source, self.schema)
+        return self._sources[source]
+
+    def name_products(self, source: str, positions: np.ndarray) -> None:
+        """Note the products that a source names."""
+        self._named.setdefault(source, []).append(np.unique(positions))
 
     def end_chunk(self) -> None:
         """Finish the rows of a chunk."""
@@ -156,28 +202,31 @@ class _Reader:
         """Return a table for each source, in order of appearance."""
         tables = []
         for name, rows in self._sources.items():
-            named = np.zeros(len(self._positions), bool)
+            named = np.zeros(len(self.positions), bool)
             for positions in self._named.pop(name, []):
                 named[positions] = True
-            tables.append(rows.finish(self._positions, named))
+            tables.append(rows.finish(self.positions, named))
         return tables
 
-    def rows_of(self, source: str) -> SourceRows:
-        """Return the answers of a source."""
-        if source not in self._sources:
-            if len(self._sources) == MOST_SOURCES:
-                raise InputError(
-                    f"{self.path}: more than {MOST_SOURCES} sources in the column {SOURCE!r}; it "
-                    "names who answered, such as a vendor"
-                )
-            self._sources[source] = SourceRows(source, self.schema)
-        return self._sources[source]
+
+class _Reader:
+    """Collects the answers of a table, chunk by chunk."""
+
+    def __init__(self, path: str | Path, answers: _Answers, columns: Sequence[str], product: str):
+        self.path, self.answers, self.schema = path, answers, answers.schema
+        self.product, self.columns = product, columns
+        self.default_name = Path(storage.file_name(str(path))).stem
+        self._parsed = functools.lru_cache(maxsize=_PARSED)(self._parse)
+
+    def require_known(self) -> None:
+        """Raise InputError if the table names no attribute of the schema."""
 
     def positions_of(self, chunk: pd.DataFrame) -> np.ndarray:
         """Return the position of each row's product, int32 [R]; -1 without a product id."""
         code, distinct = pd.factorize(chunk[self.product].to_numpy())
+        seen = self.answers.positions
         positions = [
-            self._positions.setdefault(product, len(self._positions)) if product else -1
+            seen.setdefault(product, len(seen)) if product else -1
             for product in map(str.strip, distinct)
         ]
         return np.array(positions, np.int32)[code]
@@ -191,10 +240,6 @@ class _Reader:
             return chunk, positions
         rows.issues.add(source_table.NO_PRODUCT, "", "", int((~named).sum()))
         return chunk[named], positions[named]
-
-    def name_products(self, source: str, positions: np.ndarray) -> None:
-        """Note the products that a source names."""
-        self._named.setdefault(source, []).append(np.unique(positions))
 
     def no_value(self, t: int) -> Codes:
         """Return the answer that attribute t has no value."""
@@ -226,8 +271,9 @@ class _Reader:
 class _LongReader(_Reader):
     """Reads a row per answer."""
 
-    def __init__(self, path: str | Path, schema: Schema, columns: Sequence[str], product: str):
-        super().__init__(path, schema, columns, product)
+    def __init__(self, path: str | Path, answers: _Answers, columns: Sequence[str], product: str):
+        super().__init__(path, answers, columns, product)
+        schema = self.schema
         self._attributes = {schema.column(name): t for name, t in schema.index.items()}
         self._attributes.update(schema.index)
         self._first, self._any_known = "", False
@@ -242,24 +288,19 @@ class _LongReader(_Reader):
             names = list(dict.fromkeys(stripped))
             source = np.array([names.index(name) for name in stripped])[source]
         for i, name in enumerate(names):
-            where, rows = source == i, self.rows_of(name)
+            where, rows = source == i, self.answers.rows_of(name, self.path)
             part, of_part = self.with_product(rows, chunk[where], positions[where])
-            self.name_products(name, of_part)
+            self.answers.name_products(name, of_part)
             if len(part):
                 self._add(rows, part, of_part)
 
-    def finish(self) -> list[SourceTable]:
-        """Return a table for each source.
-
-        Raises:
-          InputError: if no row names an attribute of the schema.
-        """
+    def require_known(self) -> None:
+        """Raise InputError if no row names an attribute of the schema."""
         if not self._any_known:
             raise InputError(
                 f"{self.path}: its column {ATTRIBUTE!r} names no attribute of the schema, but "
                 f"{self._first!r}{did_you_mean(self._first, self.schema.names)}"
             )
-        return super().finish()
 
     def _add(self, rows: SourceRows, chunk: pd.DataFrame, positions: np.ndarray) -> None:
         attribute, names = pd.factorize(chunk[ATTRIBUTE].to_numpy())
@@ -292,8 +333,9 @@ class _LongReader(_Reader):
 class _WideReader(_Reader):
     """Reads a column per attribute."""
 
-    def __init__(self, path: str | Path, schema: Schema, columns: Sequence[str], product: str):
-        super().__init__(path, schema, columns, product)
+    def __init__(self, path: str | Path, answers: _Answers, columns: Sequence[str], product: str):
+        super().__init__(path, answers, columns, product)
+        schema = self.schema
         self._columns: Dict[int, _Column] = {}
         for t, name in enumerate(schema.names):
             cells = _column_of(name, columns, schema, path)
@@ -318,11 +360,11 @@ class _WideReader(_Reader):
 
     def add(self, chunk: pd.DataFrame) -> None:
         """Add the rows of a chunk."""
-        rows = self.rows_of(self.default_name)
+        rows = self.answers.rows_of(self.default_name, self.path)
         chunk, positions = self.with_product(rows, chunk, self.positions_of(chunk))
         if not len(chunk):
             return
-        self.name_products(self.default_name, positions)
+        self.answers.name_products(self.default_name, positions)
         for name in self._unknown:
             filled = int((chunk[name].str.strip() != "").sum())
             if filled:

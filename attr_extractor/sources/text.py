@@ -170,14 +170,17 @@ class _Miner:
         schema = self.schema
         named, judged, right, missing = np.zeros([4, schema.num_values], np.int64)
         starts = np.cumsum([0, *schema.sizes[:-1]])
+        # a cell that may leave values out never says that one is wrong
+        judges = np.array([a.exclusive or a.unlisted == "absent" for a in schema.attributes])
+        judges = judges[schema.attribute_of_value]
         rows = 0
         for mined in self.chunks("measuring"):
             present = mined.labels == labels.PRESENT
             has_cell = np.logical_or.reduceat(present, starts, axis=1)
             has_cell = has_cell[:, schema.attribute_of_value] & (mined.labels != labels.MISSING)
             named += mined.named.sum(axis=0)
-            judged += (mined.named & has_cell).sum(axis=0)
-            right += (mined.named & present).sum(axis=0)
+            judged += (mined.named & has_cell & judges).sum(axis=0)
+            right += (mined.named & present & judges).sum(axis=0)
             missing += (mined.named & (mined.labels == labels.MISSING)).sum(axis=0)
             rows += len(mined.products)
         counts = (named, judged, right, missing, self.dropped.copy())

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, List, NamedTuple, Optional, Tuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pydantic
@@ -268,6 +269,7 @@ class _Asker:
         self._calls = asyncio.Semaphore(plan.options.concurrency)
         self._expected = expected_cost  # of one call
         self._open = 0  # calls on their way
+        self._asking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._failures = 0  # in a row
 
     async def ask(self, product: Product) -> tuple[list[SourceRow], list[Unused]]:
@@ -306,6 +308,13 @@ class _Asker:
     ) -> tuple[questions.Answer | None, Unused]:
         """Return the answer to a question; without one, why."""
         prompt = xxhash.xxh3_128_hexdigest(f"{question.digest} {self._settings}".encode())
+        # the next product with this photo finds the reply in the cache
+        async with self._asking.setdefault((digest, prompt), asyncio.Lock()):
+            return await self._cached_or_asked(question, photo, digest, prompt)
+
+    async def _cached_or_asked(
+        self, question: Question, photo: bytes, digest: str, prompt: str
+    ) -> tuple[questions.Answer | None, Unused]:
         read = self.plan.questions.read
         reply = self.cache.find(digest, prompt)
         if reply is not None:
@@ -381,7 +390,10 @@ async def _run(
         with ExitStack() as stack:
             append = stack.enter_context(writer.writing(output))
             temporary = stack.enter_context(storage.whole(rejects_file(output)))
-            file = stack.enter_context(open(temporary, "w", newline="", encoding="utf-8"))
+            # JSON may escape half of a surrogate pair, which is no text
+            file = stack.enter_context(
+                open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace")
+            )
             rejects = CsvWriter(file)
             rejects.writerow(REJECTS)
             progress = stack.enter_context(tqdm(total=estimate.products, unit="product"))

@@ -15,8 +15,7 @@ from attr_extractor.errors import InputError
 from attr_extractor.records import check, dataset, example, relabel, soft_labels, subset
 from attr_extractor.records.manifest import Manifest
 from attr_extractor.schema import Schema
-from attr_extractor.sources import tables
-from tests.conftest import write_table
+from tests.conftest import run_tool, write_table
 from tests.records.by_hand import InProcess, Killer, build, contents, row, write_photo
 
 COUNT = 60
@@ -41,8 +40,8 @@ def records(shop, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shop[0] / "records", tmp_path / "records"))
 
 
-def source(folder: Path, schema: Schema, wrong: tuple[int, ...] = (), name: str = "vendor"):
-    """A vendor that knows the color of every product but some."""
+def source(folder: Path, wrong: tuple[int, ...] = (), name: str = "vendor") -> list[str]:
+    """Write the table of a vendor that knows the color of every product but some."""
     rows = [
         {
             "product_id": f"p{i}",
@@ -52,7 +51,7 @@ def source(folder: Path, schema: Schema, wrong: tuple[int, ...] = (), name: str 
         }
         for i in range(COUNT)
     ]
-    return tables.read_sources(write_table(folder / f"{name}.csv", rows), schema)
+    return [str(write_table(folder / f"{name}.csv", rows))]
 
 
 def add(records: Path, sources, **options) -> soft_labels.Added:
@@ -61,7 +60,7 @@ def add(records: Path, sources, **options) -> soft_labels.Added:
 
 def test_missing_cells_get_soft_labels_and_filled_ones_none(records, tmp_path, schema: Schema):
     before = contents(records)
-    added = add(records, source(tmp_path, schema, wrong=(30, 31, 32)))
+    added = add(records, source(tmp_path, wrong=(30, 31, 32)))
     manifest = Manifest.read(records)
     counts = manifest.splits["train"].labels["color"]
     assert (counts.missing, counts.soft) == (15, 15)
@@ -90,7 +89,7 @@ def test_a_training_batch_has_labels_and_soft_labels_as_targets(records, tmp_pat
     data = DataConfig(image_size=32, batch_size=30, shuffle_buffer=8)
     batches = dataset.training_batches(records, Manifest.read(records), data, seed=0)
     assert "targets" not in next(iter(batches))
-    add(records, source(tmp_path, schema))
+    add(records, source(tmp_path))
     batch = next(iter(dataset.training_batches(records, Manifest.read(records), data, seed=0)))
     labels, targets = batch["labels"].numpy(), batch["targets"].numpy()
     where = schema.slices["color"]
@@ -112,7 +111,7 @@ def test_targets_keep_every_label_that_is_known():
 
 def test_unsure_cells_stay_missing(records, tmp_path, schema: Schema):
     wrong = tuple(range(30, 60, 2))
-    added = add(records, source(tmp_path, schema, wrong), min_probability=0.95)
+    added = add(records, source(tmp_path, wrong), min_probability=0.95)
     assert added.manifest.splits["train"].labels["color"].soft == 0
     assert not added.manifest.has_soft_labels("train")
 
@@ -121,7 +120,7 @@ def test_unsure_cells_stay_missing(records, tmp_path, schema: Schema):
 def test_a_call_killed_before_any_disk_change_resumes_to_the_same_result(
     records, tmp_path, schema: Schema, step: int
 ):
-    sources = source(tmp_path, schema)
+    sources = source(tmp_path)
     whole = Path(shutil.copytree(records, tmp_path / "whole"))
     with Killer(at=-1) as counter:
         add(whole, sources)
@@ -138,7 +137,7 @@ def test_a_call_killed_before_any_disk_change_resumes_to_the_same_result(
 def test_other_programs_keep_soft_labels_and_a_new_schema_removes_them(
     shop, records, tmp_path, schema: Schema
 ):
-    add(records, source(tmp_path, schema))
+    add(records, source(tmp_path))
     part = subset.write_subset(records, 0.5, tmp_path / "half")
     assert 0 < part.splits["train"].labels["color"].soft < 15
     rows = [{**each, "closure": "button"} for each in shop[1]]
@@ -157,7 +156,7 @@ def test_an_interrupted_call_is_resumed_by_no_other_program(
     shop, records, tmp_path, schema: Schema
 ):
     table = write_table(tmp_path / "new.csv", shop[1])
-    sources, again = source(tmp_path, schema), Path(shutil.copytree(records, tmp_path / "again"))
+    sources, again = source(tmp_path), Path(shutil.copytree(records, tmp_path / "again"))
 
     class Stops(InProcess):
         def run(self, work, tasks, name):
@@ -173,13 +172,14 @@ def test_an_interrupted_call_is_resumed_by_no_other_program(
         relabel.relabel(table, Schema.parse(schema.to_yaml(), "s"), again, Stops())
     with pytest.raises(InputError, match="a --relabel was interrupted here; run it again first"):
         add(again, sources)
-    add(records, sources)
+    result = run_tool("add_sources", f"--records={records}", f"--source={sources[0]}")
+    assert result.returncode == 0, result.stderr
     assert not check.check(records).problems
 
 
 def test_other_soft_labels_are_other_records(records, tmp_path, schema: Schema):
-    first = add(records, source(tmp_path, schema, wrong=(30, 31, 32))).manifest
-    second = add(records, source(tmp_path, schema, wrong=(30, 31, 32, 33, 34))).manifest
+    first = add(records, source(tmp_path, wrong=(30, 31, 32))).manifest
+    second = add(records, source(tmp_path, wrong=(30, 31, 32, 33, 34))).manifest
     assert first.splits["train"].labels == second.splits["train"].labels
     assert first.digest != second.digest
 
@@ -187,21 +187,22 @@ def test_other_soft_labels_are_other_records(records, tmp_path, schema: Schema):
 def test_sources_that_cannot_be_judged_are_refused(records, tmp_path, schema: Schema):
     before = contents(records)
     rows = [{"product_id": "p1", "attribute": "color", "value": "red", "source": "partial"}]
-    partial = tables.read_sources(write_table(tmp_path / "partial.csv", rows), schema)
-    with pytest.raises(InputError, match="partial: answers nothing about the 30 products of valid"):
-        add(records, partial)
-    twice = [*source(tmp_path, schema), *source(tmp_path, schema)]
-    with pytest.raises(InputError, match="two of the tables are of the source 'vendor'"):
-        add(records, twice)
+    partial = [write_table(tmp_path / "partial.csv", rows)]  # of a missing cell
+    for split in ("validation", "train"):
+        with pytest.raises(InputError, match="partial: answers no filled cell of the 30 products"):
+            add(records, partial, fit_on=[split])
     with pytest.raises(InputError, match="min_probability 2"):
-        add(records, source(tmp_path, schema), min_probability=2)
-    with pytest.raises(InputError, match="there is no split 'valid'"):
-        add(records, source(tmp_path, schema), fit_on=["valid"])
+        add(records, source(tmp_path), min_probability=2)
+    for split in ("valid", "test"):
+        with pytest.raises(
+            InputError, match=f"fit_on '{split}': name splits.* validation or train"
+        ):
+            add(records, source(tmp_path), fit_on=[split])
     assert contents(records) == before
 
 
 def test_a_damaged_soft_label_is_found(records, tmp_path, schema: Schema):
-    add(records, source(tmp_path, schema))
+    add(records, source(tmp_path))
     path = sorted(records.glob("train-*.tfrecord"))[0]
     found = [
         tf.train.Example.FromString(r)

@@ -311,6 +311,23 @@ def test_random_tables_are_read_as_row_by_row(
     assert found == expected
 
 
+def test_tables_of_one_source_are_read_as_one(tmp_path, schema):
+    first = write(tmp_path, LONG, "p1,color,red,0.9,vlm", "p2,neck_type,v-neck,1,vlm")
+    second = tmp_path / "second.csv"
+    second.write_text(
+        "\n".join([LONG, "p3,color,green,0.8,vlm", "p2,neck_type,round neck,1,vlm"]) + "\n"
+    )
+    (table,) = tables.read_all([first, second], schema)
+    assert table.products.to_pylist() == ["p1", "p2", "p3"]
+    answers = {product: answers_of(table, schema, product) for product in ("p1", "p2", "p3")}
+    assert answers == {
+        "p1": {"color": {"red": pytest.approx(0.9)}},
+        "p2": {},  # the tables disagree
+        "p3": {"color": {"green": pytest.approx(0.8)}},
+    }
+    assert [(issue.kind, issue.count) for issue in table.issues] == [("rows disagree", 1)]
+
+
 def test_numbers_in_parquet_are_products_and_confidences(tmp_path, schema):
     path = tmp_path / "vlm.parquet"
     frame = {"product_id": [7, 8], "closure": ["zip", None], "closure_confidence": [0.5, None]}
@@ -355,13 +372,13 @@ def test_cells_of_predict_are_answers_also_where_the_seller_filled(tmp_path, sch
     ]
     names = ("attribute", "given", "answer", "proposed", "proposed_scores")
     cells = pd.DataFrame([("a", *each) for each in rows], columns=["product_id", *names])
-    cells.to_parquet(tmp_path / "cells.parquet")
-    found = read_one(tmp_path / "cells.parquet", schema)
+    cells.to_parquet(tmp_path / "cells.pq")
+    found = read_one(tmp_path / "cells.pq", schema)
     assert found.name == "cells" and not found.issues
     cells[2:].to_parquet(tmp_path / "blind.parquet")
     with pytest.raises(InputError, match="no cell has an answer"):
         read_sources(tmp_path / "blind.parquet", schema)
     assert answers_of(found, schema, "a") == {
         "neck_type": {"v-neck": 0.4},
-        "color": {"red": 0.9, "blue": 0.9},
+        "color": {"red": 0.9, "blue": 0.8},
     }

@@ -134,6 +134,23 @@ def test_wrong_values_are_listed_with_the_nearest_and_not_used(schema, tmp_path)
     ]
 
 
+def test_half_a_surrogate_pair_is_listed_and_a_rerun_reads_it_from_the_cache(schema, tmp_path):
+    catalogue = catalogue_of(tmp_path, [{"category": "jeans", "color": "red"}])
+    with serving(lambda _: completion('{"closure": "\\ud83d"}')) as server:
+        for name in ("a.csv", "b.csv"):
+            _, source, listed = ask(schema, catalogue, server.address, name)
+            assert source.empty and listed["answer"].tolist() == ["\\ud83d"]
+    assert len(server.requests) == 1
+
+
+def test_a_photo_that_products_share_is_asked_once(schema, tmp_path):
+    rows = [{"category": "jeans", "color": "red", "image": "0.jpg"} for _ in range(8)]
+    with serving(first_values) as server:
+        summary, source, _ = ask(schema, catalogue_of(tmp_path, rows), server.address)
+    assert len(server.requests) == summary.calls == 1 and summary.from_cache == 7
+    assert source["product_id"].tolist() == [f"p{i}" for i in range(8)]
+
+
 def test_prose_is_asked_again_once_and_then_listed(schema, tmp_path):
     rows = [{"category": "jeans", "color": "red"}, {"category": "jeans", "closure": "zip"}]
     catalogue = catalogue_of(tmp_path, rows)
@@ -189,6 +206,13 @@ def test_a_slow_answer_is_given_up_and_asked_again(schema, tmp_path):
     assert source["value"].tolist() == ["button"] and len(server.requests) == 2
 
 
+def changed_completion(**of_choice) -> Response:
+    """Return an answer whose choice has other fields."""
+    response = completion("Hm.")
+    response.body["choices"][0].update(of_choice)
+    return response
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -196,10 +220,23 @@ def test_a_slow_answer_is_given_up_and_asked_again(schema, tmp_path):
         Response("<html>welcome</html>", 200, {"Content-Type": "text/html"}),
         Response({"choices": []}, 200),
         Response({"object": "list"}, 200),
+        changed_completion(message={"role": "assistant", "content": [{"type": "text"}]}),
+        changed_completion(logprobs=[]),
+        changed_completion(logprobs={"content": [{"token": "a", "logprob": None}]}),
         Response({"error": {"message": "image too large"}}, 400),
         Response("down", 500),
     ],
-    ids=["half JSON", "HTML", "no choices", "another object", "400", "500"],
+    ids=[
+        "half JSON",
+        "HTML",
+        "no choices",
+        "another object",
+        "parts",
+        "list",
+        "null",
+        "400",
+        "500",
+    ],
 )
 def test_a_call_without_an_answer_is_listed_and_the_others_go_on(schema, tmp_path, response):
     catalogue = catalogue_of(
@@ -384,6 +421,8 @@ def test_the_program_ends_with_2_at_the_cap_and_never_prints_the_key(shop, tmp_p
     ("change", "words"),
     [
         ({"--endpoint": "localhost:8000"}, ["--endpoint=localhost:8000", "http://HOST/v1"]),
+        ({"--endpoint": "http://[::1"}, ["--endpoint=http://[::1: "]),
+        ({"--endpoint": "http://host:80a/v1"}, ["--endpoint=http://host:80a/v1: "]),
         ({"--output": "vlm.xlsx"}, ["vlm.xlsx: --output must end in .csv or .parquet"]),
         ({"--cache": "s3://bucket/cache"}, ["--cache must be a folder on a disk"]),
     ],
