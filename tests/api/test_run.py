@@ -170,6 +170,7 @@ for key in before:
 """
 
 
+@pytest.mark.slow
 def test_nothing_changes_the_process_of_the_caller(shop, tmp_path):
     photo = next(shop.path.rglob("*.jpg"))
     arguments = [shop.catalogue, shop.schema_file, shop.config, photo, tmp_path]

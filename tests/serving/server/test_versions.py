@@ -72,6 +72,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(folder, export
         assert states(server) == {10: "AVAILABLE", 2: "END", 1: "END"}
 
 
+@pytest.mark.slow
 def test_a_broken_version_changes_nothing_until_it_is_repaired(folder, exported):
     with running(folder) as server:
         client = Client(f"http://127.0.0.1:{server.port}", "shop")
@@ -87,6 +88,7 @@ def test_a_broken_version_changes_nothing_until_it_is_repaired(folder, exported)
         wait_for(server, 2, "AVAILABLE")
 
 
+@pytest.mark.slow
 def test_removing_the_newest_version_restores_the_previous_one(folder, exported):
     add_version(exported, folder, 2)
     with running(folder) as server:
@@ -99,6 +101,7 @@ def test_removing_the_newest_version_restores_the_previous_one(folder, exported)
         assert answers["error"].tolist() == [""] * 5
 
 
+@pytest.mark.slow
 def test_warm_up_requests_of_a_version_are_run(folder, exported):
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -192,6 +195,7 @@ def resident_mib() -> float:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+@pytest.mark.slow
 def test_a_swap_returns_freed_memory_to_the_operating_system(folder, exported):
     with running(folder) as server:
         add_version(exported, folder, 2)
