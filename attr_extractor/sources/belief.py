@@ -6,7 +6,8 @@ For an exclusive attribute a source's answer a with confidence c has the likelih
                           (1 - r(c, y)) * e(a | y)    otherwise
 
 r is how often the source is right about cells of this value at this confidence (logistic in the
-log-odds of c, Platt 1999, with an intercept of y), and e are its errors. Rates of a value with few
+log-odds of c, Platt 1999, with an intercept of y), and e are its errors (with more than 1,000
+values those of all cells, without y). Rates of a value with few
 cells are shrunk to those of all values. "No value" is one more value. For an attribute with several
 values, each value is one question with its own rates, and an answered value counts by its
 confidence in the same way. Sources are combined as in Dawid and Skene 1979, with the seller's cells
@@ -37,6 +38,9 @@ from attr_extractor.schema import Attribute, Schema
 FOLDS = 5
 SILENT = -1
 _PRIOR = 10.0  # cells that a rate of a category or a true value is shrunk with
+_MOST_CLASSES = 1000  # above, the errors of an attribute do not depend on the true value
+_MOST_NUMBERS = 10**7  # products x classes of a fit; more products are left out, down to _AT_LEAST
+_AT_LEAST = 1000
 _FEWEST = 10  # cells on which a source is judged; with fewer it is left out
 _CLIP = 0.01  # confidences are between this and 1 - this
 _TINY = 1e-6  # the least probability
@@ -123,7 +127,8 @@ def fit(
         where = schema.slices[attribute.name]
         allowed = schema.allowed[:, where]
         applies = np.append(allowed.any(axis=1), True)[category]  # or the category is unknown
-        known = (labels[:, where] != MISSING).all(axis=1) & applies
+        known = np.flatnonzero((labels[:, where] != MISSING).all(axis=1) & applies)
+        known = known[: max(_MOST_NUMBERS // allowed.shape[1], _AT_LEAST)]
         of_attribute = labels[known][:, where]
         told = [Answers(*(each[known][:, where] for each in source)) for source in answers]
         categories = category[known]
@@ -244,7 +249,8 @@ class _Exclusive:
     def __init__(self, rate: tuple[float, float, float], of_class: np.ndarray, errors: np.ndarray):
         self.rate = rate  # of `_right_rate`
         self.of_class = of_class  # [true class], added to the log-odds of the rate
-        self.errors = errors  # [true class, answered class], the diagonal is not used
+        # [true class, answered class], the diagonal is not used; or [answered class], of all cells
+        self.errors = errors
 
     @classmethod
     def fit(cls, labels: np.ndarray, told: Answers) -> _Exclusive:
@@ -254,13 +260,14 @@ class _Exclusive:
         truth, answer, confidence = truth[rows], answer[rows], confidence[rows]
         classes = labels.shape[1] + 1
         wrong = truth != answer
-        counts = np.zeros([classes, classes])
-        np.add.at(counts, (truth[wrong], answer[wrong]), 1)
-        usual = (counts.sum(axis=0) + 1 / classes) / (counts.sum() + 1)
-        usual = np.tile(usual, (classes, 1))
-        np.fill_diagonal(usual, 0)
-        usual /= usual.sum(axis=1, keepdims=True)
-        errors = (counts + _PRIOR * usual) / (counts.sum(axis=1, keepdims=True) + _PRIOR)
+        counts = np.bincount(answer[wrong], minlength=classes)
+        errors = (counts + 1 / classes) / (counts.sum() + 1)
+        if classes <= _MOST_CLASSES:
+            pairs = np.zeros([classes, classes])
+            np.add.at(pairs, (truth[wrong], answer[wrong]), 1)
+            usual = _of_another(errors, np.arange(classes)).T  # [true class, answered class]
+            np.fill_diagonal(usual, 0)
+            errors = (pairs + _PRIOR * usual) / (pairs.sum(axis=1, keepdims=True) + _PRIOR)
         seen, hits = (np.bincount(truth[of], minlength=classes) for of in (..., ~wrong))
         overall = (hits.sum() + 1) / (seen.sum() + 2)
         of_class = logit((hits + _PRIOR * overall) / (seen + _PRIOR)) - logit(overall)
@@ -270,7 +277,10 @@ class _Exclusive:
         """Return log P(answer | y), [P, V_t + 1]; 0 where the source is silent."""
         answer = self.truth(told.labels)
         right = _right_rate(_confidence(told)[:, np.newaxis], self.rate, self.of_class)
-        likelihood = (1 - right) * self.errors[:, answer].T  # [P, classes]
+        given_wrong = (
+            self.errors[:, answer].T if self.errors.ndim == 2 else _of_another(self.errors, answer)
+        )
+        likelihood = (1 - right) * given_wrong  # [P, classes]
         rows = np.arange(len(answer))
         likelihood[rows, answer] = right[rows, answer]
         likelihood[answer == SILENT] = 1
@@ -289,7 +299,9 @@ class _Exclusive:
 
     @staticmethod
     def counted(truth: np.ndarray, values: int) -> np.ndarray:
-        return np.eye(values + 1)[truth]
+        one_hot = np.zeros([len(truth), values + 1])
+        one_hot[np.arange(len(truth)), truth] = 1
+        return one_hot
 
     @staticmethod
     def allowed(values: np.ndarray) -> np.ndarray:
@@ -380,6 +392,11 @@ class _Several:
 
 
 _Source = Union[_Exclusive, _Several]
+
+
+def _of_another(errors: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Return the share of each answer among the errors that are not y, [P, y]; answer: int [P]."""
+    return errors[answer][:, np.newaxis] / (1 - errors)
 
 
 def _confidence(told: Answers) -> np.ndarray:

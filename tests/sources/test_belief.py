@@ -58,7 +58,15 @@ def fitted(schema: Schema, truth: np.ndarray, *sources: Answers) -> belief.Belie
     return belief.fit(schema, names, truth, sources, unknown, fold)
 
 
-def test_two_independent_sources_give_bayes_rule(schema: Schema, truth: np.ndarray):
+@pytest.mark.parametrize(
+    ("most_classes", "tolerance"),
+    [(1000, 0.03), (1, 0.06)],
+    ids=["errors of each value", "of all cells"],
+)
+def test_two_independent_sources_give_bayes_rule(
+    schema: Schema, truth: np.ndarray, monkeypatch, most_classes: int, tolerance: float
+):
+    monkeypatch.setattr(belief, "_MOST_CLASSES", most_classes)
     sources = source(truth, 0.8, 1), source(truth, 0.7, 2)
     found = fitted(schema, truth, *sources)
     probabilities, part = found.probabilities(sources, np.full(PRODUCTS, -1))
@@ -70,7 +78,7 @@ def test_two_independent_sources_give_bayes_rule(schema: Schema, truth: np.ndarr
             rows &= told.labels[:, COLOR].argmax(axis=1) == answer
             expected *= np.where(np.arange(3) == answer, right, (1 - right) / 2)
         expected /= expected.sum()
-        np.testing.assert_allclose(probabilities[rows][0, COLOR], expected, atol=0.03)
+        np.testing.assert_allclose(probabilities[rows][0, COLOR], expected, atol=tolerance)
         # and the probabilities are how often the seller says so
         np.testing.assert_allclose(truth[rows][:, COLOR].mean(axis=0), expected, atol=0.05)
     assert part[:, 1].all() and not part[:, [0, 2, 3]].any()
