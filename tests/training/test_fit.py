@@ -105,6 +105,7 @@ def test_one_step_equals_a_step_written_out_by_hand(built, schema):
         np.testing.assert_allclose(found.numpy()[sure], wanted.numpy()[sure], atol=2e-4)
 
 
+@pytest.mark.slow  # compiles three steps
 def test_every_setting_of_xla_gives_the_same_loss(built, schema):
     config = Config.read(built.config)
     losses = []

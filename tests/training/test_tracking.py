@@ -201,6 +201,7 @@ def train_interrupted(built: Shop, run: Path, tracker: str) -> int:
     return steps
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_its_run_in_mlflow(built, tmp_path, mlflow_store):
     run = tmp_path / "run"
     steps = train_interrupted(built, run, "mlflow")
@@ -263,6 +264,7 @@ def values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_its_run_in_wandb(built, tmp_path, wandb_offline):
     run = tmp_path / "run"
     steps = train_interrupted(built, run, "wandb")
@@ -370,6 +372,7 @@ def fail_once(patch: pytest.MonkeyPatch, method: str, number: int) -> None:
     patch.setattr(mlflow_service.MLflowRun, method, failing)
 
 
+@pytest.mark.slow
 def test_a_failure_ends_the_run_which_resumes(built, tmp_path, monkeypatch, mlflow_store):
     run = tmp_path / "run"
     fail_once(monkeypatch, "log_points", 2)
@@ -390,6 +393,7 @@ def test_a_failure_ends_the_run_which_resumes(built, tmp_path, monkeypatch, mlfl
     train(built, run, "train.tracker=mlflow")  # nothing is left to log
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_its_tracker(built, tmp_path, monkeypatch, mlflow_store):
     run = tmp_path / "run"
     fail_once(monkeypatch, "log_points", 2)
@@ -402,6 +406,7 @@ def test_a_run_goes_on_without_its_tracker(built, tmp_path, monkeypatch, mlflow_
     assert len(history) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_export_leaves_no_version(on_mlflow, tmp_path, monkeypatch):
     finished, _ = on_mlflow
     fail_once(monkeypatch, "log_model", 1)
