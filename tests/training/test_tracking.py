@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,6 +238,17 @@ class Segment(NamedTuple):
 
 
 def read_segments(run: Path) -> list[Segment]:
+    """Read the offline files of a run, oldest first; W&B's own process may still write them."""
+    end = time.monotonic() + 60
+    segments = read_files(run)
+    while not all(segment.id for segment in segments):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        segments = read_files(run)
+    return segments
+
+
+def read_files(run: Path) -> list[Segment]:
     """Read the offline files of a run with W&B's own reader, oldest first."""
     segments = []
     for path in sorted(run.glob("wandb/offline-run-*/run-*.wandb")):
