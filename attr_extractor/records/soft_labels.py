@@ -52,7 +52,7 @@ class Added(NamedTuple):
 
 def add(
     records: str | Path,
-    answers: Sequence[str | Path],
+    paths: Sequence[str | Path],
     runner: Runner,
     fit_on: Sequence[str] = ("validation",),
     min_probability: float = 0.5,
@@ -60,7 +60,7 @@ def add(
     """Replace the soft labels of the training split by those of the sources in the given tables.
 
     Args:
-      answers: tables of `tables.read_all`.
+      paths: tables of answers, see `tables.read_all`.
       fit_on: "validation", "train" or both: splits whose filled cells the sources are judged on. A
         source that was trained on cells of these records must not be judged on its training split.
       min_probability: of the most probable value; attributes below it stay missing.
@@ -82,7 +82,7 @@ def add(
         finished = storage.exists(storage.join(records, FILE))
         manifest = None if finished else unfinished(records, resumes=ADD_SOURCES)
         manifest = manifest or Manifest.read(records)
-        sources = tables.read_all(answers, manifest.schema)
+        sources = tables.read_all(paths, manifest.schema)
         names = [source.name for source in sources]
         work = storage.join(records, WORK)
         storage.make_folder(storage.join(work, "tasks"))

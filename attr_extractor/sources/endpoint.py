@@ -50,9 +50,10 @@ class EndpointOptions(yaml_files.Model):
     def _endpoint_is_a_web_address(cls, endpoint: str) -> str:
         try:
             parts = urlsplit(endpoint)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # the port, or half an IPv6 address
-            usable = False
+            _ = parts.port  # read to be checked
+            usable = parts.scheme in ("http", "https") and parts.hostname
+        except ValueError:  # a port that is no number, or half an IPv6 address
+            usable = None
         if not usable:
             raise InputError(f"--endpoint={endpoint}: write http://HOST/v1 or https://HOST/v1")
         return endpoint
@@ -159,9 +160,9 @@ def _reply(completion: Any) -> Reply:
         counts = [getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion")]
         tokens_in, tokens_out = (None if count is None else int(count) for count in counts)
         if not (content is None or isinstance(content, str)):
-            raise TypeError(f"its content is a {type(content).__name__}")
-    except (AttributeError, TypeError, ValueError, IndexError) as error:
-        raise CallError(f"the endpoint's answer is not a chat completion: {error}") from error
+            raise TypeError("content")
+    except (AttributeError, TypeError, ValueError, IndexError, OverflowError) as error:
+        raise CallError("the endpoint's answer is not a chat completion") from error
     return Reply(content or "", tokens_in, tokens_out, tokens)
 
 

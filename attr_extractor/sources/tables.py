@@ -109,7 +109,8 @@ def _read(path: str | Path, answers: _Answers) -> None:
 
 def _chunks(path: str | Path, schema: Schema) -> Iterator[pd.DataFrame]:
     """Yield a table in chunks; cells of `predict --cells` in long form."""
-    cells = _open_cells(path) if str(path).endswith((".parquet", ".pq")) else None
+    is_parquet = Path(path).suffix.lower() in (".parquet", ".pq")
+    cells = _open_cells(path) if is_parquet else None
     if cells is None:
         yield from table.chunks(path)
         return
@@ -119,31 +120,31 @@ def _chunks(path: str | Path, schema: Schema) -> Iterator[pd.DataFrame]:
         for batch in cells.iter_batches(table.ROWS_PER_CHUNK, columns=columns):
             seen = pa.Table.from_batches([batch])
             seen = seen.filter(pc.greater(pc.list_value_length(seen["proposed"]), 0))
-            is_several = pc.is_in(seen[ATTRIBUTE], value_set=several)
-            best = _rows_of_values(seen.filter(pc.invert(is_several)), best_only=True)
-            long = pa.concat_tables([best, _rows_of_values(seen.filter(is_several))])
+            long = _rows_of_values(seen.combine_chunks(), several)
             if len(long):
                 yield long.to_pandas()
 
 
-def _rows_of_values(cells: pa.Table, best_only: bool = False) -> pa.Table:
-    """Return cells in long form: the best proposed value, or every answered one with its score."""
-    cells = cells.combine_chunks()
+def _rows_of_values(cells: pa.Table, several: pa.Array) -> pa.Table:
+    """Return cells in long form, each value with its score.
+
+    Args:
+      cells: with at least one proposed value each.
+      several: names of attributes whose answered values are returned; of others it is the best one.
+    """
     owner = pc.list_parent_indices(cells["proposed"]).combine_chunks()  # row of each value
     flat = (pc.list_flatten(cells[name]).combine_chunks() for name in _PROPOSED)
     value, score = (part.cast(kind) for part, kind in zip(flat, (pa.string(), pa.float32())))
-    if best_only:
-        keep = pa.array(np.diff(owner.to_numpy(), prepend=-1) > 0)
-    else:
-        answered = pc.split_pattern(cells["answer"], SEPARATOR)
-        pairs = [
-            pc.binary_join_element_wise(row.cast(pa.string()), text, SEPARATOR)
-            for row, text in (
-                (owner, value),
-                (pc.list_parent_indices(answered), pc.list_flatten(answered)),
-            )
-        ]
-        keep = pc.is_in(pairs[0], value_set=pairs[1].combine_chunks())
+    answered = pc.split_pattern(cells["answer"], SEPARATOR)
+    of_answers = (pc.list_parent_indices(answered), pc.list_flatten(answered))
+    proposed, named = (
+        pc.binary_join_element_wise(row.cast(pa.string()), text, SEPARATOR)
+        for row, text in ((owner, value), of_answers)
+    )
+    is_answered = pc.is_in(proposed, value_set=named.combine_chunks())
+    is_best = pa.array(np.diff(owner.to_numpy(), prepend=-1) > 0)
+    is_several = pc.is_in(cells[ATTRIBUTE].combine_chunks(), value_set=several).take(owner)
+    keep = pc.if_else(is_several, is_answered, is_best)
     long = cells.select([table.PRODUCT_ID, ATTRIBUTE]).take(owner.filter(keep))
     long = long.append_column(VALUE, value.filter(keep))
     return long.append_column(CONFIDENCE, score.filter(keep).cast(pa.string()))

@@ -13,15 +13,13 @@ import numpy as np
 
 from attr_extractor.errors import InputError
 from attr_extractor.evaluation.audit.features import Products
-from attr_extractor.evaluation.audit.findings import probabilities
-from attr_extractor.evaluation.audit.heads import Heads, fit_heads
+from attr_extractor.evaluation.audit.findings import LIKELY, blocks, is_best
+from attr_extractor.evaluation.audit.heads import fit_heads
 from attr_extractor.schema import Schema
 from attr_extractor.sources import writer
 from attr_extractor.sources.writer import SourceRow
 
 SOURCE = "heads"
-LIKELY = 0.5  # minimum probability of a value, if the attribute may have several
-_ROWS = 4096  # products per block
 
 
 def write(path: str | Path, products: Products, schema: Schema, fold: np.ndarray, seed: int) -> int:
@@ -40,31 +38,19 @@ def write(path: str | Path, products: Products, schema: Schema, fold: np.ndarray
     heads = fit_heads(products.features, products.labels, schema, fold, seed, train)
     count = 0
     with writer.writing(path) as append:
-        for start in range(0, len(products.labels), _ROWS):
-            rows = list(_answers(products, heads, schema, start))
+        for start, chances, _ in blocks(products, heads, schema):
+            names = products.sources["product_id"].slice(start, len(chances)).to_pylist()
+            rows = list(_answers(names, chances, schema))
             append(rows)
             count += len(rows)
     return count
 
 
-def _answers(products: Products, heads: Heads, schema: Schema, start: int) -> Iterator[SourceRow]:
-    """Yield the answers for a block of products: the best value, or every likely one."""
-    block = slice(start, start + _ROWS)
-    names = products.sources["product_id"].slice(start, _ROWS).to_pylist()
-    logits = heads.logits(products.features[block], start)
-    chances = probabilities(schema, logits, np.array(products.labels[block]))  # [R, V]
+def _answers(names: list[str], chances: np.ndarray, schema: Schema) -> Iterator[SourceRow]:
+    """Yield the best value of each attribute, or every likely one; float32 [R, V]."""
     for attribute in schema.attributes:
         chance = chances[:, schema.slices[attribute.name]]
-        if attribute.exclusive:
-            best = chance.argmax(axis=1)[:, np.newaxis] == np.arange(chance.shape[1])
-            named = best & (chance > 0)
-        else:
-            named = chance >= LIKELY
+        named = is_best(chance) & (chance > 0) if attribute.exclusive else chance >= LIKELY
         for row, value in zip(*np.nonzero(named)):
-            yield SourceRow(
-                names[row],
-                attribute.name,
-                attribute.values[value],
-                float(chance[row, value]),
-                SOURCE,
-            )
+            of_value = (attribute.values[value], float(chance[row, value]))
+            yield SourceRow(names[row], attribute.name, *of_value, SOURCE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +22,8 @@ from attr_extractor import ownership
 from attr_extractor.catalogue.csv_rows import write_csv
 from attr_extractor.evaluation.audit import answers
 from attr_extractor.evaluation.audit.features import Products, collect_features
-from attr_extractor.evaluation.audit.findings import LabelThresholds, find_cells, probabilities
-from attr_extractor.evaluation.audit.heads import (
-    Heads,
-    assign_folds,
-    fit_heads,
-    require_folds,
-)
+from attr_extractor.evaluation.audit.findings import LabelThresholds, blocks, find_cells
+from attr_extractor.evaluation.audit.heads import Heads, assign_folds, fit_heads, require_folds
 from attr_extractor.labels import PRESENT
 from attr_extractor.schema import SEPARATOR, Schema
 from attr_extractor.sources import writer
@@ -47,7 +42,6 @@ COLUMNS = (
     "image",  # paths of the product's photos, separated by |
     "image_index",
 )
-NUMBERS = 2**22  # logits per block
 
 
 @dataclass(frozen=True)
@@ -147,11 +141,11 @@ def _list_cells(
 ) -> tuple[AuditSummary, list[tuple]]:
     """Return the summary and the CSV rows, from two passes: thresholds, then findings."""
     thresholds = LabelThresholds(schema)
-    for _, chances, codes in _blocks(products, heads, schema):
+    for _, chances, codes in blocks(products, heads, schema):
         thresholds.add(chances, codes)
     cells = 0
     tops = {WRONG: Top(most), FILL: Top(most)}
-    for start, chances, codes in _blocks(products, heads, schema):
+    for start, chances, codes in blocks(products, heads, schema):
         for found in find_cells(thresholds, chances, codes):
             name, values = found.attribute.name, found.attribute.values
             given = codes[:, schema.slices[name]] == PRESENT
@@ -180,17 +174,6 @@ def _list_cells(
     counts = {kind: top.count for kind, top in tops.items()}
     summary = AuditSummary(len(products.labels), cells, counts, len(rows), thresholds.skipped())
     return summary, rows
-
-
-def _blocks(
-    products: Products, heads: Heads, schema: Schema
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield (first product, probabilities float32 [R, V], labels int8 [R, V]) per block."""
-    rows = max(1, NUMBERS // schema.num_values)
-    for start in range(0, len(products.labels), rows):
-        codes = np.array(products.labels[start : start + rows])
-        logits = heads.logits(products.features[start : start + rows], start)
-        yield start, probabilities(schema, logits, codes), codes
 
 
 def _text(values: list[str], chosen: np.ndarray) -> str:

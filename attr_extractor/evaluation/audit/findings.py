@@ -17,12 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attr_extractor.evaluation.audit.features import Products
+from attr_extractor.evaluation.audit.heads import Heads
 from attr_extractor.labels import ABSENT, MISSING, PRESENT
 from attr_extractor.schema import Attribute, Schema
 
 SEEN = 5  # minimum products with a value, for its threshold to be meaningful
 TINY = 1e-12  # minimum threshold, against division by 0
 LOW = 0.5  # share of its threshold below which a value is suspicious
+NUMBERS = 2**22  # logits per block
 LIKELY = 0.5  # minimum probability of a value that fills an empty cell
 
 
@@ -93,6 +96,17 @@ def probabilities(schema: Schema, logits: np.ndarray, codes: np.ndarray) -> np.n
     return chances
 
 
+def blocks(
+    products: Products, heads: Heads, schema: Schema
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (first product, probabilities float32 [R, V], labels int8 [R, V]) per block."""
+    rows = max(1, NUMBERS // schema.num_values)
+    for start in range(0, len(products.labels), rows):
+        codes = np.array(products.labels[start : start + rows])
+        logits = heads.logits(products.features[start : start + rows], start)
+        yield start, probabilities(schema, logits, codes), codes
+
+
 def find_cells(
     thresholds: LabelThresholds, chances: np.ndarray, codes: np.ndarray
 ) -> Iterator[Findings]:
@@ -122,7 +136,7 @@ def find_cells(
         yield Findings(attribute, False, rows, 1 - share[rows], proposed[rows])
         fits = usual & (p >= np.maximum(mean[PRESENT], LIKELY))  # [R, V_t]
         if attribute.exclusive:
-            fits &= _is_best(np.where(fits, p, -1))
+            fits &= is_best(np.where(fits, p, -1))
         rows = np.flatnonzero((y == MISSING).all(axis=1) & fits.any(axis=1))
         least = np.where(fits[rows], p[rows], 1).min(axis=1)
         yield Findings(attribute, True, rows, least, fits[rows])
@@ -141,7 +155,7 @@ def _one_choice(
     own = np.where(present, p, 0).max(axis=1)  # [R]
     share = own / np.where(present, mean[PRESENT], 0).max(axis=1, initial=TINY)
     others = np.where(~present & usual, p, -1)
-    return np.where(others.max(axis=1) > own, share, 1), _is_best(others)
+    return np.where(others.max(axis=1) > own, share, 1), is_best(others)
 
 
 def _choices(
@@ -155,7 +169,7 @@ def _choices(
     return share.min(axis=1), present ^ (share < LOW)
 
 
-def _is_best(scores: np.ndarray) -> np.ndarray:
+def is_best(scores: np.ndarray) -> np.ndarray:
     """Return bool [R, V_t]: the highest score of each row, the first of ties."""
     best = np.zeros(scores.shape, bool)
     best[np.arange(len(scores)), scores.argmax(axis=1)] = True
